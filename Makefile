@@ -1,0 +1,37 @@
+# Tessera's commands: `make demo`, `make test`. Everything is installed into .venv and nowhere else.
+PYTHON ?= python3
+GPU ?=
+CORES ?= all
+DATA ?= ../shared/data
+
+LOCK := requirements/$(if $(GPU),gpu,cpu).txt
+BIN := .venv/bin
+READY := .venv/ready-$(if $(GPU),gpu,cpu)
+COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --universal --fork-strategy fewest \
+           --python-version 3.11 --no-header --no-annotate
+
+.PHONY: help setup demo test test-quick lint format lock clean
+
+help:
+	@echo "make demo   simulate movies, run the whole pipeline on them, write results/report.html"
+	@echo "make test   run the tests (make test-quick leaves out the slow ones)"
+	@echo "make lint   check style and rules;  make format puts them right"
+	@echo "make lock   renew the locked requirements and envs/ from requirements/*.in"
+	@echo "make bench-…  measure a claim: see bench/README.md"
+	@echo "Options: PYTHON=python3.12 (3.11 to 3.13), GPU=1 (the CUDA build), CORES=4"
+
+setup: $(READY)
+
+$(READY): $(LOCK) requirements/uv.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "Tessera needs Python 3.11 to 3.13; choose one with PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r $(LOCK)
+	@touch $@
+
+lock: $(READY)
+	$(COMPILE) requirements/uv.in -o requirements/uv.txt
+	$(COMPILE) requirements/cpu.in -o requirements/cpu.txt
+	$(COMPILE) requirements/gpu.in -c requirements/cpu.txt -o requirements/gpu.txt
+	$(BIN)/python requirements/environments.py

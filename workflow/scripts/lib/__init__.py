@@ -1,0 +1,1 @@
+"""What the scripts share, one noun per module; imports in here are relative."""

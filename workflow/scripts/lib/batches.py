@@ -1,0 +1,98 @@
+"""A batch of stores, made one by one, kept through interruptions, and put in place when whole."""
+
+import json
+import shutil
+import time
+from pathlib import Path
+
+from .errors import InputError
+
+SET_ASIDE = "set_aside.json"
+
+
+def make_stores(recipes, make, *, output, set_aside=False):
+    """Make one store per image in a hidden folder beside `output`, then rename the folder to `output`.
+
+    What an earlier, interrupted call finished is kept where its recipe is the same.
+
+    Args:
+        recipes: {image name: recipe digest}.
+        make: make(image, path) writes the store of `image` at `path`; it raises InputError where the input is bad, and
+            may write nothing where there is nothing to write.
+        output: the folder of the batch; afterwards it holds `{image}.ome.zarr` for each image and `set_aside.json`,
+            {image: reason}, of those that were bad.
+        set_aside: go on without bad images, rather than refuse the batch.
+
+    Raises:
+        InputError: a line for every bad image, unless `set_aside`; the good ones stay in the hidden folder.
+    """
+    output = Path(output)
+    workplace = output.with_name(f".{output.name}.part")
+    workplace.mkdir(parents=True, exist_ok=True)
+    ledger = workplace / "finished.json"
+    finished = json.loads(ledger.read_text()) if ledger.exists() else {}
+    _drop_strangers(workplace, {image for image in recipes if finished.get(image) == recipes[image]})
+    bad = {}
+    started = time.monotonic()
+    for number, (image, recipe) in enumerate(recipes.items(), start=1):
+        if finished.get(image) != recipe:
+            try:
+                make(image, workplace / f"{image}.part")
+            except InputError as error:
+                bad[image] = str(error)
+                print(f"[{number}/{len(recipes)}] {image}: {error}", flush=True)
+                continue
+            if (workplace / f"{image}.part").exists():
+                (workplace / f"{image}.part").rename(workplace / f"{image}.ome.zarr")
+            finished[image] = recipe
+            _write_json(ledger, finished)
+        print(f"[{number}/{len(recipes)}] {image} ({time.monotonic() - started:.1f} s)", flush=True)
+    if bad and not set_aside:
+        raise InputError("\n".join(bad.values()))
+    _write_json(workplace / SET_ASIDE, bad)
+    ledger.unlink(missing_ok=True)
+    shutil.rmtree(output, ignore_errors=True)
+    workplace.rename(output)
+
+
+def find_stores(folders, images):
+    """{image: path} of the stores of `images` in the batch `folders`; images that were set aside are left out.
+
+    Raises:
+        InputError: a store is neither there nor set aside.
+    """
+    found, absent = {}, []
+    reasons = read_set_aside(folders)
+    for image in images:
+        paths = [Path(folder) / f"{image}.ome.zarr" for folder in folders]
+        path = next((path for path in paths if path.is_dir()), None)
+        if path is not None:
+            found[image] = path
+        elif image not in reasons:
+            absent.append(image)
+    if absent:
+        raise InputError(
+            f"{', '.join(absent)}: no store in {', '.join(map(str, folders))}; remove the folder to have it made again"
+        )
+    return found
+
+
+def read_set_aside(folders):
+    """{image: reason} of the images that were set aside in the batch `folders`."""
+    reasons = {}
+    for folder in folders:
+        path = Path(folder) / SET_ASIDE
+        reasons |= json.loads(path.read_text()) if path.exists() else {}
+    return reasons
+
+
+def _drop_strangers(workplace, keep):
+    for path in workplace.iterdir():
+        if path.is_dir() and path.name.removesuffix(".ome.zarr") not in keep:
+            shutil.rmtree(path)
+
+
+def _write_json(path, content):
+    partial = path.with_suffix(".tmp")
+    partial.write_text(json.dumps(content, indent=1, sort_keys=True))
+    partial.replace(path)
