@@ -50,9 +50,9 @@ def make_stores(recipes, make, *, output, set_aside=False):
     if bad and not set_aside:
         raise InputError("\n".join(bad.values()))
     _write_json(workplace / SET_ASIDE, bad)
-    ledger.unlink(missing_ok=True)
     shutil.rmtree(output, ignore_errors=True)
     workplace.rename(output)
+    (output / ledger.name).unlink(missing_ok=True)
 
 
 def find_stores(folders, images):
