@@ -1,0 +1,190 @@
+"""Which images train, validate and test: a pure function of the table.
+
+Used when Snakemake plans, so it needs the standard library only.
+"""
+
+import hashlib
+import re
+from collections import defaultdict
+
+from .errors import InputError
+
+SIDES = ("train", "val", "test")
+PREDICT = "predict"
+
+
+def assign_sides(rows, *, seed, train, val, test, group_pattern=None):
+    """{image: "train" | "val" | "test" | "predict"} for every row of the table.
+
+    See `explain_sides`, which also says why.
+    """
+    lines, _ = explain_sides(rows, seed=seed, train=train, val=val, test=test, group_pattern=group_pattern)
+    return {line["image"]: line["split"] for line in lines}
+
+
+def explain_sides(rows, *, seed, train, val, test, group_pattern=None):
+    """The side of every image, and why it has it.
+
+    Images with truth take part. A side that the table states holds for the whole group; other groups go by a hash of
+    the seed and the group's name, so that adding images never moves others once each side has a group by hash. A side
+    that none fell to is filled from the side that has most groups; where there are fewer groups than sides, train comes
+    first, then val, then test.
+
+    Args:
+        rows: dicts with "image", "truth", "group" and "split" ("" or None where the table says nothing).
+        seed: another seed is another split.
+        train, val, test: shares of the groups; only their ratios count, and a side with share 0 gets no group by hash.
+        group_pattern: regular expression on the name of images without a group; None: each is its own group.
+
+    Returns:
+        Dicts with "image", "group", "split" and "why" ("table", "hash", "filled", or "no truth"), in the order of `rows`;
+        and sentences that a user should read, about sides that stay empty and names that do not match.
+
+    Raises:
+        InputError: a group that the table puts on two sides, truth missing where the table wants it, a pattern that is
+            no regular expression, shares that are not.
+    """
+    shares = dict(zip(SIDES, (train, val, test), strict=True))
+    if min(shares.values()) < 0 or not sum(shares.values()) > 0:
+        raise InputError(
+            f"split: train, val and test are {train}, {val}, {test}; shares are 0 or more, and one is more"
+        )
+    groups = {row["image"]: group_of(row, group_pattern) for row in rows}
+    stated = _stated_sides(rows, groups)
+    taking_part = {groups[row["image"]] for row in rows if _takes_part(row)}
+    spots = {group: _spot(seed, group) for group in taking_part if group not in stated}
+    hashed = {group: _side_at(spot, shares) for group, spot in spots.items()}
+    filled, remarks = _fill_sides(hashed, spots, {g: side for g, side in stated.items() if g in taking_part}, shares)
+
+    lines = []
+    for row in rows:
+        group = groups[row["image"]]
+        if not _takes_part(row):
+            split, why = row.get("split") or PREDICT, "table" if row.get("split") else "no truth"
+        elif group in stated:
+            split, why = stated[group], "table"
+        else:
+            split, why = filled[group], "hash" if filled[group] == hashed[group] else "filled"
+        lines.append({"image": row["image"], "group": group, "split": split, "why": why})
+    return lines, remarks + _pattern_remarks(rows, group_pattern)
+
+
+def group_of(row, group_pattern=None):
+    """The name of the group of a row: its column, what the pattern finds in the image's name, or the image itself.
+
+    Raises:
+        InputError: the pattern is no regular expression.
+    """
+    return row.get("group") or _match(row["image"], group_pattern) or row["image"]
+
+
+def _match(image, group_pattern):
+    if not group_pattern:
+        return None
+    try:
+        found = re.search(group_pattern, image)
+    except re.error as error:
+        raise InputError(f"split.group_pattern: {group_pattern!r} is no regular expression: {error}") from None
+    if found is None:
+        return None
+    return (found.group(1) if found.re.groups else None) or found.group(0)
+
+
+def _takes_part(row):
+    return bool(row.get("truth")) and row.get("split") != PREDICT
+
+
+def _stated_sides(rows, groups):
+    """{group: side} of the groups of which the table states a side; "predict" speaks for its image alone."""
+    stated, sources, problems = {}, {}, []
+    for row in rows:
+        side, image = row.get("split"), row["image"]
+        if not side or side == PREDICT:
+            continue
+        group = groups[image]
+        if side in ("train", "val") and not row.get("truth"):
+            problems.append(f"{image}: split is {side} but it has no truth; give its truth or leave split empty")
+        elif stated.setdefault(group, side) != side:
+            problems.append(
+                f"group {group}: {sources[group]} is stated {stated[group]} and {image} {side}; "
+                "a group is on one side, so state one side or give them different groups"
+            )
+        sources.setdefault(group, image)
+    if problems:
+        raise InputError("\n".join(problems))
+    return stated
+
+
+def _spot(seed, group):
+    """A number in [0, 1) that depends on the seed and the group's name alone."""
+    digest = hashlib.blake2b(f"{seed}\n{group}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64
+
+
+def _intervals(shares):
+    """{side: (low, high)}: the sides with a positive share, laid end to end over [0, 1)."""
+    total, low, intervals = sum(shares.values()), 0.0, {}
+    for side, share in shares.items():
+        if share > 0:
+            intervals[side] = (low, low + share / total)
+            low += share / total
+    return intervals
+
+
+def _side_at(spot, shares):
+    intervals = _intervals(shares)
+    return next((side for side, (_, high) in intervals.items() if spot < high), list(intervals)[-1])
+
+
+def _fill_sides(hashed, spots, stated, shares):
+    """Give every side with a positive share a group, as far as there are groups, moving as few as possible.
+
+    Of the side that gives, the group moves whose spot is nearest to the interval of the side that receives.
+    """
+    sides = dict(hashed)
+    remarks = []
+    for number, side in enumerate(SIDES):
+        if shares[side] == 0 or side in stated.values() or side in sides.values():
+            continue
+        giver = _giver(sides, stated, after=SIDES[number + 1 :])
+        if giver is None:
+            count = len(sides) + len(stated)
+            remarks.append(
+                f"No image is left for {side}: the images with truth make {count} group{'s' * (count != 1)}"
+                f"{', all on sides that the table states' if stated and not sides else ''}. "
+                f"Annotate images of another group, or state split = {side} in the table."
+            )
+            continue
+        low, high = _intervals(shares)[side]
+        own = [group for group in sides if sides[group] == giver]
+        moved = min(own, key=lambda group: (max(low - spots[group], spots[group] - high), group))
+        sides[moved] = side
+    return sides, remarks
+
+
+def _giver(sides, stated, after):
+    """The side that has most groups and keeps one; else one that comes `after` and gives its last; else None."""
+    movable, fixed = defaultdict(int), defaultdict(int)
+    for side in sides.values():
+        movable[side] += 1
+    for side in stated.values():
+        fixed[side] += 1
+    rich = [side for side in SIDES if movable[side] and movable[side] + fixed[side] > 1]
+    if rich:
+        return max(rich, key=lambda side: (movable[side] + fixed[side], -SIDES.index(side)))
+    return next((side for side in reversed(after) if movable[side]), None)
+
+
+def _pattern_remarks(rows, group_pattern):
+    lost = [
+        row["image"]
+        for row in rows
+        if group_pattern and _takes_part(row) and not row.get("group") and not _match(row["image"], group_pattern)
+    ]
+    if not lost:
+        return []
+    names = ", ".join(lost[:3]) + (", ..." if len(lost) > 3 else "")
+    return [
+        f"split.group_pattern {group_pattern!r} is not found in the names of {len(lost)} images with truth ({names}); "
+        "each of them is a group of its own."
+    ]
