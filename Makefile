@@ -35,3 +35,30 @@ lock: $(READY)
 	$(COMPILE) requirements/cpu.in -o requirements/cpu.txt
 	$(COMPILE) requirements/gpu.in -c requirements/cpu.txt -o requirements/gpu.txt
 	$(BIN)/python requirements/environments.py
+
+demo: $(READY)
+	$(BIN)/snakemake --cores $(CORES) --configfile config/demo/config.yaml
+	@echo "Open results/report.html in a browser."
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+test-quick: $(READY)
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/snakemake --lint --configfile config/demo/config.yaml
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile workflow/rules
+
+bench-%: $(READY)
+	$(BIN)/python bench/$*.py --data $(DATA)
+
+clean:
+	rm -rf results resources logs benchmarks .snakemake

@@ -1,0 +1,29 @@
+"""Tessera: from microscopy files to segmentations, measurements and a report."""
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+# With --configfile the user's own file stands alone: what it leaves out has the default of the schema.
+if not workflow.overwrite_configfiles:
+
+    configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/simulate.smk"
+include: "workflow/rules/ingest.smk"
+include: "workflow/rules/split.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/predict.smk"
+include: "workflow/rules/evaluate.smk"
+
+
+rule all:
+    default_target: True
+    """Everything: labels and objects of every batch, the metrics and the report."""
+    input:
+        labels=expand("results/labels/{batch}", batch=BATCHES),
+        objects=expand("results/objects/{batch}.parquet", batch=BATCHES),
+        metrics="results/metrics.tsv",
+        report="results/report.html",

@@ -1,0 +1,109 @@
+"""What the rules share: the settings, the table, the batches, the recipes, and resources that follow the data."""
+
+import os
+from collections import defaultdict
+from functools import cache
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from workflow.rules.provenance import Recipes
+from workflow.rules.settings import load_settings
+from workflow.rules.tables import load_table
+from workflow.scripts.lib.errors import InputError
+from workflow.scripts.lib.splits import assign_sides
+
+FOLDS = ["fold1"]
+MODELS = ["fold1"]
+
+
+def expand_movies(movies, **shared):
+    """{movie: its settings}, its own before those that all movies share."""
+    return {movie: shared | (own or {}) for movie, own in movies.items()}
+
+
+try:
+    config.update(load_settings(config, source=", ".join(map(str, workflow.configfiles)) or "--config"))
+    MOVIES = expand_movies(**config["simulate"])
+    SIMULATED = {
+        Path("resources/demo", f"{movie}{end}").resolve(): movie for movie in MOVIES for end in (".ome.tif", "_truth")
+    }
+    table = load_table(config["images"], batch_size=config["batch_size"], simulated=SIMULATED)
+    SIDES = assign_sides(
+        table,
+        **{key: value for key, value in config["split"].items() if key != "leakage_similarity"},
+    )
+except InputError as error:
+    raise WorkflowError(str(error)) from None
+
+ROWS = {row["image"]: row for row in sorted(table, key=lambda row: row["image"])}
+BATCHES = defaultdict(list)
+for image, row in ROWS.items():
+    BATCHES[row["batch"]].append(image)
+
+ANNOTATED = [image for image in ROWS if ROWS[image]["truth"]]
+RECIPES = Recipes(config, ROWS, MOVIES, SIDES, SIMULATED)
+
+
+wildcard_constraints:
+    batch="[^/]+",
+    fold="|".join(FOLDS),
+    model="|".join(MODELS),
+    movie="[^/]+",
+
+
+def image_folders(images):
+    """The folders under results/images that hold `images`."""
+    return sorted({f"results/images/{ROWS[image]['batch']}" for image in images})
+
+
+def truth_folders(images):
+    """The folders under results/truth that hold the truth of those of `images` that have one."""
+    return sorted({f"results/truth/{ROWS[image]['batch']}" for image in images if ROWS[image]["truth"]})
+
+
+def raw_rows(batch, *, truth):
+    """What ingest or annotate needs of the rows of a batch; files relative to the working directory, so that it can move."""
+    images = [image for image in BATCHES[batch] if ROWS[image]["truth"] or not truth]
+    files, columns = ("truth_files", ["axes"]) if truth else ("files", ["axes", "pixel_um", "frame_s"])
+    return [
+        {"image": image, files: [os.path.relpath(file) for file in ROWS[image][files]]}
+        | {column: ROWS[image][column] for column in columns}
+        for image in images
+    ]
+
+
+def simulated_files(batch, *, truth):
+    """The raw files or annotations of a batch that rule simulate makes."""
+    files = [file for image in BATCHES[batch] for file in ROWS[image]["truth_files" if truth else "files"]]
+    return [os.path.relpath(file) for file in files if file in SIMULATED]
+
+
+def learning_images():
+    """The images that a network learns from: those of the sides train and val."""
+    return [image for image in ROWS if SIDES[image] in ("train", "val")]
+
+
+def scored_batches():
+    """The batches that have an image with truth."""
+    return sorted({ROWS[image]["batch"] for image in ANNOTATED})
+
+
+@cache
+def raw_mb(batch):
+    """Megabytes of the largest raw file of a batch, and of all of them; a simulated one counts as 50."""
+    sizes = [
+        sum(os.path.getsize(file) if file.is_file() else 0 for file in ROWS[image]["files"]) / 1e6 or 50
+        for image in BATCHES[batch]
+    ]
+    return max(sizes), sum(sizes)
+
+
+def memory_mb(base, per_mb, most=64_000):
+    """Memory that grows with the largest raw file of the batch, and with each attempt."""
+    return lambda wildcards, attempt: int(attempt * min(base + per_mb * raw_mb(wildcards.batch)[0], most))
+
+
+def minutes(base, per_mb):
+    """Run time that grows with the raw megabytes of the batch, and with each attempt."""
+    return lambda wildcards, attempt: int(attempt * (base + per_mb * raw_mb(wildcards.batch)[1]))

@@ -1,0 +1,61 @@
+"""Scores, pictures, and the report."""
+
+
+rule evaluate:
+    """Score the labels of batch {wildcards.batch} against truth where there is some, and draw both."""
+    input:
+        labels=ancient("results/labels/{batch}"),
+        images=ancient("results/images/{batch}"),
+        truth=lambda wildcards: ancient(truth_folders(BATCHES[wildcards.batch])),
+    output:
+        metrics="results/metrics/{batch}.tsv",
+        pictures=directory("results/pictures/{batch}"),
+    log:
+        "logs/evaluate/{batch}.log",
+    benchmark:
+        "benchmarks/evaluate/{batch}.tsv"
+    conda:
+        "../../envs/images.yaml"
+    resources:
+        mem_mb=memory_mb(2000, 20),
+        runtime=minutes(15, 0.1),
+    params:
+        recipes=lambda wildcards: {image: RECIPES.evaluate(image) for image in BATCHES[wildcards.batch]},
+        sides=lambda wildcards: {image: SIDES[image] for image in BATCHES[wildcards.batch]},
+        task=config["task"],
+        classes=config["classes"],
+        settings=config["evaluate"],
+    script:
+        "../scripts/evaluate.py"
+
+
+rule report:
+    """Gather everything into one page."""
+    input:
+        metrics=ancient(expand("results/metrics/{batch}.tsv", batch=BATCHES)),
+        pictures=ancient(expand("results/pictures/{batch}", batch=BATCHES)),
+        objects=ancient(expand("results/objects/{batch}.parquet", batch=BATCHES)),
+        images=ancient(expand("results/images/{batch}", batch=BATCHES)),
+        truth=ancient(truth_folders(ANNOTATED)),
+        split=ancient("results/split.tsv"),
+        leakage=ancient("results/leakage.tsv"),
+        patches=ancient(expand("results/patches/{fold}", fold=FOLDS)),
+        models=ancient(expand("results/models/{model}", model=MODELS)),
+        selected=ancient("results/selected.json"),
+    output:
+        report=report("results/report.html", category="Tessera", caption="../report/report.rst"),
+        metrics=report("results/metrics.tsv", category="Tessera", caption="../report/metrics.rst"),
+    log:
+        "logs/report.log",
+    benchmark:
+        "benchmarks/report.tsv"
+    conda:
+        "../../envs/images.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: (2000 + 2 * len(ROWS) // 10) * attempt,
+        runtime=lambda wildcards, attempt: (10 + len(ROWS) // 100) * attempt,
+    params:
+        recipe=lambda wildcards: RECIPES.report,
+        settings=config["report"],
+    script:
+        "../scripts/report.py"

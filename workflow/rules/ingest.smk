@@ -1,0 +1,53 @@
+"""Raw files and annotations become OME-Zarr."""
+
+
+rule ingest:
+    """Turn the raw files of batch {wildcards.batch} into OME-Zarr images."""
+    input:
+        simulated=lambda wildcards: ancient(simulated_files(wildcards.batch, truth=False)),
+    output:
+        images=directory("results/images/{batch}"),
+    log:
+        "logs/ingest/{batch}.log",
+    benchmark:
+        "benchmarks/ingest/{batch}.tsv"
+    conda:
+        "../../envs/images.yaml"
+    resources:
+        mem_mb=memory_mb(1500, 2),
+        runtime=minutes(10, 0.02),
+    params:
+        recipes=lambda wildcards: {image: RECIPES.ingest(image) for image in BATCHES[wildcards.batch]},
+        rows=lambda wildcards: raw_rows(wildcards.batch, truth=False),
+        chunk_px=config["ingest"]["chunk_px"],
+        shard_px=config["ingest"]["shard_px"],
+    script:
+        "../scripts/ingest.py"
+
+
+rule annotate:
+    """Turn the annotations of batch {wildcards.batch} into OME-Zarr labels that fit their images."""
+    input:
+        images=ancient("results/images/{batch}"),
+        simulated=lambda wildcards: ancient(simulated_files(wildcards.batch, truth=True)),
+    output:
+        truth=directory("results/truth/{batch}"),
+    log:
+        "logs/annotate/{batch}.log",
+    benchmark:
+        "benchmarks/annotate/{batch}.tsv"
+    conda:
+        "../../envs/images.yaml"
+    resources:
+        mem_mb=memory_mb(1500, 2),
+        runtime=minutes(10, 0.02),
+    params:
+        recipes=lambda wildcards: {
+            image: RECIPES.annotate(image) for image in BATCHES[wildcards.batch] if ROWS[image]["truth"]
+        },
+        rows=lambda wildcards: raw_rows(wildcards.batch, truth=True),
+        task=config["task"],
+        classes=config["classes"],
+        settings=config["annotate"],
+    script:
+        "../scripts/annotate.py"

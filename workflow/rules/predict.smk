@@ -1,0 +1,53 @@
+"""The chosen network is applied, and its answer becomes objects."""
+
+
+rule predict:
+    """Apply the chosen network to the images of batch {wildcards.batch}, tile by tile."""
+    input:
+        images=ancient("results/images/{batch}"),
+        selected=ancient("results/selected.json"),
+        models=ancient(expand("results/models/{model}", model=MODELS)),
+    output:
+        predictions=directory("results/predictions/{batch}"),
+    log:
+        "logs/predict/{batch}.log",
+    benchmark:
+        "benchmarks/predict/{batch}.tsv"
+    conda:
+        "../../envs/network.yaml"
+    threads: 8
+    resources:
+        mem_mb=lambda wildcards, attempt: 5000 * attempt,
+        runtime=minutes(15, 0.1),
+        gpu=int(config["predict"]["device"] == "gpu"),
+    params:
+        recipes=lambda wildcards: {image: RECIPES.predict(image) for image in BATCHES[wildcards.batch]},
+        settings=config["predict"],
+    script:
+        "../scripts/predict.py"
+
+
+rule segment:
+    """Turn the predictions of batch {wildcards.batch} into labels, and measure each object."""
+    input:
+        predictions=ancient("results/predictions/{batch}"),
+        images=ancient("results/images/{batch}"),
+    output:
+        labels=directory("results/labels/{batch}"),
+        objects="results/objects/{batch}.parquet",
+    log:
+        "logs/segment/{batch}.log",
+    benchmark:
+        "benchmarks/segment/{batch}.tsv"
+    conda:
+        "../../envs/images.yaml"
+    resources:
+        mem_mb=memory_mb(2000, 20),
+        runtime=minutes(15, 0.1),
+    params:
+        recipes=lambda wildcards: {image: RECIPES.segment(image) for image in BATCHES[wildcards.batch]},
+        task=config["task"],
+        classes=config["classes"],
+        settings=config["segment"],
+    script:
+        "../scripts/segment.py"

@@ -1,0 +1,174 @@
+"""Recipes: digests of everything that a product is made from, and so the cause of every rerun.
+
+A recipe changes with the rows of the table, the raw files, the settings of the rule, the source of its script, and the
+recipes before it; it does not change with comments, layout, docstrings, timestamps of code, or where the project lies.
+"""
+
+import ast
+import hashlib
+import json
+from functools import cache, cached_property
+from pathlib import Path
+
+WORKFLOW = Path(__file__).resolve().parent.parent
+SMALL_FILE_BYTES = 1_000_000
+
+
+def digest(*parts):
+    """Sixteen hexadecimal digits that stand for `parts` (anything that JSON can hold, paths as text)."""
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+@cache
+def source(script):
+    """Digest of the parsed source of workflow/scripts/`script` and of every module of ours that it imports."""
+    return digest([(path.name, _parsed(path)) for path in sorted(_modules(WORKFLOW / "scripts" / script))])
+
+
+@cache
+def fingerprint(path):
+    """Digest of a raw file, or of all files in a folder.
+
+    Small files count by their content, large ones by size and time of change, as Snakemake itself has it.
+    """
+    path = Path(path)
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        return digest([(str(file.relative_to(path)), fingerprint(file)) for file in files])
+    status = path.stat()
+    if status.st_size <= SMALL_FILE_BYTES:
+        return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
+    return digest(status.st_size, status.st_mtime_ns)
+
+
+def _modules(path):
+    """`path` and the files of every module of `lib` that it imports, however deep."""
+    found, waiting = set(), [path]
+    while waiting:
+        path = waiting.pop()
+        if path in found:
+            continue
+        found.add(path)
+        for node in ast.walk(ast.parse(path.read_text())):
+            waiting += [WORKFLOW / "scripts" / "lib" / f"{name}.py" for name in _imported(node)]
+    return found
+
+
+def _imported(node):
+    """Names of the modules of `lib` that an import statement brings in."""
+    if isinstance(node, ast.Import):
+        return [alias.name.split(".")[1] for alias in node.names if alias.name.startswith("lib.")]
+    if not isinstance(node, ast.ImportFrom):
+        return []
+    module = (node.module or "").split(".")
+    if node.level == 1:
+        module = ["lib", *filter(None, module)]
+    if module[0] != "lib":
+        return []
+    return module[1:2] or [alias.name for alias in node.names]
+
+
+@cache
+def _parsed(path):
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)
+
+
+class Recipes:
+    """The recipe of every product, one method per rule.
+
+    Args:
+        settings: the validated configuration.
+        rows: {image: row of the table}, with `files` and `truth_files`.
+        movies: {movie: settings of its simulation}.
+        sides: {image: side of the split}.
+        simulated: {resolved path: movie} of the files that rule simulate makes.
+    """
+
+    def __init__(self, settings, rows, movies, sides, simulated):
+        self._settings = settings
+        self._rows = rows
+        self._movies = movies
+        self._sides = sides
+        self._simulated = simulated
+        self._known = {}
+
+    def simulate(self, movie):
+        return digest(movie, self._movies[movie], source("simulate.py"))
+
+    def ingest(self, image):
+        return self._once("ingest", image, self._ingest)
+
+    def annotate(self, image):
+        return self._once("annotate", image, self._annotate)
+
+    @cached_property
+    def split(self):
+        rows = [self._rows[image] for image in sorted(self._rows) if self._rows[image]["truth"]]
+        members = [(row["image"], row["group"], row["split"], self.ingest(row["image"])) for row in rows]
+        return digest(members, self._settings["split"], source("split.py"))
+
+    @cached_property
+    def augment(self):
+        members = [
+            (image, side, self.ingest(image), self.annotate(image))
+            for image, side in sorted(self._sides.items())
+            if side in ("train", "val")
+        ]
+        return digest(members, self._task, self._settings["augment"], source("augment.py"))
+
+    @cached_property
+    def train(self):
+        return digest(self.augment, self._settings["train"], source("train.py"))
+
+    @cached_property
+    def select_model(self):
+        return digest(self.train, self._settings["select_model"], source("select_model.py"))
+
+    @cached_property
+    def _network(self):
+        return digest(self.select_model, self._settings["predict"], source("predict.py"))
+
+    def predict(self, image):
+        return digest(self.ingest(image), self._network)
+
+    def segment(self, image):
+        return digest(self.predict(image), self._task, self._settings["segment"], source("segment.py"))
+
+    def evaluate(self, image):
+        truth = self.annotate(image) if self._rows[image]["truth"] else None
+        side = self._sides[image]
+        return digest(self.segment(image), truth, side, self._task, self._settings["evaluate"], source("evaluate.py"))
+
+    @cached_property
+    def report(self):
+        images = [(image, self.evaluate(image)) for image in sorted(self._rows)]
+        looks = fingerprint(WORKFLOW / "report")
+        return digest(images, self.split, self._settings["report"], looks, source("report.py"))
+
+    @property
+    def _task(self):
+        return self._settings["task"], self._settings["classes"]
+
+    def _ingest(self, image):
+        row = self._rows[image]
+        columns = [row[column] for column in ("image", "path", "axes", "pixel_um", "frame_s")]
+        store = {key: value for key, value in self._settings["ingest"].items() if key != "bad_images"}
+        return digest(columns, self._raw(row["files"]), store, source("ingest.py"))
+
+    def _annotate(self, image):
+        row = self._rows[image]
+        raw = row["truth"], self._raw(row["truth_files"])
+        return digest(self.ingest(image), raw, self._task, self._settings["annotate"], source("annotate.py"))
+
+    def _raw(self, files):
+        return [self.simulate(self._simulated[f]) if f in self._simulated else fingerprint(f) for f in files]
+
+    def _once(self, rule, image, make):
+        if (rule, image) not in self._known:
+            self._known[rule, image] = make(image)
+        return self._known[rule, image]

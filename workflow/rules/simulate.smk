@@ -1,0 +1,22 @@
+"""Movies with truth, for the demo and the tests."""
+
+
+rule simulate:
+    """Make one movie of dividing cells and its truth, by the settings of {wildcards.movie}."""
+    output:
+        movie="resources/demo/{movie}.ome.tif",
+        truth=directory("resources/demo/{movie}_truth"),
+    log:
+        "logs/simulate/{movie}.log",
+    benchmark:
+        "benchmarks/simulate/{movie}.tsv"
+    conda:
+        "../../envs/images.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
+    params:
+        recipe=lambda wildcards: RECIPES.simulate(wildcards.movie),
+        settings=lambda wildcards: MOVIES[wildcards.movie],
+    script:
+        "../scripts/simulate.py"

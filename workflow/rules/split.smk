@@ -1,0 +1,56 @@
+"""Which images train, and the patches they give."""
+
+
+rule split:
+    """Write down the side of every annotated image, and look for near-duplicates across sides."""
+    input:
+        images=ancient(image_folders(ANNOTATED)),
+    output:
+        split="results/split.tsv",
+        leakage="results/leakage.tsv",
+    log:
+        "logs/split.log",
+    benchmark:
+        "benchmarks/split.tsv"
+    conda:
+        "../../envs/images.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: (10 + len(ANNOTATED) // 20) * attempt,
+    params:
+        recipe=lambda wildcards: RECIPES.split,
+        rows=[
+            {key: ROWS[image][key] for key in ("image", "truth", "group", "split")}
+            for image in sorted(ANNOTATED)
+        ],
+        settings=config["split"],
+    script:
+        "../scripts/split.py"
+
+
+rule augment:
+    """Render training patches by random transforms, and validation patches as they are, for {wildcards.fold}."""
+    input:
+        images=ancient(image_folders(learning_images())),
+        truth=ancient(truth_folders(learning_images())),
+    output:
+        patches=directory("results/patches/{fold}"),
+    log:
+        "logs/augment/{fold}.log",
+    benchmark:
+        "benchmarks/augment/{fold}.tsv"
+    conda:
+        "../../envs/images.yaml"
+    threads: 8
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: (10 + config["augment"]["patches"] // 100)
+        * attempt,
+    params:
+        recipe=lambda wildcards: RECIPES.augment,
+        sides={image: SIDES[image] for image in sorted(learning_images())},
+        task=config["task"],
+        classes=config["classes"],
+        settings=config["augment"],
+    script:
+        "../scripts/augment.py"

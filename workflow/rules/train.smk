@@ -1,0 +1,45 @@
+"""Networks learn, and the best is chosen."""
+
+
+rule train:
+    """Train network {wildcards.model} on its patches."""
+    input:
+        patches=ancient("results/patches/{model}"),
+    output:
+        model=directory("results/models/{model}"),
+    log:
+        "logs/train/{model}.log",
+    benchmark:
+        "benchmarks/train/{model}.tsv"
+    conda:
+        "../../envs/network.yaml"
+    threads: 8
+    resources:
+        mem_mb=lambda wildcards, attempt: 6000 * attempt,
+        runtime=lambda wildcards, attempt: 240 * attempt,
+        gpu=int(config["train"]["device"] == "gpu"),
+    params:
+        recipe=lambda wildcards: RECIPES.train,
+        settings=config["train"],
+    script:
+        "../scripts/train.py"
+
+
+rule select_model:
+    """Choose the network that did best on its validation images."""
+    input:
+        models=ancient(expand("results/models/{model}", model=MODELS)),
+    output:
+        selected="results/selected.json",
+    log:
+        "logs/select_model.log",
+    benchmark:
+        "benchmarks/select_model.tsv"
+    localrule: True
+    conda:
+        "../../envs/images.yaml"
+    params:
+        recipe=lambda wildcards: RECIPES.select_model,
+        settings=config["select_model"],
+    script:
+        "../scripts/select_model.py"
