@@ -11,19 +11,20 @@ if not workflow.overwrite_configfiles:
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/simulate.smk"
-include: "workflow/rules/ingest.smk"
-include: "workflow/rules/split.smk"
-include: "workflow/rules/train.smk"
-include: "workflow/rules/predict.smk"
-include: "workflow/rules/evaluate.smk"
 
 
 rule all:
-    default_target: True
     """Everything: labels and objects of every batch, the metrics and the report."""
     input:
         labels=expand("results/labels/{batch}", batch=BATCHES),
         objects=expand("results/objects/{batch}.parquet", batch=BATCHES),
         metrics="results/metrics.tsv",
         report="results/report.html",
+
+
+include: "workflow/rules/simulate.smk"
+include: "workflow/rules/ingest.smk"
+include: "workflow/rules/split.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/predict.smk"
+include: "workflow/rules/evaluate.smk"

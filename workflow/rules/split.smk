@@ -19,10 +19,7 @@ rule split:
         runtime=lambda wildcards, attempt: (10 + len(ANNOTATED) // 20) * attempt,
     params:
         recipe=lambda wildcards: RECIPES.split,
-        rows=[
-            {key: ROWS[image][key] for key in ("image", "truth", "group", "split")}
-            for image in sorted(ANNOTATED)
-        ],
+        rows=[{key: ROWS[image][key] for key in ("image", "truth", "group", "split")} for image in sorted(ANNOTATED)],
         settings=config["split"],
     script:
         "../scripts/split.py"
@@ -44,8 +41,7 @@ rule augment:
     threads: 8
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=lambda wildcards, attempt: (10 + config["augment"]["patches"] // 100)
-        * attempt,
+        runtime=lambda wildcards, attempt: (10 + config["augment"]["patches"] // 100) * attempt,
     params:
         recipe=lambda wildcards: RECIPES.augment,
         sides={image: SIDES[image] for image in sorted(learning_images())},
