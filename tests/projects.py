@@ -1,0 +1,75 @@
+"""Small projects that the tests run: a copy of the workflow, a few tiny images with truth, quick settings."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+from simulate import simulate
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+SETTINGS = {
+    "images": "config/images.tsv",
+    "augment": {"patch_px": 64, "patches": 16},
+    "train": {"epochs": 2, "batch_size": 4},
+    "predict": {"tile_px": 64, "overlap_px": 32},
+}
+
+TABLE = """\
+image\tpath\ttruth\tsplit\tbatch
+train\t../raw/train.ome.tif\t../raw/train_truth\ttrain\tone
+plain\t../raw/plain.ome.tif\t\t\tone
+val\t../raw/val.ome.tif\t../raw/val_truth\tval\ttwo
+test\t../raw/test.ome.tif\t../raw/test_truth\ttest\ttwo
+"""
+
+
+def make_project(folder, *, table=TABLE, settings=SETTINGS):
+    """A folder with the workflow, raw movies of two frames, a table and settings."""
+    shutil.copytree(REPOSITORY / "workflow", folder / "workflow", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(REPOSITORY / "profiles", folder / "profiles")
+    shutil.copytree(REPOSITORY / "envs", folder / "envs")
+    shutil.copy2(REPOSITORY / "Snakefile", folder)
+    for seed, movie in enumerate(("train", "plain", "val", "test", "spare")):
+        (folder / "raw").mkdir(exist_ok=True)
+        path, truth = folder / "raw" / f"{movie}.ome.tif", folder / "raw" / f"{movie}_truth"
+        simulate(path, truth, seed=seed, frames=2, size_px=96, cells=6)
+    (folder / "config").mkdir()
+    (folder / "config" / "images.tsv").write_text(table)
+    (folder / "config" / "config.yaml").write_text(yaml.safe_dump(settings))
+    return folder
+
+
+def snakemake(folder, *arguments, check=True):
+    """Run Snakemake in `folder`; the finished process, its output as text.
+
+    Raises:
+        AssertionError: it failed; with its output.
+    """
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("TF_", "SM_", "SNAKEMAKE"))}
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("snakemake")), *arguments],
+        cwd=folder,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    assert not check or done.returncode == 0, done.stdout
+    return done
+
+
+def planned(folder, *arguments):
+    """{rule: number of jobs} that Snakemake would run in `folder`."""
+    output = snakemake(folder, "--dry-run", *arguments).stdout
+    if "Nothing to be done" in output:
+        return {}
+    table = re.search(r"^job +count\n-+ +-+\n(.*?)^total ", output, re.M | re.S)
+    assert table, output
+    jobs = {rule: int(count) for rule, count in (line.split() for line in table[1].splitlines())}
+    jobs.pop("all", None)
+    return jobs

@@ -1,0 +1,176 @@
+"""Recipes change with what matters and with nothing else."""
+
+import os
+import shutil
+
+import pytest
+
+from workflow.rules import provenance
+from workflow.rules.provenance import Recipes, fingerprint, source
+
+SCRIPT = '''"""Docstring."""
+
+from lib.stores import open_array
+
+
+def segment(image):
+    """Docstring."""
+    # comment
+    return open_array(image) + 1
+'''
+
+
+@pytest.fixture
+def scripts(tmp_path, monkeypatch):
+    """A folder of one script, segment.py, that imports lib.stores, that imports lib.errors and not lib.tiles."""
+    lib = tmp_path / "scripts" / "lib"
+    lib.mkdir(parents=True)
+    (tmp_path / "scripts" / "segment.py").write_text(SCRIPT)
+    (lib / "stores.py").write_text("from .errors import InputError\n\n\ndef open_array(path):\n    return 1\n")
+    (lib / "errors.py").write_text("class InputError(Exception):\n    pass\n")
+    (lib / "tiles.py").write_text("A = 1\n")
+    monkeypatch.setattr(provenance, "WORKFLOW", tmp_path)
+    return tmp_path / "scripts"
+
+
+def source_after(path, old, new):
+    """The source digest of segment.py before and after a change of `path`."""
+    source.cache_clear(), provenance._parsed.cache_clear()
+    before = source("segment.py")
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    source.cache_clear(), provenance._parsed.cache_clear()
+    return before, source("segment.py")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("# comment", "# another comment"), ('"""Docstring."""', '"""Other."""'), ("image) + 1", "image  )+1 ")],
+)
+def test_comments_docstrings_and_layout_do_not_count(scripts, old, new):
+    before, after = source_after(scripts / "segment.py", old, new)
+    assert before == after
+
+
+def test_code_counts(scripts):
+    before, after = source_after(scripts / "segment.py", "+ 1", "+ 2")
+    assert before != after
+
+
+def test_a_module_counts_however_deep_it_is_imported(scripts):
+    before, after = source_after(scripts / "lib" / "errors.py", "pass", "status = 1")
+    assert before != after
+
+
+def test_a_module_that_is_not_imported_does_not_count(scripts):
+    before, after = source_after(scripts / "lib" / "tiles.py", "1", "2")
+    assert before == after
+
+
+@pytest.mark.parametrize(
+    "statement", ["from lib import tiles", "import lib.tiles", "def f():\n    from lib.tiles import A"]
+)
+def test_every_way_to_import_is_seen(scripts, statement):
+    (scripts / "segment.py").write_text(f"{statement}\n{SCRIPT}")
+    before, after = source_after(scripts / "lib" / "tiles.py", "1", "2")
+    assert before != after
+
+
+def test_every_real_script_has_a_source():
+    source.cache_clear(), provenance._parsed.cache_clear()
+    names = [path.name for path in (provenance.WORKFLOW / "scripts").glob("*.py")]
+    assert len({source(name) for name in names}) == len(names) > 0
+
+
+def test_a_small_file_counts_by_its_content(tmp_path):
+    path = tmp_path / "mask.png"
+    path.write_bytes(b"pixels")
+    before = fingerprint(path)
+    os.utime(path, (1, 1))
+    fingerprint.cache_clear()
+    assert fingerprint(path) == before
+    path.write_bytes(b"pixelz")
+    fingerprint.cache_clear()
+    assert fingerprint(path) != before
+
+
+def test_a_large_file_counts_by_size_and_time(tmp_path):
+    path = tmp_path / "movie.tif"
+    path.write_bytes(bytes(provenance.SMALL_FILE_BYTES + 1))
+    before = fingerprint(path)
+    os.utime(path, (1, 1))
+    fingerprint.cache_clear()
+    assert fingerprint(path) != before
+
+
+def test_a_folder_counts_by_its_files_wherever_it_lies(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "mask1.png").write_bytes(b"1")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    assert fingerprint(tmp_path / "a") == fingerprint(tmp_path / "b")
+    (tmp_path / "b" / "mask2.png").write_bytes(b"2")
+    fingerprint.cache_clear()
+    assert fingerprint(tmp_path / "a") != fingerprint(tmp_path / "b")
+
+
+RULES = ("ingest", "annotate", "split", "augment", "train", "select_model", "predict", "segment", "evaluate", "report")
+
+
+def recipes_of(folder, *, sides=None, **sections):
+    """{rule: recipe} of the annotated training image "a" and the whole, with `sections` of the settings changed."""
+    settings = (
+        {rule: {"seed": 0} for rule in RULES} | {"task": "instances", "classes": ["background", "cell"]} | sections
+    )
+    rows = {}
+    for image, truth in (("a", "a_truth.tif"), ("b", "b_truth.tif"), ("c", None)):
+        for name in filter(None, (f"{image}.tif", truth)):
+            path = folder / name
+            path.exists() or path.write_bytes(name.encode())
+        empty = dict.fromkeys(("axes", "pixel_um", "frame_s", "group", "split"))
+        truth_files = [folder / truth] if truth else []
+        files = [folder / f"{image}.tif"]
+        rows[image] = empty | {
+            "image": image, "path": f"{image}.tif", "files": files, "truth": truth, "truth_files": truth_files
+        }  # fmt: skip
+    fingerprint.cache_clear()
+    made = Recipes(settings, rows, {}, sides or {"a": "train", "b": "test", "c": "predict"}, {})
+    return {rule: value("a") if callable(value := getattr(made, rule)) else value for rule in RULES}
+
+
+def changed(before, after):
+    return [rule for rule in RULES if before[rule] != after[rule]]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_setting_changes_its_rule_and_those_after_it(tmp_path, rule):
+    before = recipes_of(tmp_path)
+    after = recipes_of(tmp_path, **{rule: {"seed": 1}})
+    everything_after = {
+        "annotate": [r for r in RULES if r not in ("ingest", "split")],
+        "split": ["split", "report"],
+    }
+    assert changed(before, after) == everything_after.get(rule, list(RULES[RULES.index(rule) :]))
+
+
+def test_the_policy_for_bad_images_changes_nothing(tmp_path):
+    before = recipes_of(tmp_path, ingest={"bad_images": "refuse"})
+    assert changed(before, recipes_of(tmp_path, ingest={"bad_images": "set_aside"})) == []
+
+
+def test_pixels_that_do_not_train_do_not_train(tmp_path):
+    before = recipes_of(tmp_path)
+    (tmp_path / "c.tif").write_bytes(b"other pixels")
+    assert changed(before, recipes_of(tmp_path)) == ["report"]
+
+
+def test_pixels_of_a_test_image_reach_the_leakage_check_alone(tmp_path):
+    before = recipes_of(tmp_path)
+    (tmp_path / "b.tif").write_bytes(b"other pixels")
+    assert changed(before, recipes_of(tmp_path)) == ["split", "report"]
+
+
+def test_an_image_that_changes_sides_trains_anew(tmp_path):
+    before = recipes_of(tmp_path)
+    after = recipes_of(tmp_path, sides={"a": "train", "b": "train", "c": "predict"})
+    assert changed(before, after) == ["augment", "train", "select_model", "predict", "segment", "evaluate", "report"]

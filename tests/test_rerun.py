@@ -1,0 +1,195 @@
+"""Every kind of change runs the jobs that depend on it, and no other: the exact set for each."""
+
+import os
+import shutil
+
+import pytest
+import yaml
+from projects import TABLE, make_project, planned, snakemake
+
+pytestmark = pytest.mark.slow
+
+LEARNING = {"augment": 1, "train": 1, "select_model": 1}
+APPLYING = {"predict": 2, "segment": 2, "evaluate": 2, "report": 1}
+ONE_BATCH = {"predict": 1, "segment": 1, "evaluate": 1, "report": 1}
+EVERYTHING = {"ingest": 2, "annotate": 2, "split": 1} | LEARNING | APPLYING
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A project that has run to its end."""
+    folder = make_project(tmp_path_factory.mktemp("rerun") / "project")
+    assert planned(folder) == EVERYTHING
+    snakemake(folder, "--cores", "2")
+    return folder
+
+
+@pytest.fixture
+def project(finished, tmp_path):
+    """A copy of the finished project, timestamps and all."""
+    return shutil.copytree(finished, tmp_path / "project", symlinks=True)
+
+
+def edit(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def set_table(project, table):
+    (project / "config" / "images.tsv").write_text(table)
+
+
+def set_setting(project, section, key, value):
+    path = project / "config" / "config.yaml"
+    settings = yaml.safe_load(path.read_text())
+    settings.setdefault(section, {})[key] = value
+    path.write_text(yaml.safe_dump(settings))
+
+
+def test_a_second_run_says_that_nothing_is_to_be_done(finished):
+    assert "Nothing to be done" in snakemake(finished, "--cores", "2").stdout
+
+
+def test_a_moved_project_reruns_nothing(project):
+    assert planned(project) == {}
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "jobs"),
+    [
+        ("ingest", "chunk_px", 256, EVERYTHING),
+        ("ingest", "bad_images", "set_aside", {}),
+        ("annotate", "pieces", "separate", {"annotate": 2} | LEARNING | APPLYING),
+        ("split", "leakage_similarity", 0.8, {"split": 1, "report": 1}),
+        ("augment", "seed", 1, LEARNING | APPLYING),
+        ("train", "epochs", 3, {"train": 1, "select_model": 1} | APPLYING),
+        ("select_model", "metric", "loss", {"select_model": 1} | APPLYING),
+        ("predict", "overlap_px", 16, APPLYING),
+        ("segment", "min_area_px", 8, {"segment": 2, "evaluate": 2, "report": 1}),
+        ("evaluate", "ious", [0.5, 0.75], {"evaluate": 2, "report": 1}),
+        ("report", "title", "Another", {"report": 1}),
+    ],
+)
+def test_a_setting_reruns_its_rule_and_those_after_it(project, section, key, value, jobs):
+    set_setting(project, section, key, value)
+    assert planned(project) == jobs
+
+
+def test_the_schema_default_written_out_reruns_nothing(project):
+    set_setting(project, "segment", "foreground", 0.5)
+    assert planned(project) == {}
+
+
+def test_a_comment_and_a_docstring_rerun_nothing(project):
+    for script in sorted((project / "workflow" / "scripts").rglob("*.py")):
+        script.write_text(script.read_text() + "\n# a comment\n")
+    assert planned(project) == {}
+
+
+def test_an_edited_script_reruns_its_rule_and_those_after_it(project):
+    edit(project / "workflow" / "scripts" / "segment.py", "def segment(", "EDITED = 1\n\n\ndef segment(")
+    assert planned(project) == {"segment": 2, "evaluate": 2, "report": 1}
+
+
+def test_an_edited_module_reruns_the_rules_whose_scripts_import_it(project):
+    module = project / "workflow" / "scripts" / "lib" / "metrics.py"
+    module.write_text(module.read_text() + "\nEDITED = 1\n")
+    assert planned(project) == {"evaluate": 2, "report": 1}
+
+
+def test_a_fresh_clone_beside_the_results_reruns_nothing(project):
+    for path in [project / "Snakefile", *(project / "workflow").rglob("*"), *(project / "profiles").rglob("*")]:
+        os.utime(path)
+    assert planned(project) == {}
+
+
+def test_a_touched_tree_reruns_nothing(project):
+    for path in project.rglob("*"):
+        if ".snakemake" not in path.parts:
+            os.utime(path)
+    assert planned(project) == {}
+
+
+def test_reordered_rows_rerun_nothing(project):
+    header, *rows = TABLE.splitlines()
+    set_table(project, "\n".join([header, *reversed(rows)]) + "\n")
+    assert planned(project) == {}
+
+
+def test_a_removed_row_without_truth_reruns_its_batch_alone(project):
+    set_table(project, "\n".join(line for line in TABLE.splitlines() if not line.startswith("plain")) + "\n")
+    assert planned(project) == {"ingest": 1} | ONE_BATCH
+
+
+@pytest.mark.parametrize("batch", ["one", "two"])
+def test_an_added_image_without_truth_does_not_train_whatever_batch_it_joins(project, batch):
+    set_table(project, TABLE + f"spare\t../raw/spare.ome.tif\t\t\t{batch}\n")
+    assert planned(project) == {"ingest": 1} | ONE_BATCH
+
+
+@pytest.mark.parametrize("batch", ["one", "two"])
+def test_an_added_test_image_does_not_train_whatever_batch_it_joins(project, batch):
+    set_table(project, TABLE + f"spare\t../raw/spare.ome.tif\t../raw/spare_truth\ttest\t{batch}\n")
+    assert planned(project) == {"ingest": 1, "annotate": 1, "split": 1} | ONE_BATCH
+
+
+def test_an_added_training_image_trains(project):
+    set_table(project, TABLE + "spare\t../raw/spare.ome.tif\t../raw/spare_truth\ttrain\tone\n")
+    assert planned(project) == {"ingest": 1, "annotate": 1, "split": 1} | LEARNING | APPLYING
+
+
+def test_an_image_that_changes_batch_without_training_does_not_train(project):
+    set_table(project, TABLE.replace("plain\t../raw/plain.ome.tif\t\t\tone", "plain\t../raw/plain.ome.tif\t\t\ttwo"))
+    assert planned(project) == {"ingest": 2} | APPLYING
+
+
+def test_a_training_image_that_changes_batch_does_not_train(project):
+    set_table(project, TABLE.replace("\ttrain\tone", "\ttrain\ttwo"))
+    assert planned(project) == {"ingest": 2, "annotate": 1} | APPLYING
+
+
+def test_a_changed_raw_file_of_a_plain_image_reruns_its_batch(project):
+    shutil.copy(project / "raw" / "spare.ome.tif", project / "raw" / "plain.ome.tif")
+    assert planned(project) == {"ingest": 1} | ONE_BATCH
+
+
+def test_a_changed_raw_file_of_a_training_image_trains(project):
+    shutil.copy(project / "raw" / "spare.ome.tif", project / "raw" / "train.ome.tif")
+    assert planned(project) == {"ingest": 1, "annotate": 1, "split": 1} | LEARNING | APPLYING
+
+
+def test_a_changed_annotation_of_a_training_image_trains(project):
+    masks = sorted((project / "raw" / "train_truth").glob("*.tif"))
+    shutil.copy(masks[0], masks[1])
+    assert planned(project) == {"annotate": 1} | LEARNING | APPLYING
+
+
+def test_a_changed_annotation_of_a_test_image_scores_alone(project):
+    masks = sorted((project / "raw" / "test_truth").glob("*.tif"))
+    shutil.copy(masks[0], masks[1])
+    assert planned(project) == {"annotate": 1, "evaluate": 1, "report": 1}
+
+
+@pytest.mark.parametrize(
+    ("output", "jobs"),
+    [
+        ("results/labels/one", {"segment": 1}),
+        ("results/objects/two.parquet", {"segment": 1}),
+        ("results/metrics.tsv", {"report": 1}),
+        ("results/report.html", {"report": 1}),
+    ],
+)
+def test_a_lost_product_is_made_again_and_nothing_else(project, output, jobs):
+    path = project / output
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert planned(project) == jobs
+
+
+def test_lost_intermediate_stores_are_not_missed_until_they_are_needed(project):
+    shutil.rmtree(project / "results" / "predictions")
+    shutil.rmtree(project / "results" / "patches")
+    assert planned(project) == {}
+    set_setting(project, "segment", "min_area_px", 8)
+    assert planned(project)["predict"] == 2
+    assert "train" not in planned(project)
