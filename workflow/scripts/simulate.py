@@ -1,6 +1,43 @@
-"""Simulate a movie of dividing cells; writes an OME-TIFF and its truth in Cell Tracking Challenge form."""
+"""Simulate a movie of dividing cells, as a fluorescence microscope would give it.
 
+Reads nothing. Writes the movie, an OME-TIFF, uint16 (t, y, x), and its truth, a folder in the form of the Cell Tracking
+Challenge: man_track000.tif and so on, uint16 (y, x) ids that a cell keeps from frame to frame, and man_track.txt, for
+each id a line of id, first frame, last frame, and id of the mother or 0.
+"""
+
+import uuid
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from lib.colonies import Colony
 from lib.logs import logged
+from lib.microscopes import Microscope
+
+MIN_AREA_PX = 20  # less than that of a cell in view is no object
+
+
+def label_tracks(cells, owners, t, tracks):
+    """Truth of frame `t`, uint16 (y, x), from `owners` (y, x), 0 or 1 + index in `cells`; adds to `tracks`.
+
+    A cell that comes back into view gets a new id, since a track has no gaps. A daughter has a mother if she is in view
+    when she is born and the mother was in the frame before.
+
+    Args:
+        tracks: {id: [first frame, last frame, id of the mother or 0]}.
+    """
+    ids = np.zeros(len(cells) + 1, np.uint16)
+    area = np.bincount(owners.ravel(), minlength=len(cells) + 1)
+    for owner, cell in enumerate(cells, start=1):
+        if area[owner] < MIN_AREA_PX:
+            continue
+        if cell.seen < 0 or cell.seen < t - 1:
+            cell.track = len(tracks) + 1
+            born = cell.seen < 0 and cell.mother is not None and cell.mother.seen == t - 1 >= 0
+            tracks[cell.track] = [t, t, cell.mother.track if born else 0]
+        cell.seen = tracks[cell.track][1] = t
+        ids[owner] = cell.track
+    return ids[owners]
 
 
 def simulate(
@@ -19,11 +56,11 @@ def simulate(
     pixel_um=0.5,
     frame_s=600,
 ):
-    """Write a seeded movie of dividing cells and its truth.
+    """Write a seeded movie of dividing cells and its truth, frame by frame; the same seed gives the same bytes.
 
     Args:
         movie: path of the OME-TIFF to write, uint16 (t, y, x).
-        truth: folder to write, man_track000.tif... (uint16 ids) and man_track.txt (id, first frame, last frame, parent).
+        truth: folder to write; what it has of an earlier movie is removed.
         seed: integer, 0 or more.
         frames: number of frames, 1 to 1000.
         size_px: side of the square frame in pixels, 64 or more.
@@ -36,7 +73,54 @@ def simulate(
         pixel_um: side of a pixel in micrometres, above 0.
         frame_s: seconds between frames, above 0.
     """
-    raise NotImplementedError
+    movie, truth = Path(movie), Path(truth)
+    movie.parent.mkdir(parents=True, exist_ok=True)
+    truth.mkdir(parents=True, exist_ok=True)
+    for old in truth.glob("man_track*"):
+        old.unlink()
+    biology, optics, name = np.random.default_rng(seed).spawn(3)
+    colony = Colony(
+        biology,
+        cells=cells,
+        size_px=size_px,
+        diameter_px=diameter_px,
+        cycle_frames=cycle_frames,
+        smaller_share=smaller_share,
+        speed_px=speed_px,
+    )
+    microscope = Microscope(optics, size_px=size_px, diameter_px=diameter_px, photons=photons)
+    tracks = {}
+
+    def expose_all():
+        margin = microscope.margin
+        for t in range(frames):
+            if t:
+                colony.step()
+                microscope.move_stage()
+            light, owners = colony.draw(microscope.drift - margin, size_px + 2 * margin)
+            ids = label_tracks(colony.cells, owners[margin:-margin, margin:-margin], t, tracks)
+            tifffile.imwrite(truth / f"man_track{t:03d}.tif", ids, compression="zlib")
+            yield microscope.expose(light, t)
+
+    with tifffile.TiffWriter(movie, ome=True) as tiff:
+        tiff.write(
+            expose_all(),
+            shape=(frames, size_px, size_px),
+            dtype=np.uint16,
+            metadata={
+                "axes": "TYX",
+                "UUID": str(uuid.UUID(bytes=name.bytes(16), version=4)),
+                "PhysicalSizeX": pixel_um,
+                "PhysicalSizeXUnit": "µm",
+                "PhysicalSizeY": pixel_um,
+                "PhysicalSizeYUnit": "µm",
+                "TimeIncrement": frame_s,
+                "TimeIncrementUnit": "s",
+            },
+        )
+    lines = [f"{track} {first} {last} {mother}\n" for track, (first, last, mother) in tracks.items()]
+    (truth / "man_track.txt").write_text("".join(lines))
+    print(f"{movie}: {frames} frames, {len(tracks)} tracks", flush=True)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from .errors import InputError
+from .targets import IGNORE
 
-IGNORE = 255
 SPLIT_PIECE = 0.1
 
 

@@ -25,9 +25,9 @@ def assign_sides(rows, *, seed, train, val, test, group_pattern=None):
 def explain_sides(rows, *, seed, train, val, test, group_pattern=None):
     """The side of every image, and why it has it.
 
-    Images with truth take part. A side that the table states holds for the whole group; other groups go by a hash of
-    the seed and the group's name, so that adding images never moves others once each side has a group by hash. A side
-    that none fell to is filled from the side that has most groups; where there are fewer groups than sides, train comes
+    Images with truth take part. A side that the table states for one holds for its whole group; other groups go by a
+    hash of the seed and the group's name, so that adding images never moves others once each side has a group by hash.
+    A side that none fell to is filled from the side that has most groups; where there are fewer groups than sides, train comes
     first, then val, then test.
 
     Args:
@@ -37,7 +37,7 @@ def explain_sides(rows, *, seed, train, val, test, group_pattern=None):
         group_pattern: regular expression on the name of images without a group; None: each is its own group.
 
     Returns:
-        Dicts with "image", "group", "split" and "why" ("table", "hash", "filled", or "no truth"), in the order of `rows`;
+        Dicts with "image", "group", "split" and "why" (table, hash, filled or no truth), in the order of `rows`;
         and sentences that a user should read, about sides that stay empty and names that do not match.
 
     Raises:
@@ -95,16 +95,15 @@ def _takes_part(row):
 
 
 def _stated_sides(rows, groups):
-    """{group: side} of the groups of which the table states a side; "predict" speaks for its image alone."""
+    """{group: side} of the groups of which the table states a side; rows without truth and "predict" speak for no other."""
     stated, sources, problems = {}, {}, []
     for row in rows:
-        side, image = row.get("split"), row["image"]
-        if not side or side == PREDICT:
-            continue
-        group = groups[image]
+        side, image, group = row.get("split"), row["image"], groups[row["image"]]
         if side in ("train", "val") and not row.get("truth"):
             problems.append(f"{image}: split is {side} but it has no truth; give its truth or leave split empty")
-        elif stated.setdefault(group, side) != side:
+        if not side or not _takes_part(row):
+            continue
+        if stated.setdefault(group, side) != side:
             problems.append(
                 f"group {group}: {sources[group]} is stated {stated[group]} and {image} {side}; "
                 "a group is on one side, so state one side or give them different groups"

@@ -1,0 +1,199 @@
+"""Cells that grow, wander, push each other apart and divide, and how they look."""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import ndimage
+from scipy.stats import qmc
+
+PERSISTENCE = 0.7  # of a cell's velocity, from frame to frame
+ADHESION_PX = 3.0  # gap across which neighbours pull each other together
+WAIST = 0.36  # elongation of a cell about to divide: its outline has a waist
+MODES = np.array([2, 3, 4, 5])  # waves around an outline that make it irregular
+FAINTEST = 0.4  # brightness of a cell
+WAVES = 7  # waves that make the texture of a cell
+
+
+@dataclass(eq=False)
+class Cell:
+    """A cell: lengths in pixels, positions and velocities (y, x) in the world, angles in radians."""
+
+    position: np.ndarray
+    velocity: np.ndarray
+    angle: float  # of the long axis
+    area: float
+    born_area: float
+    division_area: float
+    brightness: float  # of a typical cell: 1
+    elongation: float
+    bumps: np.ndarray  # complex amplitude of each of MODES
+    waves: np.ndarray  # (WAVES, 3): wave vector, in units of the radius, and phase
+    spot: np.ndarray  # (y, x) of a dark spot, in units of the radius
+    mother: "Cell | None" = field(default=None, repr=False)  # known in the first frame only
+    track: int = 0  # id while it is in view
+    seen: int = -1  # last frame in which it was in view
+
+    @property
+    def radius(self):
+        """Radius of the disc of the same area."""
+        return math.sqrt(self.area / math.pi)
+
+    def outline(self, direction):
+        """Distance from the centre to the outline, in each `direction` (any shape)."""
+        progress = (self.area - self.born_area) / (self.division_area - self.born_area)
+        elongation = self.elongation + (WAIST - self.elongation) * min(max((progress - 0.75) / 0.25, 0), 1) ** 1.5
+        turned = np.asarray(direction) - self.angle
+        wobble = (self.bumps * np.exp(1j * MODES * turned[..., None])).real.sum(-1)
+        return self.radius / math.sqrt(1 + elongation**2 / 2) * (1 + elongation * np.cos(2 * turned) + wobble)
+
+    def texture(self, offset):
+        """Relative brightness at `offset` (y, x; any shape) from the centre; it turns and grows with the cell."""
+        cosine, sine = math.cos(self.angle) / self.radius, math.sin(self.angle) / self.radius
+        y, x = offset
+        v, u = cosine * y - sine * x, sine * y + cosine * x
+        ripples = sum(np.cos(a * v + b * u + phase) for a, b, phase in self.waves) / math.sqrt(WAVES)
+        spot = np.exp(-((v - self.spot[0]) ** 2 + (u - self.spot[1]) ** 2) / 0.1)
+        return np.maximum(1 + 0.3 * ripples - 0.5 * spot, 0.15)
+
+
+class Colony:
+    """A population of cells in a square world that is a margin wider than the frame; the frame starts at (0, 0).
+
+    Args:
+        rng: numpy Generator, the only source of chance.
+        cells: number of cells in the frame at the start; the margin is as densely filled.
+        size_px, diameter_px, cycle_frames, smaller_share, speed_px: as in `simulate`.
+    """
+
+    def __init__(self, rng, *, cells, size_px, diameter_px, cycle_frames, smaller_share, speed_px):
+        self.rng = rng
+        self.low, self.high = -2.0 * diameter_px, size_px + 2.0 * diameter_px
+        self.cycle_frames, self.smaller_share, self.speed_px = cycle_frames, smaller_share, speed_px
+        # Among cells of all ages the mean area is 2 ln 2 times that at birth; a cell adds that again in its life.
+        self.born_area = math.pi * diameter_px**2 / 4 / (2 * math.log(2))
+        count = round(cells * ((self.high - self.low) / size_px) ** 2)
+        # Clumps, so that cells touch, evenly spread, so that no movie is empty.
+        clumps = self.low + (self.high - self.low) * qmc.Halton(2, rng=rng).random(max(1, count // 4))
+        self.cells = [
+            self._new_cell(
+                clumps[number % len(clumps)] + rng.normal(0, diameter_px, 2),
+                area=self.born_area * 2 ** rng.uniform(0, 1),
+                born_area=self.born_area,
+                brightness=max(rng.lognormal(0, 0.45), FAINTEST),
+            )
+            for number in range(count)
+        ]
+        self._push_apart(100)
+
+    def step(self):
+        """Go on by one frame."""
+        pressure = self._push_apart(0)
+        for cell, squeezed in zip(self.cells, pressure, strict=True):
+            cell.velocity = PERSISTENCE * cell.velocity + self._kick(math.sqrt(1 - PERSISTENCE**2))
+            cell.position = cell.position + cell.velocity
+            cell.mother = None
+            cell.angle += self.rng.normal(0, 0.08)
+            cell.bumps = 0.9 * cell.bumps + self._bumps(math.sqrt(1 - 0.9**2))
+            cell.area *= 2 ** (max(0.0, 1 - squeezed) * self.rng.lognormal(0, 0.1) / self.cycle_frames)
+        self.cells = [
+            part for cell in self.cells for part in (self._divide(cell) if cell.area >= cell.division_area else [cell])
+        ]
+        self._push_apart(25)
+        self.cells = [cell for cell in self.cells if ((cell.position > self.low) & (cell.position < self.high)).all()]
+
+    def draw(self, corner, size_px):
+        """The square view whose first pixel is at `corner` (y, x) of the world.
+
+        Returns:
+            light: float32 (y, x), 1 in the middle of a typical cell.
+            owners: int32 (y, x), 0 or 1 + the index in `cells` of the cell that the pixel belongs to.
+        """
+        depth = np.ones((size_px, size_px), np.float32)  # distance from the centre over that of the outline
+        owners = np.zeros((size_px, size_px), np.int32)
+        drawn = []
+        for owner, cell in enumerate(self.cells, start=1):
+            centre = cell.position - corner
+            reach = 1.8 * cell.radius
+            box = tuple(
+                slice(max(0, math.floor(at - reach)), max(0, min(size_px, math.ceil(at + reach)))) for at in centre
+            )
+            if depth[box].size == 0:
+                continue
+            offset = np.mgrid[box] - centre[:, None, None]
+            own = np.hypot(*offset) / cell.outline(np.arctan2(*offset))
+            mine = own < depth[box]
+            owners[box][mine] = owner
+            depth[box][mine] = own[mine]
+            drawn.append((owner, cell, box, offset))
+        light = np.zeros((size_px, size_px), np.float32)
+        for owner, cell, box, offset in drawn:
+            mine = _largest_piece(owners[box] == owner)
+            owners[box][(owners[box] == owner) & ~mine] = 0
+            thickness = np.sqrt(np.maximum(1 - depth[box] ** 2, 0))
+            light[box][mine] = (cell.brightness * thickness * cell.texture(offset))[mine]
+        return light, owners
+
+    def _new_cell(self, position, *, area, born_area, brightness, mother=None):
+        rng = self.rng
+        turn, pitch = rng.uniform(0, 2 * math.pi, WAVES), rng.uniform(3, 10, WAVES)
+        return Cell(
+            position=position,
+            velocity=self._kick(1),
+            angle=rng.uniform(0, 2 * math.pi),
+            area=area,
+            born_area=born_area,
+            division_area=born_area + self.born_area * rng.lognormal(0, 0.1),
+            brightness=brightness,
+            elongation=rng.uniform(0.02, 0.2),
+            bumps=self._bumps(1),
+            waves=np.stack([pitch * np.sin(turn), pitch * np.cos(turn), rng.uniform(0, 2 * math.pi, WAVES)], axis=1),
+            spot=rng.uniform(-0.45, 0.45, 2),
+            mother=mother,
+        )
+
+    def _divide(self, mother):
+        share = min(max(self.smaller_share + self.rng.normal(0, 0.02), 0.1), 0.5)
+        axis = np.array([math.sin(mother.angle), math.cos(mother.angle)]) * self.rng.choice([-1, 1])
+        apart = 0.95 * mother.radius * (math.sqrt(share) + math.sqrt(1 - share))
+        return [
+            self._new_cell(
+                mother.position + side * axis,
+                area=part * mother.area,
+                born_area=part * mother.area,
+                brightness=max(mother.brightness * self.rng.lognormal(0, 0.1), FAINTEST),
+                mother=mother,
+            )
+            for part, side in ((share, (1 - share) * apart), (1 - share, -share * apart))
+        ]
+
+    def _push_apart(self, rounds):
+        """Part cells that overlap, gather those that nearly touch; returns how squeezed each is, 0 where it is free."""
+        number = len(self.cells)
+        if number < 2:
+            return np.zeros(number)
+        places = np.array([cell.position for cell in self.cells])
+        for last in range(rounds, -1, -1):
+            gap = places[:, None] - places[None]
+            distance = np.maximum(np.hypot(gap[..., 0], gap[..., 1]), 1e-3)
+            direction = np.arctan2(gap[..., 0], gap[..., 1])  # seen from the second cell
+            reach = np.stack([cell.outline(direction[:, index]) for index, cell in enumerate(self.cells)], axis=1)
+            overlap = reach + reach.T - distance
+            np.fill_diagonal(overlap, -np.inf)
+            if last:
+                force = np.where(overlap > 0, 0.25 * overlap, np.where(overlap > -ADHESION_PX, 0.03 * overlap, 0))
+                places = places + np.einsum("ij,ijk->ik", force / distance, gap)
+        for cell, place in zip(self.cells, places, strict=True):
+            cell.position = place
+        return np.maximum(overlap, 0).sum(1) / [cell.radius for cell in self.cells]
+
+    def _kick(self, scale):
+        return self.rng.normal(0, scale * self.speed_px / math.sqrt(2), 2)
+
+    def _bumps(self, scale):
+        return scale * 0.035 * (self.rng.normal(size=len(MODES)) + 1j * self.rng.normal(size=len(MODES)))
+
+
+def _largest_piece(mask):
+    pieces, count = ndimage.label(mask)
+    return mask if count < 2 else pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:])
