@@ -44,7 +44,9 @@ def load_settings(config, source):
     wrong = {path for path, _ in problems}
     problems += [(path, text) for path, text in _cross_problems(settings, wrong) if path not in wrong]
     if problems:
-        raise InputError("\n".join(f"{source}: {path}: {text}" if path else f"{source}: {text}" for path, text in problems))
+        raise InputError(
+            "\n".join(f"{source}: {path}: {text}" if path else f"{source}: {text}" for path, text in problems)
+        )
     return settings
 
 
@@ -136,7 +138,9 @@ def _told(error):
         case "maxItems" | "maxLength":
             return [(path, f"has a length of {len(value)}; give at most {rule}")]
         case "pattern" if error.absolute_schema_path[-2] == "propertyNames":
-            return [(_dotted([*error.absolute_path, value]), "is not a safe name; use letters a to z, digits and . _ + -")]
+            return [
+                (_dotted([*error.absolute_path, value]), "is not a safe name; use letters a to z, digits and . _ + -")
+            ]
         case _:
             return [(path, f"{_shown(value)} is not right: {error.schema.get('description', error.message)}")]
 
@@ -180,7 +184,9 @@ def _shown(value):
         return "a section"
     if isinstance(value, list):
         return f"a list of {len(value)}"
-    text = {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else repr(value)
+    text = (
+        {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else repr(value)
+    )
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -204,8 +210,11 @@ def _not_finite(value, path=()):
 def _cross_problems(settings, wrong):
     """(path, text) of settings that do not go together; a check is left out where one of its settings is `wrong`."""
     for check, paths in CROSS_CHECKS.items():
-        if any(bad == path or bad.startswith((f"{path}.", f"{path}[")) or path.startswith(f"{bad}.") or not bad
-               for bad in wrong for path in paths):
+        if any(
+            bad == path or bad.startswith((f"{path}.", f"{path}[")) or path.startswith(f"{bad}.") or not bad
+            for bad in wrong
+            for path in paths
+        ):
             continue
         text = check(*[_at(settings, path) for path in paths])
         if text:
