@@ -1,0 +1,70 @@
+"""Scores of the whole pipeline on real images, each data set trained within the minutes that its configuration gives."""
+
+import argparse
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas
+import yaml
+from figures import Figures
+
+BENCH = Path(__file__).resolve().parent
+FOLDERS = {"yeast": "yeast-ac295", "nuclei": "nuclei-dsb2018", "phase": "phase-usiigaci"}
+
+
+def run_dataset(name, data):
+    """Run the pipeline on a data set below the folder `data`; its settings and its metrics, a row per image."""
+    work = BENCH / "work" / name
+    work.mkdir(parents=True, exist_ok=True)
+    dataset = importlib.import_module(f"datasets.{name}")
+    lines = [dataset.COLUMNS, *dataset.rows(data / FOLDERS[name])]
+    (work / "images.tsv").write_text("".join("\t".join(map(str, line)) + "\n" for line in lines))
+    settings = {"images": "images.tsv"} | yaml.safe_load((BENCH / "datasets" / f"{name}.yaml").read_text())
+    (work / "config.yaml").write_text(yaml.safe_dump(settings))
+    snakemake = Path(sys.executable).with_name("snakemake")
+    subprocess.run(
+        [
+            snakemake,
+            "--snakefile",
+            BENCH.parent / "Snakefile",
+            "--directory",
+            work,
+            "--configfile",
+            work / "config.yaml",
+        ],
+        check=True,
+    )
+    return settings, pandas.read_csv(work / "results" / "metrics.tsv", sep="\t")
+
+
+def pooled_ap(metrics):
+    """AP at IoU 0.5 over all objects of the images: TP / (TP + FP + FN)."""
+    true, false, missed = metrics[["tp_50", "fp_50", "fn_50"]].sum()
+    return true / (true + false + missed)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="the folder that holds the data sets")
+    parser.add_argument("--only", choices=FOLDERS, nargs="*", default=list(FOLDERS))
+    arguments = parser.parse_args()
+    figures = Figures("make bench-accuracy")
+    for name in arguments.only:
+        settings, metrics = run_dataset(name, arguments.data.resolve())
+        tested = metrics[metrics["split"] == "test"]
+        data = f"{name}: {len(tested)} test images, trained {settings['train']['minutes']} min"
+        if settings["task"] == "semantic":
+            for label in settings["classes"]:
+                figures.add(f"IoU of {label}", f"{tested[f'iou_{label}'].mean():.3f}", data=data)
+            continue
+        figures.add("AP at IoU 0.5", f"{pooled_ap(tested):.3f}", data=data)
+        if tested["batch"].nunique() > 1:
+            for batch, part in tested.groupby("batch"):
+                figures.add(f"AP at IoU 0.5, {batch}", f"{pooled_ap(part):.3f}", data=f"{len(part)} of these")
+    figures.finish()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""Figures that back a claim: printed beside their target, and added to bench/RESULTS.md."""
+
+import datetime
+import os
+import re
+import sys
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "RESULTS.md"
+
+
+class Figures:
+    """The figures of one benchmark.
+
+    Args:
+        command: what a user types to have them measured again.
+    """
+
+    def __init__(self, command):
+        self._command = command
+        self._fell_short = False
+
+    def add(self, claim, figure, *, data, target="", holds=True):
+        """Print a figure and add its line to RESULTS.md; `holds` says whether it meets `target`."""
+        verdict = ("holds" if holds else "FALLS SHORT") if target else ""
+        print(f"{claim}: {figure}" + (f" (target {target}: {verdict})" if target else ""), flush=True)
+        day = datetime.date.today().isoformat()
+        cells = (day, machine(), f"`{self._command}`", data, claim, figure, target, verdict)
+        with RESULTS.open("a") as table:
+            table.write(f"| {' | '.join(map(str, cells))} |\n")
+        self._fell_short |= not holds
+
+    def finish(self):
+        """End the process, with status 1 where a figure fell short of its target."""
+        sys.exit(int(self._fell_short))
+
+
+def machine():
+    """Processor, cores that this process may use, and memory."""
+    processor = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{processor[1] if processor else 'unknown'}, {len(os.sched_getaffinity(0))} cores, {gigabytes:.0f} GiB"
