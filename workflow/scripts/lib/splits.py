@@ -27,8 +27,8 @@ def explain_sides(rows, *, seed, train, val, test, group_pattern=None):
 
     Images with truth take part. A side that the table states for one holds for its whole group; other groups go by a
     hash of the seed and the group's name, so that adding images never moves others once each side has a group by hash.
-    A side that none fell to is filled from the side that has most groups; where there are fewer groups than sides, train comes
-    first, then val, then test.
+    A side that none fell to is filled from the side that has most groups; where there are fewer groups than sides,
+    train comes first, then val, then test.
 
     Args:
         rows: dicts with "image", "truth", "group" and "split" ("" or None where the table says nothing).
@@ -54,7 +54,7 @@ def explain_sides(rows, *, seed, train, val, test, group_pattern=None):
     taking_part = {groups[row["image"]] for row in rows if _takes_part(row)}
     spots = {group: _spot(seed, group) for group in taking_part if group not in stated}
     hashed = {group: _side_at(spot, shares) for group, spot in spots.items()}
-    filled, remarks = _fill_sides(hashed, spots, {g: side for g, side in stated.items() if g in taking_part}, shares)
+    filled, remarks = _fill_sides(hashed, spots, stated, shares)
 
     lines = []
     for row in rows:
@@ -95,7 +95,7 @@ def _takes_part(row):
 
 
 def _stated_sides(rows, groups):
-    """{group: side} of the groups of which the table states a side; rows without truth and "predict" speak for no other."""
+    """{group: side} where the table states it; rows without truth and "predict" speak for themselves alone."""
     stated, sources, problems = {}, {}, []
     for row in rows:
         side, image, group = row.get("split"), row["image"], groups[row["image"]]

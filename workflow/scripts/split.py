@@ -1,0 +1,144 @@
+"""Write down which annotated image is on which side, and look for near-duplicates across sides.
+
+Reads image stores (t, c, z, y, x). Writes `split.tsv` (image, group, split, why) and `leakage.tsv` (image_a, t_a,
+image_b, t_b, split_a, split_b, similarity), the most similar first.
+"""
+
+import csv
+from itertools import combinations
+from pathlib import Path
+
+import cv2
+import numpy as np
+from lib.batches import find_stores
+from lib.intensities import normalise
+from lib.logs import logged
+from lib.splits import SIDES, explain_sides
+from lib.stores import open_array, read_metadata
+
+FRAMES = 8  # of a movie, the first and the last among them
+PLANE_PX = 256  # planes are brought to this size, whatever their shape
+CELLS = 32  # side of a signature
+SHIFT = 1  # cells by which two images may be displaced, so 1/32 of their size
+BLOCK = 512  # signatures that are compared at once
+
+
+def split(rows, images, output, leakage, *, seed, train, val, test, group_pattern, leakage_similarity):
+    """Write the side of every image of `rows` to `output`, and pairs that look alike across sides to `leakage`.
+
+    Args:
+        rows: the annotated rows of the table: dicts with image, truth, group and split.
+        images: folders of batches that hold their stores; images that were set aside are not compared.
+        output: path of the table of sides.
+        leakage: path of the table of pairs.
+        seed, train, val, test, group_pattern: see `lib.splits.explain_sides`.
+        leakage_similarity: pairs that are more similar than this are listed; see `compare`.
+    """
+    lines, remarks = explain_sides(rows, seed=seed, train=train, val=val, test=test, group_pattern=group_pattern)
+    write_table(output, ["image", "group", "split", "why"], lines)
+    for side in SIDES:
+        here = [line for line in lines if line["split"] == side]
+        print(f"{side}: {len(here)} images of {len({line['group'] for line in here})} groups", flush=True)
+    print("".join(f"{remark}\n" for remark in remarks), end="", flush=True)
+
+    sides = {line["image"]: line["split"] for line in lines if line["split"] in SIDES}
+    frames, signatures = [], []
+    for image, path in find_stores(images, sides).items():
+        for t, plane in read_planes(path):
+            frames.append((image, t, sides[image]))
+            signatures.append(signature(plane))
+    pairs = find_leaks(frames, np.array(signatures), leakage_similarity)
+    write_table(leakage, ["image_a", "t_a", "image_b", "t_b", "split_a", "split_b", "similarity"], pairs)
+    print(f"{len(pairs)} pairs of images on two sides have a similarity above {leakage_similarity}", flush=True)
+
+
+def read_planes(path):
+    """Yield (t, plane (y, x)) of some frames of a store: middle of z, mean of channels, from the coarsest level."""
+    metadata = read_metadata(path)
+    array = open_array(path, level=max(int(folder.name) for folder in Path(path).iterdir() if folder.name.isdigit()))
+    count, _, depth, _, _ = array.shape
+    for t in np.unique(np.linspace(0, count - 1, min(count, FRAMES)).round().astype(int)).tolist():
+        pixels = normalise(np.moveaxis(array[t, :, depth // 2], 0, -1), metadata.windows)
+        yield t, pixels.mean(-1)
+
+
+def signature(plane):
+    """Where in a plane there is how much detail: (CELLS, CELLS) float32, the same for light and dark detail.
+
+    The same field in another focus or at another moment keeps its cells' places though their contrast turns, which the
+    pixels' own correlation does not survive. Broad trends are taken out, since uneven light is common to all fields.
+    """
+    plane = cv2.resize(plane.astype(np.float32), (PLANE_PX, PLANE_PX), interpolation=cv2.INTER_AREA)
+    detail = np.abs(plane - cv2.GaussianBlur(plane, (0, 0), 3))
+    cells = cv2.GaussianBlur(cv2.resize(detail, (CELLS, CELLS), interpolation=cv2.INTER_AREA), (0, 0), 0.7)
+    return cells - cv2.GaussianBlur(cells, (0, 0), 5)
+
+
+def compare(some, others):
+    """Similarity of each of `some` signatures (n, y, x) to each of `others` (m, y, x): (n, m) float32 up to 1.
+
+    It is the greatest correlation over displacements by up to SHIFT cells; 0 for a plane without any detail.
+    """
+    inner = slice(SHIFT, CELLS - SHIFT)
+    steps = [(dy, dx) for dy in range(2 * SHIFT + 1) for dx in range(2 * SHIFT + 1)]
+    size = CELLS - 2 * SHIFT
+    centre = _unit(some[:, inner, inner])
+    return np.max([centre @ _unit(others[:, dy : dy + size, dx : dx + size]).T for dy, dx in steps], axis=0)
+
+
+def _unit(signatures):
+    flat = signatures.reshape(len(signatures), -1)
+    flat = flat - flat.mean(1, keepdims=True)
+    length = np.linalg.norm(flat, axis=1, keepdims=True)
+    return flat / np.where(length > 1e-6, length, np.inf)
+
+
+def find_leaks(frames, signatures, least):
+    """Pairs of images on two sides that are more similar than `least`, each with its most similar frames.
+
+    Args:
+        frames: (image, t, side) of each signature.
+        signatures: (n, y, x).
+        least: similarity above which a pair counts.
+
+    Returns:
+        Dicts with the columns of `leakage.tsv`, the most similar first.
+    """
+    best = {}
+    by_side = {side: [n for n, frame in enumerate(frames) if frame[2] == side] for side in SIDES}
+    for side_a, side_b in combinations(SIDES, 2):
+        for start_a in range(0, len(by_side[side_a]), BLOCK):
+            some = by_side[side_a][start_a : start_a + BLOCK]
+            for start_b in range(0, len(by_side[side_b]), BLOCK):
+                others = by_side[side_b][start_b : start_b + BLOCK]
+                similarity = compare(signatures[some], signatures[others])
+                for a, b in np.argwhere(similarity > least):
+                    pair = frames[some[a]], frames[others[b]]
+                    key = pair[0][0], pair[1][0]
+                    best[key] = max(best.get(key, (-1.0, pair)), (float(similarity[a, b]), pair))
+    return [
+        {
+            **{"image_a": a[0], "t_a": a[1], "image_b": b[0], "t_b": b[1], "split_a": a[2], "split_b": b[2]},
+            "similarity": f"{similarity:.3f}",
+        }
+        for similarity, (a, b) in sorted(best.values(), key=lambda found: (-found[0], found[1]))
+    ]
+
+
+def write_table(path, columns, lines):
+    """Write `lines`, dicts, as tab-separated values."""
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, columns, delimiter="\t", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
+
+
+if __name__ == "__main__":
+    with logged(snakemake.log[0]):
+        split(
+            rows=snakemake.params.rows,
+            images=snakemake.input.images,
+            output=snakemake.output.split,
+            leakage=snakemake.output.leakage,
+            **snakemake.params.settings,
+        )
