@@ -1,4 +1,4 @@
-"""Scores of the whole pipeline on real images, each data set trained within the minutes that its configuration gives."""
+"""Scores of the whole pipeline on real images, each data set trained for the minutes that its configuration gives."""
 
 import argparse
 import importlib
