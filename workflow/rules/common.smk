@@ -17,14 +17,9 @@ FOLDS = ["fold1"]
 MODELS = ["fold1"]
 
 
-def expand_movies(movies, **shared):
-    """{movie: its settings}, its own before those that all movies share."""
-    return {movie: shared | (own or {}) for movie, own in movies.items()}
-
-
 try:
     config.update(load_settings(config, source=", ".join(map(str, workflow.configfiles)) or "--config"))
-    MOVIES = expand_movies(**config["simulate"])
+    MOVIES = config["simulate"]["movies"]
     SIMULATED = {
         Path("resources/demo", f"{movie}{end}").resolve(): movie for movie in MOVIES for end in (".ome.tif", "_truth")
     }
