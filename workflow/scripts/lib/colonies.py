@@ -173,14 +173,14 @@ class Colony:
         if number < 2:
             return np.zeros(number)
         places = np.array([cell.position for cell in self.cells])
-        for last in range(rounds, -1, -1):
+        for left in range(rounds, -1, -1):
             gap = places[:, None] - places[None]
             distance = np.maximum(np.hypot(gap[..., 0], gap[..., 1]), 1e-3)
             direction = np.arctan2(gap[..., 0], gap[..., 1])  # seen from the second cell
             reach = np.stack([cell.outline(direction[:, index]) for index, cell in enumerate(self.cells)], axis=1)
             overlap = reach + reach.T - distance
             np.fill_diagonal(overlap, -np.inf)
-            if last:
+            if left:
                 force = np.where(overlap > 0, 0.25 * overlap, np.where(overlap > -ADHESION_PX, 0.03 * overlap, 0))
                 places = places + np.einsum("ij,ijk->ik", force / distance, gap)
         for cell, place in zip(self.cells, places, strict=True):
