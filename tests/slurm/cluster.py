@@ -48,7 +48,7 @@ class Cluster:
         ).stdout.splitlines()
 
     def jobs(self):
-        """One dictionary for every job the cluster has seen: id, state, rule (the plugin's comment), mem, minutes, cpus."""
+        """A dictionary for every job that the cluster has seen, oldest first; rule is the plugin's comment."""
         rows = self.ask("squeue", "--states=all", "--noheader", "--format=%i|%T|%k|%m|%l|%C")
         names = ["id", "state", "rule", "memory", "time", "cpus"]
         return sorted((dict(zip(names, row.split("|"), strict=True)) for row in rows), key=lambda job: int(job["id"]))
