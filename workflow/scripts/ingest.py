@@ -1,0 +1,97 @@
+"""Turn raw files into OME-Zarr images.
+
+Reads TIFF (plain, ImageJ, OME, BigTIFF, tiled, pyramidal: level 0), PNG, JPEG and JPEG 2000 files, one per image, or a
+folder or glob of frames. Writes one store per image, (t, c, z, y, x), of the source's own type (64-bit floats become
+32-bit, bits become bytes), with a mean pyramid, physical sizes and channel windows.
+"""
+
+import itertools
+import time
+
+import numpy as np
+from lib.batches import make_stores
+from lib.logs import logged
+from lib.readers import open_source
+from lib.stores import create_store, finish_image, read_metadata
+
+
+def ingest(rows, recipes, output, *, bad_images, chunk_px, shard_px):
+    """Make the image stores of a batch.
+
+    Args:
+        rows: dicts with `image` (name), `files` (paths; several are the frames of a movie), and where the table knows
+            better than the file `axes` (of each file's array, such as "TZYX"), `pixel_um` (y and x) and `frame_s`.
+        recipes: {image: recipe digest}.
+        output: folder for `{image}.ome.zarr` and `set_aside.json`.
+        bad_images: "refuse" or "set_aside" images that cannot be read.
+        chunk_px: side of a chunk in y and x.
+        shard_px: side of a shard in y and x, a multiple of `chunk_px`.
+
+    Raises:
+        InputError: a line for every image that cannot be read, unless they are set aside.
+    """
+    by_image = {row["image"]: row for row in rows}
+
+    def make(image, path):
+        ingest_image(by_image[image], path, chunk_px=chunk_px, shard_px=shard_px)
+
+    make_stores(recipes, make, output=output, set_aside=bad_images == "set_aside")
+
+
+def ingest_image(row, path, *, chunk_px, shard_px):
+    """Make the store of one row of the table at `path`."""
+    with open_source(row["files"], row["axes"]) as source:
+        store = create_store(path, source.shape, source.dtype, chunk_px=chunk_px, shard_px=shard_px)
+        odd = copy_pixels(source, store)
+        size = row["pixel_um"]
+        finish_image(
+            path,
+            name=row["image"],
+            pixel_um=(source.pixel_um[0], size, size) if size else source.pixel_um,
+            frame_s=row["frame_s"] or source.frame_s,
+            channels=source.channels,
+        )
+    notes = [*source.notes, f"{odd} pixels are not finite numbers"] if odd else source.notes
+    constant = [number for number, (low, high) in enumerate(read_metadata(path).windows) if low == high]
+    if constant:
+        notes = [*notes, f"channel {', '.join(map(str, constant))} is (nearly) constant"]
+    for note in notes:
+        print(f"{row['image']}: note: {note}", flush=True)
+
+
+def copy_pixels(source, store):
+    """Copy all pixels of a Source into a store's full-size level, whole shards at a time.
+
+    Returns:
+        How many pixels are not finite.
+    """
+    frames, channels, depth, height, width = source.shape
+    high, wide = store.shards[-2:]
+    wide = wide if source.tiled else width
+    odd = 0
+    reported = time.monotonic()
+    for t, z, top, left in itertools.product(
+        range(frames), range(depth), range(0, height, high), range(0, width, wide)
+    ):
+        rows, columns = slice(top, min(top + high, height)), slice(left, min(left + wide, width))
+        pixels = source.read(t, z, rows, columns)
+        for channel in range(channels):
+            store[t, channel, z, rows, columns] = pixels[channel]
+        if source.dtype.kind == "f":
+            odd += pixels.size - np.count_nonzero(np.isfinite(pixels))
+        if time.monotonic() - reported > 10:
+            print(f"  frame {t + 1} of {frames}, depth {z + 1} of {depth}, row {rows.stop} of {height}", flush=True)
+            reported = time.monotonic()
+    return odd
+
+
+if __name__ == "__main__":
+    with logged(snakemake.log[0]):
+        ingest(
+            rows=snakemake.params.rows,
+            recipes=snakemake.params.recipes,
+            output=snakemake.output.images,
+            bad_images=snakemake.config["ingest"]["bad_images"],  # no parameter, since it changes nothing that is made
+            chunk_px=snakemake.params.chunk_px,
+            shard_px=snakemake.params.shard_px,
+        )
