@@ -163,6 +163,12 @@ def object_areas(overlaps):
     return _areas(overlaps.found, overlaps).to_numpy()
 
 
+def class_shares(overlaps, classes):
+    """Shares (classes,) of the pixels that each class was given."""
+    shares = np.bincount(overlaps.found, weights=overlaps.pixels, minlength=len(classes))[: len(classes)]
+    return shares / shares.sum()
+
+
 def _areas(labels, overlaps):
     areas = pd.Series(overlaps.pixels).groupby(labels).sum()
     return areas[areas.index > 0]

@@ -1,0 +1,114 @@
+"""Pictures of images, with outlines of truth and labels on layers of their own."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scipy.ndimage import maximum_filter, minimum_filter
+
+from .stores import open_array, read_metadata
+
+LONGER_SIDE_PX = 768
+TRUTH_WIDTH_PX = 4
+FOUND_WIDTH_PX = 2
+# Cool for truth, warm for what was found, after Okabe and Ito; a class takes the colours at its place, round and round.
+TRUTH_COLOURS = ["#56b4e9", "#00c08b", "#4f7dff", "#8be0d4"]
+FOUND_COLOURS = ["#ff9f1a", "#ff6db6", "#e8402a", "#f0e442"]
+
+
+def draw_pictures(folder, *, image, labels, truth=None, t=0, score=None, classes=()):
+    """Write one plane of an image as base.jpg, outlines as labels.png and truth.png, and picture.json.
+
+    All have the same size, the longer side LONGER_SIDE_PX, and are drawn from the level of the pyramid that suffices.
+    A volume shows its middle plane.
+
+    Args:
+        folder: where to write; it is made.
+        image, labels, truth: paths of stores (t, c, z, y, x) of the same t, z, y and x.
+        t, score: the frame and its score, kept in picture.json.
+        classes: names of classes when the labels are classes, background first; instances when empty.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True)
+    metadata = read_metadata(image)
+    pixels, z = read_plane(image, t)
+    base = Image.fromarray(stretch(pixels, metadata.windows, colour=is_colour(metadata.channels)))
+    size = fit(base.size)
+    base.resize(size, Image.Resampling.LANCZOS).save(folder / "base.jpg", quality=88)
+    for layer, path, width, colours in (
+        ("labels", labels, FOUND_WIDTH_PX, FOUND_COLOURS),
+        ("truth", truth, TRUTH_WIDTH_PX, TRUTH_COLOURS),
+    ):
+        if path is not None:
+            plane = resize_nearest(read_plane(path, t)[0][0], size)
+            save_outlines(folder / f"{layer}.png", outlines(plane, width, classes), colours)
+    described = {"t": t, "z": z, "score": score, "width": size[0], "height": size[1]}
+    (folder / "picture.json").write_text(json.dumps(described))
+
+
+def read_plane(path, t):
+    """(pixels (c, y, x) of frame t and the middle z, z), at the coarsest level that LONGER_SIDE_PX does not magnify."""
+    array = open_array(path)
+    level = 0
+    while (Path(path) / str(level + 1)).is_dir():
+        coarser = open_array(path, level + 1)
+        if max(coarser.shape[-2:]) < LONGER_SIDE_PX:
+            break
+        array, level = coarser, level + 1
+    z = array.shape[2] // 2
+    return array[t, :, z], z
+
+
+def is_colour(channels):
+    """Whether the names of the channels are those of a colour picture."""
+    return [name.lower()[:1] for name in channels] == ["r", "g", "b"]
+
+
+def stretch(pixels, windows, *, colour=False):
+    """Pixels (c, y, x) as uint8, black and white at the ends of the windows.
+
+    Returns:
+        (y, x, 3) for colour, whose channels keep one window so that hues stay; else (y, x), the brightest channel.
+    """
+    low, high = np.array(windows, dtype=np.float64).T[:, :, None, None]
+    if colour:
+        low, high = low.min(), high.max()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = (pixels.astype(np.float64) - low) / (high - low)
+    shades = np.rint(255 * np.clip(np.nan_to_num(shares, nan=0, posinf=1, neginf=0), 0, 1)).astype(np.uint8)
+    return np.moveaxis(shades, 0, -1).copy() if colour else shades.max(axis=0)
+
+
+def fit(size):
+    """(width, height) scaled so that the longer side is LONGER_SIDE_PX."""
+    return tuple(max(1, round(side * LONGER_SIDE_PX / max(size))) for side in size)
+
+
+def resize_nearest(labels, size):
+    """Labels (y, x) at (width, height), each pixel that of its centre, so that no id is made up."""
+    rows, columns = (
+        ((np.arange(new) + 0.5) * old / new).astype(int) for new, old in zip(size[::-1], labels.shape, strict=True)
+    )
+    return labels[np.ix_(rows, columns)]
+
+
+def outlines(labels, width, classes=()):
+    """The rims of objects, `width` pixels inside them: uint8 (y, x), 0 off the rims, on them the class, or 1."""
+    reach = 2 * width + 1
+    rims = (maximum_filter(labels, reach) != minimum_filter(labels, reach)) & (labels > 0)
+    if classes:
+        rims &= labels < len(classes)
+        return np.where(rims, labels, 0).astype(np.uint8)
+    return rims.astype(np.uint8)
+
+
+def save_outlines(path, rims, colours):
+    """Write rims as a PNG with a palette, transparent where they are 0."""
+    picture = Image.fromarray(rims, mode=None)
+    picture = picture.convert("P") if picture.mode != "P" else picture
+    palette = [0, 0, 0]
+    for number in range(int(rims.max(initial=0))):
+        palette += bytes.fromhex(colours[number % len(colours)][1:])
+    picture.putpalette(palette)
+    picture.save(path, transparency=0, optimize=True)
