@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, spatial
 from scipy.stats import qmc
 
 PERSISTENCE = 0.7  # of a cell's velocity, from frame to frame
@@ -39,13 +39,12 @@ class Cell:
         """Radius of the disc of the same area."""
         return math.sqrt(self.area / math.pi)
 
-    def outline(self, direction):
-        """Distance from the centre to the outline, in each `direction` (any shape)."""
+    @property
+    def shape(self):
+        """What `trace_outline` needs: radius, angle, elongation, bumps."""
         progress = (self.area - self.born_area) / (self.division_area - self.born_area)
-        elongation = self.elongation + (WAIST - self.elongation) * min(max((progress - 0.75) / 0.25, 0), 1) ** 1.5
-        turned = np.asarray(direction) - self.angle
-        wobble = (self.bumps * np.exp(1j * MODES * turned[..., None])).real.sum(-1)
-        return self.radius / math.sqrt(1 + elongation**2 / 2) * (1 + elongation * np.cos(2 * turned) + wobble)
+        stretch = min(max((progress - 0.75) / 0.25, 0), 1) ** 1.5
+        return self.radius, self.angle, self.elongation + (WAIST - self.elongation) * stretch, self.bumps
 
     def texture(self, offset):
         """Relative brightness at `offset` (y, x; any shape) from the centre; it turns and grows with the cell."""
@@ -55,6 +54,19 @@ class Cell:
         ripples = sum(np.cos(a * v + b * u + phase) for a, b, phase in self.waves) / math.sqrt(WAVES)
         spot = np.exp(-((v - self.spot[0]) ** 2 + (u - self.spot[1]) ** 2) / 0.1)
         return np.maximum(1 + 0.3 * ripples - 0.5 * spot, 0.15)
+
+
+def trace_outline(direction, radius, angle, elongation, bumps):
+    """Distance from the centre of a cell to its outline in each `direction` (any shape).
+
+    Args:
+        direction: angles, the y axis at a right angle.
+        radius, angle, elongation: numbers, or one for each direction.
+        bumps: amplitudes (modes), or (..., modes) for each direction.
+    """
+    turned = direction - angle
+    wobble = (bumps * np.exp(1j * MODES * turned[..., None])).real.sum(-1)
+    return radius / np.sqrt(1 + elongation**2 / 2) * (1 + elongation * np.cos(2 * turned) + wobble)
 
 
 class Colony:
@@ -111,28 +123,29 @@ class Colony:
         """
         depth = np.ones((size_px, size_px), np.float32)  # distance from the centre over that of the outline
         owners = np.zeros((size_px, size_px), np.int32)
-        drawn = []
-        for owner, cell in enumerate(self.cells, start=1):
-            centre = cell.position - corner
-            reach = 1.8 * cell.radius
-            box = tuple(
-                slice(max(0, math.floor(at - reach)), max(0, min(size_px, math.ceil(at + reach)))) for at in centre
-            )
-            if depth[box].size == 0:
-                continue
-            offset = np.mgrid[box] - centre[:, None, None]
-            own = np.hypot(*offset) / cell.outline(np.arctan2(*offset))
+        for owner, cell, box, offset in self._windows(corner, size_px):
+            own = np.hypot(*offset) / trace_outline(np.arctan2(*offset), *cell.shape)
             mine = own < depth[box]
             owners[box][mine] = owner
             depth[box][mine] = own[mine]
-            drawn.append((owner, cell, box, offset))
         light = np.zeros((size_px, size_px), np.float32)
-        for owner, cell, box, offset in drawn:
-            mine = _largest_piece(owners[box] == owner)
-            owners[box][(owners[box] == owner) & ~mine] = 0
+        for owner, cell, box, offset in self._windows(corner, size_px):
+            whole = owners[box] == owner
+            mine = _largest_piece(whole)
+            owners[box][whole & ~mine] = 0
             thickness = np.sqrt(np.maximum(1 - depth[box] ** 2, 0))
             light[box][mine] = (cell.brightness * thickness * cell.texture(offset))[mine]
         return light, owners
+
+    def _windows(self, corner, size_px):
+        """Of each cell in view: 1 + its index, itself, slices (y, x) around it, offsets (2, y, x) from its centre."""
+        for owner, cell in enumerate(self.cells, start=1):
+            centre, reach = cell.position - corner, 1.8 * cell.radius
+            low = np.clip(np.floor(centre - reach).astype(int), 0, size_px)
+            high = np.clip(np.ceil(centre + reach).astype(int), 0, size_px)
+            if (low < high).all():
+                box = (slice(low[0], high[0]), slice(low[1], high[1]))
+                yield owner, cell, box, np.mgrid[box] - centre[:, None, None]
 
     def _new_cell(self, position, *, area, born_area, brightness, mother=None):
         rng = self.rng
@@ -169,23 +182,29 @@ class Colony:
 
     def _push_apart(self, rounds):
         """Part cells that overlap, gather those that nearly touch; returns how squeezed each is, 0 where it is free."""
-        number = len(self.cells)
-        if number < 2:
-            return np.zeros(number)
-        places = np.array([cell.position for cell in self.cells])
+        places = np.array([cell.position for cell in self.cells]).reshape(-1, 2)
+        shapes = [np.array(values) for values in zip(*(cell.shape for cell in self.cells), strict=True)]
+        squeezed = np.zeros(len(places))
         for left in range(rounds, -1, -1):
-            gap = places[:, None] - places[None]
-            distance = np.maximum(np.hypot(gap[..., 0], gap[..., 1]), 1e-3)
-            direction = np.arctan2(gap[..., 0], gap[..., 1])  # seen from the second cell
-            reach = np.stack([cell.outline(direction[:, index]) for index, cell in enumerate(self.cells)], axis=1)
-            overlap = reach + reach.T - distance
-            np.fill_diagonal(overlap, -np.inf)
+            if len(places) < 2:
+                break
+            one, two = spatial.cKDTree(places).query_pairs(3 * shapes[0].max() + ADHESION_PX, output_type="ndarray").T
+            gap = places[one] - places[two]
+            distance = np.maximum(np.hypot(*gap.T), 1e-3)
+            direction = np.arctan2(*gap.T)
+            reach = trace_outline(direction + math.pi, *(values[one] for values in shapes))
+            overlap = reach + trace_outline(direction, *(values[two] for values in shapes)) - distance
             if left:
                 force = np.where(overlap > 0, 0.25 * overlap, np.where(overlap > -ADHESION_PX, 0.03 * overlap, 0))
-                places = places + np.einsum("ij,ijk->ik", force / distance, gap)
+                shift = gap * (force / distance)[:, None]
+                np.add.at(places, one, shift)
+                np.subtract.at(places, two, shift)
+            else:
+                np.add.at(squeezed, one, np.maximum(overlap, 0) / shapes[0][one])
+                np.add.at(squeezed, two, np.maximum(overlap, 0) / shapes[0][two])
         for cell, place in zip(self.cells, places, strict=True):
             cell.position = place
-        return np.maximum(overlap, 0).sum(1) / [cell.radius for cell in self.cells]
+        return squeezed
 
     def _kick(self, scale):
         return self.rng.normal(0, scale * self.speed_px / math.sqrt(2), 2)

@@ -1,5 +1,7 @@
 """What a fluorescence microscope makes of light."""
 
+import math
+
 import numpy as np
 from scipy import ndimage
 
@@ -20,7 +22,7 @@ class Microscope:
     def __init__(self, rng, *, size_px, diameter_px, photons):
         self.rng, self.photons = rng, photons
         self.haze_px = 0.5 * diameter_px
-        self.margin = 2 * diameter_px
+        self.margin = math.ceil(2 * diameter_px)
         self.drift = np.zeros(2)  # (y, x)
         self.fading = rng.uniform(0.008, 0.02)  # per frame
         grid = np.mgrid[:size_px, :size_px] / size_px - rng.uniform(0.25, 0.75, (2, 1, 1))
