@@ -1,0 +1,134 @@
+"""The schemas in workflow/schemas: reading them, completing values with their defaults, and saying what they refuse."""
+
+import copy
+import math
+from functools import cache
+from pathlib import Path
+
+import yaml
+from jsonschema import Draft202012Validator
+
+from workflow.rules.messages import shown, suggestion
+
+FOLDER = Path(__file__).resolve().parent.parent / "schemas"
+KINDS = {
+    "array": "a list",
+    "boolean": "true or false",
+    "integer": "a whole number",
+    "null": "null",
+    "number": "a number",
+    "object": "a section of settings",
+    "string": "text",
+}
+
+
+@cache
+def read_schema(name):
+    """The schema in workflow/schemas/{name}.schema.yaml."""
+    text = (FOLDER / f"{name}.schema.yaml").read_text(encoding="utf-8")
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
+def completed(value, schema):
+    """`value` with the schema's defaults for what is left out, in the schema's order; numbers get the schema's type.
+
+    So 1 and 1.0 for the same setting are the same, and recipes with them. What the schema refuses is kept as it is.
+    """
+    if isinstance(value, dict):
+        parts = schema.get("properties", {})
+        others = schema.get("additionalProperties")
+        others = others if isinstance(others, dict) else {}
+        whole = {}
+        for key, part in parts.items():
+            if key in value:
+                whole[key] = completed(value[key], part)
+            elif "default" in part:
+                whole[key] = completed(copy.deepcopy(part["default"]), part)
+            elif part.get("type") == "object":
+                whole[key] = completed({}, part)
+        return whole | {key: completed(part, others) for key, part in value.items() if key not in parts}
+    if isinstance(value, list):
+        return [completed(part, schema.get("items", {})) for part in value]
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        kinds = schema.get("type", [])
+        if "number" in kinds:
+            return float(value)
+        if "integer" in kinds and math.isfinite(value) and value == int(value):
+            return int(value)
+    return value
+
+
+def refusals(value, schema):
+    """{dotted path: what is wrong and what would be right} for everything in `value` that the schema refuses.
+
+    Lists are counted from 1: `augment.transforms[2].p`.
+    """
+    found = {}
+    for error in Draft202012Validator(schema).iter_errors(value):
+        for path, text in _explain(error, schema):
+            found.setdefault(path, text)
+    return found
+
+
+def dotted(path):
+    """`augment.transforms[2].p` for the keys and numbers in `path`."""
+    return "".join(f"[{key + 1}]" if isinstance(key, int) else f".{key}" for key in path).removeprefix(".")
+
+
+def _explain(error, schema):
+    """[(path, text)] for an error of jsonschema, in a user's words."""
+    path, value, rule, here = error.absolute_path, error.instance, error.validator_value, error.schema
+    match error.validator:
+        case "additionalProperties":
+            known = here["properties"]
+            return [(dotted([*path, key]), _unknown(key, known, schema)) for key in value if key not in known]
+        case "required":
+            return [(dotted([*path, key]), "is missing; every entry needs it") for key in rule if key not in value]
+        case "type" | "enum" if "enum" in here:
+            text = f"{shown(value)} is not one of {', '.join(here['enum'])}{suggestion(value, here['enum'])}"
+        case "type":
+            text = _wrong_type(value, [rule] if isinstance(rule, str) else rule)
+        case "multipleOf":
+            low = max(int(value // rule * rule), here["minimum"])
+            text = f"{value} is not a multiple of {rule}; give {low} or {low + rule}"
+        case "minimum" | "exclusiveMinimum" | "maximum" | "exclusiveMaximum":
+            text = f"{shown(value)} is out of range; give {_range(here)}"
+        case "uniqueItems":
+            twice = next(item for place, item in enumerate(value) if item in value[:place])
+            text = f"{shown(twice)} is there twice; give each once"
+        case "minItems" | "minLength":
+            text = f"{shown(value)} is too short; give at least {rule}"
+        case "maxItems" | "maxLength":
+            text = f"has a length of {len(value)}; give at most {rule}"
+        case "pattern" if "propertyNames" in error.absolute_schema_path:
+            path, text = [*path, value], f"is not a safe name; {here['description']}"
+        case _:
+            text = f"{shown(value)} is not right: {here.get('description', error.message)}"
+    return [(dotted(path), text)]
+
+
+def _unknown(key, known, schema):
+    sections = [name for name, part in schema["properties"].items() if key in part.get("properties", {})]
+    if sections:
+        return f"is no setting of this section; it belongs in {' or '.join(sections)}"
+    return f"unknown setting{suggestion(key, known) or '; known are ' + ', '.join(known)}"
+
+
+def _wrong_type(value, kinds):
+    wanted = " or ".join(KINDS[kind] for kind in kinds)
+    if isinstance(value, str) and {"number", "integer"} & set(kinds):
+        try:
+            return f"{shown(value)} is text, not {wanted}; write {float(value.replace(',', '.')):.15g}"
+        except ValueError:
+            return f"{shown(value)} is text, not {wanted}"
+    if "string" in kinds and not isinstance(value, (list, dict)):
+        return f"{shown(value)} is not text; put it in quotes"
+    return f"{shown(value)} is not {wanted}"
+
+
+def _range(schema):
+    if "minimum" in schema and "maximum" in schema:
+        return f"{schema['minimum']} to {schema['maximum']}"
+    low = f"at least {schema['minimum']}" if "minimum" in schema else f"more than {schema['exclusiveMinimum']}"
+    high = f"at most {schema['maximum']}" if "maximum" in schema else f"less than {schema['exclusiveMaximum']}"
+    return f"{low} and {high}"
