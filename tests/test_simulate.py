@@ -168,6 +168,26 @@ def test_a_shorter_movie_leaves_nothing_of_a_longer_one_nor_touches_other_files(
     assert names == ["man_track.txt", "man_track000.tif", "man_track001.tif", "notes.txt"]
 
 
+def test_one_frame_of_one_still_cell_of_a_fractional_size_is_a_movie_too(tmp_path):
+    simulate(
+        tmp_path / "m.ome.tif",
+        tmp_path / "m_truth",
+        frames=1,
+        size_px=65,
+        cells=1,
+        diameter_px=12.5,
+        speed_px=0,
+        seed=3,
+    )
+    with tifffile.TiffFile(tmp_path / "m.ome.tif") as tiff:
+        assert tiff.series[0].get_shape(squeeze=False)[0] == 1
+        assert tiff.series[0].shape[-2:] == (65, 65)
+    mask = tifffile.imread(tmp_path / "m_truth" / "man_track000.tif")
+    tracks = np.loadtxt(tmp_path / "m_truth" / "man_track.txt", int, ndmin=2)
+    assert tracks.tolist() == [[track, 0, 0, 0] for track in np.unique(mask[mask > 0])]
+    assert len(tracks) >= 1
+
+
 def test_unequal_division_gives_daughters_of_unequal_size():
     colony = Colony(
         np.random.default_rng(0),

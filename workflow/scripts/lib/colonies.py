@@ -11,7 +11,7 @@ PERSISTENCE = 0.7  # of a cell's velocity, from frame to frame
 ADHESION_PX = 3.0  # gap across which neighbours pull each other together
 WAIST = 0.36  # elongation of a cell about to divide: its outline has a waist
 MODES = np.array([2, 3, 4, 5])  # waves around an outline that make it irregular
-FAINTEST = 0.4  # brightness of a cell
+FAINTEST = 0.4  # brightness of the faintest cell; that of a typical one is 1
 WAVES = 7  # waves that make the texture of a cell
 
 
