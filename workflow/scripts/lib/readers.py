@@ -25,6 +25,7 @@ MOST_EXPANSION = 2000  # a file that claims to hold more than so many times its 
 COARSEST_UM = 20  # resolution tags that say more than this per pixel are a printer's
 _TYPES = {"bool": "uint8", "float16": "float32", "float64": "float32"}
 _TYPES |= {name: name for name in ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32")}
+_LABEL_TYPES = {"int64": "int64", "uint64": "uint64"}
 _GENERIC = {"I": "t", "Q": "t", "S": "c"}
 _COLOURS = ("red", "green", "blue", "alpha")
 _UM = {"m": 1e6, "cm": 1e4, "mm": 1e3, "um": 1, "µm": 1, "μm": 1, "\\u00b5m": 1, "micron": 1, "nm": 1e-3, "pm": 1e-6}
@@ -46,6 +47,7 @@ _LATER = (
     ".mrc",
     ".sld",
 )
+_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8", ".lsm", ".stk", ".svs", ".png", ".jpg", ".jpeg", ".jp2", ".j2k", *_LATER)
 _KINDS = {
     "tiff": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
     "flat": (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"),
@@ -80,7 +82,7 @@ class Source:
 
 
 def list_files(paths):
-    """The files among `paths` and right in the folders among them, but hidden ones, in natural order (2 before 10).
+    """The files among `paths` and the images right in the folders among them, in natural order (2 before 10).
 
     Raises:
         InputError: a path does not exist, or there is no file at all.
@@ -88,7 +90,7 @@ def list_files(paths):
     files = []
     for path in map(Path, paths):
         if path.is_dir():
-            files += [file for file in path.iterdir() if file.is_file() and not file.name.startswith(".")]
+            files += _list_folder(path)
         elif path.exists():
             files.append(path)
         else:
@@ -98,20 +100,26 @@ def list_files(paths):
     return sorted(files, key=natural_order)
 
 
+def _list_folder(folder):
+    """The images in a folder, whatever lies beside them; all files where none has the name of an image."""
+    files = [file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")]
+    return [file for file in files if file.suffix.lower() in _SUFFIXES] or files
+
+
 def natural_order(path):
     """Key that sorts names with numbers in them as people do: frame 2 before frame 10."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", str(path))]
 
 
 @contextlib.contextmanager
-def open_source(paths, axes=None, *, indexed=False):
+def open_source(paths, axes=None, *, labels=False):
     """Open one file, or several as the frames of a movie, for the block that follows.
 
     Args:
         paths: files or folders.
         axes: the axes of the (squeezed) array in each file, such as "tzyx", where the file's own word is not to be
             taken; for several files, their leading t may be named or not.
-        indexed: keep the indices of images with a palette, rather than turn them into colours.
+        labels: the pixels are ids: indices of a palette stay what they are, and integers may be of 64 bits.
 
     Yields:
         Source.
@@ -122,17 +130,17 @@ def open_source(paths, axes=None, *, indexed=False):
     files = list_files(paths)
     with contextlib.ExitStack() as stack:
         if len(files) == 1:
-            yield stack.enter_context(_open_file(files[0], axes, indexed))
+            yield stack.enter_context(_open_file(files[0], axes, labels))
         else:
-            yield stack.enter_context(_open_frames(files, axes, indexed))
+            yield stack.enter_context(_open_frames(files, axes, labels))
 
 
 @contextlib.contextmanager
-def _open_file(path, axes, indexed):
+def _open_file(path, axes, labels):
     kind = _recognise(path)
     with contextlib.ExitStack() as stack:
         with _blaming(path):
-            opened = _open_tiff(path, axes) if kind == "tiff" else _open_flat(path, axes, indexed)
+            opened = _open_tiff(path, axes, labels) if kind == "tiff" else _open_flat(path, axes, labels)
             source = stack.enter_context(opened)
         yield source
 
@@ -153,15 +161,15 @@ def _recognise(path):
 
 
 @contextlib.contextmanager
-def _open_frames(files, axes, indexed):
+def _open_frames(files, axes, labels):
     """Several files as the frames of one movie; one file is open at a time."""
     axes = axes[1:] if axes and axes[0].lower() == "t" else axes
     first = None
     for file in files:
-        with _open_file(file, axes, indexed) as frame:
+        with _open_file(file, axes, labels) as frame:
             if frame.shape[0] > 1:
                 raise InputError(
-                    f"{file}: holds {frame.shape[0]} frames, so it cannot be one frame of a movie of {len(files)} files; "
+                    f"{file}: holds {frame.shape[0]} frames itself, but is one of {len(files)} files of a movie; "
                     "give each file a row of its own, or say what its axes are (column axes)"
                 )
             first = first or (file, frame)
@@ -177,7 +185,7 @@ def _open_frames(files, axes, indexed):
             if t not in held:
                 stack.close()
                 held.clear()
-                held[t] = stack.enter_context(_open_file(files[t], axes, indexed))
+                held[t] = stack.enter_context(_open_file(files[t], axes, labels))
             return held[t].read(0, z, rows, columns)
 
         yield replace(first[1], shape=(len(files), *first[1].shape[1:]), read=read)
@@ -189,7 +197,7 @@ def _describe(source):
 
 
 @contextlib.contextmanager
-def _open_tiff(path, axes):
+def _open_tiff(path, axes, labels):
     with contextlib.ExitStack() as stack:
         with _complaints() as complaints:
             tiff = stack.enter_context(tifffile.TiffFile(path))
@@ -201,7 +209,8 @@ def _open_tiff(path, axes):
             raise InputError(f"{path}: the file is cut off or damaged ({serious[0]}); replace or remove it")
         _check_pages(path, tiff, series, pages)
         layout = _layout(path, series.axes, series.shape, axes)
-        source = _source(path, layout, _tiff_pixels(path, tiff, series), tiled=series.keyframe.is_tiled)
+        pixels = _tiff_pixels(path, tiff, series)
+        source = _source(path, layout, pixels, labels=labels, tiled=series.keyframe.is_tiled)
         channels, pixel_um, frame_s = _tiff_metadata(tiff, series, layout)
         notes = []
         if len(tiff.series) > 1:
@@ -331,7 +340,7 @@ def _positive(value):
 
 
 @contextlib.contextmanager
-def _open_flat(path, axes, indexed):
+def _open_flat(path, axes, labels):
     """PNG, JPEG or JPEG 2000, which must be decoded whole; Pillow refuses to decode very large ones."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -339,19 +348,19 @@ def _open_flat(path, axes, indexed):
             _check_size(path, image.width * image.height * len(image.getbands()), path.stat().st_size)
             if getattr(image, "n_frames", 1) > 1:
                 raise InputError(f"{path}: is an animation; save its frames as one TIFF or as files of their own")
-            pixels = _decode_flat(path, image, indexed)
+            pixels = _decode_flat(path, image, labels)
     layout = _layout(path, "YXS"[: pixels.ndim], pixels.shape, axes)
     colours = pixels.ndim == 3 and not axes
     channels = list(_COLOURS[: layout.size("c")]) if colours and layout.size("c") >= 3 else None
-    source = replace(_source(path, layout, pixels), channels=channels)
+    source = replace(_source(path, layout, pixels, labels=labels), channels=channels)
     yield _without_alpha(source) if colours and layout.size("c") in (2, 4) else source
 
 
-def _decode_flat(path, image, indexed):
+def _decode_flat(path, image, labels):
     """Pixels (y, x) or (y, x, c)."""
     if image.format == "JPEG2000":
         pixels = imagecodecs.jpeg2k_decode(path.read_bytes())
-    elif image.mode == "P" and not indexed:
+    elif image.mode == "P" and not labels:
         pixels = np.asarray(image.convert("RGBA" if "transparency" in image.info else "RGB"))
     elif image.mode in ("CMYK", "YCbCr"):
         pixels = np.asarray(image.convert("RGB"))
@@ -393,13 +402,14 @@ def _layout(path, own, shape, axes):
     return _Layout(named, tuple(shape))
 
 
-def _source(path, layout, pixels, *, tiled=False):
+def _source(path, layout, pixels, *, labels, tiled=False):
     """A Source on an array-like with the dimensions of `layout`."""
-    if pixels.dtype.name not in _TYPES:
+    types = _TYPES | _LABEL_TYPES if labels else _TYPES
+    if pixels.dtype.name not in types:
         raise InputError(
             f"{path}: its pixels are {pixels.dtype.name}, which cannot be kept; save it as 8 or 16 bit or as float"
         )
-    dtype = np.dtype(_TYPES[pixels.dtype.name])
+    dtype = np.dtype(types[pixels.dtype.name])
     kept = [axis for axis in "cyx" if axis in layout.axes]
     order = [[axis for axis in layout.axes if axis in kept].index(axis) for axis in kept]
 
