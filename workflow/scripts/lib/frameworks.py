@@ -14,7 +14,7 @@ VARIABLES = {"TF_USE_LEGACY_KERAS": "1", "SM_FRAMEWORK": "tf.keras", "TF_CPP_MIN
 
 
 @contextlib.contextmanager
-def _quiet():
+def quiet():
     """Hold back what TensorFlow's libraries say about themselves while they load; show it if they fail."""
     sys.stderr.flush()
     stderr = os.dup(2)
@@ -33,7 +33,7 @@ def _quiet():
 
 
 os.environ.update(VARIABLES)
-with _quiet():
+with quiet():
     import tensorflow as tf
 
     if not tf.keras.__name__.startswith("tf_keras"):
@@ -50,4 +50,4 @@ with _quiet():
         )
     import tf_keras as keras
 
-__all__ = ["keras", "sm", "tf"]
+__all__ = ["keras", "quiet", "sm", "tf"]

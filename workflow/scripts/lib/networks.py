@@ -1,25 +1,15 @@
 """Networks: built, put on a device, loaded from a model's folder."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 
 from .errors import InputError
-from .frameworks import keras, sm, tf
+from .frameworks import keras, quiet, sm, tf
+from .models import SETTINGS, WEIGHTS, read_settings
 
 ARCHITECTURES = ("Unet", "FPN", "Linknet", "PSPNet")
 DIVISOR = 32
-FORMAT = "tessera-model/1"
-SETTINGS, WEIGHTS, SAVED_MODEL = "model.json", "model.weights.h5", "saved_model"
-_REQUIRED = {
-    "architecture": str,
-    "backbone": str,
-    "channels": list,
-    "outputs": list,
-    "normalisation": dict,
-    "task": str,
-}
 
 
 def build_network(architecture, backbone, *, channels, outputs, encoder_weights=None):
@@ -159,11 +149,12 @@ def choose_device(device, threads=None):
     Raises:
         InputError: a GPU is asked for and there is none.
     """
-    gpus = tf.config.list_physical_devices("GPU")
-    if device == "gpu" and not gpus:
-        raise InputError(
-            "device: a GPU was asked for and TensorFlow finds none; set device to auto or cpu, or see to the GPU"
-        )
+    with quiet():
+        gpus = tf.config.list_physical_devices("GPU")
+        if device == "gpu" and not gpus:
+            raise InputError(
+                "device: a GPU was asked for and TensorFlow finds none; set device to auto or cpu, or see to the GPU"
+            )
     taken = "gpu" if gpus and device != "cpu" else "cpu"
     try:
         if taken == "cpu" and gpus:
@@ -193,12 +184,14 @@ class Network:
         self.settings = settings
         self.model = model
         signature = [tf.TensorSpec((None, None, None, model.input_shape[-1]), tf.float32)]
-        self._forward = tf.function(lambda pixels: model(pixels, training=False), input_signature=signature)
+        self._forward = tf.function(
+            lambda pixels: model(pixels, training=False), input_signature=signature
+        ).get_concrete_function()
 
     def predict(self, tiles):
         """Probabilities (n, y, x, outputs) float32 of `tiles` (n, y, x, c), normalised; y and x are multiples of 32.
 
-        The network is compiled once, at the first call, for any n, y and x.
+        The network is compiled once for any n, y and x.
         """
         return self._forward(tf.convert_to_tensor(tiles, tf.float32)).numpy()
 
@@ -222,24 +215,3 @@ def load_network(folder):
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path}: cannot be read as weights of the network in {SETTINGS}: {error}") from error
     return Network(settings, model)
-
-
-def read_settings(folder):
-    """Content of a model's model.json.
-
-    Raises:
-        InputError: it is missing, damaged, of another format, or lacks something.
-    """
-    path = Path(folder) / SETTINGS
-    try:
-        settings = json.loads(path.read_text())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); train the model again") from error
-    except ValueError as error:
-        raise InputError(f"{path}: is not JSON ({error}); train the model again") from error
-    if not isinstance(settings, dict) or settings.get("format") != FORMAT:
-        raise InputError(f"{path}: is not of the format {FORMAT}; give the folder of a model that Tessera trained")
-    wrong = [key for key, kind in _REQUIRED.items() if not isinstance(settings.get(key), kind) or not settings[key]]
-    if wrong:
-        raise InputError(f"{path}: {', '.join(wrong)} missing or not as Tessera writes them; train the model again")
-    return settings

@@ -1,0 +1,59 @@
+"""Histories of trainings: one row per epoch, {column: number}."""
+
+import csv
+from pathlib import Path
+
+
+def best_row(rows):
+    """The row of the epoch with the smallest validation loss."""
+    return min(rows, key=lambda row: row["val_loss"])
+
+
+def verdict(rows, *, epochs, patience, minutes):
+    """Why a training with the history `rows` is over, or None.
+
+    It is over after `epochs` epochs, after `patience` epochs without a better validation loss, or when one more epoch
+    would not fit into `minutes`.
+    """
+    if not rows:
+        return None
+    best = best_row(rows)["epoch"]
+    if len(rows) >= epochs:
+        return f"all {epochs} epochs are done"
+    if len(rows) - best >= patience:
+        return f"no better validation loss in {patience} epochs"
+    if minutes and sum(row["seconds"] for row in rows) + rows[-1]["seconds"] > minutes * 60:
+        return f"one more epoch would not fit into {minutes:g} minutes"
+    return None
+
+
+def progress_line(rows, limits):
+    """The last epoch in one line that a person can read."""
+    row = rows[-1]
+    seconds = sum(row["seconds"] for row in rows)
+    left = (limits["epochs"] - len(rows)) * seconds / len(rows)
+    if limits["minutes"]:
+        left = max(0, min(left, limits["minutes"] * 60 - seconds))
+    ious = [f"{key.removeprefix('val_iou_')} {value:.3f}" for key, value in row.items() if key.startswith("val_iou_")]
+    return (
+        f"epoch {row['epoch']:>{len(str(limits['epochs']))}}/{limits['epochs']}  loss {row['loss']:.4f}  "
+        f"val {row['val_loss']:.4f}  iou {' '.join(ious)}  {row['seconds']:.1f} s  "
+        f"at most {left / 60:.1f} min left{'  *' if best_row(rows) is row else ''}"
+    )
+
+
+def read_history(path):
+    """Rows of history.csv: {column: number}, `epoch` an int."""
+    with open(path, newline="") as file:
+        rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    return [row | {"epoch": int(row["epoch"])} for row in rows]
+
+
+def write_history(rows, path):
+    """Write history.csv whole or not at all."""
+    partial = Path(path).with_suffix(".tmp")
+    with open(partial, "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    partial.replace(path)
