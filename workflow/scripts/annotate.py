@@ -1,0 +1,131 @@
+"""Turn annotations into OME-Zarr labels that fit their images.
+
+Reads image stores and instance images, class images, one mask per object, frames, or Cell Tracking Challenge folders.
+Writes one label store per annotated image, (t, 1, z, y, x): int32 ids (instances) or uint8 classes (semantic).
+"""
+
+import itertools
+
+import numpy as np
+from lib.annotations import open_annotation
+from lib.batches import find_stores, make_stores, read_set_aside
+from lib.errors import InputError
+from lib.ids import as_classes, as_instances, check_whole, separate_pieces
+from lib.logs import logged
+from lib.stores import create_store, finish_labels, open_array, read_metadata
+
+LEAST_ALIKE = 0.5  # neighbouring pixels of objects that have the same id; about 0.2 in photographs, above 0.9 in masks
+
+
+def annotate(rows, recipes, images, output, *, task, classes, bad_images, pieces):
+    """Make the truth stores of a batch.
+
+    Args:
+        rows: dicts with `image` (name), `truth_files` (paths) and `axes` (of the image's file), of annotated images.
+        recipes: {image: recipe digest} of the annotated images.
+        images: folder of the batch's image stores.
+        output: folder for `{image}.ome.zarr` and `set_aside.json`.
+        task: "instances" or "semantic".
+        classes: names of the classes, background first.
+        bad_images: "refuse" or "set_aside" annotations that make no sense.
+        pieces: "keep" ids that lie in several pieces, or "separate" them into one id per piece.
+
+    Raises:
+        InputError: a line for every annotation that makes no sense, unless they are set aside.
+    """
+    by_image = {row["image"]: row for row in rows}
+    reasons = read_set_aside([images])
+
+    def make(image, path):
+        if image in reasons:
+            raise InputError(f"{image}: has no truth, since the image was set aside ({reasons[image]})")
+        stored = find_stores([images], [image])[image]
+        annotate_image(by_image[image], stored, path, task=task, classes=classes, pieces=pieces)
+
+    make_stores(recipes, make, output=output, set_aside=bad_images == "set_aside")
+
+
+def annotate_image(row, image, path, *, task, classes, pieces):
+    """Make the truth store of one row of the table at `path`, to fit the image store at `image`."""
+    name, truth = row["image"], ", ".join(row["truth_files"][:1])
+    array, metadata = open_array(image), read_metadata(image)
+    semantic = task == "semantic"
+    with open_annotation(row["truth_files"], array.shape, row["axes"]) as annotation:
+        source = annotation.source
+        store = create_store(
+            path,
+            source.shape,
+            np.uint8 if semantic else np.int32,
+            chunk_px=max(array.chunks[-2:]),
+            shard_px=max(array.shards[-2:]),
+        )
+        ids = copy_ids(
+            source, store, truth, to_ids=as_classes(classes, annotation.objects) if semantic else as_instances
+        )
+        notes = list(source.notes)
+    if not ids:
+        raise InputError(f"{truth}: holds background only; annotate it, or empty the column truth of {name}")
+    if not semantic and pieces == "separate":
+        notes.append(f"{separate_pieces(store, max(ids))} pieces got ids of their own")
+    elif not semantic and len(ids) == 1 and not annotation.objects:
+        notes.append("has a single id; if each of its pieces is an object, set annotate: pieces to separate")
+    extra = {"annotated_t": annotation.annotated_t, "lineage": annotation.lineage}
+    finish_labels(
+        path,
+        name=name,
+        pixel_um=metadata.pixel_um,
+        frame_s=metadata.frame_s,
+        classes=classes if semantic else None,
+        extra={key: value for key, value in extra.items() if value is not None},
+    )
+    for note in notes:
+        print(f"{name}: note: truth {note}", flush=True)
+
+
+def copy_ids(source, store, truth, *, to_ids):
+    """Copy ids from a Source into a store, whole shards at a time, and check them.
+
+    Args:
+        source: lib.readers.Source (t, 1, z, y, x).
+        store: the array to fill.
+        truth: what to call the annotation in messages.
+        to_ids: to_ids(pixels, truth) checks and turns pixels into ids.
+
+    Returns:
+        The set of ids found, without 0.
+
+    Raises:
+        InputError: the pixels are no ids.
+    """
+    frames, _, depth, height, width = source.shape
+    high, wide = store.shards[-2:]
+    wide = wide if source.tiled else width
+    ids, alike, pairs = set(), 0, 0
+    for t, z, top, left in itertools.product(
+        range(frames), range(depth), range(0, height, high), range(0, width, wide)
+    ):
+        rows, columns = slice(top, min(top + high, height)), slice(left, min(left + wide, width))
+        pixels = to_ids(check_whole(source.read(t, z, rows, columns)[0], truth), truth)
+        store[t, 0, z, rows, columns] = pixels
+        ids.update(np.unique(pixels).tolist())
+        both = (pixels[:, 1:] > 0) & (pixels[:, :-1] > 0)
+        alike += np.count_nonzero(both & (pixels[:, 1:] == pixels[:, :-1]))
+        pairs += np.count_nonzero(both)
+    if alike < LEAST_ALIKE * pairs:
+        share = f"only {100 * alike // pairs} % of neighbouring pixels are alike"
+        raise InputError(f"{truth}: looks like a photograph, not like ids: {share}; correct the column truth")
+    return ids - {0}
+
+
+if __name__ == "__main__":
+    with logged(snakemake.log[0]):
+        annotate(
+            rows=snakemake.params.rows,
+            recipes=snakemake.params.recipes,
+            images=snakemake.input.images,
+            output=snakemake.output.truth,
+            task=snakemake.params.task,
+            classes=snakemake.params.classes,
+            bad_images=snakemake.config["ingest"]["bad_images"],  # no parameter, since it changes nothing that is made
+            **snakemake.params.settings,
+        )

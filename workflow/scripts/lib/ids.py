@@ -1,0 +1,73 @@
+"""Ids of objects and classes: checked, and separated where one id is in several pieces."""
+
+import numpy as np
+from skimage.measure import label
+
+from .errors import InputError
+
+LARGEST_ID = np.iinfo(np.int32).max
+
+
+def check_whole(pixels, truth):
+    """`pixels` as int64, if they are whole numbers from 0 to the largest id that can be kept."""
+    if pixels.dtype.kind == "f" and not (np.isfinite(pixels) & (pixels == np.rint(pixels))).all():
+        raise InputError(f"{truth}: holds fractions, so it is no image of ids; export ids as whole numbers")
+    low, high = pixels.min(), pixels.max()
+    if low < 0:
+        raise InputError(f"{truth}: holds the id {low:g}, ids are 0 (background) and above; export it again")
+    if high > LARGEST_ID:
+        raise InputError(
+            f"{truth}: holds the id {int(high)}, the largest that can be kept is {LARGEST_ID}; renumber it"
+        )
+    return pixels.astype(np.int64)
+
+
+def as_instances(pixels, truth):
+    """`pixels` as the ids of instances, int32."""
+    return pixels.astype(np.int32)
+
+
+def as_classes(classes, objects):
+    """A function that turns pixels into classes; masks of two classes may have any one value for the second."""
+
+    def to_classes(pixels, truth):
+        found = np.unique(pixels)
+        if len(classes) == 2 and (objects or set(found.tolist()) <= {0, 255}):
+            return (pixels > 0).astype(np.uint8)
+        if found[-1] >= len(classes):
+            shown = ", ".join(map(str, found[:8])) + (", ..." if len(found) > 8 else "")
+            raise InputError(
+                f"{truth}: holds the ids {shown}, but there are {len(classes)} classes, 0 to {len(classes) - 1} "
+                f"({', '.join(classes)}); correct it, or the setting classes"
+            )
+        return pixels.astype(np.uint8)
+
+    return to_classes
+
+
+def separate_pieces(store, largest):
+    """Give every piece of an id that is in several, but its largest one, an id of its own, frame by frame.
+
+    Args:
+        store: array (t, 1, z, y, x) of ids, changed in place.
+        largest: the largest id so far.
+
+    Returns:
+        How many pieces got a new id.
+    """
+    first = largest
+    for t in range(store.shape[0]):
+        ids = store[t, 0]
+        parts = label(ids, background=0)
+        areas = np.bincount(parts.ravel())
+        _, where = np.unique(parts, return_index=True)
+        owners = ids.ravel()[where]
+        renamed = owners.copy()
+        kept = set()
+        for part in sorted(range(1, len(areas)), key=lambda part: (-areas[part], part)):
+            if owners[part] in kept:
+                largest += 1
+                renamed[part] = largest
+            kept.add(owners[part])
+        store[t, 0] = renamed[parts]
+    return largest - first
