@@ -20,6 +20,7 @@ rule train:
         gpu=int(config["train"]["device"] == "gpu"),
     params:
         recipe=lambda wildcards: RECIPES.train,
+        training_data=lambda wildcards: RECIPES.augment,
         settings=config["train"],
     script:
         "../scripts/train.py"
