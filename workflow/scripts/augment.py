@@ -1,14 +1,15 @@
 """Render training patches by random transforms, and validation patches as they are.
 
-Reads image and truth stores (t, c, z, y, x). Writes `train.zarr` and `val.zarr`, groups of `image` (n, y, x, c) float16,
-normalised, and `target` (n, y, x) uint8, class of each pixel or 255 where it is unknown; `patches.json`, what they are;
-and `sheet.png`, some of them before and after.
+Reads image and truth stores (t, c, z, y, x). Writes `train.zarr` and `val.zarr`, groups of `image` (n, y, x, c)
+float16, normalised, and `target` (n, y, x) uint8, the class of each pixel or 255 where it is unknown; `patches.json`,
+what they are; and `sheet.png`, some of them before and after.
 """
 
 import json
 import shutil
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -16,32 +17,17 @@ import numpy as np
 import zarr
 from lib.errors import InputError
 from lib.logs import logged
+from lib.renderings import Renderer
 from lib.sheets import draw_sheet
-from lib.sources import Pool, list_grid, open_sources, read_window, survey
-from lib.targets import IGNORE, INSTANCE_OUTPUTS, instance_targets
-from lib.transforms import check_transforms, transform_patch, window_px
+from lib.sources import Pool, list_grid, open_sources, survey
+from lib.targets import INSTANCE_OUTPUTS
+from lib.transforms import check_transforms
 
 PER_SHARD = 32
 SHOWN = 8  # patches on the sheet
 
 
-def augment(
-    images,
-    truth,
-    sides,
-    recipe,
-    output,
-    *,
-    task,
-    classes,
-    seed,
-    patch_px,
-    patches,
-    balance,
-    boundary_px,
-    transforms,
-    workers,
-):
+def augment(images, truth, sides, recipe, output, *, task, classes, patches, workers, **rendering):
     """Write the patches of one fold.
 
     Args:
@@ -51,80 +37,55 @@ def augment(
         output: folder to write; it appears when it is whole.
         task: "instances" | "semantic".
         classes: names of the classes, background first.
-        seed: decides all that is random, whatever the number of workers.
-        patch_px: side of a patch, a multiple of 32.
         patches: training patches to render; validation patches cover their images, and are half as many at most.
-        balance: share of patches that are centred on a pixel of a class, drawn evenly among classes.
-        boundary_px: width of the boundary around instances.
-        transforms: dicts of albumentations' class name and arguments.
-        workers: threads.
+        workers: threads; their number changes nothing in the patches.
+        rendering: patch_px, boundary_px, transforms, balance and seed, see `lib.renderings.Renderer`.
 
     Raises:
         InputError: no image trains or validates, images with different channels, transforms that cannot be.
     """
     cv2.setNumThreads(1)  # the workers already keep every core busy
+    renderer = Renderer(task=task, **rendering)
     sources = {
         side: open_sources(images, truth, sorted(image for image in sides if sides[image] == side))
         for side in ("train", "val")
     }
     check_sides(sources)
     channels = check_channels(sources["train"] + sources["val"])
-    check_transforms(transforms, len(channels))
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(lambda source: survey(source, task, classes), sources["train"]))
-    outputs = INSTANCE_OUTPUTS if task == "instances" else list(classes)
+    check_transforms(renderer.transforms, len(channels))
+    with ThreadPoolExecutor(workers) as threads:
+        list(threads.map(partial(survey, task=task, classes=classes), sources["train"] + sources["val"]))
+    if not any(source.contents[..., 1:].any() for source in sources["train"]):
+        raise InputError(
+            "All truth of the side train is background, so nothing can be learnt; annotate images with objects"
+        )
 
-    def target(ids, inside):
-        classed = instance_targets(ids, boundary_px) if task == "instances" else ids.astype(np.uint8)
-        return np.where(inside, classed, np.uint8(IGNORE))
-
-    train = Pool(sources["train"])
-    reach_px = window_px(transforms, patch_px)
-
-    def render(number):
-        """Before (y, x, c), after (y, x, c), ids, inside, names of transforms: everything follows from the number."""
-        rng = np.random.default_rng([seed, number])
-        place = train.draw(rng, balance)
-        pixels, ids, inside = read_window(*place, reach_px, patch_px)
-        return pixels, *transform_patch(pixels, ids, inside, transforms, patch_px, int(rng.integers(2**31)))
-
-    def make_train(number):
-        _, pixels, ids, inside, _ = render(number)
-        return pixels, target(ids, inside)
-
-    def sample(number):
-        window, pixels, ids, inside, names = render(number)
-        margin = (reach_px - patch_px) // 2
-        return {
-            "before": window[margin : margin + patch_px, margin : margin + patch_px],
-            "after": pixels,
-            "regions": ids,
-            "colours": (ids > 0).astype(int) if task == "instances" else ids,
-            "target": target(ids, inside),
-            "transforms": names,
-        }
-
-    grid = list_grid(sources["val"], patch_px, max(patches // 2, 1))
-
-    def make_val(number):
-        pixels, ids, inside = read_window(*grid[number], patch_px, patch_px)
-        return pixels, target(ids, inside)
-
+    pool = Pool(sources["train"])
+    places = list_grid(sources["val"], renderer.patch_px, max(patches // 2, 1))
     output = Path(output)
-    partial = output.with_name(f".{output.name}.part")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    shape = (patch_px, patch_px, len(channels))
-    counts = write_patches(partial / "train.zarr", patches, shape, make_train, workers)
-    write_patches(partial / "val.zarr", len(grid), shape, make_val, workers)
-    described = describe(sources, task, classes, outputs, channels, patch_px, counts, recipe)
-    (partial / "patches.json").write_text(json.dumps(described, indent=1))
+    workplace = output.with_name(f".{output.name}.part")
+    shutil.rmtree(workplace, ignore_errors=True)
+    workplace.mkdir(parents=True)
+    shape = (renderer.patch_px, renderer.patch_px, len(channels))
+    counts = write_patches(workplace / "train.zarr", range(patches), partial(renderer.transform, pool), shape, workers)
+    write_patches(workplace / "val.zarr", places, renderer.cut, shape, workers)
+    described = {
+        "task": task,
+        "classes": list(classes),
+        "outputs": INSTANCE_OUTPUTS if task == "instances" else list(classes),
+        "channels": channels,
+        "patch_px": renderer.patch_px,
+        "sources": {side: [source.image for source in found] for side, found in sources.items()},
+        "normalisation": {"method": "percentile", "low": 1, "high": 99.8},
+        "recipe": recipe,
+    }
+    described |= measure(sources["train"], counts[: len(described["outputs"])])
+    (workplace / "patches.json").write_text(json.dumps(described, indent=1))
     shown = np.linspace(0, patches - 1, min(SHOWN, patches)).astype(int).tolist()
-    draw_sheet(
-        partial / "sheet.png", [sample(number) for number in shown], ["cell"] if task == "instances" else classes[1:]
-    )
+    samples = [renderer.transform(pool, number) for number in shown]
+    draw_sheet(workplace / "sheet.png", samples, classes, instances=task == "instances")
     shutil.rmtree(output, ignore_errors=True)
-    partial.rename(output)
+    workplace.rename(output)
 
 
 def check_sides(sources):
@@ -133,8 +94,8 @@ def check_sides(sources):
     if lacking:
         raise InputError(
             "\n".join(
-                f"No image is on the side {side}, so nothing can be trained; annotate images of another group, or state "
-                f"split = {side} for some in the table (a single image can be cut in two, each with its truth)"
+                f"No image is on the side {side}, so no network can be trained; annotate images of another group, or "
+                f"state split = {side} for some in the table (one image can be cut in two, each with its part of the truth)"
                 for side in lacking
             )
         )
@@ -164,52 +125,45 @@ def check_channels(sources):
     return list(sources[0].metadata.channels)
 
 
-def write_patches(path, count, shape, make, workers):
-    """Write patches `make(number)`, pixels (y, x, c) and target (y, x), to a zarr group; each thread owns whole shards.
+def write_patches(path, keys, make, shape, workers):
+    """Write the Sample `make(key)` of each key to a zarr group; a thread owns whole shards.
+
+    Args:
+        path: of the group.
+        keys: a sequence.
+        make: makes a Sample of `shape` (y, x, c).
 
     Returns:
-        Pixels of each class id, (256,).
+        How many pixels of the targets have each class, (256,).
     """
     group = zarr.create_group(path, zarr_format=3)
-    image = group.create_array(
-        "image", shape=(count, *shape), dtype="float16", chunks=(1, *shape), shards=(PER_SHARD, *shape)
-    )
-    target = group.create_array(
-        "target", shape=(count, *shape[:2]), dtype="uint8", chunks=(1, *shape[:2]), shards=(PER_SHARD, *shape[:2])
-    )
+    arrays = {
+        name: group.create_array(name, shape=(len(keys), *one), dtype=dtype, chunks=(1, *one), shards=(PER_SHARD, *one))
+        for name, one, dtype in (("image", shape, "float16"), ("target", shape[:2], "uint8"))
+    }
 
     def write_shard(start):
-        stop = min(start + PER_SHARD, count)
-        pixels, classes = zip(*map(make, range(start, stop)), strict=True)
-        image[start:stop] = np.stack(pixels).astype(np.float16)
-        target[start:stop] = np.stack(classes)
-        return stop - start, np.bincount(np.stack(classes).ravel(), minlength=256)
+        samples = [make(key) for key in keys[start : start + PER_SHARD]]
+        arrays["image"][start : start + len(samples)] = np.stack([one.pixels for one in samples]).astype(np.float16)
+        arrays["target"][start : start + len(samples)] = targets = np.stack([one.target for one in samples])
+        return len(samples), np.bincount(targets.ravel(), minlength=256)
 
-    counts, done = np.zeros(256, np.int64), 0
-    with ThreadPoolExecutor(workers) as pool:
-        for written, found in pool.map(write_shard, range(0, count, PER_SHARD)):
-            counts, done = counts + found, done + written
-            print(f"{path.stem}: {done} of {count} patches", flush=True)
+    done, counts = 0, np.zeros(256, np.int64)
+    with ThreadPoolExecutor(workers) as threads:
+        for written, found in threads.map(write_shard, range(0, len(keys), PER_SHARD)):
+            done, counts = done + written, counts + found
+            print(f"{path.stem}: {done} of {len(keys)} patches", flush=True)
     return counts
 
 
-def describe(sources, task, classes, outputs, channels, patch_px, counts, recipe):
-    """What `patches.json` says; see docs/architecture.md."""
-    areas = [area for source in sources["train"] for area in source.areas]
-    sizes = [size for source in sources["train"] for size in source.metadata.pixel_um[1:] if size]
-    known = counts[: len(outputs)]
+def measure(sources, counts):
+    """Sizes of pixels and objects, None where unknown, and the share of each class of `counts`, pixels."""
+    areas = np.array([area for source in sources for area in source.areas])
+    sizes = [size for source in sources for size in source.metadata.pixel_um[1:] if size]
     return {
-        "task": task,
-        "classes": list(classes),
-        "outputs": outputs,
-        "channels": channels,
         "pixel_um": float(np.median(sizes)) if sizes else None,
-        "patch_px": patch_px,
-        "object_px": float(np.median(np.sqrt(4 * np.array(areas) / np.pi))) if areas else None,
-        "class_share": (known / max(known.sum(), 1)).tolist(),
-        "sources": {side: [source.image for source in found] for side, found in sources.items()},
-        "normalisation": {"method": "percentile", "low": 1, "high": 99.8},
-        "recipe": recipe,
+        "object_px": float(np.median(np.sqrt(4 * areas / np.pi))) if areas.size else None,
+        "class_share": (counts / max(counts.sum(), 1)).tolist(),
     }
 
 

@@ -1,6 +1,7 @@
 """Contact sheets: patches before and after their transforms, with outlines."""
 
 import numpy as np
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from skimage.segmentation import find_boundaries
@@ -11,17 +12,16 @@ ZOOM = 2  # outlines are drawn on magnified pixels, so that they hide little
 COLOURS = ["#ffd400", "#00b7ff", "#ff6db6", "#00c08b", "#ff7a1a", "#a78bfa"]
 
 
-def draw_sheet(path, samples, names):
+def draw_sheet(path, samples, names, instances):
     """Write a picture of patches: each as it was, and after its transforms with the truth outlined.
 
-    What is not learnt from is hatched.
+    What is not learnt from is darkened and hatched.
 
     Args:
         path: PNG to write.
-        samples: dicts with the pixels `before` and `after` (y, x, c), `regions` (y, x) to be parted by outlines,
-            `colours` (y, x), the number of each pixel's colour from 1, 0 for none, `target` (y, x), and `transforms`,
-            names.
-        names: of the colours.
+        samples: list of `lib.renderings.Sample`.
+        names: of the classes, background first.
+        instances: outlines part objects, all of one colour, rather than classes.
     """
     pairs = min(2, len(samples))
     rows = -(-len(samples) // pairs)
@@ -31,11 +31,13 @@ def draw_sheet(path, samples, names):
         axis.set_axis_off()
     for number, sample in enumerate(samples):
         before, after = axes[2 * number : 2 * number + 2]
-        before.imshow(_displayed(sample["before"]))
+        margin = (len(sample.window) - len(sample.pixels)) // 2
+        inner = slice(margin, margin + len(sample.pixels))
+        before.imshow(_displayed(sample.window[inner, inner]))
         before.set_title("before", fontsize=9)
-        after.imshow(_outlined(sample["after"], sample["regions"], sample["colours"], sample["target"]))
-        after.set_title(_wrapped(sample["transforms"]) or "unchanged", fontsize=9)
-    lines = [Line2D([], [], color=_colour(number), label=name) for number, name in enumerate(names, start=1)]
+        after.imshow(_outlined(sample, instances))
+        after.set_title(_wrapped(sample.transforms) or "unchanged", fontsize=9)
+    lines = [Line2D([], [], color=_colour(id_), label=name) for id_, name in enumerate(names) if id_]
     figure.legend(handles=lines, loc="outside upper center", ncols=len(lines), title="hatched: not learnt from")
     figure.savefig(path)
 
@@ -44,8 +46,8 @@ def _wrapped(names):
     return "\n".join(", ".join(names[start : start + 3]) for start in range(0, len(names), 3))
 
 
-def _colour(number):
-    return COLOURS[(number - 1) % len(COLOURS)]
+def _colour(class_):
+    return COLOURS[(class_ - 1) % len(COLOURS)]
 
 
 def _displayed(pixels):
@@ -54,16 +56,16 @@ def _displayed(pixels):
     return np.clip(shown, 0, 1).astype(np.float32)
 
 
-def _outlined(pixels, regions, colours, target):
-    shown, regions, colours, target = (_magnified(plane) for plane in (_displayed(pixels), regions, colours, target))
-    y, x = np.indices(target.shape)
+def _outlined(sample, instances):
+    shown, ids, target = (_magnified(plane) for plane in (_displayed(sample.pixels), sample.ids, sample.target))
     unknown = target == IGNORE
+    y, x = np.indices(target.shape)
     shown[unknown] *= 0.5
     shown[unknown & ((y + x) % 16 < 2)] = 0.35
-    edges = find_boundaries(regions, mode="inner") & ~unknown
-    for number in np.unique(colours[edges & (colours > 0)]):
-        rgb = [int(_colour(number)[start : start + 2], 16) / 255 for start in (1, 3, 5)]
-        shown[edges & (colours == number)] = rgb
+    edges = find_boundaries(ids, mode="inner") & ~unknown
+    classes = (ids > 0).astype(int) if instances else ids
+    for class_ in np.unique(classes[edges & (ids > 0)]):
+        shown[edges & (classes == class_)] = to_rgb(_colour(class_))
     return shown
 
 

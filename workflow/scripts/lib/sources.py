@@ -64,7 +64,7 @@ def open_sources(images, truth, names):
         pixels, ids = open_array(image_paths[image]), open_array(truth_paths[image])
         if (pixels.shape[0], *pixels.shape[2:]) != (ids.shape[0], *ids.shape[2:]):
             raise InputError(
-                f"{truth_paths[image]}: its shape (t, c, z, y, x) {ids.shape} does not fit the image's, {pixels.shape}; "
+                f"{truth_paths[image]}: its shape tczyx {ids.shape} does not fit {pixels.shape} of the image; "
                 "give the truth of this image"
             )
         frames = read_metadata(truth_paths[image]).extra.get("annotated_t", range(ids.shape[0]))
