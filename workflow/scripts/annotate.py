@@ -14,7 +14,7 @@ from lib.ids import as_classes, as_instances, check_whole, separate_pieces
 from lib.logs import logged
 from lib.stores import create_store, finish_labels, open_array, read_metadata
 
-LEAST_ALIKE = 0.5  # neighbouring pixels of objects that have the same id; about 0.2 in photographs, above 0.9 in masks
+LEAST_ALIKE = 0.7  # share of neighbouring pixels with the same id: below 0.5 in photographs, above 0.95 in masks
 
 
 def annotate(rows, recipes, images, output, *, task, classes, bad_images, pieces):
@@ -105,7 +105,8 @@ def copy_ids(source, store, truth, *, to_ids):
         range(frames), range(depth), range(0, height, high), range(0, width, wide)
     ):
         rows, columns = slice(top, min(top + high, height)), slice(left, min(left + wide, width))
-        pixels = to_ids(check_whole(source.read(t, z, rows, columns)[0], truth), truth)
+        where = f"{truth}: frame {t}" if frames > 1 else truth
+        pixels = to_ids(check_whole(source.read(t, z, rows, columns)[0], where), where)
         store[t, 0, z, rows, columns] = pixels
         ids.update(np.unique(pixels).tolist())
         both = (pixels[:, 1:] > 0) & (pixels[:, :-1] > 0)

@@ -37,7 +37,7 @@ def open_annotation(paths, shape, axes=None):
     """Open an annotation for the block that follows: its kind is recognised by what is there.
 
     An image or stack of ids, a folder or glob of such frames, a folder with one mask per object, or a Cell Tracking
-    Challenge folder (man_track*.tif and man_track.txt, man_seg*.tif, mask*.tif and res_track.txt, or one with SEG or TRA in it).
+    Challenge folder (man_track*.tif and man_track.txt, man_seg*.tif, mask*.tif and res_track.txt, or SEG or TRA in it).
 
     Args:
         paths: files or folders.
@@ -130,8 +130,8 @@ def _merge_objects(files, shape):
         inside = pixels != 0
         if (pixels[inside] != pixels.max()).any():
             raise InputError(
-                f"{file}: holds several ids; for an image of one frame, several files must be masks of one object each, "
-                "with one value inside and 0 outside"
+                f"{file}: holds several ids; for an image of one frame, several files must be masks of one object "
+                "each, with one value inside and 0 outside"
             )
         objects.append((np.flatnonzero(inside), number))
     ids = np.zeros(shape[2:], np.int32)
