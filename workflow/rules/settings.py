@@ -113,7 +113,7 @@ def _exist(weights):
 
 
 def _weigh_something(losses):
-    return None if sum(losses.values()) > 0 else "all weights are 0; give one of them more"
+    return None if sum(losses.values()) > 0 else "has no weight above 0; give a loss one, such as {dice: 1.0}"
 
 
 def _lets_tiles_advance(overlap_px, tile_px):

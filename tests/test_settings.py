@@ -1,0 +1,245 @@
+"""Settings: defaults, all problems at once, and words that help."""
+
+import inspect
+import json
+import time
+
+import pytest
+import yaml
+from conftest import REPOSITORY
+from jsonschema import Draft202012Validator
+
+from workflow.rules.schemas import read_schema
+from workflow.rules.settings import load_settings
+from workflow.scripts.lib.errors import InputError
+
+SHIPPED = REPOSITORY / "config" / "config.yaml"
+
+
+def refusal(config, source="config.yaml"):
+    """{path: text} of what is refused."""
+    with pytest.raises(InputError) as refused:
+        load_settings(config, source)
+    lines = str(refused.value).splitlines()
+    assert all(line.startswith(f"{source}: ") for line in lines)
+    return dict(line.removeprefix(f"{source}: ").split(": ", maxsplit=1) for line in lines)
+
+
+def parts(schema, path=""):
+    """(path, schema) of every setting and section, those in lists and of single movies included."""
+    yield path, schema
+    for name, part in schema.get("properties", {}).items():
+        yield from parts(part, f"{path}.{name}")
+    for keyword in ("items", "additionalProperties"):
+        if isinstance(schema.get(keyword), dict):
+            yield from parts(schema[keyword], f"{path}.*")
+
+
+def test_no_settings_at_all_are_those_of_the_shipped_file():
+    shipped = yaml.safe_load(SHIPPED.read_text())
+    assert load_settings({}, "config.yaml") == shipped
+    assert load_settings(shipped, "config.yaml") == shipped
+
+
+def test_the_shipped_file_keeps_the_order_of_the_schema():
+    shipped = yaml.safe_load(SHIPPED.read_text())
+    assert list(shipped) == list(read_schema("config")["properties"])
+    for section, values in shipped.items():
+        if isinstance(values, dict) and section != "simulate":
+            assert list(values) == list(read_schema("config")["properties"][section]["properties"])
+
+
+def test_the_demo_is_accepted_and_each_movie_has_all_its_settings():
+    demo = yaml.safe_load((REPOSITORY / "config" / "demo" / "config.yaml").read_text())
+    movies = load_settings(demo, "config.yaml")["simulate"]["movies"]
+    known = set(read_schema("config")["properties"]["simulate"]["properties"]) - {"movies"}
+    assert movies
+    assert all(set(movie) == known for movie in movies.values())
+
+
+@pytest.mark.parametrize("name", ["config", "images"])
+def test_schemas_are_schemas(name):
+    Draft202012Validator.check_schema(read_schema(name))
+
+
+@pytest.mark.parametrize("name", ["config", "images"])
+def test_every_setting_has_a_description_and_every_number_a_range(name):
+    for path, part in parts(read_schema(name)):
+        assert part["description"].endswith("."), path
+        kinds = [part["type"]] if isinstance(part["type"], str) else part["type"]
+        if {"number", "integer"} & set(kinds):
+            assert {"minimum", "exclusiveMinimum"} & part.keys(), path
+            assert {"maximum", "exclusiveMaximum"} & part.keys(), path
+
+
+def test_only_arguments_of_transforms_are_open():
+    for path, part in parts(read_schema("config")):
+        if part["type"] == "object" and path != ".augment.transforms.*":
+            assert part["additionalProperties"] is not True, path
+            assert "additionalProperties" in part, path
+
+
+def test_every_setting_of_a_section_has_a_default():
+    for section, part in read_schema("config")["properties"].items():
+        for name, setting in part.get("properties", {section: part}).items():
+            assert "default" in setting, f"{section}.{name}"
+
+
+def test_settings_of_a_movie_are_the_arguments_of_the_script_that_simulates():
+    from simulate import simulate
+
+    arguments = inspect.signature(simulate).parameters.values()
+    theirs = {one.name: one.default for one in arguments if one.kind is one.KEYWORD_ONLY}
+    assert load_settings({"simulate": {"movies": {"a": {}}}}, "x")["simulate"]["movies"]["a"] == theirs
+
+
+def test_names_of_movies_are_names_of_images():
+    names = read_schema("config")["properties"]["simulate"]["properties"]["movies"]["propertyNames"]
+    assert names["pattern"] == read_schema("images")["properties"]["image"]["pattern"]
+
+
+def test_a_section_may_be_partial_or_empty():
+    settings = load_settings({"augment": {"patch_px": 64}, "segment": None, "simulate": {"movies": {"a": None}}}, "x")
+    defaults = load_settings({}, "x")
+    assert settings["augment"] == defaults["augment"] | {"patch_px": 64}
+    assert settings["segment"] == defaults["segment"]
+    assert settings["simulate"]["movies"]["a"]["frames"] == 20
+
+
+def test_losses_that_are_not_named_are_not_used():
+    assert load_settings({"train": {"losses": {"focal": 2}}}, "x")["train"]["losses"] == {"focal": 2.0}
+
+
+def test_a_movie_takes_what_all_share_unless_it_has_its_own():
+    simulate = {"frames": 5, "cells": 3, "movies": {"a": {"cells": 7}, "b": {}}}
+    movies = load_settings({"simulate": simulate}, "x")["simulate"]["movies"]
+    assert [(movie["frames"], movie["cells"]) for movie in movies.values()] == [(5, 7), (5, 3)]
+
+
+def test_one_and_one_point_zero_are_the_same_setting():
+    ones = [{"train": {"learning_rate": 1, "epochs": 1.0}}, {"train": {"learning_rate": 1.0, "epochs": 1}}]
+    first, second = (json.dumps(load_settings(one, "x")) for one in ones)
+    assert first == second
+
+
+def test_what_was_given_is_not_changed_nor_shared():
+    config = {"augment": {"transforms": [{"name": "D4"}]}, "simulate": {"frames": 2, "movies": {"a": None}}}
+    before = json.dumps(config)
+    settings = load_settings(config, "x")
+    settings["augment"]["transforms"][0]["p"] = 0
+    load_settings({}, "x")["classes"].append("other")
+    assert json.dumps(config) == before
+    assert load_settings({}, "x")["classes"] == ["background", "cell"]
+
+
+def test_all_problems_are_named_at_once():
+    problems = refusal(
+        {
+            "clases": ["a"],
+            "task": "instance",
+            "augment": {"patch_px": 100, "transforms": [{"name": "D4"}, {"name": "Afine", "p": 2}]},
+            "split": {"train": 0.5},
+            "predict": {"overlap_px": 300},
+            "ingest": {"shard_px": 700},
+        }
+    )
+    assert problems == {
+        "clases": "unknown setting; did you mean classes?",
+        "task": "'instance' is not one of instances, semantic; did you mean instances?",
+        "augment.patch_px": "100 is not a multiple of 32; give 96 or 128",
+        "augment.transforms[2].name": problems["augment.transforms[2].name"],
+        "augment.transforms[2].p": "2 is out of range; give 0 to 1",
+        "split.train": "train 0.5, val 0.2 and test 0.1 add up to 0.8; change them to add up to 1",
+        "predict.overlap_px": "300 is more than half of predict.tile_px, 512; give 0 to 256",
+        "ingest.shard_px": "700 is not a multiple of ingest.chunk_px, 512; give 512 or 1024",
+    }
+    assert problems["augment.transforms[2].name"].endswith("; did you mean Affine?")
+
+
+@pytest.mark.parametrize(
+    ("config", "path", "text"),
+    [
+        ({"epochs": 3}, "epochs", "is no setting of this section; it belongs in train"),
+        ({"train": {"seeed": 3}}, "train.seeed", "unknown setting; did you mean seed?"),
+        ({"select_model": {"zzz": 3}}, "select_model.zzz", "unknown setting; known are metric"),
+        ({"train": {"learning_rate": "1e-3"}}, "train.learning_rate", "'1e-3' is text, not a number; write 0.001"),
+        ({"split": {"train": "0,7"}}, "split.train", "'0,7' is text, not a number; write 0.7"),
+        ({"train": {"epochs": True}}, "train.epochs", "true is not a whole number"),
+        ({"train": {"epochs": 2.5}}, "train.epochs", "2.5 is not a whole number"),
+        ({"train": {"epochs": 0}}, "train.epochs", "0 is out of range; give 1 to 100000"),
+        ({"train": {"learning_rate": 0}}, "train.learning_rate", "0 is out of range; give more than 0 and at most 1"),
+        ({"augment": {"patch_px": float("nan")}}, "augment.patch_px", "is not a finite number"),
+        ({"augment": {"patch_px": float("inf")}}, "augment.patch_px", "is not a finite number"),
+        ({"classes": ["background", False]}, "classes[2]", "false is not text; put it in quotes"),
+        ({"classes": ["cell"]}, "classes", "a list of 1 is too short; give at least 2"),
+        (
+            {"classes": ["background", "a", "a"], "task": "semantic"},
+            "classes",
+            "'a' is there twice; give each once",
+        ),
+        ({"segment": 3}, "segment", "3 is not a section of settings"),
+        ({"evaluate": {"ious": [0.5, 1]}}, "evaluate.ious[2]", "1 is out of range; give at least 0.5 and less than 1"),
+        ({"augment": {"transforms": [{"p": 1}]}}, "augment.transforms[1].name", "is missing; every entry needs it"),
+        (
+            {"train": {"losses": {"dice": 0}}},
+            "train.losses",
+            "has no weight above 0; give a loss one, such as {dice: 1.0}",
+        ),
+        ({"train": {"losses": {}}}, "train.losses", "has no weight above 0; give a loss one, such as {dice: 1.0}"),
+    ],
+)
+def test_each_problem_says_what_would_be_right(config, path, text):
+    assert refusal(config) == {path: text}
+
+
+def test_instances_know_one_class_and_semantic_many():
+    classes = ["background", "mother", "daughter"]
+    assert list(refusal({"classes": classes})) == ["classes"]
+    assert load_settings({"classes": classes, "task": "semantic"}, "x")["classes"] == classes
+
+
+def test_a_pattern_that_does_not_compile_is_refused():
+    assert "is not a regular expression" in refusal({"split": {"group_pattern": "(dish"}})["split.group_pattern"]
+
+
+def test_weights_have_to_be_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = {"train": {"encoder_weights": "weights.h5"}}
+    assert "there is no file weights.h5" in refusal(config)["train.encoder_weights"]
+    (tmp_path / "weights.h5").touch()
+    assert load_settings(config, "x")["train"]["encoder_weights"] == "weights.h5"
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", ".hidden", "-dash", "x" * 101, "two words"])
+def test_a_movie_with_an_unsafe_name_is_refused(name):
+    assert "is not a safe name" in str(refusal({"simulate": {"movies": {name: {}}}}))
+
+
+def test_a_check_of_two_settings_waits_until_both_are_right():
+    assert list(refusal({"ingest": {"chunk_px": "big", "shard_px": 7000}})) == ["ingest.chunk_px"]
+    assert list(refusal({"split": 3})) == ["split"]
+    assert list(refusal({"simulate": 3})) == ["simulate"]
+    assert list(refusal({"simulate": {"movies": [1]}})) == ["simulate.movies"]
+
+
+def test_the_transforms_on_offer_work():
+    from lib.transforms import check_transforms
+
+    items = read_schema("config")["properties"]["augment"]["properties"]["transforms"]["items"]
+    for name in items["properties"]["name"]["enum"]:
+        check_transforms([{"name": name}], channels=1)
+
+
+@pytest.mark.slow
+def test_the_backbones_on_offer_are_those_of_the_library():
+    from lib.frameworks import sm
+
+    backbones = read_schema("config")["properties"]["train"]["properties"]["backbone"]["enum"]
+    assert set(backbones) == set(sm.get_available_backbone_names())
+
+
+def test_loading_takes_no_time():
+    load_settings({}, "x")
+    started = time.process_time()
+    load_settings(yaml.safe_load(SHIPPED.read_text()), "x")
+    assert time.process_time() - started < 0.5
