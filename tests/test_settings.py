@@ -139,7 +139,7 @@ def test_all_problems_are_named_at_once():
             "task": "instance",
             "augment": {"patch_px": 100, "transforms": [{"name": "D4"}, {"name": "Afine", "p": 2}]},
             "split": {"train": 0.5},
-            "predict": {"overlap_px": 300},
+            "predict": {"overlap_px": 320},
             "ingest": {"shard_px": 700},
         }
     )
@@ -150,7 +150,7 @@ def test_all_problems_are_named_at_once():
         "augment.transforms[2].name": problems["augment.transforms[2].name"],
         "augment.transforms[2].p": "2 is out of range; give 0 to 1",
         "split.train": "train 0.5, val 0.2 and test 0.1 add up to 0.8; change them to add up to 1",
-        "predict.overlap_px": "300 is more than half of predict.tile_px, 512; give 0 to 256",
+        "predict.overlap_px": "320 is more than half of predict.tile_px, 512; give at most 256, a multiple of 32",
         "ingest.shard_px": "700 is not a multiple of ingest.chunk_px, 512; give 512 or 1024",
     }
     assert problems["augment.transforms[2].name"].endswith("; did you mean Affine?")
@@ -179,6 +179,12 @@ def test_all_problems_are_named_at_once():
         ),
         ({"segment": 3}, "segment", "3 is not a section of settings"),
         ({"evaluate": {"ious": [0.5, 1]}}, "evaluate.ious[2]", "1 is out of range; give at least 0.5 and less than 1"),
+        (
+            {"evaluate": {"ious": [0.5, 0.501]}},
+            "evaluate.ious",
+            "two of them are the same in hundredths; give each once, such as 0.5 and 0.55",
+        ),
+        ({"predict": {"overlap_px": 100}}, "predict.overlap_px", "100 is not a multiple of 32; give 96 or 128"),
         ({"augment": {"transforms": [{"p": 1}]}}, "augment.transforms[1].name", "is missing; every entry needs it"),
         (
             {"train": {"losses": {"dice": 0}}},

@@ -118,7 +118,14 @@ def _weigh_something(losses):
 
 def _lets_tiles_advance(overlap_px, tile_px):
     if overlap_px > tile_px // 2:
-        return f"{overlap_px} is more than half of predict.tile_px, {tile_px}; give 0 to {tile_px // 2}"
+        most = tile_px // 2 // 32 * 32
+        return f"{overlap_px} is more than half of predict.tile_px, {tile_px}; give at most {most}, a multiple of 32"
+    return None
+
+
+def _have_columns_of_their_own(ious):
+    if len({round(100 * iou) for iou in ious}) < len(ious):
+        return "two of them are the same in hundredths; give each once, such as 0.5 and 0.55"
     return None
 
 
@@ -130,4 +137,5 @@ CROSS_CHECKS = {
     _exist: ["train.encoder_weights"],
     _weigh_something: ["train.losses"],
     _lets_tiles_advance: ["predict.overlap_px", "predict.tile_px"],
+    _have_columns_of_their_own: ["evaluate.ious"],
 }
