@@ -95,7 +95,7 @@ def check_sides(sources):
         raise InputError(
             "\n".join(
                 f"No image is on the side {side}, so no network can be trained; annotate images of another group, or "
-                f"state split = {side} for some in the table (one image can be cut in two, each with its part of the truth)"
+                f"state split = {side} for some in the table (one image can be cut in two, with its truth)"
                 for side in lacking
             )
         )

@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from scipy.ndimage import binary_dilation
 from skimage.segmentation import find_boundaries
 
 from .targets import IGNORE
@@ -62,7 +63,7 @@ def _outlined(sample, instances):
     y, x = np.indices(target.shape)
     shown[unknown] *= 0.5
     shown[unknown & ((y + x) % 16 < 2)] = 0.35
-    edges = find_boundaries(ids, mode="inner") & ~unknown
+    edges = binary_dilation(find_boundaries(ids, mode="inner")) & ~unknown
     classes = (ids > 0).astype(int) if instances else ids
     for class_ in np.unique(classes[edges & (ids > 0)]):
         shown[edges & (classes == class_)] = to_rgb(_colour(class_))

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import random
 import warnings
 
 import numpy as np
@@ -48,7 +49,7 @@ def check_transforms(transforms, channels):
 
 def window_px(transforms, patch_px):
     """Side of the window to read for a patch: twice the patch where rotation, scale or warp may reach beyond it."""
-    return patch_px if _last_warp(map(_build, transforms)) is None else 2 * patch_px
+    return patch_px if _last_warp(map(_kind, transforms)) is None else 2 * patch_px
 
 
 def transform_patch(pixels, ids, inside, transforms, patch_px, seed):
@@ -69,13 +70,15 @@ def transform_patch(pixels, ids, inside, transforms, patch_px, seed):
         Pixels (y, x, c) float32, ids (y, x) int32 and inside (y, x) of the patch, and the names of what was applied.
     """
     built = list(map(_build, transforms))
-    last = _last_warp(built)
+    last = _last_warp(map(type, built))
     # What comes after the last warp needs the patch alone.
     built.insert(0 if last is None else last + 1, A.CenterCrop(patch_px, patch_px))
     low, high = min(0.0, float(pixels.min())) - HEADROOM, max(1.0, float(pixels.max())) + HEADROOM
-    done = A.Compose(built, seed=seed, save_applied_params=True)(
-        image=(pixels - np.float32(low)) / np.float32(high - low), mask=np.where(inside, ids, -1 - ids)
-    )
+    composed = A.Compose(built, save_applied_params=True)
+    # Given a seed, albumentations gives it to each transform anew, so that all draw the same numbers: a rare one would
+    # come with every other, and with their extremes.
+    composed.set_random_state(np.random.default_rng(seed), random.Random(seed))
+    done = composed(image=(pixels - np.float32(low)) / np.float32(high - low), mask=np.where(inside, ids, -1 - ids))
     mask = done["mask"]
     applied = [name for name, _ in done["applied_transforms"] if name != "CenterCrop"]
     restored = done["image"] * np.float32(high - low) + np.float32(low)
@@ -83,27 +86,31 @@ def transform_patch(pixels, ids, inside, transforms, patch_px, seed):
 
 
 def _build(settings):
+    kind = _kind(settings)
     arguments = {key: _tuples(value) for key, value in settings.items() if key != "name"}
-    name = settings.get("name", "")
-    kind = getattr(A, name, None)
-    if not (isinstance(kind, type) and issubclass(kind, A.DualTransform | A.ImageOnlyTransform)):
-        near = difflib.get_close_matches(name, dir(A), 1)
-        raise InputError(f"albumentations has no such transform{f'; did you mean {near[0]}?' if near else ''}")
     if "border_mode" in kind.InitSchema.model_fields:
         # Blank corners would be an intensity that no image has.
         arguments.setdefault("border_mode", cv2.BORDER_REFLECT_101)
     return kind(**arguments)
 
 
+def _kind(settings):
+    """The class of albumentations that the settings name."""
+    name = settings.get("name", "")
+    kind = getattr(A, name, None)
+    if not (isinstance(kind, type) and issubclass(kind, A.DualTransform | A.ImageOnlyTransform)):
+        near = difflib.get_close_matches(name, dir(A), 1)
+        raise InputError(f"albumentations has no such transform{f'; did you mean {near[0]}?' if near else ''}")
+    return kind
+
+
 def _tuples(value):
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
-def _last_warp(built):
-    """Index of the last transform that moves pixels other than by right angles, None if there is none."""
-    warps = [
-        n for n, one in enumerate(built) if isinstance(one, A.DualTransform) and not isinstance(one, _RIGHT_ANGLES)
-    ]
+def _last_warp(kinds):
+    """Index of the last class that moves pixels other than by right angles, None if there is none."""
+    warps = [n for n, kind in enumerate(kinds) if issubclass(kind, A.DualTransform) and kind not in _RIGHT_ANGLES]
     return warps[-1] if warps else None
 
 
