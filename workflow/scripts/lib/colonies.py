@@ -9,7 +9,7 @@ from scipy.stats import qmc
 
 PERSISTENCE = 0.7  # of a cell's velocity, from frame to frame
 ADHESION_PX = 3.0  # gap across which neighbours pull each other together
-WAIST = 0.36  # elongation of a cell about to divide: its outline has a waist
+WAIST = 0.3  # elongation of a cell about to divide: its outline has a waist
 MODES = np.array([2, 3, 4, 5])  # waves around an outline that make it irregular
 FAINTEST = 0.4  # brightness of the faintest cell; that of a typical one is 1
 WAVES = 7  # waves that make the texture of a cell
@@ -53,7 +53,7 @@ class Cell:
         v, u = cosine * y - sine * x, sine * y + cosine * x
         ripples = sum(np.cos(a * v + b * u + phase) for a, b, phase in self.waves) / math.sqrt(WAVES)
         spot = np.exp(-((v - self.spot[0]) ** 2 + (u - self.spot[1]) ** 2) / 0.1)
-        return np.maximum(1 + 0.3 * ripples - 0.5 * spot, 0.15)
+        return np.maximum(1 + 0.25 * ripples - 0.5 * spot, 0.15)
 
 
 def trace_outline(direction, radius, angle, elongation, bumps):
@@ -149,7 +149,7 @@ class Colony:
 
     def _new_cell(self, position, *, area, born_area, brightness, mother=None):
         rng = self.rng
-        turn, pitch = rng.uniform(0, 2 * math.pi, WAVES), rng.uniform(3, 10, WAVES)
+        turn, pitch = rng.uniform(0, 2 * math.pi, WAVES), rng.uniform(5, 11, WAVES)
         return Cell(
             position=position,
             velocity=self._kick(1),

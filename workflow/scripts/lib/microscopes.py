@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 CAMERA_OFFSET, CAMERA_GAIN, READ_NOISE = 100, 2.2, 4.0  # counts, counts per photon, counts
-BLUR_PX = 1.2  # standard deviation of the point spread function
+BLUR_PX = 1.1  # standard deviation of the point spread function
 
 
 class Microscope:
