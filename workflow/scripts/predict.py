@@ -6,7 +6,6 @@ Reads `results/images/{batch}`, `results/selected.json` and the folder of the mo
 
 import json
 import threading
-import time
 from pathlib import Path
 
 import dask
@@ -17,33 +16,10 @@ from lib.intensities import normalise
 from lib.logs import logged
 from lib.networks import DIVISOR, choose_device, load_network
 from lib.stores import create_store, finish_image, iterate_shards, open_array, read_metadata
-from lib.tiles import count_tiles, make_lattice, predict_region
+from lib.tiles import Progress, count_tiles, make_lattice, predict_region
 
 IN_FLIGHT = 3  # regions at once: one is read, one is in the network, one is written
 WAVE = 1024  # regions that dask plans at once
-SECONDS_BETWEEN_REPORTS = 10
-
-
-class Progress:
-    """Says now and then how far an image is."""
-
-    def __init__(self, name, tiles):
-        self.name, self.tiles, self.done, self.pixels = name, tiles, 0, 0
-        self.started = self.reported = time.monotonic()
-
-    def add(self, tiles):
-        """Count `tiles` (n, y, x, c) as done."""
-        self.done += len(tiles)
-        self.pixels += tiles[..., 0].size
-        now = time.monotonic()
-        if now - self.reported >= SECONDS_BETWEEN_REPORTS:
-            self.reported = now
-            elapsed = now - self.started
-            print(
-                f"{self.name}: {self.done}/{self.tiles} tiles, {self.pixels / elapsed / 1e6:.2f} Mpx/s, "
-                f"{elapsed * (self.tiles - self.done) / self.done:.0f} s left",
-                flush=True,
-            )
 
 
 def find_model(selected, models):
@@ -62,23 +38,23 @@ def find_model(selected, models):
 
 
 def match_channels(name, channels, wanted):
-    """Which channels of image `name` the model's are, by their names; by their order where either has only numbers.
-
-    Returns:
-        An index of `channels`, the image's, for each of `wanted`, the model's.
+    """Which of the `channels` of image `name` is each of the `wanted`: by name, or by order where the names are others.
 
     Raises:
-        InputError: the channels are others, or of another number.
+        InputError: there are more or fewer than wanted.
     """
-    if len(set(channels)) == len(channels) == len(wanted):
-        if set(channels) == set(wanted):
-            return [channels.index(channel) for channel in wanted]
-        if all(map(str.isdigit, channels)) or all(map(str.isdigit, wanted)):
-            return list(range(len(wanted)))
-    raise InputError(
-        f"{name}: has the channels {', '.join(channels)}, the model was trained on {', '.join(wanted)}; take the image "
-        "out of the table, or train on images like it"
+    if len(channels) != len(wanted):
+        raise InputError(
+            f"{name}: has {len(channels)} channels ({', '.join(channels)}), the model was trained on {len(wanted)} "
+            f"({', '.join(wanted)}); take the image out of the table, or train on images like it"
+        )
+    if len(set(channels)) == len(channels) and set(channels) == set(wanted):
+        return [channels.index(channel) for channel in wanted]
+    print(
+        f"{name}: its channels ({', '.join(channels)}) are taken for the model's ({', '.join(wanted)}), in this order",
+        flush=True,
     )
+    return list(range(len(wanted)))
 
 
 def predict_image(source, path, network, *, name, tile_px, overlap_px, batch_tiles, workers):
@@ -91,7 +67,8 @@ def predict_image(source, path, network, *, name, tile_px, overlap_px, batch_til
     windows = [metadata.windows[channel] for channel in order]
     outputs = network.settings["outputs"]
     frames, _, depth, *plane = pixels.shape
-    probabilities = create_store(path, (frames, len(outputs), depth, *plane), np.uint8)
+    sides = {"chunk_px": max(pixels.chunks[-2:]), "shard_px": max(pixels.shards[-2:])}
+    probabilities = create_store(path, (frames, len(outputs), depth, *plane), np.uint8, **sides)
     lattices = [make_lattice(size, tile_px=tile_px, overlap_px=overlap_px, divisor=DIVISOR) for size in plane]
     regions = [(t.start, z.start, *region) for t, c, z, *region in iterate_shards(probabilities) if c.start == 0]
     progress = Progress(name, sum(count_tiles(lattices, region[2:]) for region in regions))
@@ -135,10 +112,9 @@ def predict(images, selected, models, recipes, output, *, tile_px, overlap_px, b
     Raises:
         InputError: settings, a model or images that do not fit, all images in one message.
     """
-    if tile_px % DIVISOR or overlap_px % DIVISOR or not 0 <= overlap_px < tile_px:
+    if tile_px % DIVISOR or overlap_px % DIVISOR or overlap_px >= tile_px:
         raise InputError(
-            f"predict.tile_px ({tile_px}) and predict.overlap_px ({overlap_px}): make both multiples of {DIVISOR}, and "
-            "the overlap smaller than the tile"
+            f"predict: tile_px ({tile_px}) and the smaller overlap_px ({overlap_px}) must be multiples of 32"
         )
     stores = find_stores([images], recipes)
     choose_device(device, workers)

@@ -15,7 +15,7 @@ from lib.batches import find_stores, make_stores
 from lib.errors import InputError
 from lib.instances import BACKGROUND, label_classes, separate
 from lib.logs import logged
-from lib.objects import join_tables, make_schema, make_table, measure
+from lib.objects import join_tables, make_schema, make_table, measure, number_alike
 from lib.stores import create_store, finish_labels, open_array, read_metadata
 
 ROWS_PER_GROUP = 100_000
@@ -68,8 +68,10 @@ def segment_image(source, probable, path, table, *, name, task, classes, **setti
     expected = 3 if task == "instances" else len(classes)
     if outputs != expected:
         raise InputError(f"{probable}: has {outputs} outputs where {task} needs {expected}; train and predict again")
-    labels = create_store(path, (frames, 1, depth, *plane), np.int32 if task == "instances" else np.uint8)
-    schema = make_schema(metadata.channels)
+    sides = {"chunk_px": max(pixels.chunks[-2:]), "shard_px": max(pixels.shards[-2:])}
+    labels = create_store(path, (frames, 1, depth, *plane), np.int32 if task == "instances" else np.uint8, **sides)
+    channels = number_alike(metadata.channels)
+    schema = make_schema(channels)
     count, waiting, reported = 0, [], time.monotonic()
     with pq.ParquetWriter(table, schema) as writer:
         for number, (t, z) in enumerate(np.ndindex(frames, depth), start=1):
@@ -79,7 +81,7 @@ def segment_image(source, probable, path, table, *, name, task, classes, **setti
             if task == "instances":
                 labelled = np.where(ids, ids + count, 0)
             labels[t, 0, z] = labelled
-            columns = measure(ids, certainty, dict(zip(metadata.channels, pixels[t, :, z], strict=True)))
+            columns = measure(ids, certainty, dict(zip(channels, pixels[t, :, z], strict=True)))
             place = {"image": name, "t": t, "z": z, "classes": of_class, "first_label": count}
             waiting.append(make_table(columns, schema, pixel_um=metadata.pixel_um, **place))
             count += len(of_class)

@@ -35,8 +35,15 @@ INTENSITY = "intensity_mean_"
 
 
 def make_schema(channels):
-    """Columns of the table of objects of images that have `channels`."""
-    return pa.schema([*SCHEMA, *(pa.field(INTENSITY + channel, pa.float64()) for channel in dict.fromkeys(channels))])
+    """Columns of the table of objects of an image that has `channels`, each of another name."""
+    return pa.schema([*SCHEMA, *(pa.field(INTENSITY + channel, pa.float64()) for channel in channels)])
+
+
+def number_alike(channels):
+    """Names of channels that are each another: the same, or each with its number in front where two are alike."""
+    if len(set(channels)) == len(channels):
+        return list(channels)
+    return [f"{number}_{channel}" for number, channel in enumerate(channels)]
 
 
 def measure(labels, certainty, intensities):

@@ -2,9 +2,12 @@
 
 import itertools
 import math
+import time
 from dataclasses import dataclass
 
 import numpy as np
+
+SECONDS_BETWEEN_REPORTS = 10
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,28 @@ def predict_region(read, network, lattices, region, *, batch_tiles):
 def count_tiles(lattices, region):
     """How many tiles `predict_region` gives the network."""
     return math.prod(len(axis.starts_within(span)) for axis, span in zip(lattices, region, strict=True))
+
+
+class Progress:
+    """Says now and then how many of the `tiles` of image `name` are done, how fast, and how long the others will take."""
+
+    def __init__(self, name, tiles):
+        self.name, self.tiles, self.done, self.pixels = name, tiles, 0, 0
+        self.started = self.reported = time.monotonic()
+
+    def add(self, tiles):
+        """Count `tiles` (n, y, x, c) as done."""
+        self.done += len(tiles)
+        self.pixels += tiles[..., 0].size
+        now = time.monotonic()
+        if now - self.reported >= SECONDS_BETWEEN_REPORTS:
+            self.reported = now
+            elapsed = now - self.started
+            print(
+                f"{self.name}: {self.done}/{self.tiles} tiles, {self.pixels / elapsed / 1e6:.2f} Mpx/s, "
+                f"{elapsed * (self.tiles - self.done) / self.done:.0f} s left",
+                flush=True,
+            )
 
 
 def read_reflected(read, shape, start, stop):

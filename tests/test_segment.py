@@ -1,0 +1,181 @@
+"""Probabilities become labels and a table of objects that agree with each other."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import zarr
+from lib.errors import InputError
+from lib.stores import create_store, finish_image, open_array, read_metadata
+from lib.targets import INSTANCE_OUTPUTS, instance_targets
+from segment import segment
+from skimage.measure import regionprops
+
+SETTINGS = {"foreground": 0.5, "seed_interior": 0.5, "min_area_px": 16, "fill_holes": True}
+INSTANCES = {"task": "instances", "classes": ["background", "cell"], **SETTINGS}
+SEMANTIC = {"task": "semantic", "classes": ["background", "mother", "daughter"], **SETTINGS}
+
+
+def draw_frames(frames=3, planes=1, shape=(70, 90)):
+    """Instance ids (t, z, y, x): in each plane two discs that touch, and one that leaves through the edge."""
+    ids = np.zeros((frames, planes, *shape), np.int32)
+    y, x = np.indices(shape)
+    for t, z in np.ndindex(frames, planes):
+        for number, (centre_y, centre_x) in enumerate([(30, 20 + t), (30, 45 + t), (68, 70 + 2 * z)], start=1):
+            ids[t, z][(y - centre_y) ** 2 + (x - centre_x) ** 2 < 13**2] = number
+    return ids
+
+
+def write_image(path, pixels, **metadata):
+    store = create_store(path, pixels.shape, pixels.dtype)
+    store[:] = pixels
+    finish_image(path, name="image", **metadata)
+
+
+def write_certain(path, targets, outputs):
+    """A store of the probabilities of a network that is right and sure of `targets` (t, z, y, x)."""
+    write_image(path, 255 * np.stack([targets == number for number in range(len(outputs))], 1).astype(np.uint8))
+
+
+def write_batch(folder, ids, images=("movie",), **metadata):
+    metadata = {"channels": ["dna"], "pixel_um": (None, 0.5, 0.5), "frame_s": 60.0} | metadata
+    pixels = np.repeat(100 * ids[:, None], len(metadata["channels"]), axis=1).astype(np.uint16)
+    targets = np.stack([[instance_targets(plane, 2) for plane in frame] for frame in ids])
+    for image in images:
+        write_image(folder / "images" / f"{image}.ome.zarr", pixels, **metadata)
+        write_certain(folder / "predictions" / f"{image}.ome.zarr", targets, INSTANCE_OUTPUTS)
+
+
+def run(folder, recipes, **settings):
+    places = (folder / "predictions", folder / "images", recipes, folder / "labels", folder / "objects" / "b.parquet")
+    segment(*places, **settings)
+    return pd.read_parquet(places[-1])
+
+
+def test_cells_of_a_movie_have_ids_of_their_own_in_every_frame(tmp_path):
+    ids = draw_frames()
+    write_batch(tmp_path, ids)
+    rows = run(tmp_path, {"movie": "1"}, **INSTANCES)
+    labels = open_array(tmp_path / "labels" / "movie.ome.zarr")
+    assert (labels.shape, labels.dtype) == ((3, 1, 1, 70, 90), np.int32)
+    assert np.unique(labels[:]).tolist() == list(range(10))
+    for t in range(3):
+        assert rows[rows["t"] == t]["label"].tolist() == np.unique(labels[t])[1:].tolist()
+        np.testing.assert_array_equal(labels[t, 0] > 0, ids[t] > 0)
+    assert rows["label"].is_unique
+
+
+def test_the_table_agrees_with_the_labels_it_came_from(tmp_path):
+    write_batch(tmp_path, draw_frames(), channels=["dna", "actin"])
+    rows = run(tmp_path, {"movie": "1"}, **INSTANCES)
+    labels, pixels = (open_array(tmp_path / kind / "movie.ome.zarr")[:] for kind in ("labels", "images"))
+    for t in range(3):
+        expected = regionprops(labels[t, 0, 0], pixels[t, 1, 0])
+        for row, region in zip(rows[rows["t"] == t].itertuples(), expected, strict=True):
+            assert (row.label, row.area_px, row.area_um2) == (region.label, region.area, region.area / 4)
+            assert (row.centroid_y_um, row.centroid_x_um) == pytest.approx(np.array(region.centroid) / 2)
+            assert row.intensity_mean_actin == pytest.approx(region.intensity_mean)
+    assert rows["touches_border"].tolist() == [False, False, True] * 3
+    assert (set(rows["image"]), set(rows["class"]), set(rows["confidence"])) == ({"movie"}, {"cell"}, {1.0})
+
+
+def test_a_stack_is_taken_plane_by_plane(tmp_path):
+    write_batch(tmp_path, draw_frames(frames=1, planes=2))
+    rows = run(tmp_path, {"movie": "1"}, **INSTANCES)
+    assert rows["z"].tolist() == [0, 0, 0, 1, 1, 1]
+    assert rows["label"].tolist() == [1, 2, 3, 4, 5, 6]
+
+
+def test_labels_keep_the_sizes_of_the_image_and_have_colours(tmp_path):
+    write_batch(tmp_path, draw_frames())
+    run(tmp_path, {"movie": "1"}, **INSTANCES)
+    metadata = read_metadata(tmp_path / "labels" / "movie.ome.zarr")
+    assert (metadata.pixel_um, metadata.frame_s) == ((None, 0.5, 0.5), 60.0)
+    assert zarr.open_group(tmp_path / "labels" / "movie.ome.zarr").attrs["ome"]["image-label"]["colors"]
+
+
+def test_semantic_labels_are_the_likeliest_class_and_objects_its_pieces(tmp_path):
+    classes = np.zeros((1, 1, 40, 60), np.uint8)
+    classes[0, 0, 5:15, 5:15] = 1
+    classes[0, 0, 5:15, 15:20] = 2
+    classes[0, 0, 25:35, 40:50] = 1
+    classes[0, 0, 30:32, 5:7] = 2
+    write_image(tmp_path / "images" / "yeast.ome.zarr", classes[:, None].astype(np.uint8))
+    write_certain(tmp_path / "predictions" / "yeast.ome.zarr", classes, SEMANTIC["classes"])
+    rows = run(tmp_path, {"yeast": "1"}, **SEMANTIC)
+    labels = open_array(tmp_path / "labels" / "yeast.ome.zarr")
+    assert labels.dtype == np.uint8
+    np.testing.assert_array_equal(labels[:, 0], classes)
+    assert list(zip(rows["class"], rows["area_px"], strict=True)) == [
+        ("mother", 100),
+        ("daughter", 50),
+        ("mother", 100),
+    ]
+    assert rows["area_um2"].isna().all()
+
+
+def test_an_image_without_a_cell_gives_no_rows_and_the_same_columns(tmp_path):
+    write_batch(tmp_path / "some", draw_frames())
+    write_batch(tmp_path / "none", np.zeros((1, 1, 20, 30), np.int32))
+    some = run(tmp_path / "some", {"movie": "1"}, **INSTANCES)
+    none = run(tmp_path / "none", {"movie": "1"}, **INSTANCES)
+    assert len(none) == 0
+    assert none.dtypes.to_dict() == some.dtypes.to_dict()
+    assert not open_array(tmp_path / "none" / "labels" / "movie.ome.zarr")[:].any()
+
+
+def test_a_batch_of_images_with_other_channels_makes_one_table(tmp_path):
+    write_batch(tmp_path, draw_frames(), images=["a"], channels=["dna", "actin"])
+    write_batch(tmp_path, draw_frames(), images=["b"], channels=["phase"])
+    rows = run(tmp_path, {"a": "1", "b": "1"}, **INSTANCES)
+    assert rows.groupby("image")["intensity_mean_actin"].count().to_dict() == {"a": 9, "b": 0}
+    assert rows.groupby("image")["intensity_mean_phase"].count().to_dict() == {"a": 0, "b": 9}
+    assert sorted(path.name for path in (tmp_path / "labels").iterdir()) == [
+        "a.ome.zarr",
+        "b.ome.zarr",
+        "set_aside.json",
+    ]
+
+
+def test_channels_of_one_name_have_columns_of_their_own(tmp_path):
+    write_batch(tmp_path, draw_frames(), channels=["dna", "dna"])
+    rows = run(tmp_path, {"movie": "1"}, **INSTANCES)
+    assert list(rows.columns[-2:]) == ["intensity_mean_0_dna", "intensity_mean_1_dna"]
+
+
+def test_images_that_were_set_aside_are_left_out(tmp_path):
+    write_batch(tmp_path, draw_frames())
+    (tmp_path / "images" / "set_aside.json").write_text(json.dumps({"broken": "cannot be read"}))
+    rows = run(tmp_path, {"broken": "1", "movie": "1"}, **INSTANCES)
+    assert set(rows["image"]) == {"movie"}
+
+
+def test_a_batch_of_nothing_but_bad_images_makes_an_empty_table(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "predictions").mkdir()
+    (tmp_path / "images" / "set_aside.json").write_text(json.dumps({"broken": "cannot be read"}))
+    assert len(run(tmp_path, {"broken": "1"}, **INSTANCES)) == 0
+
+
+def test_predictions_that_do_not_fit_are_named_and_the_others_kept(tmp_path, capsys):
+    ids = draw_frames()
+    write_batch(tmp_path, ids, images=["a", "b", "c"])
+    write_certain(tmp_path / "predictions" / "b.ome.zarr", ids[..., :50], INSTANCE_OUTPUTS)
+    write_certain(tmp_path / "predictions" / "c.ome.zarr", ids, ["background", "cell"])
+    recipes = {"a": "1", "b": "1", "c": "1"}
+    with pytest.raises(InputError, match=r"b.ome.zarr.*not the size(.|\n)*c.ome.zarr.*2 outputs"):
+        run(tmp_path, recipes, **INSTANCES)
+    capsys.readouterr()
+    write_batch(tmp_path, ids, images=["b", "c"])
+    rows = run(tmp_path, recipes, **INSTANCES)
+    assert rows["image"].value_counts().to_dict() == {"a": 9, "b": 9, "c": 9}
+    assert "a: 9 objects" not in capsys.readouterr().out
+
+
+def test_two_runs_give_the_same(tmp_path):
+    write_batch(tmp_path, draw_frames())
+    rows = run(tmp_path, {"movie": "1"}, **INSTANCES)
+    first = open_array(tmp_path / "labels" / "movie.ome.zarr")[:]
+    pd.testing.assert_frame_equal(rows, run(tmp_path, {"movie": "2"}, **INSTANCES))
+    np.testing.assert_array_equal(first, open_array(tmp_path / "labels" / "movie.ome.zarr")[:])
