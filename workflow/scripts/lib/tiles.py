@@ -129,7 +129,7 @@ def count_tiles(lattices, region):
 
 
 class Progress:
-    """Says now and then how many of the `tiles` of image `name` are done, how fast, and how long the others will take."""
+    """Says now and then how many of the `tiles` of image `name` are done, how fast, and how long the rest takes."""
 
     def __init__(self, name, tiles):
         self.name, self.tiles, self.done, self.pixels = name, tiles, 0, 0
