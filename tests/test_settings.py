@@ -122,6 +122,16 @@ def test_one_and_one_point_zero_are_the_same_setting():
     assert first == second
 
 
+def test_text_that_stands_for_a_number_is_one():
+    text = {"learning_rate": "1e-3", "epochs": "50", "minutes": "null", "encoder_weights": "null"}
+    train = load_settings({"train": text}, "x")["train"]
+    assert [train[name] for name in text] == [0.001, 50, None, None]
+    assert isinstance(train["epochs"], int)
+    assert load_settings({"segment": {"fill_holes": "False"}}, "x")["segment"]["fill_holes"] is False
+    assert load_settings({"evaluate": {"ious": ["0.5", "0.75"]}}, "x")["evaluate"]["ious"] == [0.5, 0.75]
+    assert load_settings({"report": {"title": "7"}}, "x")["report"]["title"] == "7"
+
+
 def test_what_was_given_is_not_changed_nor_shared():
     config = {"augment": {"transforms": [{"name": "D4"}]}, "simulate": {"frames": 2, "movies": {"a": None}}}
     before = json.dumps(config)
@@ -162,8 +172,10 @@ def test_all_problems_are_named_at_once():
         ({"epochs": 3}, "epochs", "is no setting of this section; it belongs in train"),
         ({"train": {"seeed": 3}}, "train.seeed", "unknown setting; did you mean seed?"),
         ({"select_model": {"zzz": 3}}, "select_model.zzz", "unknown setting; known are metric"),
-        ({"train": {"learning_rate": "1e-3"}}, "train.learning_rate", "'1e-3' is text, not a number; write 0.001"),
-        ({"split": {"train": "0,7"}}, "split.train", "'0,7' is text, not a number; write 0.7"),
+        ({"train": {"learning_rate": "fast"}}, "train.learning_rate", "'fast' is not a number"),
+        ({"split": {"train": "0,7"}}, "split.train", "'0,7' is not a number; write 0.7"),
+        ({"segment": {"fill_holes": "yes"}}, "segment.fill_holes", "'yes' is not true or false"),
+        ({"augment": {"patch_px": "nan"}}, "augment.patch_px", "is not a finite number"),
         ({"train": {"epochs": True}}, "train.epochs", "true is not a whole number"),
         ({"train": {"epochs": 2.5}}, "train.epochs", "2.5 is not a whole number"),
         ({"train": {"epochs": 0}}, "train.epochs", "0 is out of range; give 1 to 100000"),

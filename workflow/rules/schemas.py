@@ -1,7 +1,9 @@
 """The schemas in workflow/schemas: reading them, completing values with their defaults, and saying what they refuse."""
 
+import contextlib
 import copy
 import math
+import re
 from functools import cache
 from pathlib import Path
 
@@ -29,16 +31,34 @@ def read_schema(name):
     return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
+def typed(value, schema):
+    """`value` with numbers, truth values and null where text stands for them and the schema wants no text.
+
+    Snakemake's `--config 'segment={min_area_px: 50}'` gives what is nested as text, and YAML takes 1e-3 for text.
+    """
+    if isinstance(value, dict):
+        parts, others = schema.get("properties", {}), _others(schema)
+        return {key: typed(part, parts.get(key, others)) for key, part in value.items()}
+    if isinstance(value, list):
+        return [typed(part, schema.get("items", {})) for part in value]
+    kinds = _kinds(schema)
+    if isinstance(value, str) and value == "null" and "null" in kinds:
+        return None
+    if isinstance(value, str) and "boolean" in kinds:
+        return {"true": True, "false": False}.get(value.lower(), value)
+    if isinstance(value, str) and {"number", "integer"} & set(kinds):
+        with contextlib.suppress(ValueError):
+            return float(value)
+    return value
+
+
 def completed(value, schema):
     """`value` with the schema's defaults for what is left out, in the schema's order; numbers get the schema's type.
 
     So 1 and 1.0 for the same setting are the same, and recipes with them. What the schema refuses is kept as it is.
     """
     if isinstance(value, dict):
-        parts = schema.get("properties", {})
-        others = schema.get("additionalProperties")
-        others = others if isinstance(others, dict) else {}
-        whole = {}
+        parts, others, whole = schema.get("properties", {}), _others(schema), {}
         for key, part in parts.items():
             if key in value:
                 whole[key] = completed(value[key], part)
@@ -50,7 +70,7 @@ def completed(value, schema):
     if isinstance(value, list):
         return [completed(part, schema.get("items", {})) for part in value]
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        kinds = schema.get("type", [])
+        kinds = _kinds(schema)
         if "number" in kinds:
             return float(value)
         if "integer" in kinds and math.isfinite(value) and value == int(value):
@@ -75,6 +95,17 @@ def dotted(path):
     return "".join(f"[{key + 1}]" if isinstance(key, int) else f".{key}" for key in path).removeprefix(".")
 
 
+def _kinds(schema):
+    kinds = schema.get("type", [])
+    return [kinds] if isinstance(kinds, str) else kinds
+
+
+def _others(schema):
+    """The schema of keys that have none of their own."""
+    others = schema.get("additionalProperties")
+    return others if isinstance(others, dict) else {}
+
+
 def _explain(error, schema):
     """[(path, text)] for an error of jsonschema, in a user's words."""
     path, value, rule, here = error.absolute_path, error.instance, error.validator_value, error.schema
@@ -87,7 +118,7 @@ def _explain(error, schema):
         case "type" | "enum" if "enum" in here:
             text = f"{shown(value)} is not one of {', '.join(here['enum'])}{suggestion(value, here['enum'])}"
         case "type":
-            text = _wrong_type(value, [rule] if isinstance(rule, str) else rule)
+            text = _wrong_type(value, _kinds(here))
         case "multipleOf":
             low = max(int(value // rule * rule), here["minimum"])
             text = f"{value} is not a multiple of {rule}; give {low} or {low + rule}"
@@ -116,11 +147,8 @@ def _unknown(key, known, schema):
 
 def _wrong_type(value, kinds):
     wanted = " or ".join(KINDS[kind] for kind in kinds)
-    if isinstance(value, str) and {"number", "integer"} & set(kinds):
-        try:
-            return f"{shown(value)} is text, not {wanted}; write {float(value.replace(',', '.')):.15g}"
-        except ValueError:
-            return f"{shown(value)} is text, not {wanted}"
+    if isinstance(value, str) and "number" in kinds and re.fullmatch(r"-?\d+,\d+", value):
+        return f"{shown(value)} is not {wanted}; write {value.replace(',', '.')}"
     if "string" in kinds and not isinstance(value, (list, dict)):
         return f"{shown(value)} is not text; put it in quotes"
     return f"{shown(value)} is not {wanted}"

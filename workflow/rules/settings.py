@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from workflow.rules.messages import shown
-from workflow.rules.schemas import completed, dotted, read_schema, refusals
+from workflow.rules.schemas import completed, dotted, read_schema, refusals, typed
 from workflow.scripts.lib.errors import InputError
 
 
@@ -24,7 +24,7 @@ def load_settings(config, source):
         InputError: a line for each problem.
     """
     schema = read_schema("config")
-    config, problems = _tidied(config, schema)
+    config, problems = _tidied(typed(config, schema), schema)
     problems |= {path: text for path, text in refusals(config, schema).items() if path not in problems}
     settings = completed(_with_whole_movies(config), schema)
     for check, paths in CROSS_CHECKS.items():
