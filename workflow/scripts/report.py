@@ -1,0 +1,144 @@
+"""Gather scores, pictures, training, split, run times and settings on one page that needs nothing else.
+
+Reads the small products of every rule; writes results/report.html and results/metrics.tsv, a row for each image.
+"""
+
+import json
+import platform
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet
+import yaml
+from lib import summaries
+from lib.batches import read_set_aside
+from lib.logs import logged
+from lib.pages import duration, embed, grouped, render
+from lib.pictures import FOUND_COLOURS, TRUTH_COLOURS
+
+PACKAGES = ["python", "tensorflow", "segmentation-models", "albumentations", "zarr", "dask", "numpy", "scikit-image"]
+SHEET_PX = 1600
+
+
+def read_picture(folder):
+    """What `draw_pictures` left in `folder`: picture.json, with base, labels and truth as data URIs or None."""
+    layers = {name: next(folder.glob(f"{name}.*"), None) for name in ("base", "labels", "truth")}
+    described = json.loads((folder / "picture.json").read_text())
+    return described | {name: path and embed(path) for name, path in layers.items()}
+
+
+def read_model(folder):
+    """What the page shows of a trained model."""
+    about = json.loads((folder / "model.json").read_text())
+    facts = [
+        ("Network", f"{about['architecture']} {about['backbone']}"),
+        ("Parameters", grouped(about["parameters"])),
+        ("Channels", ", ".join(about["channels"])),
+        ("Outputs", ", ".join(about["outputs"])),
+        ("Patch", f"{about['patch_px']} px"),
+        ("Epochs", f"{about['epochs']}, the best {about['best_epoch']}"),
+        ("Time", duration(about["seconds"])),
+    ]
+    curves = summaries.learning_curves(pd.read_csv(folder / "history.csv"))
+    return {"name": folder.name, "facts": facts, "curves": curves} | about
+
+
+def read_fold(folder):
+    """What the page shows of the patches of a fold."""
+    about = json.loads((folder / "patches.json").read_text())
+    shares = about.get("class_share") or []
+    return {
+        "name": folder.name,
+        "sheet": embed(folder / "sheet.png", SHEET_PX) if (folder / "sheet.png").exists() else None,
+        "shares": list(zip(about["outputs"], shares, strict=True)) if shares else [],
+    }
+
+
+def installed(packages):
+    """{package: version} of those that are installed here, and of Python."""
+    found = {name: next(iter(metadata.distributions(name=name)), None) for name in packages}
+    return {"python": platform.python_version()} | {name: dist.version for name, dist in found.items() if dist}
+
+
+def report(
+    *,
+    metrics,
+    pictures,
+    objects,
+    images,
+    truth,
+    split,
+    leakage,
+    patches,
+    models,
+    selected,
+    page,
+    table,
+    title,
+    pictures_limit,
+    settings,
+    recipe,
+    benchmarks="benchmarks",
+):
+    """Write the page and the table of all images.
+
+    Args:
+        metrics, objects: tables of the batches (TSV, Parquet).
+        pictures, images, truth: folders of the batches; of images and truth, what was set aside is read.
+        split, leakage: tables that rule split wrote.
+        patches, models: folders of folds and models.
+        selected: the file that names the model in use.
+        page, table: the files to write.
+        title: of the page.
+        pictures_limit: at most so many images are shown.
+        settings: the whole configuration.
+        recipe: digest of everything that the page is made from.
+        benchmarks: folder of Snakemake's benchmarks; it may be missing.
+    """
+    settings = json.loads(json.dumps(settings))
+    split, leaks = summaries.read_table(split), summaries.read_table(leakage)
+    rows = summaries.join_tables(map(summaries.read_table, metrics), split, settings)
+    rows.to_csv(table, sep="\t", index=False, float_format="%.8g")
+    set_aside = read_set_aside([*images, *truth])
+    content = summaries.summarise(rows, split, leaks, set_aside, settings, pictures_limit)
+    folders = {folder.name: folder for batch in pictures for folder in Path(batch).iterdir()}
+    content["pictures"] = [read_picture(folders[row["image"]]) | row for row in content["pictures"]]
+    content["models"] = [read_model(Path(folder)) for folder in models]
+    content["digests"] = [("This page", recipe)] + [
+        (f"{what} of {model['name']}", model[key])
+        for model in content["models"]
+        for what, key in (("Training", "recipe"), ("Training data", "training_data"))
+        if model.get(key)
+    ]
+    versions = installed(PACKAGES)
+    content |= {
+        "title": title,
+        "date": datetime.now().strftime("%d %B %Y, %H:%M"),
+        "objects": sum(pyarrow.parquet.read_metadata(path).num_rows for path in objects),
+        "folds": [read_fold(Path(folder)) for folder in patches],
+        "selected": json.loads(Path(selected).read_text()),
+        "times": summaries.run_times(benchmarks),
+        "versions": versions,
+        "packages": sorted({*versions, *(name for model in content["models"] for name in model["versions"])}),
+        "settings": settings,
+        "settings_yaml": yaml.safe_dump(settings, sort_keys=False, allow_unicode=True),
+        "truth_colours": TRUTH_COLOURS,
+        "found_colours": FOUND_COLOURS,
+    }
+    Path(page).write_text(render("report.html.j2", content), encoding="utf-8")
+    print(f"{page}: {len(rows)} images, {len(content['pictures'])} pictures", flush=True)
+
+
+if __name__ == "__main__":
+    with logged(snakemake.log[0]):
+        report(
+            **dict(snakemake.input.items()),
+            page=snakemake.output.report,
+            table=snakemake.output.metrics,
+            title=snakemake.params.settings["title"],
+            pictures_limit=snakemake.params.settings["pictures"],
+            settings=snakemake.config,
+            recipe=snakemake.params.recipe,
+        )
