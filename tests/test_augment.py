@@ -1,0 +1,331 @@
+"""Patches for training: in step with their truth, the same for any number of workers, honest about what is unknown."""
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+import zarr
+from augment import augment
+from lib.errors import InputError
+from lib.renderings import Renderer
+from lib.sources import Pool, list_grid, open_sources, read_window, survey
+from lib.stores import create_store, finish_image, finish_labels
+from lib.targets import IGNORE
+from lib.transforms import check_transforms, transform_patch, window_px
+from PIL import Image
+from skimage.draw import disk
+
+GEOMETRIC = [
+    {"name": "D4", "p": 1.0},
+    {"name": "Affine", "p": 1.0, "scale": [0.75, 1.33], "rotate": [-180, 180]},
+    {"name": "ElasticTransform", "p": 1.0, "alpha": 40, "sigma": 6},
+]
+OPTICAL = [
+    {"name": "RandomBrightnessContrast", "p": 0.5, "brightness_limit": 0.1, "contrast_limit": 0.2},
+    {"name": "RandomGamma", "p": 0.5, "gamma_limit": [80, 125]},
+    {"name": "GaussianBlur", "p": 0.5, "sigma_limit": [0.3, 1.5]},
+    {"name": "GaussNoise", "p": 0.5, "std_range": [0.01, 0.06]},
+]
+SETTINGS = {
+    **{"task": "instances", "classes": ["background", "cell"], "seed": 0, "patch_px": 64, "patches": 40},
+    **{"balance": 0.5, "boundary_px": 2, "transforms": GEOMETRIC + OPTICAL, "workers": 2},
+}
+
+
+def cells(seed, shape=(150, 170), count=12):
+    """Ids (y, x) of discs, and an image of them, uint16."""
+    rng = np.random.default_rng(seed)
+    ids = np.zeros(shape, np.int32)
+    for id_ in range(1, count + 1):
+        ids[
+            disk((rng.integers(10, shape[0] - 10), rng.integers(10, shape[1] - 10)), rng.integers(6, 12), shape=shape)
+        ] = id_
+    return ids, (1000 * (ids > 0) + rng.normal(500, 60, shape)).clip(0).astype(np.uint16)
+
+
+class Batch:
+    """Folders of image and truth stores to be filled."""
+
+    def __init__(self, folder):
+        self.images, self.truth = folder / "images" / "b0", folder / "truth" / "b0"
+        self.sides = {}
+
+    def add(self, image, side, pixels, ids, *, classes=None, extra=None, **metadata):
+        """Add an image (t, c, z, y, x) or (y, x), with its truth."""
+        pixels, ids = (plane if plane.ndim == 5 else plane[None, None, None] for plane in (pixels, ids))
+        create_store(self.images / f"{image}.ome.zarr", pixels.shape, pixels.dtype)[:] = pixels
+        finish_image(self.images / f"{image}.ome.zarr", name=image, **metadata)
+        create_store(self.truth / f"{image}.ome.zarr", ids.shape, ids.dtype)[:] = ids
+        finish_labels(self.truth / f"{image}.ome.zarr", name=image, classes=classes, extra=extra)
+        self.sides[image] = side
+        return self
+
+    def source(self, image, task="instances", classes=("background", "cell")):
+        (source,) = open_sources([self.images], [self.truth], [image])
+        survey(source, task, list(classes))
+        return source
+
+    def augment(self, output, **changes):
+        augment([self.images], [self.truth], self.sides, "digest", output, **SETTINGS | changes)
+        return output
+
+
+@pytest.fixture(scope="module")
+def batch(tmp_path_factory):
+    batch = Batch(tmp_path_factory.mktemp("stores"))
+    for number, side in enumerate(["train", "train", "val"]):
+        ids, pixels = cells(number)
+        batch.add(f"image{number}", side, pixels, ids, pixel_um=(None, 0.5, 0.5), channels=["phase"])
+    return batch
+
+
+@pytest.fixture(scope="module")
+def patches(batch, tmp_path_factory):
+    return batch.augment(tmp_path_factory.mktemp("patches") / "fold1")
+
+
+def read(folder, side, name):
+    return zarr.open_group(folder / f"{side}.zarr", mode="r")[name]
+
+
+def test_patches_have_the_form_that_training_reads(patches):
+    image, target = read(patches, "train", "image"), read(patches, "train", "target")
+    assert (image.shape, image.dtype, image.chunks) == ((40, 64, 64, 1), np.float16, (1, 64, 64, 1))
+    assert (target.shape, target.dtype, target.chunks) == ((40, 64, 64), np.uint8, (1, 64, 64))
+    assert image.shards[0] > 1
+    assert set(np.unique(target[:])) <= {0, 1, 2, IGNORE}
+    assert np.isfinite(image[:]).all()
+    assert min(len(np.unique(one)) for one in image[:]) > 100
+    assert not (patches.parent / ".fold1.part").exists()
+
+
+def test_patches_say_what_they_are(patches):
+    described = json.loads((patches / "patches.json").read_text())
+    target = read(patches, "train", "target")[:]
+    shares = described.pop("class_share")
+    assert shares == pytest.approx([(target == class_).sum() / (target != IGNORE).sum() for class_ in range(3)])
+    assert 10 < described.pop("object_px") < 22
+    assert described == {
+        **{"task": "instances", "classes": ["background", "cell"], "outputs": ["background", "interior", "boundary"]},
+        **{"channels": ["phase"], "pixel_um": 0.5, "patch_px": 64, "recipe": "digest"},
+        "sources": {"train": ["image0", "image1"], "val": ["image2"]},
+        "normalisation": {"method": "percentile", "low": 1, "high": 99.8},
+    }
+
+
+def test_the_number_of_workers_changes_nothing(batch, patches, tmp_path):
+    again = batch.augment(tmp_path / "fold1", workers=1)
+    for side in ("train", "val"):
+        for name in ("image", "target"):
+            assert np.array_equal(read(again, side, name)[:], read(patches, side, name)[:])
+
+
+def test_another_seed_makes_other_patches_and_fewer_patches_are_the_first_ones(batch, patches, tmp_path):
+    other = batch.augment(tmp_path / "other", seed=1, patches=3)
+    fewer = batch.augment(tmp_path / "fewer", patches=3)
+    assert np.array_equal(read(fewer, "train", "image")[:], read(patches, "train", "image")[:3])
+    assert not np.array_equal(read(other, "train", "image")[:], read(fewer, "train", "image")[:])
+
+
+def test_the_sheet_is_a_picture_with_outlines(patches):
+    sheet = np.asarray(Image.open(patches / "sheet.png").convert("RGB")).astype(int)
+    assert min(sheet.shape[:2]) > 1000
+    yellow = (sheet[..., 0] > 230) & (sheet[..., 1] > 180) & (sheet[..., 2] < 60)
+    assert yellow.sum() > 1000
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_image_and_mask_stay_in_step(number):
+    ids = cells(number, (128, 128), 9)[0]
+    pixels = np.stack([ids, 9.0 - ids], -1).astype(np.float32) / 9
+    moved, moved_ids, inside, names = transform_patch(pixels, ids, np.ones_like(ids, bool), GEOMETRIC, 64, number)
+    assert names == ["D4", "Affine", "ElasticTransform"]
+    assert moved.shape == (64, 64, 2)
+    assert inside.all()
+    assert (moved_ids > 0).any()
+    # Interpolation mixes ids where they meet, so pixels are compared where all around are of one id.
+    around = np.stack([np.roll(moved_ids, (dy, dx), (0, 1)) for dy in (-2, -1, 0, 1, 2) for dx in (-2, -1, 0, 1, 2)])
+    flat = (around == moved_ids).all(0)[2:-2, 2:-2]
+    assert flat.mean() > 0.4
+    expected = np.stack([moved_ids, 9 - moved_ids], -1)[2:-2, 2:-2]
+    assert moved[2:-2, 2:-2][flat] * 9 == pytest.approx(expected[flat], abs=1e-3)
+
+
+def test_right_angles_alone_move_every_pixel_exactly():
+    ids = np.arange(64 * 64, dtype=np.int32).reshape(64, 64) + 2**30
+    pixels = ((ids - 2**30) / 4096).astype(np.float32)[..., None]
+    for seed in range(8):
+        moved, moved_ids, _, _ = transform_patch(pixels, ids, ids > 0, GEOMETRIC[:1], 64, seed)
+        assert moved[..., 0] * 4096 == pytest.approx(moved_ids - 2**30, abs=1e-2)
+        assert sorted(moved_ids.ravel()) == ids.ravel().tolist()
+
+
+def test_transforms_are_applied_independently_of_each_other():
+    pixels, ids = np.zeros((64, 64, 1), np.float32), np.zeros((64, 64), np.int32)
+    chances = [{"name": "RandomGamma", "p": 0.5}, {"name": "GaussNoise", "p": 0.5}]
+    both = [len(transform_patch(pixels, ids, ids == 0, chances, 64, seed)[3]) for seed in range(200)]
+    assert both.count(1) == pytest.approx(100, abs=25)
+    assert both.count(2) == pytest.approx(50, abs=22)
+
+
+def test_intensities_beyond_the_window_survive_gamma_and_brightness():
+    pixels = np.linspace(-0.6, 2.5, 64 * 64, dtype=np.float32).reshape(64, 64, 1)
+    ids = np.zeros((64, 64), np.int32)
+    for transform in OPTICAL[:2]:
+        changed = transform_patch(pixels, ids, ids == 0, [transform | {"p": 1.0}], 64, 0)[0]
+        assert np.isfinite(changed).all()
+        assert (np.diff(changed.ravel()) >= 0).all()
+        assert np.ptp(changed) > 2
+
+
+def test_beyond_the_image_the_target_is_unknown_and_the_pixels_are_mirrored(tmp_path):
+    ids = np.full((40, 48), 3, np.int32)
+    pixels = np.arange(40 * 48, dtype=np.uint16).reshape(40, 48)
+    source = Batch(tmp_path).add("small", "val", pixels, ids).source("small")
+    window, _, inside = read_window(source, (0, 0), 5, 5, 64, 64)
+    assert inside.sum() == 40 * 48
+    assert np.array_equal(window[12 - 1 :: -1][:5], window[12:17])
+    renderer = Renderer("instances", 64, 2, [], 0.5, 0)
+    target = renderer.cut((source, (0, 0), 5, 5)).target
+    assert (target[inside] == 1).all()
+    assert (target[~inside] == IGNORE).all()
+
+
+def test_patches_of_a_large_image_lie_within_it(batch):
+    pool = Pool([batch.source("image0")])
+    renderer = Renderer("instances", 64, 2, GEOMETRIC[:1], 0.5, 0)
+    assert not any((renderer.transform(pool, number).target == IGNORE).any() for number in range(20))
+
+
+def test_frames_without_annotation_give_no_patches(tmp_path):
+    ids, pixels = cells(0)
+    movie = np.stack([pixels] * 5)[:, None, None]
+    truth = np.stack([ids] * 5)[:, None, None]
+    source = Batch(tmp_path).add("movie", "train", movie, truth, extra={"annotated_t": [1, 3]}).source("movie")
+    assert source.planes == [(1, 0), (3, 0)]
+    rng = np.random.default_rng(0)
+    assert {Pool([source]).draw(rng, 0.5)[1] for _ in range(40)} == {(1, 0), (3, 0)}
+    assert {place[1] for place in list_grid([source], 64, 1000)} == {(1, 0), (3, 0)}
+
+
+def test_a_rare_class_is_sampled_as_often_as_any_other(tmp_path):
+    names = ["background", "mother", "daughter"]
+    common, rare = np.zeros((2, 700, 600), np.uint8)
+    common[100:300] = 1
+    rare[50:60, 550:560] = 2
+    batch = Batch(tmp_path)
+    for image, ids in (("common", common), ("rare", rare)):
+        batch.add(image, "train", ids.astype(np.uint16), ids, classes=names)
+    pool = Pool([batch.source(image, "semantic", names) for image in ("common", "rare")])
+    rng = np.random.default_rng(0)
+    centres = [pool.draw(rng, 1.0) for _ in range(300)]
+    found = [int(source.truth[0, 0, 0, row, column]) for source, _, row, column in centres]
+    assert [found.count(class_) for class_ in range(3)] == pytest.approx([100, 100, 100], abs=25)
+    anywhere = [pool.draw(rng, 0.0) for _ in range(300)]
+    assert sum(source.truth[0, 0, 0, row, column] == 2 for source, _, row, column in anywhere) < 5
+
+
+def test_unknown_classes_stay_unknown_and_strange_ones_are_refused(tmp_path):
+    names = ["background", "cell"]
+    ids = np.zeros((64, 64), np.uint8)
+    ids[:32], ids[:, :5] = 1, IGNORE
+    batch = Batch(tmp_path).add("partly", "train", ids.astype(np.uint16), ids, classes=names)
+    source = batch.source("partly", "semantic", names)
+    target = Renderer("semantic", 64, 2, [], 0.5, 0).cut((source, (0, 0), 32, 32)).target
+    assert np.array_equal(target, ids)
+    assert source.contents.sum() == 64 * 59
+    batch.add("strange", "train", ids.astype(np.uint16), ids + np.uint8(3) * (ids == 1), classes=names)
+    with pytest.raises(InputError, match="strange: its truth has class 4, and classes names 2"):
+        batch.source("strange", "semantic", names)
+
+
+def test_validation_patches_cover_their_image_once(batch):
+    covered = np.zeros((150, 170), int)
+    places = list_grid([batch.source("image2")], 64, 100)
+    for _, _, row, column in places:
+        covered[row - 32 : row + 32, column - 32 : column + 32] += 1
+    assert len(places) == 9
+    assert covered.min() == 1
+
+
+def test_validation_patches_are_shared_out_evenly_when_there_are_too_many(tmp_path):
+    batch = Batch(tmp_path)
+    for image, side in (("large", 640), ("middle", 256), ("small", 64)):
+        ids, pixels = cells(0, (side, side))
+        batch.add(image, "val", pixels, ids)
+    places = list_grid([batch.source(image) for image in batch.sides], 64, 21)
+    names = [place[0].image for place in places]
+    assert {image: names.count(image) for image in batch.sides} == {"large": 10, "middle": 10, "small": 1}
+
+
+def test_object_size_is_the_median_diameter(tmp_path):
+    ids = np.zeros((700, 600), np.int32)
+    for id_, side in enumerate((10, 20, 40), start=1):
+        ids[505 : 505 + side, 200 * id_ - 100 : 200 * id_ - 100 + side] = id_
+    source = Batch(tmp_path).add("one", "train", ids.astype(np.uint16), ids).source("one")
+    assert sorted(source.areas) == [100, 400, 1600]
+
+
+def test_images_of_different_channels_are_refused_by_name(batch, tmp_path):
+    mixed = Batch(tmp_path)
+    ids, pixels = cells(0)
+    mixed.add("grey", "train", pixels, ids).add("colour", "val", np.stack([pixels] * 3)[None, :, None], ids)
+    with pytest.raises(InputError, match=r"\(1: grey; 3: colour\)"):
+        mixed.augment(tmp_path / "fold1")
+    assert not (tmp_path / "fold1").exists()
+
+
+@pytest.mark.parametrize("lacking", ["train", "val"])
+def test_an_empty_side_is_refused_with_the_way_out(batch, tmp_path, lacking):
+    sides = {image: side for image, side in batch.sides.items() if side != lacking}
+    with pytest.raises(InputError, match=f"side {lacking}.*state split = {lacking} for some in the table"):
+        augment([batch.images], [batch.truth], sides, "digest", tmp_path / "fold1", **SETTINGS)
+
+
+def test_training_truth_without_objects_is_refused(batch, tmp_path):
+    empty = Batch(tmp_path)
+    ids, pixels = cells(0)
+    empty.add("blank", "train", pixels, 0 * ids).add("full", "val", pixels, ids)
+    with pytest.raises(InputError, match="background"):
+        empty.augment(tmp_path / "fold1")
+
+
+def test_images_that_were_set_aside_are_left_out(batch, tmp_path, capsys):
+    (batch.images / "set_aside.json").write_text(json.dumps({"broken": "it is cut off"}))
+    (batch.truth / "set_aside.json").write_text(json.dumps({"broken": "its image was set aside"}))
+    sides = batch.sides | {"broken": "train"}
+    augment([batch.images], [batch.truth], sides, "digest", tmp_path / "fold1", **SETTINGS | {"patches": 2})
+    assert "broken: was set aside" in capsys.readouterr().out
+    assert json.loads((tmp_path / "fold1/patches.json").read_text())["sources"]["train"] == ["image0", "image1"]
+
+
+@pytest.mark.parametrize(
+    ("transform", "message"),
+    [
+        (
+            {"name": "GausNoise"},
+            r"entry 2 \(GausNoise\): albumentations has no such transform; did you mean GaussNoise",
+        ),
+        ({"name": "GaussNoise", "std": 3}, "entry 2 .*'std' are not valid"),
+        ({"name": "GaussNoise", "std_range": [3, 4]}, "entry 2 .*must be >= 0"),
+        ({"name": "RandomScale"}, "entry 2 .*changes the size"),
+        ({"name": "ToGray"}, "entry 2 "),
+        ({"name": "Compose"}, "entry 2 .*no such transform"),
+    ],
+)
+def test_transforms_that_cannot_be_are_refused_before_any_work(transform, message):
+    with pytest.raises(InputError, match=message):
+        check_transforms([GEOMETRIC[0], transform], 2)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+def test_the_transforms_of_the_tests_work_for_any_number_of_channels(channels):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_transforms(GEOMETRIC + OPTICAL, channels)
+
+
+def test_a_wider_window_is_read_only_where_a_transform_reaches_beyond_the_patch():
+    assert window_px([GEOMETRIC[0], *OPTICAL], 64) == 64
+    assert window_px(GEOMETRIC, 64) == 128
