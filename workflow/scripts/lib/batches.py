@@ -30,20 +30,24 @@ def make_stores(recipes, make, *, output, set_aside=False):
     workplace = output.with_name(f".{output.name}.part")
     workplace.mkdir(parents=True, exist_ok=True)
     ledger = workplace / "finished.json"
-    finished = json.loads(ledger.read_text()) if ledger.exists() else {}
-    _drop_strangers(workplace, {image for image in recipes if finished.get(image) == recipes[image]})
+    finished = _read_ledger(ledger)
+    kept = {image for image in recipes if finished.get(image) == recipes[image]}
+    kept = {image for image in kept if (workplace / f"{image}.ome.zarr").is_dir()}
+    _drop_strangers(workplace, {f"{image}.ome.zarr" for image in kept})
     bad = {}
     started = time.monotonic()
     for number, (image, recipe) in enumerate(recipes.items(), start=1):
-        if finished.get(image) != recipe:
+        if image not in kept:
+            partial = workplace / f"{image}.part"
             try:
-                make(image, workplace / f"{image}.part")
+                make(image, partial)
             except InputError as error:
+                shutil.rmtree(partial, ignore_errors=True)
                 bad[image] = str(error)
                 print(f"[{number}/{len(recipes)}] {image}: {error}", flush=True)
                 continue
-            if (workplace / f"{image}.part").exists():
-                (workplace / f"{image}.part").rename(workplace / f"{image}.ome.zarr")
+            if partial.exists():
+                partial.rename(workplace / f"{image}.ome.zarr")
             finished[image] = recipe
             _write_json(ledger, finished)
         print(f"[{number}/{len(recipes)}] {image} ({time.monotonic() - started:.1f} s)", flush=True)
@@ -86,9 +90,17 @@ def read_set_aside(folders):
     return reasons
 
 
+def _read_ledger(path):
+    """{image: recipe} of what an earlier call finished; nothing where the ledger was lost in a crash."""
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
 def _drop_strangers(workplace, keep):
     for path in workplace.iterdir():
-        if path.is_dir() and path.name.removesuffix(".ome.zarr") not in keep:
+        if path.is_dir() and path.name not in keep:
             shutil.rmtree(path)
 
 

@@ -1,0 +1,328 @@
+"""Annotate: the forms that annotations come in, and those that are refused."""
+
+import json
+
+import numpy as np
+import pytest
+import tifffile
+from annotate import annotate
+from ingest import ingest
+from lib.errors import InputError
+from lib.ids import separate_pieces
+from lib.stores import create_store, finish_image, open_array, read_metadata
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+CLASSES = ("background", "mother", "daughter")
+
+
+def cells(height=60, width=80):
+    """Ids 1, 2 and 7 as squares, 1 and 2 touching."""
+    ids = np.zeros((height, width), np.uint8)
+    ids[5:15, 5:15] = 1
+    ids[5:15, 15:25] = 2
+    ids[30:50, 30:50] = 7
+    return ids
+
+
+def make_images(folder, **shapes):
+    for image, shape in shapes.items():
+        path = folder / "images" / f"{image}.ome.zarr"
+        create_store(path, shape, np.uint8)[:] = 1
+        finish_image(path, name=image, pixel_um=(None, 0.5, 0.5), frame_s=60)
+
+
+def annotate_rows(folder, truths, *, axes="", task="instances", classes=CLASSES, bad_images="refuse", pieces="keep"):
+    rows = [
+        {"image": image, "truth_files": [str(file) for file in files], "axes": axes} for image, files in truths.items()
+    ]
+    annotate(
+        rows,
+        dict.fromkeys(truths, "recipe"),
+        folder / "images",
+        folder / "truth",
+        task=task,
+        classes=list(classes),
+        bad_images=bad_images,
+        pieces=pieces,
+    )
+    return folder / "truth"
+
+
+def annotate_one(folder, *files, shape=(1, 1, 1, 60, 80), **settings):
+    make_images(folder, a=shape)
+    path = annotate_rows(folder, {"a": files}, **settings) / "a.ome.zarr"
+    return open_array(path), read_metadata(path)
+
+
+def save(path, pixels, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".png":
+        Image.fromarray(pixels).save(path)
+    else:
+        tifffile.imwrite(path, pixels, **options)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_an_image_of_ids_keeps_its_ids(tmp_path, name, dtype):
+    array, metadata = annotate_one(tmp_path, save(tmp_path / name, cells().astype(dtype)))
+    assert array.dtype == np.int32
+    assert np.array_equal(array[0, 0, 0], cells())
+    assert metadata.pixel_um == (None, 0.5, 0.5)
+    assert metadata.frame_s == 60
+    assert metadata.extra == {}
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64, np.float32, np.float64, bool])
+def test_ids_may_come_in_any_type_that_holds_whole_numbers(tmp_path, dtype):
+    pixels = cells().astype(dtype)
+    array, _ = annotate_one(tmp_path, save(tmp_path / "a.tif", pixels))
+    assert np.array_equal(array[0, 0, 0], pixels.astype(int))
+
+
+def test_ids_saved_as_equal_colours_are_ids(tmp_path):
+    for number, channels in enumerate((3, 4)):
+        pixels = np.repeat(cells()[..., None], channels, axis=-1)
+        if channels == 4:
+            pixels[..., 3] = np.where(cells() > 0, 255, 100)
+        (tmp_path / str(number)).mkdir()
+        array, _ = annotate_one(tmp_path / str(number), save(tmp_path / f"{number}.png", pixels))
+        assert np.array_equal(array[0, 0, 0], cells())
+
+
+def test_a_class_image_becomes_bytes_with_the_names_of_its_classes(tmp_path):
+    pixels = cells() % 3
+    array, _ = annotate_one(tmp_path, save(tmp_path / "a.png", pixels), task="semantic")
+    assert array.dtype == np.uint8
+    assert np.array_equal(array[0, 0, 0], pixels)
+    label = json.loads((tmp_path / "truth/a.ome.zarr/zarr.json").read_text())["attributes"]["ome"]["image-label"]
+    assert [entry["class"] for entry in label["properties"]] == list(CLASSES)
+
+
+def test_a_black_and_white_mask_is_the_second_of_two_classes(tmp_path):
+    mask = (cells() > 0) * np.uint8(255)
+    array, _ = annotate_one(tmp_path, save(tmp_path / "a.png", mask), task="semantic", classes=CLASSES[:2])
+    assert np.array_equal(array[0, 0, 0], cells() > 0)
+
+
+def test_one_mask_per_object_becomes_ids_and_the_smaller_object_wins_where_two_overlap(tmp_path, capsys):
+    large, small = np.zeros((2, 60, 80), np.uint8)
+    large[10:40, 10:40] = 255
+    small[30:45, 30:45] = 255
+    save(tmp_path / "masks/b_small.png", small)
+    save(tmp_path / "masks/c_large.png", large)
+    array, _ = annotate_one(tmp_path, tmp_path / "masks")
+    expected = np.zeros((60, 80), int)
+    expected[10:40, 10:40] = 2
+    expected[30:45, 30:45] = 1
+    assert np.array_equal(array[0, 0, 0], expected)
+    assert "truth 100 pixels belong to two objects" in capsys.readouterr().out
+
+
+def test_frames_keep_ids_over_time_and_may_be_empty(tmp_path):
+    frames = [cells() * (t != 1) for t in range(3)]
+    files = [save(tmp_path / f"mask{t}_of_movie.tif", frame) for t, frame in enumerate(frames)]
+    array, _ = annotate_one(tmp_path, *files, shape=(3, 1, 1, 60, 80))
+    assert np.array_equal(array[:, 0, 0], frames)
+
+
+def test_a_stack_of_unnamed_pages_is_taken_as_the_image_has_it(tmp_path):
+    stack = np.stack([cells(), cells()[::-1]])
+    save(tmp_path / "a.tif", stack)
+    for number, shape in enumerate([(2, 1, 1, 60, 80), (1, 3, 2, 60, 80)]):
+        (tmp_path / str(number)).mkdir()
+        array, _ = annotate_one(tmp_path / str(number), tmp_path / "a.tif", shape=shape)
+        assert np.array_equal(array[:].squeeze(), stack)
+
+
+@pytest.mark.parametrize("axes", ["CYX", "YXS", "YX"])
+def test_the_axes_of_the_image_may_name_channels_that_ids_lack(tmp_path, axes):
+    array, _ = annotate_one(tmp_path, save(tmp_path / "a.tif", cells()), shape=(1, 3, 1, 60, 80), axes=axes)
+    assert np.array_equal(array[0, 0, 0], cells())
+
+
+def make_challenge(folder, frames, name="man_track{:03d}.tif", tracks="1 0 2 0\n2 0 0 0\n7 1 2 2\n"):
+    for t, ids in frames.items():
+        save(folder / name.format(t), ids.astype(np.uint16))
+    if tracks:
+        table = "res_track.txt" if name.startswith("mask") else "man_track.txt"
+        (folder / table).write_text(tracks)
+    return folder
+
+
+def tracked():
+    first, later = cells(), cells()
+    first[first == 7] = 0
+    later[later == 2] = 0
+    return {0: first, 1: later, 2: later}
+
+
+@pytest.mark.parametrize(
+    ("name", "inside"), [("man_track{:03d}.tif", ""), ("mask{:04d}.tif", ""), ("man_track{:03d}.tif", "TRA")]
+)
+def test_a_cell_tracking_challenge_folder_brings_its_lineage(tmp_path, name, inside):
+    make_challenge(tmp_path / "gt" / inside, tracked(), name)
+    array, metadata = annotate_one(tmp_path, tmp_path / "gt", shape=(3, 1, 1, 60, 80))
+    assert np.array_equal(array[:, 0, 0], list(tracked().values()))
+    assert metadata.extra == {"lineage": [[1, 0, 2, 0], [2, 0, 0, 0], [7, 1, 2, 2]]}
+
+
+def test_frames_that_are_not_annotated_are_remembered(tmp_path):
+    frames = {1: cells(), 3: cells()}
+    make_challenge(tmp_path / "gt" / "SEG", frames, "man_seg{:03d}.tif", tracks=None)
+    array, metadata = annotate_one(tmp_path, tmp_path / "gt", shape=(4, 1, 1, 60, 80))
+    assert metadata.extra == {"annotated_t": [1, 3]}
+    assert np.array_equal(array[1, 0, 0], cells())
+    assert not array[2].any()
+
+
+@pytest.mark.parametrize(
+    ("tracks", "what"),
+    [
+        ("1 0 2\n", r"man_track\.txt: line 1: is not four whole numbers"),
+        ("1 0 2 0\n1 0 2 0\n", "line 2: '1 0 2 0' cannot be"),
+        ("1 0 3 0\n", "line 1: '1 0 3 0' cannot be"),
+        ("1 0 2 0\n2 0 0 0\n", r"man_track001\.tif: holds the ids 7, which man_track\.txt does not list"),
+        ("1 0 2 0\n2 0 0 0\n7 1 2 1\n", "track 7: its parent 1 is not a track that ended before frame 1"),
+    ],
+)
+def test_tracks_that_cannot_be_are_refused(tmp_path, tracks, what):
+    make_challenge(tmp_path / "gt", tracked(), tracks=tracks)
+    with pytest.raises(InputError, match=what):
+        annotate_one(tmp_path, tmp_path / "gt", shape=(3, 1, 1, 60, 80))
+
+
+def photograph():
+    smooth = gaussian_filter(np.random.default_rng(0).normal(size=(60, 80)), 3)
+    return ((smooth - smooth.min()) / np.ptp(smooth) * 250 + 1).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "what"),
+    [
+        (np.zeros((60, 80), np.uint8), "holds background only; annotate it, or empty the column truth of a"),
+        (cells() * np.float32(0.5), "holds fractions"),
+        (cells() * np.float32(np.nan), "holds fractions"),
+        (cells().astype(np.int16) - 1, "holds the id -1"),
+        (cells().astype(np.uint32) * 2**29, "holds the id 3758096384, the largest that can be kept is 2147483647"),
+        (cells().T.copy(), "is y 80, x 60, but its image is y 60, x 80; it is transposed"),
+        (cells()[::2, ::2].copy(), "is y 30, x 40, but its image is y 60, x 80; annotate the image itself"),
+        (np.stack([cells()] * 5), "is t 5, y 60, x 80, but its image is y 60, x 80"),
+        (photograph(), "looks like a photograph, not like ids"),
+        (np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8), "holds colours, not ids"),
+    ],
+    ids=["empty", "fraction", "nan", "negative", "large", "turned", "small", "stack", "photograph", "colours"],
+)
+def test_what_is_no_image_of_ids_is_refused_with_the_reason(tmp_path, pixels, what):
+    with pytest.raises(InputError, match=rf"a\.tif: {what}"):
+        annotate_one(tmp_path, save(tmp_path / "a.tif", pixels))
+
+
+def test_classes_that_do_not_exist_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"holds the ids 0, 1, 2, 7, but there are 3 classes, 0 to 2 \(background, mo"):
+        annotate_one(tmp_path, save(tmp_path / "a.png", cells()), task="semantic")
+
+
+def test_several_ids_in_a_mask_of_one_object_are_refused(tmp_path):
+    files = [save(tmp_path / f"{number}.png", cells()) for number in range(2)]
+    with pytest.raises(InputError, match=r"0\.png: holds several ids; .* must be masks of one object"):
+        annotate_one(tmp_path, *files)
+
+
+def test_jpeg_is_refused_as_an_annotation(tmp_path):
+    Image.fromarray(cells()).save(tmp_path / "a.jpg")
+    with pytest.raises(InputError, match=r"a\.jpg: JPEG changes ids"):
+        annotate_one(tmp_path, tmp_path / "a.jpg")
+
+
+def test_a_frame_too_few_is_refused(tmp_path):
+    files = [save(tmp_path / f"{t}.png", cells()) for t in range(2)]
+    with pytest.raises(InputError, match="is t 2, y 60, x 80, but its image is t 3, y 60, x 80"):
+        annotate_one(tmp_path, *files, shape=(3, 1, 1, 60, 80))
+
+
+def test_pieces_of_an_id_can_be_separated(tmp_path, capsys):
+    ids = cells()
+    ids[50:56, 60:66] = 7
+    ids[20:24, 60:66] = 1
+    array, _ = annotate_one(tmp_path, save(tmp_path / "a.png", ids), pieces="separate")
+    expected = cells().astype(int)
+    expected[50:56, 60:66] = 8
+    expected[20:24, 60:66] = 9
+    assert np.array_equal(array[0, 0, 0], expected)
+    assert "2 pieces got ids of their own" in capsys.readouterr().out
+
+
+def test_new_ids_of_pieces_are_unique_over_all_frames(tmp_path):
+    store = create_store(tmp_path / "a", (2, 1, 1, 9, 9), np.int32)
+    frame = np.zeros((9, 9), np.int32)
+    frame[0, :4] = frame[5, :2] = 3
+    store[:, 0, 0] = np.stack([frame, frame])
+    assert separate_pieces(store, 3) == 2
+    assert store[0, 0, 0][5, 0] == 4
+    assert store[1, 0, 0][5, 0] == 5
+    assert (store[:, 0, 0, 0, 0] == 3).all()
+
+
+def test_a_mask_with_one_id_hints_at_separating_it(tmp_path, capsys):
+    annotate_one(tmp_path, save(tmp_path / "a.png", (cells() > 0) * np.uint8(255)))
+    assert "set annotate: pieces to separate" in capsys.readouterr().out
+
+
+def test_images_set_aside_are_set_aside_in_truth_too(tmp_path):
+    make_images(tmp_path, good=(1, 1, 1, 60, 80))
+    (tmp_path / "images/set_aside.json").write_text('{"bad": "bad.tif: is empty"}')
+    mask = save(tmp_path / "a.png", cells())
+    truth = annotate_rows(tmp_path, {"good": [mask], "bad": [mask]}, bad_images="set_aside")
+    assert [path.name for path in truth.glob("*.zarr")] == ["good.ome.zarr"]
+    assert "bad.tif: is empty" in json.loads((truth / "set_aside.json").read_text())["bad"]
+
+
+def ingest_and_annotate(folder, files, truths, **settings):
+    recipes = dict.fromkeys(files, "recipe")
+    rows = [{"image": image, "files": files[image], "axes": "", "pixel_um": None, "frame_s": None} for image in files]
+    ingest(rows, recipes, folder / "images", bad_images="refuse", chunk_px=512, shard_px=2048)
+    truth = annotate_rows(folder, truths, **settings)
+    return {image: open_array(truth / f"{image}.ome.zarr")[:] for image in files}
+
+
+def test_nuclei_of_the_data_science_bowl_are_all_there(tmp_path, real_data):
+    folders = sorted((real_data / "nuclei-dsb2018/stage1_train").iterdir())[:12]
+    files = {folder.name: list((folder / "images").iterdir()) for folder in folders}
+    masks = {folder.name: [folder / "masks"] for folder in folders}
+    for image, ids in ingest_and_annotate(tmp_path, files, masks).items():
+        assert len(np.unique(ids)) - 1 == len(list(masks[image][0].iterdir()))
+
+
+def test_ids_of_real_cells_are_kept_and_their_pieces_separated(tmp_path, real_data):
+    folder = real_data / "phase-usiigaci/set1"
+    before = np.asarray(Image.open(folder / "instances_ids.png"))
+    kept = ingest_and_annotate(tmp_path, {"a": [folder / "raw.tif"]}, {"a": [folder / "instances_ids.png"]})["a"]
+    assert np.array_equal(kept[0, 0, 0], before)
+
+
+def test_a_real_movie_of_single_frames_keeps_the_ids_of_its_cells(tmp_path, real_data):
+    folder = real_data / "yeast-yeastvision-movie/sample_movie_1"
+    masks = sorted(folder.glob("*mask1.tif"))
+    ids = ingest_and_annotate(tmp_path, {"a": sorted(folder.glob("*phase.tif"))}, {"a": masks})["a"]
+    assert np.array_equal(ids[:, 0, 0], [tifffile.imread(mask) for mask in masks])
+
+
+def test_real_photographs_are_never_taken_for_annotations(tmp_path, real_data):
+    nuclei = sorted((real_data / "nuclei-dsb2018/stage1_train").glob("*/images/*.png"))[:6]
+    phase = sorted((real_data / "phase-usiigaci").glob("*/raw.tif"))[:2]
+    files = {f"image{number}": [file] for number, file in enumerate([*nuclei, *phase])}
+    with pytest.raises(InputError) as refused:
+        ingest_and_annotate(tmp_path, files, files)
+    assert len(str(refused.value).splitlines()) == len(files)
+
+
+def test_real_class_masks_become_classes(tmp_path, real_data):
+    folder = real_data / "yeast-ac295/data/image_and_masks"
+    images = sorted((folder / "train_imgs/train").glob("*.png"))[:3]
+    files = {image.stem: [image] for image in images}
+    masks = {image.stem: [folder / "train_masks/train" / image.name] for image in images}
+    for image, ids in ingest_and_annotate(tmp_path, files, masks, task="semantic").items():
+        assert np.array_equal(ids[0, 0, 0], np.asarray(Image.open(masks[image][0])))

@@ -1,0 +1,117 @@
+"""Batches: stores are made one by one, kept through interruptions, and never lost."""
+
+import json
+
+import pytest
+from lib.batches import find_stores, make_stores, read_set_aside
+from lib.errors import InputError
+
+
+class Maker:
+    """Makes a folder with one file per image; images in `bad` are refused, at `killed_at` the job dies."""
+
+    def __init__(self, bad=(), killed_at=None):
+        self.bad, self.killed_at, self.made = bad, killed_at, []
+
+    def __call__(self, image, path):
+        assert not path.exists()
+        path.mkdir()
+        (path / "pixels").write_text(image)
+        if image == self.killed_at:
+            raise KeyboardInterrupt
+        if image in self.bad:
+            raise InputError(f"{image}.tif: is empty; replace it")
+        self.made.append(image)
+
+
+def recipes(*images, recipe="1"):
+    return dict.fromkeys(images, recipe)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_whole_batch_holds_its_stores_and_nothing_else(tmp_path):
+    make_stores(recipes("a", "b"), Maker(), output=tmp_path / "images" / "batch")
+    assert names(tmp_path / "images" / "batch") == ["a.ome.zarr", "b.ome.zarr", "set_aside.json"]
+    assert names(tmp_path / "images") == ["batch"]
+
+
+def test_a_job_that_was_killed_goes_on_where_it_was(tmp_path):
+    output = tmp_path / "batch"
+    first = Maker(killed_at="c")
+    with pytest.raises(KeyboardInterrupt):
+        make_stores(recipes("a", "b", "c"), first, output=output)
+    assert not output.exists()
+    second = Maker()
+    make_stores(recipes("a", "b", "c"), second, output=output)
+    assert (first.made, second.made) == (["a", "b"], ["c"])
+
+
+def test_only_images_whose_recipe_changed_are_made_again_after_a_refusal(tmp_path):
+    output = tmp_path / "batch"
+    with pytest.raises(InputError):
+        make_stores(recipes("a", "b", "c"), Maker(bad=["c"]), output=output)
+    again = Maker()
+    make_stores(recipes("a") | recipes("b", "c", recipe="2"), again, output=output)
+    assert again.made == ["b", "c"]
+
+
+def test_images_that_left_the_batch_leave_no_store(tmp_path):
+    output = tmp_path / "batch"
+    with pytest.raises(InputError):
+        make_stores(recipes("a", "b", "c"), Maker(bad=["c"]), output=output)
+    make_stores(recipes("a"), Maker(), output=output)
+    assert names(output) == ["a.ome.zarr", "set_aside.json"]
+
+
+def test_all_bad_images_are_named_and_the_output_of_before_stays(tmp_path):
+    output = tmp_path / "batch"
+    make_stores(recipes("a"), Maker(), output=output)
+    with pytest.raises(InputError) as refused:
+        make_stores(recipes("a", "b", "c", recipe="2"), Maker(bad=["b", "c"]), output=output)
+    assert str(refused.value).splitlines() == ["b.tif: is empty; replace it", "c.tif: is empty; replace it"]
+    assert names(output) == ["a.ome.zarr", "set_aside.json"]
+
+
+def test_bad_images_are_set_aside_with_their_reason_and_leave_no_half_made_store(tmp_path):
+    output = tmp_path / "batch"
+    make_stores(recipes("a", "b"), Maker(bad=["b"]), output=output, set_aside=True)
+    assert names(output) == ["a.ome.zarr", "set_aside.json"]
+    assert json.loads((output / "set_aside.json").read_text()) == {"b": "b.tif: is empty; replace it"}
+    assert read_set_aside([output]) == {"b": "b.tif: is empty; replace it"}
+
+
+def test_a_damaged_ledger_means_only_that_all_is_made_again(tmp_path):
+    output = tmp_path / "batch"
+    with pytest.raises(InputError):
+        make_stores(recipes("a", "b"), Maker(bad=["b"]), output=output)
+    (tmp_path / ".batch.part" / "finished.json").write_text('{"a": ')
+    again = Maker()
+    make_stores(recipes("a", "b"), again, output=output)
+    assert again.made == ["a", "b"]
+
+
+def test_a_store_that_vanished_from_the_hidden_folder_is_made_again(tmp_path):
+    output = tmp_path / "batch"
+    with pytest.raises(InputError):
+        make_stores(recipes("a", "b"), Maker(bad=["b"]), output=output)
+    store = tmp_path / ".batch.part" / "a.ome.zarr"
+    (store / "pixels").unlink()
+    store.rmdir()
+    again = Maker()
+    make_stores(recipes("a", "b"), again, output=output)
+    assert again.made == ["a", "b"]
+
+
+def test_stores_are_found_but_for_those_set_aside(tmp_path):
+    for batch, images in {"one": ["a", "b"], "two": ["c"]}.items():
+        make_stores(recipes(*images), Maker(bad=["b"]), output=tmp_path / batch, set_aside=True)
+    folders = [tmp_path / "one", tmp_path / "two"]
+    assert find_stores(folders, ["c", "b", "a"]) == {
+        "c": tmp_path / "two" / "c.ome.zarr",
+        "a": tmp_path / "one" / "a.ome.zarr",
+    }
+    with pytest.raises(InputError, match="d: no store in"):
+        find_stores(folders, ["a", "d"])
