@@ -420,11 +420,13 @@ def _source(path, layout, pixels, *, labels, tiled=False):
         piece = piece.transpose(order)
         return (piece if "c" in kept else piece[None]).astype(dtype)
 
-    whole = lru_cache(maxsize=1)(lambda t, z: cut(t, z, slice(None), slice(None)))
     shape = tuple(layout.size(axis) for axis in AXES)
-    at_once = shape[1] * shape[3] * shape[4] * dtype.itemsize <= PLANE_BYTES
-    read = (lambda t, z, rows, columns: whole(t, z)[:, rows, columns]) if at_once else cut
-    return Source(shape, dtype, read, tiled=tiled or at_once)
+    if isinstance(pixels, np.ndarray):  # in memory, or mapped into it: any piece is at hand
+        return Source(shape, dtype, cut, tiled=True)
+    if shape[1] * shape[3] * shape[4] * dtype.itemsize > PLANE_BYTES:
+        return Source(shape, dtype, cut, tiled=tiled)
+    whole = lru_cache(maxsize=1)(lambda t, z: cut(t, z, slice(None), slice(None)))
+    return Source(shape, dtype, lambda t, z, rows, columns: whole(t, z)[:, rows, columns], tiled=True)
 
 
 def _without_alpha(source):
