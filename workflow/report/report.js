@@ -22,29 +22,35 @@ document.getElementById("gallery-side").addEventListener("change", (event) => {
   }
 });
 
-const body = document.querySelector("#table tbody");
-const rows = Array.from(body.rows);
-
-function filterRows() {
-  const part = document.getElementById("find").value.toLowerCase();
-  const side = document.getElementById("table-side").value;
-  let shown = 0;
-  for (const row of rows) {
-    row.hidden =
-      (side !== "" && row.dataset.side !== side) || !row.cells[0].textContent.toLowerCase().includes(part);
-    shown += !row.hidden;
-  }
-  document.getElementById("shown").textContent = `${shown} of ${rows.length}`;
-}
-document.getElementById("find").addEventListener("input", filterRows);
-document.getElementById("table-side").addEventListener("change", filterRows);
-
+// Laying out thousands of rows takes seconds, so that at first only some are.
+const SHOWN_AT_FIRST = 500;
 const MISSING = "–";
+const body = document.querySelector("#table tbody");
+const find = document.getElementById("find");
+const tableSide = document.getElementById("table-side");
+const showAll = document.getElementById("show-all");
 const collator = new Intl.Collator("en", { numeric: true });
+let rows = Array.from(body.rows);
+let limit = SHOWN_AT_FIRST;
+
+function showRows() {
+  const part = find.value.toLowerCase();
+  let matching = 0;
+  for (const row of rows) {
+    const matches =
+      (tableSide.value === "" || row.dataset.side === tableSide.value) &&
+      row.cells[0].textContent.toLowerCase().includes(part);
+    matching += matches;
+    row.hidden = !matches || matching > limit;
+  }
+  const cut = matching > limit;
+  document.getElementById("shown").textContent =
+    `${matching} of ${rows.length}` + (cut ? `, the first ${limit} are shown` : "");
+  showAll.hidden = !cut;
+}
 
 function compareCells(a, b) {
-  const [x, y] = [Number(a), Number(b)];
-  return Number.isNaN(x) || Number.isNaN(y) ? collator.compare(a, b) : x - y;
+  return Number.isNaN(a.number) || Number.isNaN(b.number) ? collator.compare(a.text, b.text) : a.number - b.number;
 }
 
 function sortRows(header) {
@@ -52,13 +58,24 @@ function sortRows(header) {
   const descending = header.getAttribute("aria-sort") === "ascending";
   for (const other of header.parentNode.cells) other.setAttribute("aria-sort", "none");
   header.setAttribute("aria-sort", descending ? "descending" : "ascending");
-  const keyed = rows.map((row) => [row.cells[column].textContent.trim(), row]);
+  const cells = rows.map((row) => {
+    const text = row.cells[column].textContent;
+    return { row, text, number: Number(text), missing: text === MISSING };
+  });
   // What is missing comes last, whichever way round.
-  keyed.sort(
-    ([a], [b]) => (a === MISSING) - (b === MISSING) || (descending ? compareCells(b, a) : compareCells(a, b)),
-  );
-  body.append(...keyed.map(([, row]) => row));
+  cells.sort((a, b) => a.missing - b.missing || (descending ? compareCells(b, a) : compareCells(a, b)));
+  rows = cells.map((cell) => cell.row);
+  showRows();
+  body.replaceChildren(...rows);
 }
+
+find.addEventListener("input", showRows);
+tableSide.addEventListener("change", showRows);
+showAll.addEventListener("click", () => {
+  limit = Infinity;
+  showRows();
+});
 for (const header of document.querySelectorAll("#table thead th")) {
   header.firstElementChild.addEventListener("click", () => sortRows(header));
 }
+showRows();

@@ -10,7 +10,7 @@ from scipy.ndimage import maximum_filter, minimum_filter
 from .stores import open_array, read_metadata
 
 LONGER_SIDE_PX = 768
-TRUTH_WIDTH_PX = 6
+TRUTH_WIDTH_PX = 5
 FOUND_WIDTH_PX = 3
 # Cool for truth, warm for what was found, after Okabe and Ito; a class takes the colours at its place, round and round.
 TRUTH_COLOURS = ["#56b4e9", "#00c08b", "#4f7dff", "#8be0d4"]

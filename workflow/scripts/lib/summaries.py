@@ -44,8 +44,8 @@ def join_tables(tables, split, settings):
     """One table of all images, the worst first, with the column `group` and every column that the report shows."""
     table = pd.concat(tables, ignore_index=True)
     columns, headline, _ = columns_of(settings["task"], settings["classes"])
-    wanted = [key for key, _, _ in columns if key not in table and key != "group"]
-    table = table.reindex(columns=[*table.columns, *wanted])
+    wanted = [key for key, _, _ in columns if key != "group"] + ["frames_scored"]
+    table = table.reindex(columns=list(dict.fromkeys([*table.columns, *wanted])))
     table.insert(1, "group", table["image"].map(split.set_index("image")["group"]))
     return table.sort_values([headline, "image"], na_position="last", ignore_index=True).convert_dtypes()
 

@@ -1,0 +1,390 @@
+"""The page that a run ends with: what it says, that it stands alone, and that it works in a browser."""
+
+import json
+import re
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from evaluate import evaluate
+from lib.summaries import choose_pictures, histogram, learning_curves, read_table, run_times
+from PIL import Image
+from report import report
+from scenes import place_discs, write_batch
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select
+
+HOSTILE = """<img src=x onerror="window.hacked=1">&'"""
+CELLS = place_discs((48, 48), [(10, 10), (10, 36), (36, 10), (36, 36)], 7)
+TRIO = np.where(CELLS == 4, 0, CELLS)
+IMAGES = {
+    "good": (CELLS, CELLS, "train"),
+    "middling": (np.where(CELLS > 2, 0, CELLS), CELLS, "train"),
+    "NA": (TRIO, CELLS, "test"),
+    HOSTILE: (CELLS, CELLS, "val"),
+    "unseen": (TRIO, None, "predict"),
+}
+CLASSES = ["background", "mother", "daughter"]
+MODEL = {
+    "task": "instances",
+    "outputs": ["background", "interior", "boundary"],
+    "architecture": "Unet",
+    "backbone": "resnet18",
+    "channels": ["0"],
+    "patch_px": 64,
+    "parameters": 14328900,
+    "epochs": 3,
+    "best_epoch": 2,
+    "seconds": 61.0,
+    "recipe": "0123456789abcdef",
+    "training_data": "fedcba9876543210",
+    "versions": {"tensorflow": "2.21.0"},
+}
+
+
+def write_products(root, images, *, task="instances", classes=("background", "cell"), leaks=(), set_aside=None):
+    """Everything that the report reads, under `root`; its keyword arguments."""
+    settings = {
+        "task": task,
+        "classes": list(classes),
+        "evaluate": {"ious": [0.5, 0.75]},
+        "split": {"leakage_similarity": 0.9},
+        "report": {"title": "A <run>", "pictures": 10},
+    }
+    sides = {image: side for image, (_, _, side) in images.items()}
+    scenes = {image: (found[None], None if true is None else true[None]) for image, (found, true, _) in images.items()}
+    names = classes if task == "semantic" else None
+    folders = write_batch(root, scenes, classes=names, set_aside=set_aside)
+    evaluate(
+        folders[1],
+        folders[0],
+        [folders[2]],
+        recipes=dict.fromkeys(sides, "recipe"),
+        sides=sides,
+        metrics=root / "one.tsv",
+        pictures=root / "pictures",
+        task=task,
+        classes=list(classes),
+        **settings["evaluate"],
+    )
+    annotated = [
+        {"image": image, "group": image[:4], "split": side, "why": "hash"}
+        for image, side in sides.items()
+        if side != "predict"
+    ]
+    pd.DataFrame(annotated, columns=["image", "group", "split", "why"]).to_csv(
+        root / "split.tsv", sep="\t", index=False
+    )
+    columns = ["image_a", "t_a", "image_b", "t_b", "split_a", "split_b", "similarity"]
+    pd.DataFrame(leaks, columns=columns).to_csv(root / "leakage.tsv", sep="\t", index=False)
+    pd.DataFrame({"image": ["a", "a", "b"]}).to_parquet(root / "one.parquet")
+    for name in ("fold1", "model"):
+        (root / name).mkdir()
+    described = {"outputs": MODEL["outputs"], "class_share": [0.8, 0.15, 0.05]}
+    (root / "fold1" / "patches.json").write_text(json.dumps(described))
+    Image.new("RGB", (200, 100), "teal").save(root / "fold1" / "sheet.png")
+    (root / "model" / "model.json").write_text(json.dumps(MODEL | {"task": task, "classes": list(classes)}))
+    (root / "model" / "history.csv").write_text("epoch,loss,val_loss,seconds\n1,2,2.5,20\n2,1,1.25,20\n3,0.5,nan,21\n")
+    (root / "selected.json").write_text(json.dumps({"model": "model", "metric": "val_loss", "value": 1.25}))
+    (root / "benchmarks" / "train").mkdir(parents=True)
+    (root / "benchmarks" / "train" / "model.tsv").write_text("s\th:m:s\tmax_rss\n90.0\t0:01:30\t512.5\n")
+    return {
+        "metrics": [root / "one.tsv"],
+        "pictures": [root / "pictures"],
+        "objects": [root / "one.parquet"],
+        "images": [folders[0]],
+        "truth": [folders[2]],
+        "split": root / "split.tsv",
+        "leakage": root / "leakage.tsv",
+        "patches": [root / "fold1"],
+        "models": [root / "model"],
+        "selected": root / "selected.json",
+        "page": root / "report.html",
+        "table": root / "metrics.tsv",
+        "title": settings["report"]["title"],
+        "pictures_limit": settings["report"]["pictures"],
+        "settings": settings,
+        "recipe": "aaaabbbbccccdddd",
+        "benchmarks": root / "benchmarks",
+    }
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """Path of a report on instances with something to warn of."""
+    leak = ("good", 0, "NA", 3, "train", "test", 0.97)
+    root = tmp_path_factory.mktemp("report")
+    arguments = write_products(root, IMAGES, leaks=[leak], set_aside={"bad": "bad.tif: is cut off; copy it again"})
+    report(**arguments)
+    return arguments["page"]
+
+
+def test_a_page_needs_nothing_from_outside(page):
+    text = page.read_text()
+    links = re.findall(r"""(?:src|href|action|data)\s*=\s*["']([^"']*)""", text)
+    assert links
+    assert all(link.startswith(("data:", "#")) for link in links)
+    assert not re.search(r"@import|url\(", text)
+
+
+def test_names_of_images_cannot_become_markup(page):
+    text = page.read_text()
+    assert HOSTILE not in text
+    assert "&lt;img src=x onerror=" in text
+    assert "<title>A &lt;run&gt;</title>" in text
+
+
+def test_the_summary_tells_the_score_of_the_test_side_and_what_to_beware_of(page):
+    text = page.read_text()
+    summary = text[text.index('id="summary"') : text.index('id="pictures"')]
+    assert '<p class="figure">0.750</p>' in summary
+    assert "1 image, 1 frame, 4 annotated objects" in summary
+    assert "1 pair of nearly the same image on two sides (similarity up to 0.97)." in summary
+    assert "1 image set aside" in summary
+    assert "bad.tif: is cut off; copy it again" in text
+
+
+def test_scores_of_a_side_come_from_summed_counts(page):
+    # train: 4 of 4 and 2 of 4, so 6 of 8
+    text = page.read_text()
+    row = re.search(r'<tr><th scope="row"><span class="side train">.*?</tr>', text[text.index('id="scores"') :]).group()
+    assert re.findall(r"<td>([^<]*)</td>", row)[:3] == ["2", "8", "0.750"]
+
+
+def test_run_times_versions_settings_and_digests_are_told(page):
+    text = page.read_text()
+    for part in (
+        "1.5 min",
+        "2.21.0",
+        "leakage_similarity: 0.9",
+        "aaaabbbbccccdddd",
+        "fedcba9876543210",
+        "14\u2009328\u2009900",
+    ):
+        assert part in text
+
+
+def test_the_table_has_every_image_the_worst_first(page):
+    table = read_table(page.parent / "metrics.tsv")
+    assert table["image"].tolist() == ["middling", "NA", HOSTILE, "good", "unseen"]
+    assert table["group"].tolist()[:2] == ["midd", "NA"]
+    assert table["objects_found"].tolist() == [2, 3, 4, 4, 3]
+
+
+def test_classes_are_told_apart(tmp_path):
+    true = np.where(CELLS > 2, 2, CELLS > 0).astype(np.uint8)
+    found = np.where(true == 2, 0, true).astype(np.uint8)
+    arguments = write_products(tmp_path, {"yeast": (found, true, "test")}, task="semantic", classes=CLASSES)
+    report(**arguments)
+    text = arguments["page"].read_text()
+    assert "Mean foreground IoU" in text
+    assert "<dt>IoU of mother</dt><dd>1.000</dd>" in text
+    assert "<dt>IoU of daughter</dt><dd>0.000</dd>" in text
+    assert "No image looks like one of another side" in text
+
+
+def test_a_run_without_truth_and_benchmarks_has_a_page(tmp_path):
+    arguments = write_products(tmp_path, {"unseen": (CELLS, None, "predict")})
+    shutil.rmtree(arguments["benchmarks"])
+    report(**arguments)
+    text = arguments["page"].read_text()
+    assert "No score" in text
+    assert "No image of the test side has a score" in text
+
+
+def test_a_run_of_which_nothing_is_left_has_a_page(tmp_path):
+    arguments = write_products(tmp_path, {}, set_aside={"bad": "bad.tif: is empty"})
+    report(**arguments)
+    assert "bad.tif: is empty" in arguments["page"].read_text()
+
+
+def test_pictures_are_the_worst_of_each_side_test_first():
+    table = pd.DataFrame(
+        [(f"{side}{n}", side, n / 10) for side in ("train", "test", "val") for n in range(5)]
+        + [(f"predict{n}", "predict", None) for n in range(5)],
+        columns=["image", "split", "ap_50"],
+    ).sample(frac=1, random_state=0)
+    assert choose_pictures(table, "ap_50", 6) == ["test0", "test1", "val0", "val1", "train0", "predict0"]
+    assert len(choose_pictures(table, "ap_50", 100)) == 20
+    assert choose_pictures(table, "ap_50", 0) == []
+
+
+def test_a_histogram_counts_both_ends():
+    assert histogram(pd.Series([0, 0.05, 0.5, 1, np.nan]), bins=2) == [2, 2]
+
+
+def test_run_times_are_summed_by_rule(tmp_path):
+    (tmp_path / "ingest").mkdir()
+    for batch, seconds in (("a", 1.5), ("b", 2.5)):
+        (tmp_path / "ingest" / f"{batch}.tsv").write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0:00:01\t100\n")
+    (tmp_path / "split.tsv").write_text("s\th:m:s\tmax_rss\n0.5\t0:00:00\t-\n")
+    first, second = run_times(tmp_path)
+    assert first == {"rule": "ingest", "jobs": 2, "seconds": 4.0, "longest": 2.5, "memory_mb": 100.0}
+    assert second["rule"] == "split"
+    assert np.isnan(second["memory_mb"])
+    assert run_times(tmp_path / "nowhere") == []
+
+
+def test_curves_leave_out_what_is_not_a_number():
+    history = pd.DataFrame({"epoch": [1, 2], "loss": [2.0, 1.0], "val_loss": [3.0, np.nan], "seconds": [1, 1]})
+    (curve,) = learning_curves(history)
+    assert curve["lines"] == {"train": [(1.0, 2.0), (2.0, 1.0)], "val": [(1.0, 3.0)]}
+    assert (curve["first"], curve["last"], curve["top"]) == (1, 2, 3.0)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A headless Chromium, offline; tests that need it skip where it is absent."""
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    driver = shutil.which("chromedriver")
+    if not chromium or not driver:
+        pytest.skip("no chromium and chromedriver; Debian's packages are chromium and chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    for flag in (
+        "headless=new",
+        "no-sandbox",
+        "disable-gpu",
+        "no-first-run",
+        "disable-background-networking",
+        "disable-component-update",
+        "disable-sync",
+        "disable-dev-shm-usage",
+        "window-size=1280,900",
+        f"user-data-dir={tmp_path_factory.mktemp('chromium')}",
+    ):
+        options.add_argument(f"--{flag}")
+    window = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    window.execute_cdp_cmd("Network.enable", {})
+    window.execute_cdp_cmd(
+        "Network.emulateNetworkConditions",
+        {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0},
+    )
+    yield window
+    window.quit()
+
+
+def names(browser):
+    """First cells of the rows of the table that are shown."""
+    return browser.execute_script(
+        "return [...document.querySelectorAll('#table tbody tr:not([hidden])')].map(row => row.cells[0].textContent)"
+    )
+
+
+def shown(browser, selector):
+    """Whether the elements that `selector` finds are visible."""
+    return browser.execute_script(
+        "return [...document.querySelectorAll(arguments[0])]"
+        ".map(each => getComputedStyle(each).visibility === 'visible')",
+        selector,
+    )
+
+
+def click(browser, selector, number=0):
+    element = browser.find_elements(By.CSS_SELECTOR, selector)[number]
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+    element.click()
+    return element
+
+
+@pytest.mark.slow
+def test_the_page_works_in_a_browser(page, browser, tmp_path):
+    browser.get(page.as_uri())
+    assert browser.execute_script("return window.hacked") is None
+    images = browser.execute_script(
+        "return Promise.all([...document.images].map(image => image.decode().then(() => image.naturalWidth)))"
+    )
+    assert len(images) == 5 * 3 - 1 + 1
+    assert min(images) > 0
+
+    assert names(browser) == ["middling", "NA", HOSTILE, "good", "unseen"]
+    click(browser, "#table thead button", 0)
+    assert names(browser) == [HOSTILE, "good", "middling", "NA", "unseen"]
+    click(browser, "#table thead button", 5)
+    assert names(browser)[0] == "middling"
+    header = click(browser, "#table thead button", 5).find_element("xpath", "..")
+    assert header.get_attribute("aria-sort") == "descending"
+    assert names(browser)[-1] == "middling"
+    click(browser, "#table thead button", 6)
+    click(browser, "#table thead button", 6)
+    assert names(browser)[-1] == "unseen"
+
+    browser.find_element("id", "find").send_keys("GOO")
+    assert names(browser) == ["good"]
+    assert browser.find_element("id", "shown").text == "1 of 5"
+
+    click(browser, "[data-layer=truth]")
+    assert shown(browser, "img.truth") == [False, True, True, True]
+    assert all(shown(browser, "img.labels"))
+    browser.switch_to.active_element.send_keys(" ")
+    assert all(shown(browser, "img.truth"))
+    click(browser, "[data-every=labels]")
+    assert not any(shown(browser, "img.labels"))
+    click(browser, "[data-every=labels]")
+    assert all(shown(browser, "img.labels"))
+
+    Select(browser.find_element("id", "gallery-side")).select_by_value("val")
+    cards = browser.execute_script(
+        "return [...document.querySelectorAll('.card')].map(card => card.offsetParent !== null)"
+    )
+    assert cards.count(True) == 1
+    button = click(browser, ".card[data-side=val] .enlarge")
+    assert button.get_attribute("aria-pressed") == "true"
+
+    assert browser.save_screenshot(str(tmp_path / "page.png"))
+    assert np.array(Image.open(tmp_path / "page.png").convert("L")).std() > 5
+    errors = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    assert errors == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [420, 1280])
+def test_the_page_fits_the_width_of_the_window(page, browser, width):
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    )
+    browser.get(page.as_uri())
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+@pytest.mark.slow
+def test_five_thousand_images_are_sorted_at_once(tmp_path, browser):
+    arguments = write_products(tmp_path, {"a": (CELLS, CELLS, "test")})
+    table = read_table(arguments["metrics"][0])
+    many = pd.concat([table] * 5000, ignore_index=True)
+    many["image"] = [f"image{number:04d}" for number in np.random.default_rng(0).permutation(5000)]
+    many["ap_50"] = np.random.default_rng(1).random(5000)
+    many.to_csv(arguments["metrics"][0], sep="\t", index=False)
+    report(**arguments | {"pictures_limit": 0})
+    assert arguments["page"].stat().st_size < 5_000_000
+    started = time.monotonic()
+    browser.get(arguments["page"].as_uri())
+    click(browser, "#table thead button", 0)
+    assert names(browser) == sorted(many["image"])[:500]
+    assert browser.find_element("id", "shown").text == "5000 of 5000, the first 500 are shown"
+    browser.find_element("id", "find").send_keys("4999")
+    assert names(browser) == ["image4999"]
+    assert time.monotonic() - started < 20
+    browser.find_element("id", "find").send_keys(4 * Keys.BACKSPACE)
+    click(browser, "#show-all")
+    assert names(browser) == sorted(many["image"])
+
+
+def test_settings_are_shown_as_they_can_be_used_again(page):
+    text = page.read_text()
+    shown_settings = re.search(r"<pre>(.*?)</pre>", text, re.DOTALL).group(1)
+    assert yaml.safe_load(shown_settings)["evaluate"] == {"ious": [0.5, 0.75]}
+
+
+def test_captions_are_there_for_the_report_of_snakemake():
+    folder = Path(__file__).resolve().parent.parent / "workflow" / "report"
+    for name in ("report.rst", "metrics.rst"):
+        assert (folder / name).read_text().count("\n") == 1
