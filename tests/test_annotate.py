@@ -12,6 +12,7 @@ from lib.ids import separate_pieces
 from lib.stores import create_store, finish_image, open_array, read_metadata
 from PIL import Image
 from scipy.ndimage import gaussian_filter
+from simulate import simulate
 
 CLASSES = ("background", "mother", "daughter")
 
@@ -326,3 +327,13 @@ def test_real_class_masks_become_classes(tmp_path, real_data):
     masks = {image.stem: [folder / "train_masks/train" / image.name] for image in images}
     for image, ids in ingest_and_annotate(tmp_path, files, masks, task="semantic").items():
         assert np.array_equal(ids[0, 0, 0], np.asarray(Image.open(masks[image][0])))
+
+
+def test_a_simulated_movie_brings_its_lineage_and_sizes(tmp_path):
+    simulate(tmp_path / "m.ome.tif", tmp_path / "m_truth", frames=4, size_px=96, cells=6, cycle_frames=3)
+    ids = ingest_and_annotate(tmp_path, {"m": [tmp_path / "m.ome.tif"]}, {"m": [tmp_path / "m_truth"]})["m"]
+    assert np.array_equal(ids[:, 0, 0], [tifffile.imread(tmp_path / f"m_truth/man_track{t:03d}.tif") for t in range(4)])
+    image, truth = (read_metadata(tmp_path / folder / "m.ome.zarr") for folder in ("images", "truth"))
+    assert (image.pixel_um, image.frame_s) == ((None, 0.5, 0.5), 600)
+    assert (truth.pixel_um, truth.frame_s) == ((None, 0.5, 0.5), 600)
+    assert {track[0] for track in truth.extra["lineage"]} == set(np.unique(ids)) - {0}
