@@ -87,7 +87,7 @@ def train(
         encoder_weights=encoder_weights,
     )
     workplace = output.with_name(f".{output.name}.part")
-    record = Record(workplace, recipe, {"epochs": epochs, "patience": patience, "minutes": minutes})
+    record = Record(network, workplace, recipe, {"epochs": epochs, "patience": patience, "minutes": minutes})
     fit(network, sides, about["outputs"], record, settings)
     model = about_model(about, network, record.rows, settings, recipe, training_data)
     write_model(workplace / "model", model, network, record.rows)
@@ -111,8 +111,9 @@ def read_side(path):
 
 def fit(network, sides, outputs, record, settings):
     """Train `network` until `record` finds that it is over, and leave it with its best weights."""
-    network.compile(keras.optimizers.Adam(), weighted_sum(settings["losses"]), [ClassIoU(outputs)])
-    record.resume(network)
+    trainee = keras.Model(network.inputs, network.outputs)
+    trainee.compile(keras.optimizers.Adam(), weighted_sum(settings["losses"]), [ClassIoU(outputs)])
+    record.resume(trainee)
     done, epochs, batch_size = len(record.rows), settings["epochs"], settings["batch_size"]
     batches, steps = training_batches(
         *sides["train"], batch_size=batch_size, seed=settings["seed"], first_epoch=done, epochs=epochs
@@ -120,11 +121,11 @@ def fit(network, sides, outputs, record, settings):
     print(
         f"{settings['architecture']} {settings['backbone']}: {network.count_params():,} parameters, "
         f"{network.input_shape[-1]} channels to {', '.join(outputs)}\n"
-        f"{sides['train'][0].shape[0]} patches to train, {sides['val'][0].shape[0]} to validate; {steps} steps an epoch",
+        f"Patches: {sides['train'][0].shape[0]} train, {sides['val'][0].shape[0]} validate; {steps} steps an epoch",
         flush=True,
     )
     if not record.verdict:
-        network.fit(
+        trainee.fit(
             batches,
             steps_per_epoch=steps,
             initial_epoch=done,
@@ -137,7 +138,7 @@ def fit(network, sides, outputs, record, settings):
             verbose=0,
         )
     print(f"Training is over: {record.verdict}; the best epoch was {record.best['epoch']}", flush=True)
-    record.load_best(network)
+    record.load_best()
 
 
 def about_model(about, network, rows, settings, recipe, training_data):

@@ -64,4 +64,4 @@ def _dataset(numbers, load, images):
         targets.set_shape((None, *images.shape[1:3]))
         return patches, targets
 
-    return numbers.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+    return numbers.map(batch).prefetch(tf.data.AUTOTUNE)

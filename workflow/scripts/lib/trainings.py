@@ -13,6 +13,7 @@ from .targets import IGNORE
 
 _WARM_UP = 0.05
 _LOWEST = 0.01
+_SAVE_SECONDS = 30
 
 
 class ClassIoU(keras.metrics.MeanIoU):
@@ -74,7 +75,10 @@ def rate(share):
 class Record(keras.callbacks.Callback):
     """The history of a training, its best weights and its last state, in a folder, from which it goes on when killed.
 
+    The state, three times as large as the weights, is saved after an epoch when _SAVE_SECONDS have passed.
+
     Args:
+        network: the Keras model to keep; it shares its layers with the one that is trained, which may have more.
         folder: it is emptied where it is of another recipe.
         limits: {"epochs", "patience", "minutes"}, see `verdict`.
 
@@ -82,11 +86,11 @@ class Record(keras.callbacks.Callback):
         rows: one dict per finished epoch.
     """
 
-    def __init__(self, folder, recipe, limits):
+    def __init__(self, network, folder, recipe, limits):
         super().__init__()
+        self._network = network
         self._folder = Path(folder)
         self._limits = limits
-        self._started = None
         note = self._folder / "recipe.json"
         if not note.exists() or json.loads(note.read_text()) != recipe:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -95,7 +99,7 @@ class Record(keras.callbacks.Callback):
         self.rows = []
 
     def resume(self, model):
-        """Bring back weights, optimiser and history of the last epoch that was finished; `model` is compiled."""
+        """Bring back weights, optimiser and history of the last finished epoch; `model` is the one that is trained."""
         model.optimizer.build(model.trainable_variables)
         self._epoch = tf.Variable(0, trainable=False, dtype=tf.int64)
         state = tf.train.Checkpoint(model=model, optimizer=model.optimizer, epoch=self._epoch)
@@ -120,32 +124,39 @@ class Record(keras.callbacks.Callback):
         """Why the training is over, or None."""
         return verdict(self.rows, **self._limits)
 
-    def load_best(self, model):
-        """Put the weights of the best epoch into `model`."""
-        model.load_weights(self._weights(self.best["epoch"]))
+    def load_best(self):
+        """Put the weights of the best epoch into the network."""
+        self._network.load_weights(self._weights(self.best["epoch"]))
 
-    def on_epoch_begin(self, epoch, logs=None):
-        self._started = time.monotonic()
+    def on_train_begin(self, logs=None):
+        self._marked = self._saved = time.monotonic()
 
     def on_epoch_end(self, epoch, logs=None):
         if not math.isfinite(logs["val_loss"]):
             raise InputError(
                 f"train: the validation loss is no longer a number after epoch {epoch + 1}; lower train.learning_rate"
             )
+        # Saving counts as part of the next epoch, so that the seconds add up to the time that training took.
+        marked, self._marked = self._marked, time.monotonic()
         learning_rate = float(self.model.optimizer.learning_rate)
-        seconds = time.monotonic() - self._started
-        row = {"epoch": epoch + 1, **logs, "lr": learning_rate, "seconds": round(seconds, 2)}
+        row = {"epoch": epoch + 1, **logs, "lr": learning_rate, "seconds": round(self._marked - marked, 2)}
         self.rows.append(row)
-        write_history(self.rows, self._folder / "history.csv")
         if self.best is row:
-            self.model.save_weights(self._weights(row["epoch"]))
-        self._epoch.assign(row["epoch"])
+            self._network.save_weights(self._weights(row["epoch"]))
+        if self.verdict or self._marked - self._saved > _SAVE_SECONDS:
+            self._save()
+        print(progress_line(self.rows, self._limits), flush=True)
+        self.model.stop_training = self.verdict is not None
+
+    def _save(self):
+        """Write the state last: what is newer than it is made again, what it needs is never removed before it."""
+        write_history(self.rows, self._folder / "history.csv")
+        self._epoch.assign(len(self.rows))
         self._states.save()
         for path in self._folder.glob("best-*"):
             if path != self._weights(self.best["epoch"]):
                 path.unlink()
-        print(progress_line(self.rows, self._limits), flush=True)
-        self.model.stop_training = self.verdict is not None
+        self._saved = time.monotonic()
 
     def _weights(self, epoch):
         return self._folder / f"best-{epoch}.weights.h5"
