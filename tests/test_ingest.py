@@ -82,7 +82,7 @@ def test_tiff_is_read_however_it_is_laid_out(tmp_path, options):
 @pytest.mark.parametrize("limit", [1000, 2**28])
 @pytest.mark.parametrize("options", [{"tile": (64, 64)}, {"rowsperstrip": 11}, {"compression": "zlib"}], ids=str)
 def test_large_planes_are_read_piece_by_piece_with_the_same_result(tmp_path, monkeypatch, limit, options):
-    monkeypatch.setattr("lib.readers.PLANE_BYTES", limit)
+    monkeypatch.setattr("lib.sources.PLANE_BYTES", limit)
     pixels = noise(3, 300, 330)
     tifffile.imwrite(
         tmp_path / "a.tif", pixels, photometric="minisblack", metadata={"axes": "CYX"}, ome=True, **options
@@ -214,6 +214,15 @@ def test_a_palette_becomes_colours_unless_the_pixels_are_ids(tmp_path):
     assert np.array_equal(array[0, 1, 0], (ids == 2) * 255)
     with open_source([tmp_path / "a.png"], labels=True) as source:
         assert np.array_equal(source.read(0, 0, slice(None), slice(None))[0], ids)
+
+
+def test_a_tiff_with_a_lookup_table_keeps_its_measured_values(tmp_path, capsys):
+    pixels = noise(20, 24, dtype=np.uint8)
+    table = np.stack([np.arange(256) * 257] * 3).astype(np.uint16)[:, ::-1].copy()
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="palette", colormap=table)
+    array, _ = ingest_one(tmp_path, tmp_path / "a.tif")
+    assert np.array_equal(array[0, 0, 0], pixels)
+    assert "has a palette, which is left out" in capsys.readouterr().out
 
 
 def test_frames_are_put_in_the_order_that_people_count_in(tmp_path):

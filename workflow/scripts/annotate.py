@@ -86,7 +86,7 @@ def copy_ids(source, store, truth, *, to_ids):
     """Copy ids from a Source into a store, whole shards at a time, and check them.
 
     Args:
-        source: lib.readers.Source (t, 1, z, y, x).
+        source: lib.sources.Source (t, 1, z, y, x).
         store: the array to fill.
         truth: what to call the annotation in messages.
         to_ids: to_ids(pixels, truth) checks and turns pixels into ids.

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from .errors import InputError
-from .readers import Source, list_files, open_source
+from .readers import list_files, open_source
+from .sources import Source
 
 # Cell Tracking Challenge: masks of a tracker's truth, of the segmentation truth, and of a tracker's result
 _CHALLENGE = re.compile(r"(man_track|man_seg|mask)_?(\d+)\.tiff?", re.IGNORECASE)

@@ -1,235 +1,149 @@
-"""Annotated images as sources of patches: where patches lie, and their pixels."""
+"""An image whose planes are read when asked for, whatever file they come from."""
 
-import math
-from dataclasses import dataclass, field
+import contextlib
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
-import zarr
+from PIL import Image, UnidentifiedImageError
 
-from .batches import find_stores
 from .errors import InputError
-from .intensities import normalise
-from .stores import Metadata, open_array, read_metadata
-from .targets import IGNORE
+from .stores import AXES
+
+PLANE_BYTES = 2**28  # planes up to this size are decoded at once, larger ones piece by piece
+MOST_EXPANSION = 2000  # a file that claims to hold more than so many times its size (and PLANE_BYTES) is not believed
+COLOURS = ("red", "green", "blue", "alpha")
+_TYPES = {"bool": "uint8", "float16": "float32", "float64": "float32"}
+_TYPES |= {name: name for name in ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32")}
+_LABEL_TYPES = {"int64": "int64", "uint64": "uint64"}
+_GENERIC = {"I": "t", "Q": "t", "S": "c"}
 
 
-@dataclass
+@dataclass(frozen=True)
 class Source:
-    """An annotated image that gives patches.
+    """An image whose planes are read when asked for.
 
     Attributes:
-        image: its name.
-        pixels, truth: arrays (t, c, z, y, x) of the same t, z, y and x; one channel of ids.
-        metadata: of the image.
-        planes: its annotated (t, z).
-        holds_instances: the truth is ids of objects, which count as two classes, background and object.
-        contents: pixels of each class in each block of each plane, (planes, rows, columns, classes); see `survey`.
-        areas: pixels of each object in each plane that it is in.
+        shape: (t, c, z, y, x).
+        dtype: type of the pixels, one that stores keep.
+        read: read(t, z, rows, columns), the last two being slices, gives pixels (c, y, x) of one frame and depth; it
+            raises InputError where the file is damaged.
+        tiled: whether reading pieces of a plane is as good as reading whole rows.
+        pixel_um: size of a pixel in z, y, x in micrometres, None where the file does not say.
+        frame_s: seconds between frames, None where the file does not say.
+        channels: names of the channels, None where the file does not say.
+        notes: what the user should know, as sentences.
     """
 
-    image: str
-    pixels: zarr.Array
-    truth: zarr.Array
-    metadata: Metadata
-    planes: list[tuple[int, int]]
-    holds_instances: bool = False
-    contents: np.ndarray | None = None
-    areas: list[int] = field(default_factory=list)
-
-    @property
-    def block_px(self):
-        """Height and width of the blocks that `contents` counts: the chunks of the truth."""
-        return self.truth.chunks[-2:]
+    shape: tuple[int, int, int, int, int]
+    dtype: np.dtype
+    read: Callable
+    tiled: bool = False
+    pixel_um: tuple[float | None, float | None, float | None] = (None, None, None)
+    frame_s: float | None = None
+    channels: list[str] | None = None
+    notes: list[str] = field(default_factory=list)
 
 
-def open_sources(images, truth, names):
-    """Open image and truth of each of `names`; those that were set aside, or have no annotated plane, are left out.
+@dataclass(frozen=True)
+class Layout:
+    """Which dimension of a file's array is which axis."""
 
-    Args:
-        images, truth: folders of batches.
-        names: names of annotated images.
+    axes: str  # one of tczyx per dimension
+    shape: tuple[int, ...]
 
-    Returns:
-        Sources, in the order of `names`.
-
-    Raises:
-        InputError: the truth has another shape than its image.
-    """
-    image_paths, truth_paths = find_stores(images, names), find_stores(truth, names)
-    sources = []
-    for image in names:
-        if image not in image_paths or image not in truth_paths:
-            print(f"{image}: was set aside, gives no patches", flush=True)
-            continue
-        pixels, ids = open_array(image_paths[image]), open_array(truth_paths[image])
-        if (pixels.shape[0], *pixels.shape[2:]) != (ids.shape[0], *ids.shape[2:]):
-            raise InputError(
-                f"{truth_paths[image]}: its shape tczyx {ids.shape} does not fit {pixels.shape} of the image; "
-                "give the truth of this image"
-            )
-        frames = read_metadata(truth_paths[image]).extra.get("annotated_t", range(ids.shape[0]))
-        planes = [(t, z) for t in frames if 0 <= t < ids.shape[0] for z in range(ids.shape[2])]
-        if planes:
-            sources.append(Source(image, pixels, ids, read_metadata(image_paths[image]), planes))
-        else:
-            print(f"{image}: no frame of it is annotated, gives no patches", flush=True)
-    return sources
+    def size(self, axis):
+        return self.shape[self.axes.index(axis)] if axis in self.axes else 1
 
 
-def survey(source, task, classes):
-    """Read the truth of a source once, block by block, and fill in its `contents` and, for instances, `areas`.
-
-    Raises:
-        InputError: a class id beyond the `classes`, names of the classes.
-    """
-    rows, columns = source.block_px
-    height, width = source.truth.shape[-2:]
-    source.holds_instances = task == "instances"
-    count = 2 if source.holds_instances else len(classes)
-    source.contents = np.zeros((len(source.planes), -(-height // rows), -(-width // columns), count), np.int64)
-    for number, (t, z) in enumerate(source.planes):
-        objects = {}
-        for row, column in np.ndindex(source.contents.shape[1:3]):
-            y, x = row * rows, column * columns
-            ids, pixels = np.unique(source.truth[t, 0, z, y : y + rows, x : x + columns], return_counts=True)
-            if source.holds_instances:
-                source.contents[number, row, column] = pixels[ids == 0].sum(), pixels[ids != 0].sum()
-                for label, area in zip(ids[ids != 0].tolist(), pixels[ids != 0].tolist(), strict=True):
-                    objects[label] = objects.get(label, 0) + area
-                continue
-            known = ids < count
-            if strange := sorted(set(ids[~known].tolist()) - {IGNORE}):
-                raise InputError(
-                    f"{source.image}: its truth has class {strange[0]}, and classes names {count} "
-                    f"({', '.join(classes)}); name the others too or correct the truth"
-                )
-            source.contents[number, row, column, ids[known]] = pixels[known]
-        source.areas += objects.values()
-
-
-class Pool:
-    """Sources after `survey`, from which centres of patches are drawn.
-
-    Args:
-        sources: at least one.
-    """
-
-    def __init__(self, sources):
-        self.sources = sources
-        # By area, one large movie would push all others out; evenly, its many cells would count for nothing.
-        areas = [len(source.planes) * source.pixels.shape[-2] * source.pixels.shape[-1] for source in sources]
-        self._weights = np.sqrt(areas)
-        self._totals = np.array([source.contents.sum((0, 1, 2)) for source in sources])
-
-    def draw(self, rng, balance):
-        """Draw the centre of a patch: with probability `balance` on a pixel of a class, otherwise anywhere.
-
-        The class is drawn evenly among those that the sources have, then an image that has it, by the root of its
-        annotated area, then a pixel of the class in it. So a class that is rare, or is in one image alone, is met as
-        often as any other.
-
-        Args:
-            rng: numpy Generator.
-            balance: from 0 to 1.
-
-        Returns:
-            Source, plane (t, z), row, column.
-        """
-        present = np.flatnonzero(self._totals.sum(0))
-        if rng.random() < balance and len(present):
-            class_ = rng.choice(present)
-            source = self._draw_source(rng, self._totals[:, class_] > 0)
-            return source, *_draw_pixel(source, class_, rng)
-        source = self._draw_source(rng, np.ones(len(self.sources)))
-        height, width = source.pixels.shape[-2:]
-        plane = source.planes[rng.integers(len(source.planes))]
-        return source, plane, int(rng.integers(height)), int(rng.integers(width))
-
-    def _draw_source(self, rng, among):
-        weights = self._weights * among
-        return self.sources[rng.choice(len(weights), p=weights / weights.sum())]
-
-
-def _draw_pixel(source, class_, rng):
-    counts = source.contents[..., class_]
-    chosen = np.searchsorted(np.cumsum(counts), rng.integers(counts.sum()), side="right")
-    number, row, column = np.unravel_index(chosen, counts.shape)
-    (t, z), (rows, columns) = source.planes[number], source.block_px
-    y, x = row * rows, column * columns
-    block = source.truth[t, 0, z, y : y + rows, x : x + columns]
-    own = np.flatnonzero((block != 0) == bool(class_) if source.holds_instances else block == class_)
-    dy, dx = np.unravel_index(own[rng.integers(len(own))], block.shape)
-    return (t, z), int(y + dy), int(x + dx)
-
-
-def read_window(source, plane, row, column, window_px, patch_px):
-    """Read the square of `window_px` around a centre.
-
-    The centre is moved so that the patch, the middle of the window, lies in the image; a smaller image is centred. What
-    is outside of the image is its mirror image.
-
-    Returns:
-        Pixels, normalised, (y, x, c) float32; ids (y, x) int32; and whether a pixel is in the image, (y, x).
-    """
-    t, z = plane
-    height, width = source.pixels.shape[-2:]
-    rows, rows_inside = _span(_move_in(row, patch_px, height), window_px, height)
-    columns, columns_inside = _span(_move_in(column, patch_px, width), window_px, width)
-    top, left = rows.min(), columns.min()
-    box = slice(top, rows.max() + 1), slice(left, columns.max() + 1)
-    spread = np.ix_(rows - top, columns - left)
-    pixels = np.moveaxis(source.pixels[(t, slice(None), z, *box)], 0, -1)[spread]
-    ids = source.truth[(t, 0, z, *box)].astype(np.int32)[spread]
-    return normalise(pixels, source.metadata.windows), ids, np.logical_and.outer(rows_inside, columns_inside)
-
-
-def _move_in(centre, patch_px, size):
-    half = patch_px // 2
-    return size // 2 if size <= patch_px else min(max(centre, half), size - patch_px + half)
-
-
-def _span(centre, window_px, size):
-    """Indices into an axis of `size` that mirror what is beyond its ends, and which of them are not mirrored."""
-    wanted = np.arange(window_px) + centre - window_px // 2
-    folded = wanted % (2 * size)
-    return np.where(folded < size, folded, 2 * size - 1 - folded), (wanted >= 0) & (wanted < size)
-
-
-def list_grid(sources, patch_px, most):
-    """Centres of patches that cover the annotated planes of `sources`, the same ones each time.
-
-    Where there are more than `most`, every image keeps as many as any other as far as it has them, evenly spread over
-    its planes and its area.
-
-    Returns:
-        (Source, plane (t, z), row, column) of each patch.
-    """
-    places = []
-    centres = [[_centres(size, patch_px) for size in source.pixels.shape[-2:]] for source in sources]
-    shapes = [(len(source.planes), *map(len, both)) for source, both in zip(sources, centres, strict=True)]
-    kept = _share_out([math.prod(shape) for shape in shapes], most)
-    for source, (rows, columns), shape, count in zip(sources, centres, shapes, kept, strict=True):
-        for spot in ((np.arange(count) + 0.5) * math.prod(shape) / max(count, 1)).astype(int):
-            plane, row, column = np.unravel_index(spot, shape)
-            places.append((source, source.planes[plane], int(rows[row]), int(columns[column])))
-    return places
-
-
-def _centres(size, patch_px):
-    count = -(-size // patch_px)
-    return np.linspace(0, max(size - patch_px, 0), count).round().astype(int) + patch_px // 2
-
-
-def _share_out(counts, most):
-    """How many each keeps when all have together at most `most`: an equal part, or all where it has fewer."""
-    left, level = most, 0.0
-    for done, count in enumerate(sorted(counts)):
-        level = left / (len(counts) - done)
-        if count > level:
-            break
-        left -= count
+def name_axes(path, own, shape, axes):
+    """The layout of a file whose own word on its axes is `own`, or as the table says in `axes`."""
+    if not axes:
+        named = "".join(letter if (letter := _GENERIC.get(axis, axis.lower())) in AXES else "?" for axis in own)
+        if "?" in named or len(set(named)) < len(named):
+            raise InputError(f"{path}: its axes {own} of sizes {shape} are not clear; name them in the column axes")
     else:
-        return counts
-    # Rounding the running sum spreads what does not divide evenly over all.
-    ends = np.floor(np.cumsum(np.minimum(counts, level)) + 1e-6)
-    return np.diff(ends, prepend=0).astype(int).tolist()
+        named = axes.lower().replace("s", "c")
+        if len(named) != len(shape):
+            raise InputError(
+                f"{path}: has {len(shape)} axes of sizes {shape}, the column axes names {len(named)} ({axes}); "
+                "correct it"
+            )
+    if not {"y", "x"} <= set(named):
+        raise InputError(f"{path}: its axes {named} lack y or x; name them in the column axes")
+    if 0 in shape:
+        raise InputError(f"{path}: holds no pixels, its sizes are {shape}; replace or remove it")
+    return Layout(named, tuple(shape))
+
+
+def make_source(path, layout, pixels, *, labels, tiled=False):
+    """A Source on the array-like `pixels` with the dimensions of `layout`; ids (`labels`) may be of 64 bits."""
+    types = _TYPES | _LABEL_TYPES if labels else _TYPES
+    if pixels.dtype.name not in types:
+        raise InputError(
+            f"{path}: its pixels are {pixels.dtype.name}, which cannot be kept; save it as 8 or 16 bit or as float"
+        )
+    dtype = np.dtype(types[pixels.dtype.name])
+    kept = [axis for axis in "cyx" if axis in layout.axes]
+    order = [[axis for axis in layout.axes if axis in kept].index(axis) for axis in kept]
+
+    def cut(t, z, rows, columns):
+        wanted = {"t": t, "c": slice(None), "z": z, "y": rows, "x": columns}
+        with blaming(path):
+            piece = np.asarray(pixels[tuple(wanted[axis] for axis in layout.axes)])
+        piece = piece.transpose(order)
+        return (piece if "c" in kept else piece[None]).astype(dtype)
+
+    shape = tuple(layout.size(axis) for axis in AXES)
+    if isinstance(pixels, np.ndarray):  # in memory, or mapped into it: any piece is at hand
+        return Source(shape, dtype, cut, tiled=True)
+    if shape[1] * shape[3] * shape[4] * dtype.itemsize > PLANE_BYTES:
+        return Source(shape, dtype, cut, tiled=tiled)
+    whole = lru_cache(maxsize=1)(lambda t, z: cut(t, z, slice(None), slice(None)))
+    return Source(shape, dtype, lambda t, z, rows, columns: whole(t, z)[:, rows, columns], tiled=True)
+
+
+def without_alpha(source):
+    """`source` without its last channel, where that is transparency and the same everywhere."""
+    frames, count, depth, height, width = source.shape
+    rows = max(1, PLANE_BYTES // (count * width * source.dtype.itemsize))
+    seen = set()
+    for t, z, top in itertools.product(range(frames), range(depth), range(0, height, rows)):
+        alpha = source.read(t, z, slice(top, top + rows), slice(None))[-1]
+        seen |= {alpha.min(), alpha.max()}
+        if len(seen) > 1:
+            return replace(source, notes=[*source.notes, "its transparency varies; it is kept as a channel"])
+    return replace(
+        source,
+        shape=(frames, count - 1, depth, height, width),
+        read=lambda t, z, rows, columns: source.read(t, z, rows, columns)[:-1],
+        channels=source.channels[:-1] if source.channels else None,
+    )
+
+
+def check_size(path, claimed, available):
+    if claimed > max(PLANE_BYTES, MOST_EXPANSION * available):
+        raise InputError(
+            f"{path}: claims {claimed / 1e9:.1f} GB of pixels in a file of {available} bytes, which cannot be; replace "
+            "or remove it"
+        )
+
+
+@contextlib.contextmanager
+def blaming(path):
+    """Turn whatever goes wrong with a file from outside into an InputError that names it."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{path}: is too large to be decoded whole ({error}); convert it to a tiled TIFF") from error
+    except UnidentifiedImageError as error:
+        raise InputError(f"{path}: its header is damaged; replace or remove it") from error
+    except Exception as error:  # decoders raise almost anything on damaged files
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError(
+            f"{path}: cannot be read, it is damaged or of an unknown variant ({reason}); replace it"
+        ) from error

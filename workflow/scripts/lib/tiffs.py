@@ -1,0 +1,171 @@
+"""TIFF files of all kinds, opened as sources."""
+
+import contextlib
+import logging
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import tifffile
+import zarr
+
+from .errors import InputError
+from .sources import COLOURS, check_size, make_source, name_axes, without_alpha
+
+COARSEST_UM = 20  # resolution tags that say more than this per pixel are a printer's
+_UM = {"m": 1e6, "cm": 1e4, "mm": 1e3, "um": 1, "µm": 1, "μm": 1, "\\u00b5m": 1, "micron": 1, "nm": 1e-3, "pm": 1e-6}
+_UM |= {"microns": 1, "micrometer": 1, "micrometre": 1, "inch": 25400, "in": 25400, "å": 1e-4}
+_SECONDS = {"s": 1, "sec": 1, "second": 1, "seconds": 1, "ms": 1e-3, "msec": 1e-3, "min": 60, "minute": 60, "h": 3600}
+_NO_PAGES = re.compile(r"page offset|circular|corrupted|series|offset to page|tag list")
+
+
+@contextlib.contextmanager
+def open_tiff(path, axes, labels):
+    """Open the first image of the TIFF file at `path`, its full size, for the block that follows.
+
+    Args:
+        path: Path of the file.
+        axes: its axes, where the file's own word is not to be taken.
+        labels: whether the pixels are ids, which may be of 64 bits.
+
+    Yields:
+        Source.
+
+    Raises:
+        InputError: the file is cut off, refers to others that are missing, or claims what cannot be.
+    """
+    with contextlib.ExitStack() as stack:
+        with _complaints() as complaints:
+            tiff = stack.enter_context(tifffile.TiffFile(path))
+            if len(tiff.pages) == 0 or not tiff.series:
+                raise InputError(f"{path}: is a TIFF file without an image; replace or remove it")
+            series = tiff.series[0]
+            pages = list(series.pages)
+        if serious := [complaint for complaint in complaints if _NO_PAGES.search(complaint)]:
+            raise InputError(f"{path}: the file is cut off or damaged ({serious[0]}); replace or remove it")
+        _check_pages(path, tiff, series, pages)
+        layout = name_axes(path, series.axes, series.shape, axes)
+        pixels = _tiff_pixels(path, tiff, series)
+        source = make_source(path, layout, pixels, labels=labels, tiled=series.keyframe.is_tiled)
+        channels, pixel_um, frame_s = _tiff_metadata(tiff, series, layout)
+        notes = []
+        if len(tiff.series) > 1:
+            others = ", ".join(f"{other.name or 'unnamed'} {other.shape}" for other in tiff.series[1:])
+            notes.append(f"holds {len(tiff.series)} images; the first is taken, not {others}")
+        if series.keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE:
+            notes.append("has a palette, which is left out; its indices are kept as the pixels")
+        if not axes and set(series.axes) & {"I", "Q"}:
+            notes.append("does not say what its pages are; they are taken as frames (column axes says otherwise)")
+        source = replace(source, pixel_um=pixel_um, frame_s=frame_s, channels=channels, notes=notes)
+        yield without_alpha(source) if set(series.keyframe.extrasamples) & {1, 2} else source
+
+
+@contextlib.contextmanager
+def _complaints():
+    """What tifffile logs as errors and then goes on without, such as pages that lie beyond the end of the file."""
+    complaints = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: complaints.append(record.getMessage())
+    logger = logging.getLogger("tifffile")
+    passed_on, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
+    try:
+        yield complaints
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = passed_on
+
+
+def _check_pages(path, tiff, series, pages):
+    """Refuse a series whose pages are missing, lie beyond the end of the file, or claim more than it can hold."""
+    folder = path.resolve().parent
+    available = 0
+    for file in {page.parent.filehandle.path for page in pages if page is not None}:
+        if Path(file).resolve().parent != folder:
+            raise InputError(f"{path}: refers to {file}, outside of its folder; save it as one file")
+        available += Path(file).stat().st_size
+    missing = sum(page is None for page in pages)
+    if missing:
+        raise InputError(
+            f"{path}: {missing} of its {len(pages)} planes are in files that are not beside it; bring them, or save it "
+            "as one file"
+        )
+    for number, page in enumerate(pages):
+        ends = [start + count for start, count in zip(page.dataoffsets, page.databytecounts, strict=False)]
+        if sum(page.databytecounts) == 0:
+            raise InputError(f"{path}: page {number} holds no pixels; replace or remove it")
+        if max(ends) > page.parent.filehandle.size:
+            raise InputError(
+                f"{path}: is cut off, page {number} should end at byte {max(ends)} of {page.parent.filehandle.size}; "
+                "replace or remove it"
+            )
+    if series.dataoffset is not None and series.dataoffset + series.nbytes > tiff.filehandle.size:
+        raise InputError(
+            f"{path}: is cut off, its pixels should end at byte {series.dataoffset + series.nbytes} of "
+            f"{tiff.filehandle.size}; replace or remove it"
+        )
+    check_size(path, series.nbytes, available)
+
+
+def _tiff_pixels(path, tiff, series):
+    if series.dataoffset is not None:
+        return np.memmap(path, series.dtype.newbyteorder(tiff.byteorder), "r", series.dataoffset, series.shape)
+    return zarr.open_array(series.aszarr(level=0), mode="r")
+
+
+def _tiff_metadata(tiff, series, layout):
+    """(channel names or None, (z, y, x) in micrometres, seconds between frames) of a TIFF file."""
+    channels = list(COLOURS[: layout.size("c")]) if "S" in series.axes and 3 <= layout.size("c") <= 4 else None
+    if tiff.is_ome:
+        return _ome_metadata(tiff.ome_metadata, channels, layout.size("c"))
+    page = series.keyframe
+    unit = {2: "inch", 3: "cm"}.get(int(page.tags.valueof("ResolutionUnit", 1)))
+    depth = frame_s = None
+    if tiff.is_imagej:
+        described = tiff.imagej_metadata
+        unit = str(described.get("unit") or unit)
+        depth = _scaled(described.get("spacing"), unit, _UM) if layout.size("z") > 1 else None
+        frame_s = _scaled(described.get("finterval"), described.get("tunit", "s"), _SECONDS)
+    sizes = [_pixel_size(page.tags.valueof(tag), unit) for tag in ("YResolution", "XResolution")]
+    if tiff.is_svs:
+        described = tifffile.tifffile.svs_description_metadata(page.description)
+        sizes = [_positive(described.get("MPP"))] * 2
+    return channels, (depth, *sizes), frame_s
+
+
+def _pixel_size(resolution, unit):
+    if not resolution or not all(resolution):
+        return None
+    size = _scaled(resolution[1] / resolution[0], unit, _UM)
+    return size if size and size < COARSEST_UM else None
+
+
+def _ome_metadata(text, channels, count):
+    ome = tifffile.xml2dict(text).get("OME", {})
+    image = ome.get("Image", {})
+    described = (image[0] if isinstance(image, list) else image).get("Pixels", {})
+    sizes = tuple(
+        _scaled(described.get(f"PhysicalSize{axis}"), described.get(f"PhysicalSize{axis}Unit", "um"), _UM)
+        for axis in "ZYX"
+    )
+    frame_s = _scaled(described.get("TimeIncrement"), described.get("TimeIncrementUnit", "s"), _SECONDS)
+    listed = described.get("Channel", [])
+    names = [channel.get("Name") for channel in (listed if isinstance(listed, list) else [listed])]
+    return ([str(name) for name in names] if all(names) and len(names) == count else channels), sizes, frame_s
+
+
+def _scaled(value, unit, units):
+    factor = units.get(str(unit).lower())
+    value = _positive(value)
+    return value * factor if value and factor else None
+
+
+def _positive(value):
+    """`value` as a number, if it is one above 0 that a measurement can be."""
+    try:
+        value = float(value)
+    except (TypeError, ValueError):
+        return None
+    return value if 0 < value < math.inf else None
