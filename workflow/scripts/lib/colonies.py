@@ -11,7 +11,7 @@ PERSISTENCE = 0.7  # of a cell's velocity, from frame to frame
 ADHESION_PX = 3.0  # gap across which neighbours pull each other together
 WAIST = 0.3  # elongation of a cell about to divide: its outline has a waist
 MODES = np.array([2, 3, 4, 5])  # waves around an outline that make it irregular
-FAINTEST = 0.4  # brightness of the faintest cell; that of a typical one is 1
+FAINTEST = 0.45  # brightness of the faintest cell; that of a typical one is 1
 WAVES = 7  # waves that make the texture of a cell
 
 
@@ -133,7 +133,7 @@ class Colony:
             whole = owners[box] == owner
             mine = _largest_piece(whole)
             owners[box][whole & ~mine] = 0
-            thickness = np.sqrt(np.maximum(1 - depth[box] ** 2, 0))
+            thickness = np.maximum(1 - depth[box] ** 2, 0) ** 0.6
             light[box][mine] = (cell.brightness * thickness * cell.texture(offset))[mine]
         return light, owners
 

@@ -29,7 +29,7 @@ class Microscope:
         self.illumination = 0.35 + 0.65 * np.exp(-(grid**2).sum(0) / 0.18)
         wide = size_px + 2 * self.margin
         debris = np.zeros((wide, wide), np.float32)
-        debris[tuple(rng.integers(0, wide, (2, max(1, wide**2 // 8000))))] = 1
+        debris[tuple(rng.integers(0, wide, (2, max(1, round((wide / diameter_px) ** 2 / 16)))))] = 1
         debris = ndimage.gaussian_filter(debris, 0.6 * diameter_px) * diameter_px**2
         self.debris = debris * 0.5
 
