@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from lib.instances import fill, label_classes, number_densely, separate
 from lib.targets import instance_targets
+from PIL import Image
 from scipy import ndimage
 from skimage.measure import label
 
@@ -144,3 +145,20 @@ def test_planes_of_one_row_work(shape):
     probabilities = np.zeros((3, *shape), np.uint8)
     probabilities[1] = 255
     assert separate(probabilities, **SETTINGS | {"min_area_px": 1}).max() == 1
+
+
+def test_probabilities_that_are_right_give_nearly_all_real_nuclei_back(real_data):
+    folders = sorted((real_data / "nuclei-dsb2018" / "stage1_train").iterdir())[::8]
+    hits = misses = extras = 0
+    for folder in folders:
+        masks = np.stack([np.asarray(Image.open(file).convert("L")) > 0 for file in sorted(folder.glob("masks/*.png"))])
+        ids = number_densely((masks * np.arange(1, len(masks) + 1)[:, None, None]).max(0))
+        found = separate(paint(ids), **SETTINGS)
+        shared = np.histogram2d(
+            ids.ravel(), found.ravel(), bins=(np.arange(ids.max() + 2), np.arange(found.max() + 2))
+        )[0]
+        unions = shared.sum(1, keepdims=True) + shared.sum(0, keepdims=True) - shared
+        matched = int((shared[1:, 1:] > 0.75 * unions[1:, 1:]).sum())
+        hits, misses, extras = hits + matched, misses + ids.max() - matched, extras + found.max() - matched
+    assert hits > 300
+    assert hits / (hits + misses + extras) > 0.97
