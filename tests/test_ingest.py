@@ -151,6 +151,9 @@ def test_axes_that_do_not_fit_are_refused(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", noise(5, 20, 24))
     with pytest.raises(InputError, match=r"a\.tif: has 3 axes of sizes \(5, 20, 24\), the column axes names 4"):
         ingest_one(tmp_path, tmp_path / "a.tif", axes="TCYX")
+    tifffile.imwrite(tmp_path / "b.tif", noise(2, 20, 24, 3, dtype=np.uint8), photometric="rgb")
+    with pytest.raises(InputError, match=r"b\.tif: the column axes \(CYXS\) names an axis twice"):
+        ingest_one(tmp_path, tmp_path / "b.tif", axes="CYXS")
 
 
 def test_a_pyramidal_tiff_gives_its_full_size_and_names_its_other_images(tmp_path, capsys):

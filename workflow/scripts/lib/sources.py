@@ -49,7 +49,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Layout:
-    """Which dimension of a file's array is which axis."""
+    """Which dimension of a file's array is which axis; `size` of an axis that it lacks is 1."""
 
     axes: str  # one of tczyx per dimension
     shape: tuple[int, ...]
@@ -71,6 +71,8 @@ def name_axes(path, own, shape, axes):
                 f"{path}: has {len(shape)} axes of sizes {shape}, the column axes names {len(named)} ({axes}); "
                 "correct it"
             )
+        if len(set(named)) < len(named):
+            raise InputError(f"{path}: the column axes ({axes}) names an axis twice (S are channels, as C); correct it")
     if not {"y", "x"} <= set(named):
         raise InputError(f"{path}: its axes {named} lack y or x; name them in the column axes")
     if 0 in shape:
@@ -124,6 +126,7 @@ def without_alpha(source):
 
 
 def check_size(path, claimed, available):
+    """Refuse a file of `available` bytes that claims more bytes of pixels than any real compression could put there."""
     if claimed > max(PLANE_BYTES, MOST_EXPANSION * available):
         raise InputError(
             f"{path}: claims {claimed / 1e9:.1f} GB of pixels in a file of {available} bytes, which cannot be; replace "
