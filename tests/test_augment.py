@@ -8,8 +8,8 @@ import pytest
 import zarr
 from augment import augment
 from lib.errors import InputError
+from lib.examples import Pool, list_grid, open_sources, read_window, survey
 from lib.renderings import Renderer
-from lib.sources import Pool, list_grid, open_sources, read_window, survey
 from lib.stores import create_store, finish_image, finish_labels
 from lib.targets import IGNORE
 from lib.transforms import check_transforms, transform_patch, window_px

@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 import zarr
 from lib.errors import InputError
+from lib.examples import Pool, list_grid, open_sources, survey
 from lib.logs import logged
 from lib.renderings import Renderer
 from lib.sheets import draw_sheet
-from lib.sources import Pool, list_grid, open_sources, survey
 from lib.targets import INSTANCE_OUTPUTS
 from lib.transforms import check_transforms
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .sources import Pool, read_window
+from .examples import Pool, read_window
 from .targets import IGNORE, instance_targets
 from .transforms import transform_patch, window_px
 
@@ -58,7 +58,7 @@ class Renderer:
         return Sample(pixels, ids, self._target(ids, inside), window, names)
 
     def cut(self, place):
-        """The patch at a place (see `lib.sources.list_grid`) as it is: a Sample."""
+        """The patch at a place (see `lib.examples.list_grid`) as it is: a Sample."""
         pixels, ids, inside = read_window(*place, self.patch_px, self.patch_px)
         return Sample(pixels, ids, self._target(ids, inside), pixels)
 

@@ -1,0 +1,235 @@
+"""Annotated images as examples to learn from: where patches lie in them, and the pixels of patches."""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import zarr
+
+from .batches import find_stores
+from .errors import InputError
+from .intensities import normalise
+from .stores import Metadata, open_array, read_metadata
+from .targets import IGNORE
+
+
+@dataclass
+class Source:
+    """An annotated image that gives patches.
+
+    Attributes:
+        image: its name.
+        pixels, truth: arrays (t, c, z, y, x) of the same t, z, y and x; one channel of ids.
+        metadata: of the image.
+        planes: its annotated (t, z).
+        holds_instances: the truth is ids of objects, which count as two classes, background and object.
+        contents: pixels of each class in each block of each plane, (planes, rows, columns, classes); see `survey`.
+        areas: pixels of each object in each plane that it is in.
+    """
+
+    image: str
+    pixels: zarr.Array
+    truth: zarr.Array
+    metadata: Metadata
+    planes: list[tuple[int, int]]
+    holds_instances: bool = False
+    contents: np.ndarray | None = None
+    areas: list[int] = field(default_factory=list)
+
+    @property
+    def block_px(self):
+        """Height and width of the blocks that `contents` counts: the chunks of the truth."""
+        return self.truth.chunks[-2:]
+
+
+def open_sources(images, truth, names):
+    """Open image and truth of each of `names`; those that were set aside, or have no annotated plane, are left out.
+
+    Args:
+        images, truth: folders of batches.
+        names: names of annotated images.
+
+    Returns:
+        Sources, in the order of `names`.
+
+    Raises:
+        InputError: the truth has another shape than its image.
+    """
+    image_paths, truth_paths = find_stores(images, names), find_stores(truth, names)
+    sources = []
+    for image in names:
+        if image not in image_paths or image not in truth_paths:
+            print(f"{image}: was set aside, gives no patches", flush=True)
+            continue
+        pixels, ids = open_array(image_paths[image]), open_array(truth_paths[image])
+        if (pixels.shape[0], *pixels.shape[2:]) != (ids.shape[0], *ids.shape[2:]):
+            raise InputError(
+                f"{truth_paths[image]}: its shape tczyx {ids.shape} does not fit {pixels.shape} of the image; "
+                "give the truth of this image"
+            )
+        frames = read_metadata(truth_paths[image]).extra.get("annotated_t", range(ids.shape[0]))
+        planes = [(t, z) for t in frames if 0 <= t < ids.shape[0] for z in range(ids.shape[2])]
+        if planes:
+            sources.append(Source(image, pixels, ids, read_metadata(image_paths[image]), planes))
+        else:
+            print(f"{image}: no frame of it is annotated, gives no patches", flush=True)
+    return sources
+
+
+def survey(source, task, classes):
+    """Read the truth of a source once, block by block, and fill in its `contents` and, for instances, `areas`.
+
+    Raises:
+        InputError: a class id beyond the `classes`, names of the classes.
+    """
+    rows, columns = source.block_px
+    height, width = source.truth.shape[-2:]
+    source.holds_instances = task == "instances"
+    count = 2 if source.holds_instances else len(classes)
+    source.contents = np.zeros((len(source.planes), -(-height // rows), -(-width // columns), count), np.int64)
+    for number, (t, z) in enumerate(source.planes):
+        objects = {}
+        for row, column in np.ndindex(source.contents.shape[1:3]):
+            y, x = row * rows, column * columns
+            ids, pixels = np.unique(source.truth[t, 0, z, y : y + rows, x : x + columns], return_counts=True)
+            if source.holds_instances:
+                source.contents[number, row, column] = pixels[ids == 0].sum(), pixels[ids != 0].sum()
+                for label, area in zip(ids[ids != 0].tolist(), pixels[ids != 0].tolist(), strict=True):
+                    objects[label] = objects.get(label, 0) + area
+                continue
+            known = ids < count
+            if strange := sorted(set(ids[~known].tolist()) - {IGNORE}):
+                raise InputError(
+                    f"{source.image}: its truth has class {strange[0]}, and classes names {count} "
+                    f"({', '.join(classes)}); name the others too or correct the truth"
+                )
+            source.contents[number, row, column, ids[known]] = pixels[known]
+        source.areas += objects.values()
+
+
+class Pool:
+    """Sources after `survey`, from which centres of patches are drawn.
+
+    Args:
+        sources: at least one.
+    """
+
+    def __init__(self, sources):
+        self.sources = sources
+        # By area, one large movie would push all others out; evenly, its many cells would count for nothing.
+        areas = [len(source.planes) * source.pixels.shape[-2] * source.pixels.shape[-1] for source in sources]
+        self._weights = np.sqrt(areas)
+        self._totals = np.array([source.contents.sum((0, 1, 2)) for source in sources])
+
+    def draw(self, rng, balance):
+        """Draw the centre of a patch: with probability `balance` on a pixel of a class, otherwise anywhere.
+
+        The class is drawn evenly among those that the sources have, then an image that has it, by the root of its
+        annotated area, then a pixel of the class in it. So a class that is rare, or is in one image alone, is met as
+        often as any other.
+
+        Args:
+            rng: numpy Generator.
+            balance: from 0 to 1.
+
+        Returns:
+            Source, plane (t, z), row, column.
+        """
+        present = np.flatnonzero(self._totals.sum(0))
+        if rng.random() < balance and len(present):
+            class_ = rng.choice(present)
+            source = self._draw_source(rng, self._totals[:, class_] > 0)
+            return source, *_draw_pixel(source, class_, rng)
+        source = self._draw_source(rng, np.ones(len(self.sources)))
+        height, width = source.pixels.shape[-2:]
+        plane = source.planes[rng.integers(len(source.planes))]
+        return source, plane, int(rng.integers(height)), int(rng.integers(width))
+
+    def _draw_source(self, rng, among):
+        weights = self._weights * among
+        return self.sources[rng.choice(len(weights), p=weights / weights.sum())]
+
+
+def _draw_pixel(source, class_, rng):
+    counts = source.contents[..., class_]
+    chosen = np.searchsorted(np.cumsum(counts), rng.integers(counts.sum()), side="right")
+    number, row, column = np.unravel_index(chosen, counts.shape)
+    (t, z), (rows, columns) = source.planes[number], source.block_px
+    y, x = row * rows, column * columns
+    block = source.truth[t, 0, z, y : y + rows, x : x + columns]
+    own = np.flatnonzero((block != 0) == bool(class_) if source.holds_instances else block == class_)
+    dy, dx = np.unravel_index(own[rng.integers(len(own))], block.shape)
+    return (t, z), int(y + dy), int(x + dx)
+
+
+def read_window(source, plane, row, column, window_px, patch_px):
+    """Read the square of `window_px` around a centre.
+
+    The centre is moved so that the patch, the middle of the window, lies in the image; a smaller image is centred. What
+    is outside of the image is its mirror image.
+
+    Returns:
+        Pixels, normalised, (y, x, c) float32; ids (y, x) int32; and whether a pixel is in the image, (y, x).
+    """
+    t, z = plane
+    height, width = source.pixels.shape[-2:]
+    rows, rows_inside = _span(_move_in(row, patch_px, height), window_px, height)
+    columns, columns_inside = _span(_move_in(column, patch_px, width), window_px, width)
+    top, left = rows.min(), columns.min()
+    box = slice(top, rows.max() + 1), slice(left, columns.max() + 1)
+    spread = np.ix_(rows - top, columns - left)
+    pixels = np.moveaxis(source.pixels[(t, slice(None), z, *box)], 0, -1)[spread]
+    ids = source.truth[(t, 0, z, *box)].astype(np.int32)[spread]
+    return normalise(pixels, source.metadata.windows), ids, np.logical_and.outer(rows_inside, columns_inside)
+
+
+def _move_in(centre, patch_px, size):
+    half = patch_px // 2
+    return size // 2 if size <= patch_px else min(max(centre, half), size - patch_px + half)
+
+
+def _span(centre, window_px, size):
+    """Indices into an axis of `size` that mirror what is beyond its ends, and which of them are not mirrored."""
+    wanted = np.arange(window_px) + centre - window_px // 2
+    folded = wanted % (2 * size)
+    return np.where(folded < size, folded, 2 * size - 1 - folded), (wanted >= 0) & (wanted < size)
+
+
+def list_grid(sources, patch_px, most):
+    """Centres of patches that cover the annotated planes of `sources`, the same ones each time.
+
+    Where there are more than `most`, every image keeps as many as any other as far as it has them, evenly spread over
+    its planes and its area.
+
+    Returns:
+        (Source, plane (t, z), row, column) of each patch.
+    """
+    places = []
+    centres = [[_centres(size, patch_px) for size in source.pixels.shape[-2:]] for source in sources]
+    shapes = [(len(source.planes), *map(len, both)) for source, both in zip(sources, centres, strict=True)]
+    kept = _share_out([math.prod(shape) for shape in shapes], most)
+    for source, (rows, columns), shape, count in zip(sources, centres, shapes, kept, strict=True):
+        for spot in ((np.arange(count) + 0.5) * math.prod(shape) / max(count, 1)).astype(int):
+            plane, row, column = np.unravel_index(spot, shape)
+            places.append((source, source.planes[plane], int(rows[row]), int(columns[column])))
+    return places
+
+
+def _centres(size, patch_px):
+    count = -(-size // patch_px)
+    return np.linspace(0, max(size - patch_px, 0), count).round().astype(int) + patch_px // 2
+
+
+def _share_out(counts, most):
+    """How many each keeps when all have together at most `most`: an equal part, or all where it has fewer."""
+    left, level = most, 0.0
+    for done, count in enumerate(sorted(counts)):
+        level = left / (len(counts) - done)
+        if count > level:
+            break
+        left -= count
+    else:
+        return counts
+    # Rounding the running sum spreads what does not divide evenly over all.
+    ends = np.floor(np.cumsum(np.minimum(counts, level)) + 1e-6)
+    return np.diff(ends, prepend=0).astype(int).tolist()
