@@ -126,6 +126,14 @@ def test_truth_of_another_shape_is_refused(tmp_path):
         run(tmp_path, (images, labels, truth), {"a": "test"})
 
 
+def test_an_image_whose_truth_was_set_aside_is_only_measured(tmp_path):
+    folders = write_batch(tmp_path, {"a": (CELLS[None], None)})
+    (folders[2] / "set_aside.json").write_text(json.dumps({"a": "a_mask.png: has another shape"}))
+    table, _ = run(tmp_path, folders, {"a": "train"})
+    assert table.loc["a", "frames_scored"] == 0
+    assert table.loc["a", "objects_found"] == 4
+
+
 def test_truth_that_was_lost_is_noticed(tmp_path):
     folders = write_batch(tmp_path, {"a": (CELLS[None], None)})
     with pytest.raises(InputError, match="a: no store"):

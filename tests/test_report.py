@@ -330,7 +330,7 @@ def test_the_page_works_in_a_browser(page, browser, tmp_path):
     click(browser, "[data-every=labels]")
     assert all(shown(browser, "img.labels"))
 
-    Select(browser.find_element("id", "gallery-side")).select_by_value("val")
+    Select(browser.find_element("id", "gallery-side")).select_by_visible_text("val")
     cards = browser.execute_script(
         "return [...document.querySelectorAll('.card')].map(card => card.offsetParent !== null)"
     )

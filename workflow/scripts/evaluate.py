@@ -60,7 +60,7 @@ def evaluate_image(labels, truth, *, task, classes, ious):
         (row of the table without names, {t: score} of each annotated frame).
 
     Raises:
-        InputError: truth and labels differ in shape, or truth has frames that the image has not.
+        InputError: truth and labels differ in shape.
     """
     found = open_array(labels)
     reference, annotated = None, ()
@@ -68,7 +68,9 @@ def evaluate_image(labels, truth, *, task, classes, ious):
         reference = open_array(truth)
         annotated = read_metadata(truth).extra.get("annotated_t", range(found.shape[0]))
         if reference.shape != found.shape:
-            raise InputError(f"{truth}: has shape {reference.shape}, {labels} has {found.shape}; remake both")
+            raise InputError(
+                f"{truth}: has shape {reference.shape}, {labels} has {found.shape}; remove the older batch folder"
+            )
     if task == "instances":
         count, score = partial(instance_counts, ious=ious), partial(instance_scores, ious=ious)
         measure, headline = object_areas, "ap_50"
