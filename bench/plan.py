@@ -24,7 +24,9 @@ def write_project(folder):
     for number in range(IMAGES):
         name = f"image{number:05d}"
         (folder / "raw" / f"{name}.tif").write_bytes(number.to_bytes(4, "big") * 256)
-        truth = f"raw/{name}.tif" if number % 250 == 0 else ""
+        truth = f"raw/{name}_ids.tif" if number % 250 == 0 else ""
+        if truth:
+            (folder / truth).write_bytes(number.to_bytes(4, "big") * 256)
         lines.append(f"{name}\traw/{name}.tif\t{truth}\tbatch{number // 64:03d}")
     (folder / "images.tsv").write_text("\n".join(lines) + "\n")
     (folder / "config.yaml").write_text(yaml.safe_dump({"images": "images.tsv"}))
