@@ -10,11 +10,14 @@ import pandas as pd
 import pytest
 import yaml
 from lib.stores import open_array
-from projects import REPOSITORY, make_project, snakemake
+from projects import REPOSITORY, SETTINGS, make_project, snakemake
 from slurm.cluster import missing_packages, running_cluster
 
-# Sides as in the shared projects; a job gets the cores that it has on the workstation, as floating point sums need.
+# A job gets the cores that it has on the workstation, as floating-point sums need.
 THREADS = ["--max-threads", "2"]
+GPU = ["--set-resources", "train:slurm_partition=gpu", "train:gpu=1"]
+QUICK = ["--slurm-init-seconds-before-status-checks", "1"]
+EPOCHS = 6
 PATIENCE_S = 600
 
 
@@ -33,7 +36,8 @@ def projects(tmp_path_factory):
     if missing := missing_packages():
         pytest.skip(f"needs a SLURM cluster: apt-get install {' '.join(missing)}")
     folder = tmp_path_factory.mktemp("slurm")
-    here, there = make_project(folder / "workstation"), make_project(folder / "cluster")
+    settings = SETTINGS | {"train": SETTINGS["train"] | {"epochs": EPOCHS}}
+    here, there = (make_project(folder / name, settings=settings) for name in ("workstation", "cluster"))
     snakemake(here, "--cores", "2", *THREADS)
     with running_cluster() as cluster:
         run_with_a_cancelled_training(there, cluster)
@@ -41,28 +45,31 @@ def projects(tmp_path_factory):
 
 
 def run_with_a_cancelled_training(folder, cluster):
-    """Run the pipeline on `cluster`, and cancel its first training job as soon as that trains."""
-    quick = ["--slurm-init-seconds-before-status-checks", "1"]
-    command = [sys.executable, "-m", "snakemake", "--workflow-profile", "slurm", *THREADS, *quick]
-    with open(folder / "output.txt", "w") as output:
-        process = subprocess.Popen(command, cwd=folder, env=cluster.environment, stdout=output, stderr=output)
+    """Run the pipeline on `cluster`, and cancel its first training job after an epoch."""
+    command = [sys.executable, "-m", "snakemake", "--workflow-profile", "slurm", *THREADS, *GPU, *QUICK]
+    output = folder / "output.txt"
+    with open(output, "w") as stream:
+        process = subprocess.Popen(command, cwd=folder, env=cluster.environment, stdout=stream, stderr=stream)
     try:
-        end = time.monotonic() + PATIENCE_S
-        log = folder / "logs" / "train" / "fold1.log"
-        while process.poll() is None and not log.exists():
-            assert time.monotonic() < end, "no training within the time: " + (folder / "output.txt").read_text()
-            time.sleep(0.2)
-        for job in cluster.jobs():
-            if rule_of(job) == "train":
-                cluster.ask("scancel", job["id"])
+        wait_for_line(folder / "logs" / "train" / "fold1.log", f"epoch 1/{EPOCHS}", process, output)
+        cluster.ask("scancel", next(job["JobId"] for job in cluster.jobs() if rule_of(job) == "train"))
         process.wait(PATIENCE_S)
     finally:
         process.kill()
-    assert process.returncode == 0, (folder / "output.txt").read_text()
+    assert process.returncode == 0, output.read_text()
+
+
+def wait_for_line(path, text, process, output):
+    """Wait until the file `path` holds `text`, while `process`, which prints into `output`, runs."""
+    end = time.monotonic() + PATIENCE_S
+    while not (path.exists() and text in path.read_text()):
+        assert process.poll() is None, output.read_text()
+        assert time.monotonic() < end, output.read_text()
+        time.sleep(0.1)
 
 
 def rule_of(job):
-    return re.match(r"rule_(\w+?)(_wildcards_.*)?$", job["rule"])[1]
+    return re.match(r"rule_(\w+?)(_wildcards_.*)?$", job["Comment"])[1]
 
 
 @pytest.mark.slow
@@ -88,16 +95,33 @@ def test_every_rule_that_computes_is_a_job_of_the_cluster(projects):
     _, _, jobs = projects
     rules = {rule_of(job) for job in jobs}
     assert {"ingest", "annotate", "augment", "train", "predict", "segment", "evaluate"} <= rules
-    assert {job["state"] for job in jobs if rule_of(job) != "train"} == {"COMPLETED"}
+    assert {job["JobState"] for job in jobs if rule_of(job) != "train"} == {"COMPLETED"}
 
 
 @pytest.mark.slow
 def test_a_cancelled_job_is_done_again_with_more_memory_and_time(projects):
     _, _, jobs = projects
     first, second = (job for job in jobs if rule_of(job) == "train")
-    assert (first["state"], second["state"]) == ("CANCELLED", "COMPLETED")
-    assert (first["memory"], second["memory"]) == ("6000M", "12000M")
-    assert (first["time"], second["time"]) == ("4:00:00", "8:00:00")
+    assert (first["JobState"], second["JobState"]) == ("CANCELLED", "COMPLETED")
+    assert (first["MinMemoryNode"], second["MinMemoryNode"]) == ("6000M", "12000M")
+    assert (first["TimeLimit"], second["TimeLimit"]) == ("04:00:00", "08:00:00")
+
+
+@pytest.mark.slow
+def test_a_cancelled_training_goes_on_from_its_last_epoch(projects):
+    _, there, _ = projects
+    log = (there / "logs" / "train" / "fold1.log").read_text()
+    assert f"epoch 1/{EPOCHS}" not in log
+    assert f"epoch {EPOCHS}/{EPOCHS}" in log
+
+
+@pytest.mark.slow
+def test_a_rule_that_is_sent_to_the_gpu_partition_gets_a_gpu(projects):
+    _, _, jobs = projects
+    assert {(job["Partition"], job.get("TresPerJob")) for job in jobs if rule_of(job) == "train"} == {
+        ("gpu", "gres:gpu:1")
+    }
+    assert {(job["Partition"], job.get("TresPerJob")) for job in jobs if rule_of(job) != "train"} == {("cpu", None)}
 
 
 @pytest.mark.slow

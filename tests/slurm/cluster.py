@@ -3,6 +3,7 @@
 import contextlib
 import getpass
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -48,10 +49,9 @@ class Cluster:
         ).stdout.splitlines()
 
     def jobs(self):
-        """A dictionary for every job that the cluster has seen, oldest first; rule is the plugin's comment."""
-        rows = self.ask("squeue", "--states=all", "--noheader", "--format=%i|%T|%k|%m|%l|%C")
-        names = ["id", "state", "rule", "memory", "time", "cpus"]
-        return sorted((dict(zip(names, row.split("|"), strict=True)) for row in rows), key=lambda job: int(job["id"]))
+        """A dictionary for every job that the cluster has seen, oldest first, with the keys of scontrol: JobId, …"""
+        rows = [dict(re.findall(r"(\S+?)=(\S+)", line)) for line in self.ask("scontrol", "show", "jobs", "--oneliner")]
+        return sorted((row for row in rows if row), key=lambda row: int(row["JobId"]))
 
 
 @contextlib.contextmanager
