@@ -1,0 +1,169 @@
+"""Networks: the environment they need, their shapes, their weights, and folders that cannot be used."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY
+from lib.errors import InputError
+from lib.frameworks import keras, sm, tf
+from lib.models import FORMAT
+from lib.networks import ARCHITECTURES, Network, _pool, build_network, choose_device, load_network
+
+SETTINGS = {
+    "format": FORMAT,
+    "task": "instances",
+    "architecture": "Linknet",
+    "backbone": "resnet18",
+    "channels": ["grey"],
+    "outputs": ["background", "interior", "boundary"],
+    "normalisation": {"method": "percentile", "low": 1, "high": 99.8},
+}
+
+
+@pytest.fixture(scope="module")
+def network():
+    keras.utils.set_random_seed(0)
+    return build_network("Linknet", "resnet18", channels=1, outputs=3)
+
+
+@pytest.fixture
+def folder(tmp_path, network):
+    (tmp_path / "model.json").write_text(json.dumps(SETTINGS))
+    network.save_weights(tmp_path / "model.weights.h5")
+    return tmp_path
+
+
+def run_bare(code, **variables):
+    path = str(REPOSITORY / "workflow" / "scripts")
+    return subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {path!r})\n{code}"],
+        env={"PATH": "/usr/bin:/bin", **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_networks_are_built_whatever_the_environment_says():
+    code = (
+        "from lib.networks import build_network, choose_device\n"
+        "choose_device('cpu')\n"
+        "print(type(build_network('Linknet', 'resnet18', channels=1, outputs=2)).__module__)"
+    )
+    run = run_bare(code, TF_USE_LEGACY_KERAS="0", SM_FRAMEWORK="keras")
+    assert "\ntf_keras." in run.stdout, run.stderr
+    assert run.stderr == ""
+
+
+@pytest.mark.slow
+def test_a_tensorflow_that_has_taken_keras_3_is_refused():
+    run = run_bare("import tensorflow\ntensorflow.keras.layers\nimport lib.frameworks")
+    assert run.returncode == 1
+    assert "import lib.frameworks first" in run.stderr
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("channels", [1, 5])
+def test_every_architecture_takes_any_channels_and_any_multiple_of_32(architecture, channels):
+    model = build_network(architecture, "resnet18", channels=channels, outputs=4)
+    for shape in ((1, 32, 32), (2, 64, 96)):
+        probabilities = model(np.zeros((*shape, channels), "float32"), training=False).numpy()
+        assert probabilities.shape == (*shape, 4)
+        assert probabilities.sum(-1) == pytest.approx(1, abs=1e-5)
+
+
+def test_averages_of_batch_normalisation_keep_up_with_short_trainings(network):
+    momenta = {layer.momentum for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)}
+    assert momenta == {0.9}
+
+
+def test_pyramid_pooling_takes_means_over_equal_parts_of_any_size():
+    pixels = np.random.default_rng(0).random((2, 12, 6, 3)).astype("float32")
+    assert _pool(pixels, 3).numpy() == pytest.approx(pixels.reshape(2, 3, 4, 3, 2, 3).mean((2, 4)), abs=1e-6)
+    line = np.array([1.0, 2.0, 3.0, 4.0], "float32").reshape(1, 4, 1, 1)
+    # Thirds of four pixels: 1 and a third of 2, two thirds of 2 and of 3, ...
+    assert _pool(line, 3).numpy()[0, :, 0, 0] == pytest.approx([(1 + 2 / 3) * 3 / 4, 2.5, (4 + 3 / 3) * 3 / 4])
+
+
+@pytest.mark.parametrize(("architecture", "backbone"), [("Vnet", "resnet18"), ("Unet", "resnet19")])
+def test_an_unknown_name_is_refused_with_the_known_ones(architecture, backbone):
+    with pytest.raises(InputError, match=r"is unknown; it can be .*(FPN|resnet34)"):
+        build_network(architecture, backbone, channels=1, outputs=2)
+
+
+def test_pretrained_weights_of_three_channels_serve_any_number(tmp_path):
+    submodules = {"backend": keras.backend, "layers": keras.layers, "models": keras.models, "utils": keras.utils}
+    pretrained = sm.Backbones.get_backbone(
+        "resnet18", input_shape=(None, None, 3), weights=None, include_top=False, **submodules
+    )
+    path = tmp_path / "encoder.h5"
+    pretrained.save_weights(path)
+    kernel = pretrained.get_layer("conv0").get_weights()[0]
+    deeper = pretrained.get_layer("stage3_unit1_conv1").get_weights()[0]
+    for channels in (1, 3, 4):
+        model = build_network("Unet", "resnet18", channels=channels, outputs=2, encoder_weights=str(path))
+        first = model.get_layer("conv0").get_weights()[0]
+        assert first.sum(2) == pytest.approx(kernel.sum(2), abs=1e-4)
+        assert np.array_equal(model.get_layer("stage3_unit1_conv1").get_weights()[0], deeper)
+    with pytest.raises(InputError, match="do not fit the encoder"):
+        build_network("Unet", "mobilenet", channels=3, outputs=2, encoder_weights=str(path))
+    with pytest.raises(InputError, match="there is no file"):
+        build_network("Unet", "resnet18", channels=3, outputs=2, encoder_weights=str(tmp_path / "none.h5"))
+
+
+def test_without_a_network_the_message_says_where_imagenet_weights_go(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    with pytest.raises(InputError, match=rf"https://.*resnet18.*\.h5; fetch .* put it in {tmp_path}/\.keras/models"):
+        build_network("Unet", "resnet18", channels=1, outputs=2, encoder_weights="imagenet")
+
+
+def test_a_loaded_network_predicts_as_the_one_that_was_saved(folder, network):
+    tiles = np.random.default_rng(0).random((3, 64, 32, 1)).astype("float32")
+    loaded = load_network(folder)
+    assert loaded.settings == SETTINGS
+    probabilities = loaded.predict(tiles)
+    assert probabilities.dtype == np.float32
+    assert probabilities == pytest.approx(network(tiles, training=False).numpy(), abs=1e-5)
+    one_by_one = np.concatenate([loaded.predict(tile[None]) for tile in tiles])
+    assert one_by_one == pytest.approx(probabilities, abs=1e-5)
+
+
+def test_a_model_folder_that_cannot_be_used_is_refused_by_name(folder):
+    def refusal(**changes):
+        (folder / "model.json").write_text(json.dumps(SETTINGS | changes))
+        with pytest.raises(InputError) as caught:
+            load_network(folder)
+        return str(caught.value)
+
+    assert "tessera-model/1" in refusal(format="other")
+    assert "channels" in refusal(channels=[])
+    assert "outputs" in refusal(outputs="cell")
+    assert "Vnet is unknown" in refusal(architecture="Vnet")
+    assert "model.weights.h5" in refusal(backbone="resnet34")
+    assert "model.weights.h5" in refusal(channels=["red", "green"])
+    (folder / "model.weights.h5").write_bytes(b"no weights")
+    assert "model.weights.h5" in refusal()
+    (folder / "model.json").write_text("{")
+    with pytest.raises(InputError, match=r"model\.json: is not JSON"):
+        load_network(folder)
+    with pytest.raises(InputError, match=r"model\.json: cannot be read"):
+        load_network(folder / "nowhere")
+
+
+@pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="there is a GPU")
+def test_a_gpu_that_is_asked_for_and_not_there_is_an_error(capsys):
+    with pytest.raises(InputError, match="a GPU was asked for"):
+        choose_device("gpu")
+    assert choose_device("auto") == "cpu"
+    assert "Device: CPU" in capsys.readouterr().out
+
+
+def test_a_network_predicts_by_one_compiled_function_for_all_sizes(network):
+    predictor = Network(SETTINGS, network)
+    assert predictor.predict(np.zeros((1, 32, 64, 1), "float16")).shape == (1, 32, 64, 3)
+    assert predictor.predict(np.zeros((2, 96, 32, 1), "float64")).shape == (2, 96, 32, 3)
