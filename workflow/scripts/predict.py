@@ -14,7 +14,8 @@ from lib.batches import find_stores, make_stores
 from lib.errors import InputError
 from lib.intensities import normalise
 from lib.logs import logged
-from lib.networks import DIVISOR, choose_device, load_network
+from lib.models import DIVISOR
+from lib.networks import choose_device, load_network
 from lib.stores import create_store, finish_image, iterate_shards, open_array, read_metadata
 from lib.tiles import Progress, count_tiles, make_lattice, predict_region
 

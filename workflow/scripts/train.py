@@ -6,25 +6,20 @@ trains, weights, optimiser and history are in a hidden folder beside `output`, f
 """
 
 import json
-import platform
 import shutil
-from importlib.metadata import version
 from pathlib import Path
 
 import zarr
 from lib.errors import InputError
 from lib.frameworks import keras, tf
-from lib.histories import best_row
 from lib.logs import logged
 from lib.losses import weighted_sum
-from lib.models import FORMAT, write_model
-from lib.networks import DIVISOR, build_network, choose_device
+from lib.models import describe, write_model
+from lib.networks import build_network, choose_device
 from lib.patches import training_batches, validation_batches
 from lib.trainings import ClassIoU, Record, Schedule
 
 IN_MEMORY_BYTES = 2**31
-LIBRARIES = ("tensorflow", "tf_keras", "segmentation_models", "numpy")
-FROM_PATCHES = ("task", "classes", "outputs", "channels", "normalisation", "pixel_um", "object_px", "patch_px")
 
 
 def train(
@@ -89,7 +84,7 @@ def train(
     workplace = output.with_name(f".{output.name}.part")
     record = Record(network, workplace, recipe, {"epochs": epochs, "patience": patience, "minutes": minutes})
     fit(network, sides, about["outputs"], record, settings)
-    model = about_model(about, network, record.rows, settings, recipe, training_data)
+    model = describe(about, network, record.rows, settings) | {"recipe": recipe, "training_data": training_data}
     write_model(workplace / "model", model, network, record.rows)
     shutil.rmtree(output, ignore_errors=True)
     (workplace / "model").rename(output)
@@ -139,29 +134,6 @@ def fit(network, sides, outputs, record, settings):
         )
     print(f"Training is over: {record.verdict}; the best epoch was {record.best['epoch']}", flush=True)
     record.load_best()
-
-
-def about_model(about, network, rows, settings, recipe, training_data):
-    """Content of model.json."""
-    best = best_row(rows)
-    return {
-        "format": FORMAT,
-        **{key: about.get(key) for key in FROM_PATCHES},
-        "architecture": settings["architecture"],
-        "backbone": settings["backbone"],
-        "divisor": DIVISOR,
-        "parameters": network.count_params(),
-        "settings": settings,
-        "recipe": recipe,
-        "training_data": training_data,
-        "sources": about.get("sources"),
-        "epochs": len(rows),
-        "best_epoch": best["epoch"],
-        "seconds": round(sum(row["seconds"] for row in rows), 1),
-        # JSON knows no NaN, the IoU of a class that the validation images lack.
-        "validation": {key: value if value == value else None for key, value in best.items() if key.startswith("val_")},
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
-    }
 
 
 if __name__ == "__main__":

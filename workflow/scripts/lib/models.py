@@ -1,16 +1,21 @@
 """Folders of trained models, as far as they can be read without TensorFlow."""
 
 import json
+import platform
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 from .curves import draw_curves
 from .errors import InputError
-from .histories import write_history
+from .histories import best_row, write_history
 
 FORMAT = "tessera-model/1"
 SETTINGS, WEIGHTS, SAVED_MODEL = "model.json", "model.weights.h5", "saved_model"
 HISTORY, CURVES = "history.csv", "curves.png"
+DIVISOR = 32
+_LIBRARIES = ("tensorflow", "tf_keras", "segmentation_models", "numpy")
+_FROM_PATCHES = ("task", "classes", "outputs", "channels", "normalisation", "pixel_um", "object_px", "patch_px")
 _REQUIRED = {
     "architecture": str,
     "backbone": str,
@@ -40,6 +45,34 @@ def read_settings(folder):
     if wrong:
         raise InputError(f"{path}: {', '.join(wrong)} missing or not as Tessera writes them; train the model again")
     return settings
+
+
+def describe(patches, network, rows, settings):
+    """Content of model.json.
+
+    Args:
+        patches: content of patches.json.
+        network: the Keras model.
+        rows: its history.
+        settings: the section train of the configuration.
+    """
+    best = best_row(rows)
+    return {
+        "format": FORMAT,
+        **{key: patches.get(key) for key in _FROM_PATCHES},
+        "architecture": settings["architecture"],
+        "backbone": settings["backbone"],
+        "divisor": DIVISOR,
+        "parameters": network.count_params(),
+        "settings": settings,
+        "sources": patches.get("sources"),
+        "epochs": len(rows),
+        "best_epoch": best["epoch"],
+        "seconds": round(sum(row["seconds"] for row in rows), 1),
+        # JSON knows no NaN, the IoU of a class that the validation images lack.
+        "validation": {key: value if value == value else None for key, value in best.items() if key.startswith("val_")},
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in _LIBRARIES},
+    }
 
 
 def write_model(folder, settings, network, rows):

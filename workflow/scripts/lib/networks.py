@@ -9,7 +9,6 @@ from .frameworks import keras, quiet, sm, tf
 from .models import SETTINGS, WEIGHTS, read_settings
 
 ARCHITECTURES = ("Unet", "FPN", "Linknet", "PSPNet")
-DIVISOR = 32
 
 
 def build_network(architecture, backbone, *, channels, outputs, encoder_weights=None):
