@@ -10,14 +10,13 @@ import pandas as pd
 import pytest
 import yaml
 from lib.stores import open_array
-from projects import REPOSITORY, SETTINGS, make_project, snakemake
+from projects import REPOSITORY, make_project, snakemake
 from slurm.cluster import missing_packages, running_cluster
 
 # A job gets the cores that it has on the workstation, as floating-point sums need.
 THREADS = ["--max-threads", "2"]
 GPU = ["--set-resources", "train:slurm_partition=gpu", "train:gpu=1"]
 QUICK = ["--slurm-init-seconds-before-status-checks", "1"]
-EPOCHS = 6
 PATIENCE_S = 600
 
 
@@ -36,8 +35,7 @@ def projects(tmp_path_factory):
     if missing := missing_packages():
         pytest.skip(f"needs a SLURM cluster: apt-get install {' '.join(missing)}")
     folder = tmp_path_factory.mktemp("slurm")
-    settings = SETTINGS | {"train": SETTINGS["train"] | {"epochs": EPOCHS}}
-    here, there = (make_project(folder / name, settings=settings) for name in ("workstation", "cluster"))
+    here, there = make_project(folder / "workstation"), make_project(folder / "cluster")
     snakemake(here, "--cores", "2", *THREADS)
     with running_cluster() as cluster:
         run_with_a_cancelled_training(there, cluster)
@@ -51,7 +49,7 @@ def run_with_a_cancelled_training(folder, cluster):
     with open(output, "w") as stream:
         process = subprocess.Popen(command, cwd=folder, env=cluster.environment, stdout=stream, stderr=stream)
     try:
-        wait_for_line(folder / "logs" / "train" / "fold1.log", f"epoch 1/{EPOCHS}", process, output)
+        wait_for_line(folder / "logs" / "train" / "fold1.log", "epoch 1/", process, output)
         cluster.ask("scancel", next(job["JobId"] for job in cluster.jobs() if rule_of(job) == "train"))
         process.wait(PATIENCE_S)
     finally:
@@ -105,14 +103,6 @@ def test_a_cancelled_job_is_done_again_with_more_memory_and_time(projects):
     assert (first["JobState"], second["JobState"]) == ("CANCELLED", "COMPLETED")
     assert (first["MinMemoryNode"], second["MinMemoryNode"]) == ("6000M", "12000M")
     assert (first["TimeLimit"], second["TimeLimit"]) == ("04:00:00", "08:00:00")
-
-
-@pytest.mark.slow
-def test_a_cancelled_training_goes_on_from_its_last_epoch(projects):
-    _, there, _ = projects
-    log = (there / "logs" / "train" / "fold1.log").read_text()
-    assert f"epoch 1/{EPOCHS}" not in log
-    assert f"epoch {EPOCHS}/{EPOCHS}" in log
 
 
 @pytest.mark.slow
