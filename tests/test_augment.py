@@ -67,7 +67,9 @@ class Batch:
         return source
 
     def augment(self, output, **changes):
-        augment([self.images], [self.truth], self.sides, "digest", output, **SETTINGS | changes)
+        augment(
+            [self.images], [self.truth], self.sides, "digest", output, output.with_suffix(".png"), **SETTINGS | changes
+        )
         return output
 
 
@@ -129,7 +131,7 @@ def test_another_seed_makes_other_patches_and_fewer_patches_are_the_first_ones(b
 
 
 def test_the_sheet_is_a_picture_with_outlines(patches):
-    sheet = np.asarray(Image.open(patches / "sheet.png").convert("RGB")).astype(int)
+    sheet = np.asarray(Image.open(patches.with_suffix(".png")).convert("RGB")).astype(int)
     assert min(sheet.shape[:2]) > 1000
     yellow = (sheet[..., 0] > 230) & (sheet[..., 1] > 180) & (sheet[..., 2] < 60)
     assert yellow.sum() > 1000

@@ -127,7 +127,7 @@ def recipes_of(folder, *, sides=None, **sections):
         for name in filter(None, (f"{image}.tif", truth)):
             path = folder / name
             path.exists() or path.write_bytes(name.encode())
-        empty = dict.fromkeys(("axes", "pixel_um", "frame_s", "group", "split"))
+        empty = dict.fromkeys(("axes", "pixel_um", "frame_s", "group", "split", "batch"))
         truth_files = [folder / truth] if truth else []
         files = [folder / f"{image}.tif"]
         rows[image] = empty | {

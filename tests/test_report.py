@@ -38,6 +38,7 @@ MODEL = {
     "backbone": "resnet18",
     "channels": ["0"],
     "patch_px": 64,
+    "class_share": [0.8, 0.15, 0.05],
     "parameters": 14328900,
     "epochs": 3,
     "best_epoch": 2,
@@ -84,11 +85,8 @@ def write_products(root, images, *, task="instances", classes=("background", "ce
     columns = ["image_a", "t_a", "image_b", "t_b", "split_a", "split_b", "similarity"]
     pd.DataFrame(leaks, columns=columns).to_csv(root / "leakage.tsv", sep="\t", index=False)
     pd.DataFrame({"image": ["a", "a", "b"]}).to_parquet(root / "one.parquet")
-    for name in ("fold1", "model"):
-        (root / name).mkdir()
-    described = {"outputs": MODEL["outputs"], "class_share": [0.8, 0.15, 0.05]}
-    (root / "fold1" / "patches.json").write_text(json.dumps(described))
-    Image.new("RGB", (200, 100), "teal").save(root / "fold1" / "sheet.png")
+    (root / "model").mkdir()
+    Image.new("RGB", (200, 100), "teal").save(root / "fold1.png")
     (root / "model" / "model.json").write_text(json.dumps(MODEL | {"task": task, "classes": list(classes)}))
     (root / "model" / "history.csv").write_text("epoch,loss,val_loss,seconds\n1,2,2.5,20\n2,1,1.25,20\n3,0.5,nan,21\n")
     (root / "selected.json").write_text(json.dumps({"model": "model", "metric": "val_loss", "value": 1.25}))
@@ -102,7 +100,7 @@ def write_products(root, images, *, task="instances", classes=("background", "ce
         "truth": [folders[2]],
         "split": root / "split.tsv",
         "leakage": root / "leakage.tsv",
-        "patches": [root / "fold1"],
+        "sheets": [root / "fold1.png"],
         "models": [root / "model"],
         "selected": root / "selected.json",
         "page": root / "report.html",

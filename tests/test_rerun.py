@@ -61,11 +61,11 @@ def test_a_moved_project_reruns_nothing(project):
         ("ingest", "chunk_px", 256, EVERYTHING),
         ("ingest", "bad_images", "set_aside", {}),
         ("annotate", "pieces", "separate", {"annotate": 2} | LEARNING | APPLYING),
-        ("split", "leakage_similarity", 0.8, {"split": 1, "report": 1}),
+        ("split", "leakage_similarity", 0.7, {"split": 1, "report": 1}),
         ("augment", "seed", 1, LEARNING | APPLYING),
         ("train", "epochs", 3, {"train": 1, "select_model": 1} | APPLYING),
         ("select_model", "metric", "loss", {"select_model": 1} | APPLYING),
-        ("predict", "overlap_px", 16, APPLYING),
+        ("predict", "overlap_px", 0, APPLYING),
         ("segment", "min_area_px", 8, {"segment": 2, "evaluate": 2, "report": 1}),
         ("evaluate", "ious", [0.5, 0.75], {"evaluate": 2, "report": 1}),
         ("report", "title", "Another", {"report": 1}),
@@ -174,16 +174,33 @@ def test_a_changed_annotation_of_a_test_image_scores_alone(project):
 @pytest.mark.parametrize(
     ("output", "jobs"),
     [
-        ("results/labels/one", {"segment": 1}),
-        ("results/objects/two.parquet", {"segment": 1}),
+        ("results/labels/one", {"segment": 1, "evaluate": 1}),
+        ("results/objects/two.parquet", {"segment": 1, "report": 1}),
         ("results/metrics.tsv", {"report": 1}),
         ("results/report.html", {"report": 1}),
     ],
 )
-def test_a_lost_product_is_made_again_and_nothing_else(project, output, jobs):
+def test_a_lost_product_is_made_again_with_what_reads_it_and_nothing_else(project, output, jobs):
     path = project / output
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert planned(project) == jobs
+
+
+def test_changes_in_several_places_run_all_that_depends_on_each(project):
+    set_table(project, TABLE + "spare\t../raw/spare.ome.tif\t\t\tone\n")
+    set_setting(project, "train", "epochs", 3)
+    assert planned(project) == {"ingest": 1, "train": 1, "select_model": 1} | APPLYING
+    set_setting(project, "train", "epochs", 2)
+    shutil.rmtree(project / "results" / "labels" / "two")
+    set_setting(project, "report", "title", "Another")
+    assert planned(project) == {"ingest": 1, "predict": 1, "segment": 2, "evaluate": 2, "report": 1}
+
+
+def test_one_run_settles_a_change(project):
+    set_table(project, TABLE + "spare\t../raw/spare.ome.tif\t\t\ttwo\n")
+    set_setting(project, "segment", "min_area_px", 8)
+    snakemake(project, "--cores", "2")
+    assert planned(project) == {}
 
 
 def test_lost_intermediate_stores_are_not_missed_until_they_are_needed(project):

@@ -6,7 +6,9 @@ from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.io import strip_wildcard_constraints
 
+from workflow.rules.products import Products
 from workflow.rules.provenance import Recipes
 from workflow.rules.settings import load_settings
 from workflow.rules.tables import load_table
@@ -37,14 +39,10 @@ for image, row in ROWS.items():
     BATCHES[row["batch"]].append(image)
 
 ANNOTATED = [image for image in ROWS if ROWS[image]["truth"]]
+LEARNING = {row["batch"] for image, row in ROWS.items() if SIDES[image] in ("train", "val")}
+SCORED = {ROWS[image]["batch"] for image in ANNOTATED}
 RECIPES = Recipes(config, ROWS, MOVIES, SIDES, SIMULATED)
-
-
-wildcard_constraints:
-    batch="[^/]+",
-    fold="|".join(FOLDS),
-    model="|".join(MODELS),
-    movie="[^/]+",
+BATCH_RULES = ("ingest", "annotate", "predict", "segment", "evaluate")
 
 
 def image_folders(images):
@@ -79,11 +77,6 @@ def learning_images():
     return [image for image in ROWS if SIDES[image] in ("train", "val")]
 
 
-def scored_batches():
-    """The batches that have an image with truth."""
-    return sorted({ROWS[image]["batch"] for image in ANNOTATED})
-
-
 @cache
 def raw_mb(batch):
     """Megabytes of the largest raw file of a batch, and of all of them; a simulated one counts as 50."""
@@ -102,3 +95,54 @@ def memory_mb(base, per_mb, most=64_000):
 def minutes(base, per_mb):
     """Run time that grows with the raw megabytes of the batch, and with each attempt."""
     return lambda wildcards, attempt: int(attempt * (base + per_mb * raw_mb(wildcards.batch)[1]))
+
+
+def recipe_of(rule, key=None):
+    """What the product of a rule is made from: {image: digest} for a batch, otherwise a digest."""
+    if rule in BATCH_RULES:
+        images = [image for image in BATCHES[key] if ROWS[image]["truth"] or rule != "annotate"]
+        return {image: getattr(RECIPES, rule)(image) for image in images}
+    return RECIPES.simulate(key) if rule == "simulate" else getattr(RECIPES, rule)
+
+
+def upstream_of(rule, key=None):
+    """The products, (rule, key), that the product of a rule is made from."""
+    match rule:
+        case "ingest":
+            files = [file for image in BATCHES[key] for file in ROWS[image]["files"] + ROWS[image]["truth_files"]]
+            return [("simulate", SIMULATED[file]) for file in files if file in SIMULATED]
+        case "annotate":
+            return [("ingest", key)]
+        case "split":
+            return [("ingest", batch) for batch in SCORED]
+        case "augment":
+            return [(before, batch) for batch in LEARNING for before in ("ingest", "annotate")]
+        case "train":
+            return [("augment", key)]
+        case "select_model":
+            return [("train", model) for model in MODELS]
+        case "predict":
+            return [("ingest", key), ("select_model", None)]
+        case "segment":
+            return [("predict", key)]
+        case "evaluate":
+            return [("segment", key), *([("annotate", key)] if key in SCORED else [])]
+        case "report":
+            return [("split", None), *(("evaluate", batch) for batch in BATCHES)]
+    return []
+
+
+def outputs_of(rule, key=None):
+    """Paths of the files and folders that a rule makes."""
+    made = workflow.get_rule(rule)
+    return [strip_wildcard_constraints(path).format(**dict.fromkeys(made.wildcard_names, key)) for path in made.output]
+
+
+PRODUCTS = Products(recipe_of, upstream_of, outputs_of)
+
+
+wildcard_constraints:
+    batch="[^/]+",
+    fold="|".join(FOLDS),
+    model="|".join(MODELS),
+    movie="[^/]+",

@@ -7,9 +7,11 @@ rule evaluate:
         labels=ancient("results/labels/{batch}"),
         images=ancient("results/images/{batch}"),
         truth=lambda wildcards: ancient(truth_folders(BATCHES[wildcards.batch])),
+        renewed=lambda wildcards: PRODUCTS.renewed("evaluate", wildcards.batch),
     output:
         metrics="results/metrics/{batch}.tsv",
         pictures=directory("results/pictures/{batch}"),
+        recipe="results/recipes/evaluate/{batch}.json",
     log:
         "logs/evaluate/{batch}.log",
     benchmark:
@@ -20,7 +22,7 @@ rule evaluate:
         mem_mb=memory_mb(2000, 20),
         runtime=minutes(15, 0.1),
     params:
-        recipes=lambda wildcards: {image: RECIPES.evaluate(image) for image in BATCHES[wildcards.batch]},
+        recipes=lambda wildcards: recipe_of("evaluate", wildcards.batch),
         sides=lambda wildcards: {image: SIDES[image] for image in BATCHES[wildcards.batch]},
         task=config["task"],
         classes=config["classes"],
@@ -39,12 +41,14 @@ rule report:
         truth=ancient(truth_folders(ANNOTATED)),
         split=ancient("results/split.tsv"),
         leakage=ancient("results/leakage.tsv"),
-        patches=ancient(expand("results/patches/{fold}", fold=FOLDS)),
+        sheets=ancient(expand("results/patches/{fold}.png", fold=FOLDS)),
         models=ancient(expand("results/models/{model}", model=MODELS)),
         selected=ancient("results/selected.json"),
+        renewed=lambda wildcards: PRODUCTS.renewed("report"),
     output:
         report=report("results/report.html", category="Tessera", caption="../report/report.rst"),
         metrics=report("results/metrics.tsv", category="Tessera", caption="../report/metrics.rst"),
+        recipe="results/recipes/report.json",
     log:
         "logs/report.log",
     benchmark:
@@ -55,7 +59,7 @@ rule report:
         mem_mb=lambda wildcards, attempt: (2000 + 2 * len(ROWS) // 10) * attempt,
         runtime=lambda wildcards, attempt: (10 + len(ROWS) // 100) * attempt,
     params:
-        recipe=lambda wildcards: RECIPES.report,
+        recipe=lambda wildcards: recipe_of("report"),
         settings=config["report"],
     script:
         "../scripts/report.py"

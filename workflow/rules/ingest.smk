@@ -5,8 +5,10 @@ rule ingest:
     """Turn the raw files of batch {wildcards.batch} into OME-Zarr images."""
     input:
         simulated=lambda wildcards: ancient(simulated_files(wildcards.batch, truth=False)),
+        renewed=lambda wildcards: PRODUCTS.renewed("ingest", wildcards.batch),
     output:
         images=directory("results/images/{batch}"),
+        recipe="results/recipes/ingest/{batch}.json",
     log:
         "logs/ingest/{batch}.log",
     benchmark:
@@ -17,7 +19,7 @@ rule ingest:
         mem_mb=memory_mb(1500, 2),
         runtime=minutes(10, 0.02),
     params:
-        recipes=lambda wildcards: {image: RECIPES.ingest(image) for image in BATCHES[wildcards.batch]},
+        recipes=lambda wildcards: recipe_of("ingest", wildcards.batch),
         rows=lambda wildcards: raw_rows(wildcards.batch, truth=False),
         chunk_px=config["ingest"]["chunk_px"],
         shard_px=config["ingest"]["shard_px"],
@@ -30,8 +32,10 @@ rule annotate:
     input:
         images=ancient("results/images/{batch}"),
         simulated=lambda wildcards: ancient(simulated_files(wildcards.batch, truth=True)),
+        renewed=lambda wildcards: PRODUCTS.renewed("annotate", wildcards.batch),
     output:
         truth=directory("results/truth/{batch}"),
+        recipe="results/recipes/annotate/{batch}.json",
     log:
         "logs/annotate/{batch}.log",
     benchmark:
@@ -42,9 +46,7 @@ rule annotate:
         mem_mb=memory_mb(1500, 2),
         runtime=minutes(10, 0.02),
     params:
-        recipes=lambda wildcards: {
-            image: RECIPES.annotate(image) for image in BATCHES[wildcards.batch] if ROWS[image]["truth"]
-        },
+        recipes=lambda wildcards: recipe_of("annotate", wildcards.batch),
         rows=lambda wildcards: raw_rows(wildcards.batch, truth=True),
         task=config["task"],
         classes=config["classes"],

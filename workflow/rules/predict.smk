@@ -7,8 +7,10 @@ rule predict:
         images=ancient("results/images/{batch}"),
         selected=ancient("results/selected.json"),
         models=ancient(expand("results/models/{model}", model=MODELS)),
+        renewed=lambda wildcards: PRODUCTS.renewed("predict", wildcards.batch),
     output:
         predictions=directory("results/predictions/{batch}"),
+        recipe="results/recipes/predict/{batch}.json",
     log:
         "logs/predict/{batch}.log",
     benchmark:
@@ -21,7 +23,7 @@ rule predict:
         runtime=minutes(15, 0.1),
         gpu=int(config["predict"]["device"] == "gpu"),
     params:
-        recipes=lambda wildcards: {image: RECIPES.predict(image) for image in BATCHES[wildcards.batch]},
+        recipes=lambda wildcards: recipe_of("predict", wildcards.batch),
         settings=config["predict"],
     script:
         "../scripts/predict.py"
@@ -32,9 +34,11 @@ rule segment:
     input:
         predictions=ancient("results/predictions/{batch}"),
         images=ancient("results/images/{batch}"),
+        renewed=lambda wildcards: PRODUCTS.renewed("segment", wildcards.batch),
     output:
         labels=directory("results/labels/{batch}"),
         objects="results/objects/{batch}.parquet",
+        recipe="results/recipes/segment/{batch}.json",
     log:
         "logs/segment/{batch}.log",
     benchmark:
@@ -45,7 +49,7 @@ rule segment:
         mem_mb=memory_mb(2000, 20),
         runtime=minutes(15, 0.1),
     params:
-        recipes=lambda wildcards: {image: RECIPES.segment(image) for image in BATCHES[wildcards.batch]},
+        recipes=lambda wildcards: recipe_of("segment", wildcards.batch),
         task=config["task"],
         classes=config["classes"],
         settings=config["segment"],

@@ -123,7 +123,9 @@ class Recipes:
 
     @cached_property
     def train(self):
-        return digest(self.augment, self._settings["train"], source("train.py"))
+        weights = self._settings["train"].get("encoder_weights")
+        pretrained = fingerprint(weights) if weights and Path(weights).is_file() else None
+        return digest(self.augment, self._settings["train"], pretrained, source("train.py"))
 
     @cached_property
     def select_model(self):
@@ -146,7 +148,7 @@ class Recipes:
 
     @cached_property
     def report(self):
-        images = [(image, self.evaluate(image)) for image in sorted(self._rows)]
+        images = [(image, self._rows[image]["batch"], self.evaluate(image)) for image in sorted(self._rows)]
         looks = fingerprint(WORKFLOW / "report")
         return digest(images, self.split, self._settings["report"], looks, source("report.py"))
 

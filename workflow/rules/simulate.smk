@@ -6,6 +6,7 @@ rule simulate:
     output:
         movie="resources/demo/{movie}.ome.tif",
         truth=directory("resources/demo/{movie}_truth"),
+        recipe="results/recipes/simulate/{movie}.json",
     log:
         "logs/simulate/{movie}.log",
     benchmark:
@@ -16,7 +17,7 @@ rule simulate:
         mem_mb=lambda wildcards, attempt: 1000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
     params:
-        recipe=lambda wildcards: RECIPES.simulate(wildcards.movie),
+        recipe=lambda wildcards: recipe_of("simulate", wildcards.movie),
         settings=lambda wildcards: MOVIES[wildcards.movie],
     script:
         "../scripts/simulate.py"

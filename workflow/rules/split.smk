@@ -5,9 +5,11 @@ rule split:
     """Write down the side of every annotated image, and look for near-duplicates across sides."""
     input:
         images=ancient(image_folders(ANNOTATED)),
+        renewed=lambda wildcards: PRODUCTS.renewed("split"),
     output:
         split="results/split.tsv",
         leakage="results/leakage.tsv",
+        recipe="results/recipes/split.json",
     log:
         "logs/split.log",
     benchmark:
@@ -18,7 +20,7 @@ rule split:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: (10 + len(ANNOTATED) // 20) * attempt,
     params:
-        recipe=lambda wildcards: RECIPES.split,
+        recipe=lambda wildcards: recipe_of("split"),
         rows=[{key: ROWS[image][key] for key in ("image", "truth", "group", "split")} for image in sorted(ANNOTATED)],
         settings=config["split"],
     script:
@@ -30,8 +32,11 @@ rule augment:
     input:
         images=ancient(image_folders(learning_images())),
         truth=ancient(truth_folders(learning_images())),
+        renewed=lambda wildcards: PRODUCTS.renewed("augment", wildcards.fold),
     output:
         patches=directory("results/patches/{fold}"),
+        sheet="results/patches/{fold}.png",
+        recipe="results/recipes/augment/{fold}.json",
     log:
         "logs/augment/{fold}.log",
     benchmark:
@@ -43,7 +48,7 @@ rule augment:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: (10 + config["augment"]["patches"] // 100) * attempt,
     params:
-        recipe=lambda wildcards: RECIPES.augment,
+        recipe=lambda wildcards: recipe_of("augment", wildcards.fold),
         sides={image: SIDES[image] for image in sorted(learning_images())},
         task=config["task"],
         classes=config["classes"],

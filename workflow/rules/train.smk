@@ -5,8 +5,10 @@ rule train:
     """Train network {wildcards.model} on its patches."""
     input:
         patches=ancient("results/patches/{model}"),
+        renewed=lambda wildcards: PRODUCTS.renewed("train", wildcards.model),
     output:
         model=directory("results/models/{model}"),
+        recipe="results/recipes/train/{model}.json",
     log:
         "logs/train/{model}.log",
     benchmark:
@@ -19,7 +21,7 @@ rule train:
         runtime=lambda wildcards, attempt: 240 * attempt,
         gpu=int(config["train"]["device"] == "gpu"),
     params:
-        recipe=lambda wildcards: RECIPES.train,
+        recipe=lambda wildcards: recipe_of("train", wildcards.model),
         training_data=lambda wildcards: RECIPES.augment,
         settings=config["train"],
     script:
@@ -30,8 +32,10 @@ rule select_model:
     """Choose the network that did best on its validation images."""
     input:
         models=ancient(expand("results/models/{model}", model=MODELS)),
+        renewed=lambda wildcards: PRODUCTS.renewed("select_model"),
     output:
         selected="results/selected.json",
+        recipe="results/recipes/select_model.json",
     log:
         "logs/select_model.log",
     benchmark:
@@ -40,7 +44,7 @@ rule select_model:
     conda:
         "../../envs/images.yaml"
     params:
-        recipe=lambda wildcards: RECIPES.select_model,
+        recipe=lambda wildcards: recipe_of("select_model"),
         settings=config["select_model"],
     script:
         "../scripts/select_model.py"

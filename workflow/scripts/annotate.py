@@ -11,7 +11,7 @@ from lib.annotations import open_annotation
 from lib.batches import find_stores, make_stores, read_set_aside
 from lib.errors import InputError
 from lib.ids import as_classes, as_instances, check_whole, separate_pieces
-from lib.logs import logged
+from lib.jobs import running
 from lib.stores import create_store, finish_labels, open_array, read_metadata
 
 LEAST_ALIKE = 0.7  # share of neighbouring pixels with the same id: below 0.5 in photographs, above 0.95 in masks
@@ -119,7 +119,7 @@ def copy_ids(source, store, truth, *, to_ids):
 
 
 if __name__ == "__main__":
-    with logged(snakemake.log[0]):
+    with running(snakemake):
         annotate(
             rows=snakemake.params.rows,
             recipes=snakemake.params.recipes,

@@ -2,7 +2,7 @@
 
 Reads image and truth stores (t, c, z, y, x). Writes `train.zarr` and `val.zarr`, groups of `image` (n, y, x, c)
 float16, normalised, and `target` (n, y, x) uint8, the class of each pixel or 255 where it is unknown; `patches.json`,
-what they are; and `sheet.png`, some of them before and after.
+what they are; and beside the folder a contact sheet, some of them before and after.
 """
 
 import json
@@ -17,7 +17,7 @@ import numpy as np
 import zarr
 from lib.errors import InputError
 from lib.examples import Pool, list_grid, open_sources, survey
-from lib.logs import logged
+from lib.jobs import running
 from lib.renderings import Renderer
 from lib.sheets import draw_sheet
 from lib.targets import INSTANCE_OUTPUTS
@@ -27,7 +27,7 @@ PER_SHARD = 32
 SHOWN = 8  # patches on the sheet
 
 
-def augment(images, truth, sides, recipe, output, *, task, classes, patches, workers, **rendering):
+def augment(images, truth, sides, recipe, output, sheet, *, task, classes, patches, workers, **rendering):
     """Write the patches of one fold.
 
     Args:
@@ -35,6 +35,7 @@ def augment(images, truth, sides, recipe, output, *, task, classes, patches, wor
         sides: {image: "train" | "val"}.
         recipe: digest of all that the patches are made from, kept in `patches.json`.
         output: folder to write; it appears when it is whole.
+        sheet: PNG to write.
         task: "instances" | "semantic".
         classes: names of the classes, background first.
         patches: training patches to render; validation patches cover their images, and are half as many at most.
@@ -83,7 +84,7 @@ def augment(images, truth, sides, recipe, output, *, task, classes, patches, wor
     (workplace / "patches.json").write_text(json.dumps(described, indent=1))
     shown = np.linspace(0, patches - 1, min(SHOWN, patches)).astype(int).tolist()
     samples = [renderer.transform(pool, number) for number in shown]
-    draw_sheet(workplace / "sheet.png", samples, classes, instances=task == "instances")
+    draw_sheet(sheet, samples, classes, instances=task == "instances")
     shutil.rmtree(output, ignore_errors=True)
     workplace.rename(output)
 
@@ -168,13 +169,14 @@ def measure(sources, counts):
 
 
 if __name__ == "__main__":
-    with logged(snakemake.log[0]):
+    with running(snakemake):
         augment(
             images=snakemake.input.images,
             truth=snakemake.input.truth,
             sides=snakemake.params.sides,
             recipe=snakemake.params.recipe,
             output=snakemake.output.patches,
+            sheet=snakemake.output.sheet,
             task=snakemake.params.task,
             classes=snakemake.params.classes,
             workers=snakemake.threads,

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from lib.batches import find_stores
 from lib.errors import InputError
-from lib.logs import logged
+from lib.jobs import running
 from lib.metrics import (
     add_counts,
     class_counts,
@@ -134,7 +134,7 @@ def evaluate(labels, images, truth, *, recipes, sides, metrics, pictures, task, 
 
 
 if __name__ == "__main__":
-    with logged(snakemake.log[0]):
+    with running(snakemake):
         evaluate(
             labels=snakemake.input.labels,
             images=snakemake.input.images,

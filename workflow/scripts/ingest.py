@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 from lib.batches import make_stores
-from lib.logs import logged
+from lib.jobs import running
 from lib.readers import open_source
 from lib.stores import create_store, finish_image, read_metadata
 
@@ -86,7 +86,7 @@ def copy_pixels(source, store):
 
 
 if __name__ == "__main__":
-    with logged(snakemake.log[0]):
+    with running(snakemake):
         ingest(
             rows=snakemake.params.rows,
             recipes=snakemake.params.recipes,

@@ -13,7 +13,7 @@ import numpy as np
 from lib.batches import find_stores, make_stores
 from lib.errors import InputError
 from lib.intensities import normalise
-from lib.logs import logged
+from lib.jobs import running
 from lib.models import DIVISOR
 from lib.networks import choose_device, load_network
 from lib.stores import create_store, finish_image, iterate_shards, open_array, read_metadata
@@ -129,7 +129,7 @@ def predict(images, selected, models, recipes, output, *, tile_px, overlap_px, b
 
 
 if __name__ == "__main__":
-    with logged(snakemake.log[0]):
+    with running(snakemake):
         predict(
             images=snakemake.input.images,
             selected=snakemake.input.selected,

@@ -14,7 +14,7 @@ import pyarrow.parquet
 import yaml
 from lib import summaries
 from lib.batches import read_set_aside
-from lib.logs import logged
+from lib.jobs import running
 from lib.pages import duration, embed, grouped, render
 from lib.pictures import FOUND_COLOURS, TRUTH_COLOURS
 
@@ -32,28 +32,21 @@ def read_picture(folder):
 def read_model(folder):
     """What the page shows of a trained model."""
     about = json.loads((folder / "model.json").read_text())
+    shares = [
+        f"{name} {share:.1%}" for name, share in zip(about["outputs"], about.get("class_share") or [], strict=False)
+    ]
     facts = [
         ("Network", f"{about['architecture']} {about['backbone']}"),
         ("Parameters", grouped(about["parameters"])),
         ("Channels", ", ".join(about["channels"])),
         ("Outputs", ", ".join(about["outputs"])),
         ("Patch", f"{about['patch_px']} px"),
+        ("Share of pixels", ", ".join(shares)),
         ("Epochs", f"{about['epochs']}, the best {about['best_epoch']}"),
         ("Time", duration(about["seconds"])),
     ]
     curves = summaries.learning_curves(pd.read_csv(folder / "history.csv"))
     return {"name": folder.name, "facts": facts, "curves": curves} | about
-
-
-def read_fold(folder):
-    """What the page shows of the patches of a fold."""
-    about = json.loads((folder / "patches.json").read_text())
-    shares = about.get("class_share") or []
-    return {
-        "name": folder.name,
-        "sheet": embed(folder / "sheet.png", SHEET_PX) if (folder / "sheet.png").exists() else None,
-        "shares": list(zip(about["outputs"], shares, strict=True)) if shares else [],
-    }
 
 
 def installed(packages):
@@ -71,7 +64,7 @@ def report(
     truth,
     split,
     leakage,
-    patches,
+    sheets,
     models,
     selected,
     page,
@@ -88,7 +81,8 @@ def report(
         metrics, objects: tables of the batches (TSV, Parquet).
         pictures, images, truth: folders of the batches; of images and truth, what was set aside is read.
         split, leakage: tables that rule split wrote.
-        patches, models: folders of folds and models.
+        sheets: pictures of the patches of folds.
+        models: folders of models.
         selected: the file that names the model in use.
         page, table: the files to write.
         title: of the page.
@@ -117,7 +111,7 @@ def report(
         "title": title,
         "date": datetime.now().strftime("%d %B %Y, %H:%M"),
         "objects": sum(pyarrow.parquet.read_metadata(path).num_rows for path in objects),
-        "folds": [read_fold(Path(folder)) for folder in patches],
+        "sheets": [(Path(path).stem, embed(Path(path), SHEET_PX)) for path in sheets],
         "selected": json.loads(Path(selected).read_text()),
         "times": summaries.run_times(benchmarks),
         "versions": versions,
@@ -132,9 +126,9 @@ def report(
 
 
 if __name__ == "__main__":
-    with logged(snakemake.log[0]):
+    with running(snakemake):
         report(
-            **dict(snakemake.input.items()),
+            **{name: files for name, files in snakemake.input.items() if name != "renewed"},
             page=snakemake.output.report,
             table=snakemake.output.metrics,
             title=snakemake.params.settings["title"],

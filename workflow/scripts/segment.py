@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from lib.batches import find_stores, make_stores
 from lib.errors import InputError
 from lib.instances import BACKGROUND, label_classes, separate
-from lib.logs import logged
+from lib.jobs import running
 from lib.objects import join_tables, make_schema, make_table, measure, number_alike
 from lib.stores import create_store, finish_labels, open_array, read_metadata
 
@@ -134,7 +134,7 @@ def segment(predictions, images, recipes, output, objects, *, task, classes, **s
 
 
 if __name__ == "__main__":
-    with logged(snakemake.log[0]):
+    with running(snakemake):
         segment(
             predictions=snakemake.input.predictions,
             images=snakemake.input.images,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lib.errors import InputError
 from lib.histories import read_history
-from lib.logs import logged
+from lib.jobs import running
 from lib.models import HISTORY, read_settings
 
 
@@ -53,5 +53,5 @@ def choose(candidates, metric):
 
 
 if __name__ == "__main__":
-    with logged(snakemake.log[0]):
+    with running(snakemake):
         select_model(models=snakemake.input.models, output=snakemake.output.selected, **snakemake.params.settings)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 from lib.colonies import Colony
-from lib.logs import logged
+from lib.jobs import running
 from lib.microscopes import Microscope
 
 MIN_AREA_PX = 20  # less than that of a cell in view is no object
@@ -124,5 +124,5 @@ def simulate(
 
 
 if __name__ == "__main__":
-    with logged(snakemake.log[0]):
+    with running(snakemake):
         simulate(snakemake.output.movie, snakemake.output.truth, **snakemake.params.settings)

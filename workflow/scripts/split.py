@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from lib.batches import find_stores
 from lib.intensities import normalise
-from lib.logs import logged
+from lib.jobs import running
 from lib.splits import SIDES, explain_sides
 from lib.stores import open_array, read_metadata
 
@@ -134,7 +134,7 @@ def write_table(path, columns, lines):
 
 
 if __name__ == "__main__":
-    with logged(snakemake.log[0]):
+    with running(snakemake):
         split(
             rows=snakemake.params.rows,
             images=snakemake.input.images,

@@ -12,7 +12,7 @@ from pathlib import Path
 import zarr
 from lib.errors import InputError
 from lib.frameworks import keras, tf
-from lib.logs import logged
+from lib.jobs import running
 from lib.losses import weighted_sum
 from lib.models import describe, write_model
 from lib.networks import build_network, choose_device
@@ -137,7 +137,7 @@ def fit(network, sides, outputs, record, settings):
 
 
 if __name__ == "__main__":
-    with logged(snakemake.log[0]):
+    with running(snakemake):
         train(
             patches=snakemake.input.patches,
             recipe=snakemake.params.recipe,

@@ -15,7 +15,17 @@ SETTINGS, WEIGHTS, SAVED_MODEL = "model.json", "model.weights.h5", "saved_model"
 HISTORY, CURVES = "history.csv", "curves.png"
 DIVISOR = 32
 _LIBRARIES = ("tensorflow", "tf_keras", "segmentation_models", "numpy")
-_FROM_PATCHES = ("task", "classes", "outputs", "channels", "normalisation", "pixel_um", "object_px", "patch_px")
+_FROM_PATCHES = (
+    "task",
+    "classes",
+    "outputs",
+    "channels",
+    "normalisation",
+    "pixel_um",
+    "object_px",
+    "patch_px",
+    "class_share",
+)
 _REQUIRED = {
     "architecture": str,
     "backbone": str,

@@ -1,0 +1,53 @@
+"""Products: what each rule makes, which of them are outdated, and what an outdated one has to wait for.
+
+Stores are `ancient` inputs, so that a job that runs does not drag along what does not depend on its change. Snakemake
+(9.27) then passes over a job whose own recipe changed, when a job somewhere before it runs too. So every outdated
+product also names, as plain inputs, the records of all outdated products before it; a product that is up to date
+names none.
+"""
+
+import json
+from functools import cache
+from pathlib import Path
+
+
+class Products:
+    """Every product of the workflow, known by its rule and key (a batch, fold, model or movie; None: there is one).
+
+    Args:
+        recipe: recipe(rule, key) gives what the product is made from, anything that JSON can hold.
+        upstream: upstream(rule, key) gives the products, (rule, key), that it is made from.
+        outputs: outputs(rule, key) gives the paths of its files and folders; a file named record() is among them, and
+            holds the recipe that they were made by.
+    """
+
+    def __init__(self, recipe, upstream, outputs):
+        self._recipe = recipe
+        self._upstream = upstream
+        self._outputs = outputs
+        self.is_outdated = cache(self._is_outdated)
+        self._outdated_before = cache(self._find_outdated_before)
+
+    @staticmethod
+    def record(rule, key):
+        """Path of the file that holds the recipe by which a product was made."""
+        return f"results/recipes/{rule}/{key}.json" if key else f"results/recipes/{rule}.json"
+
+    def renewed(self, rule, key=None):
+        """Records that an outdated product has to wait for: those of all outdated products before it."""
+        if not self.is_outdated(rule, key):
+            return []
+        return sorted(self.record(*product) for product in self._outdated_before(rule, key))
+
+    def _is_outdated(self, rule, key):
+        if not all(Path(path).exists() for path in self._outputs(rule, key)):
+            return True
+        return json.loads(Path(self.record(rule, key)).read_text()) != self._recipe(rule, key)
+
+    def _find_outdated_before(self, rule, key):
+        found = set()
+        for product in self._upstream(rule, key):
+            found |= self._outdated_before(*product)
+            if self.is_outdated(*product):
+                found.add(product)
+        return found

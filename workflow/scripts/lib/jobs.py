@@ -1,0 +1,56 @@
+"""What every job of the workflow does around its work: it logs, and leaves its recipe when it is done."""
+
+import contextlib
+import json
+import sys
+import traceback
+from pathlib import Path
+
+from .errors import InputError
+
+
+class _Tee:
+    """A text stream that writes to several."""
+
+    def __init__(self, *streams):
+        self._streams = streams
+
+    def write(self, text):
+        for stream in self._streams:
+            stream.write(text)
+        return len(text)
+
+    def flush(self):
+        for stream in self._streams:
+            stream.flush()
+
+    def isatty(self):
+        return False
+
+
+@contextlib.contextmanager
+def running(snakemake):
+    """Run the block as the job that Snakemake describes: its log gets a copy of all output, `output.recipe` its recipe.
+
+    An InputError ends the process with its message alone; any other exception keeps its traceback.
+
+    Raises:
+        SystemExit: with status 1, after any exception was written to the log.
+    """
+    path = Path(snakemake.log[0])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        open(path, "w", buffering=1) as log,
+        contextlib.redirect_stdout(_Tee(sys.stdout, log)),
+        contextlib.redirect_stderr(_Tee(sys.stderr, log)),
+    ):
+        try:
+            yield
+        except InputError as error:
+            print(f"Error: {error}", file=sys.stderr)
+            raise SystemExit(1) from None
+        except Exception:
+            traceback.print_exc()
+            raise SystemExit(1) from None
+    recipe = snakemake.params.get("recipes") or snakemake.params.recipe
+    Path(snakemake.output.recipe).write_text(json.dumps(recipe, indent=1))
