@@ -282,7 +282,7 @@ def test_images_of_different_channels_are_refused_by_name(batch, tmp_path):
 def test_an_empty_side_is_refused_with_the_way_out(batch, tmp_path, lacking):
     sides = {image: side for image, side in batch.sides.items() if side != lacking}
     with pytest.raises(InputError, match=f"side {lacking}.*state split = {lacking} for some in the table"):
-        augment([batch.images], [batch.truth], sides, "digest", tmp_path / "fold1", **SETTINGS)
+        augment([batch.images], [batch.truth], sides, "digest", tmp_path / "fold1", tmp_path / "fold1.png", **SETTINGS)
 
 
 def test_training_truth_without_objects_is_refused(batch, tmp_path):
@@ -297,7 +297,15 @@ def test_images_that_were_set_aside_are_left_out(batch, tmp_path, capsys):
     (batch.images / "set_aside.json").write_text(json.dumps({"broken": "it is cut off"}))
     (batch.truth / "set_aside.json").write_text(json.dumps({"broken": "its image was set aside"}))
     sides = batch.sides | {"broken": "train"}
-    augment([batch.images], [batch.truth], sides, "digest", tmp_path / "fold1", **SETTINGS | {"patches": 2})
+    augment(
+        [batch.images],
+        [batch.truth],
+        sides,
+        "digest",
+        tmp_path / "fold1",
+        tmp_path / "fold1.png",
+        **SETTINGS | {"patches": 2},
+    )
     assert "broken: was set aside" in capsys.readouterr().out
     assert json.loads((tmp_path / "fold1/patches.json").read_text())["sources"]["train"] == ["image0", "image1"]
 
