@@ -205,7 +205,7 @@ def test_one_run_settles_a_change(project):
 
 def test_lost_intermediate_stores_are_not_missed_until_they_are_needed(project):
     shutil.rmtree(project / "results" / "predictions")
-    shutil.rmtree(project / "results" / "patches")
+    shutil.rmtree(project / "results" / "patches" / "fold1")
     assert planned(project) == {}
     set_setting(project, "segment", "min_area_px", 8)
     assert planned(project)["predict"] == 2

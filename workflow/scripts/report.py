@@ -32,16 +32,14 @@ def read_picture(folder):
 def read_model(folder):
     """What the page shows of a trained model."""
     about = json.loads((folder / "model.json").read_text())
-    shares = [
-        f"{name} {share:.1%}" for name, share in zip(about["outputs"], about.get("class_share") or [], strict=False)
-    ]
+    shares = zip(about["outputs"], about["class_share"], strict=True)
     facts = [
         ("Network", f"{about['architecture']} {about['backbone']}"),
         ("Parameters", grouped(about["parameters"])),
         ("Channels", ", ".join(about["channels"])),
         ("Outputs", ", ".join(about["outputs"])),
         ("Patch", f"{about['patch_px']} px"),
-        ("Share of pixels", ", ".join(shares)),
+        ("Share of pixels", ", ".join(f"{name} {share:.1%}" for name, share in shares)),
         ("Epochs", f"{about['epochs']}, the best {about['best_epoch']}"),
         ("Time", duration(about["seconds"])),
     ]
