@@ -13,6 +13,10 @@ if not workflow.overwrite_configfiles:
 include: "workflow/rules/common.smk"
 
 
+onstart:
+    lock_results()
+
+
 rule all:
     """Everything: labels and objects of every batch, the metrics and the report."""
     input:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from projects import make_project, planned, snakemake
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -14,4 +15,15 @@ def real_data():
     folder = Path(os.environ.get("TESSERA_DATA", REPOSITORY.parent / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(f"no real images at {folder}; TESSERA_DATA names their folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A small project that has run to its end on two cores; tests must not change it."""
+    folder = make_project(tmp_path_factory.mktemp("finished") / "project")
+    planned_jobs = dict.fromkeys(("ingest", "annotate", "predict", "segment", "evaluate"), 2)
+    planned_jobs |= dict.fromkeys(("split", "augment", "train", "select_model", "report"), 1)
+    assert planned(folder) == planned_jobs
+    snakemake(folder, "--cores", "2", "--max-threads", "2")
     return folder

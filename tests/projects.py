@@ -73,3 +73,12 @@ def planned(folder, *arguments):
     jobs = {rule: int(count) for rule, count in (line.split() for line in table[1].splitlines())}
     jobs.pop("all", None)
     return jobs
+
+
+def start_holder(path, seconds):
+    """A process that has locked the file `path` and holds it for so long."""
+    code = "import fcntl, sys, time; f = open(sys.argv[1], 'a'); fcntl.flock(f, 2); print(1, flush=True)"
+    command = [sys.executable, "-c", f"{code}; time.sleep({seconds})", path]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "1\n"
+    return process

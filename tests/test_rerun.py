@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import yaml
-from projects import TABLE, make_project, planned, snakemake
+from projects import TABLE, planned, snakemake
 
 pytestmark = pytest.mark.slow
 
@@ -13,15 +13,6 @@ LEARNING = {"augment": 1, "train": 1, "select_model": 1}
 APPLYING = {"predict": 2, "segment": 2, "evaluate": 2, "report": 1}
 ONE_BATCH = {"predict": 1, "segment": 1, "evaluate": 1, "report": 1}
 EVERYTHING = {"ingest": 2, "annotate": 2, "split": 1} | LEARNING | APPLYING
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A project that has run to its end."""
-    folder = make_project(tmp_path_factory.mktemp("rerun") / "project")
-    assert planned(folder) == EVERYTHING
-    snakemake(folder, "--cores", "2")
-    return folder
 
 
 @pytest.fixture

@@ -30,16 +30,14 @@ def test_both_profiles_rerun_for_the_same_reasons():
 
 
 @pytest.fixture(scope="module")
-def projects(tmp_path_factory):
+def projects(tmp_path_factory, finished):
     """(a finished project on the workstation, the same on SLURM, the cluster's jobs); a training job was cancelled."""
     if missing := missing_packages():
         pytest.skip(f"needs a SLURM cluster: apt-get install {' '.join(missing)}")
-    folder = tmp_path_factory.mktemp("slurm")
-    here, there = make_project(folder / "workstation"), make_project(folder / "cluster")
-    snakemake(here, "--cores", "2", *THREADS)
+    there = make_project(tmp_path_factory.mktemp("slurm") / "cluster")
     with running_cluster() as cluster:
         run_with_a_cancelled_training(there, cluster)
-        return here, there, cluster.jobs()
+        return finished, there, cluster.jobs()
 
 
 def run_with_a_cancelled_training(folder, cluster):

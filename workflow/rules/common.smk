@@ -13,6 +13,7 @@ from workflow.rules.provenance import Recipes
 from workflow.rules.settings import load_settings
 from workflow.rules.tables import load_table
 from workflow.scripts.lib.errors import InputError
+from workflow.scripts.lib.locks import hold
 from workflow.scripts.lib.splits import assign_sides
 
 FOLDS = ["fold1"]
@@ -43,6 +44,14 @@ LEARNING = {row["batch"] for image, row in ROWS.items() if SIDES[image] in ("tra
 SCORED = {ROWS[image]["batch"] for image in ANNOTATED}
 RECIPES = Recipes(config, ROWS, MOVIES, SIDES, SIMULATED)
 BATCH_RULES = ("ingest", "annotate", "predict", "segment", "evaluate")
+
+
+def lock_results():
+    """Let no other run write the same results; unlike Snakemake's own lock, this one ends with a process that is killed."""
+    try:
+        hold(".snakemake/tessera.lock", f"{Path.cwd()}: another run is at work on these results; wait for it, or stop it")
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
 
 
 def image_folders(images):

@@ -7,6 +7,7 @@ import traceback
 from pathlib import Path
 
 from .errors import InputError
+from .locks import wait_for
 
 
 class _Tee:
@@ -39,7 +40,10 @@ def running(snakemake):
     """
     path = Path(snakemake.log[0])
     path.parent.mkdir(parents=True, exist_ok=True)
+    # When Snakemake was killed, a job of its may still be at work, on the same files.
+    notice = f"{path}: an earlier run of this job is still at work; waiting until it ends"
     with (
+        wait_for(path, notice),
         open(path, "w", buffering=1) as log,
         contextlib.redirect_stdout(_Tee(sys.stdout, log)),
         contextlib.redirect_stderr(_Tee(sys.stderr, log)),
