@@ -51,7 +51,7 @@ def test_a_run_that_is_killed_twice_ends_as_one_that_was_not(finished, tmp_path)
 
 
 def test_a_second_run_at_the_same_time_is_refused(finished):
-    with start_holder(finished / ".snakemake" / "tessera.lock", 60) as process:
+    with start_holder(finished / ".snakemake" / "tessera" / "results.lock", 60) as process:
         try:
             output = snakemake(finished, *COMMAND, "--forcerun", "select_model", check=False)
         finally:

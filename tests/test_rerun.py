@@ -74,7 +74,7 @@ def test_the_schema_default_written_out_reruns_nothing(project):
 
 def test_a_comment_and_a_docstring_rerun_nothing(project):
     for script in sorted((project / "workflow" / "scripts").rglob("*.py")):
-        script.write_text(script.read_text() + "\n# a comment\n")
+        script.write_text(script.read_text().replace('"""', '"""Edited. ', 1) + "\n# a comment\n")
     assert planned(project) == {}
 
 
@@ -191,6 +191,24 @@ def test_one_run_settles_a_change(project):
     set_table(project, TABLE + "spare\t../raw/spare.ome.tif\t\t\ttwo\n")
     set_setting(project, "segment", "min_area_px", 8)
     snakemake(project, "--cores", "2")
+    assert planned(project) == {}
+
+
+def test_results_without_the_memory_of_snakemake_rerun_what_changed_and_nothing_else(project):
+    shutil.rmtree(project / ".snakemake")
+    assert planned(project) == {}
+    set_setting(project, "segment", "min_area_px", 8)
+    assert planned(project) == {"segment": 2, "evaluate": 2, "report": 1}
+
+
+def test_a_record_that_was_cut_off_reruns_its_job(project):
+    (project / "results" / "recipes" / "select_model.json").write_text("")
+    assert planned(project)["select_model"] == 1
+
+
+@pytest.mark.parametrize(("section", "key", "value"), [("train", "device", "cpu"), ("predict", "batch_tiles", 1)])
+def test_how_a_job_runs_is_no_reason_to_run_it(project, section, key, value):
+    set_setting(project, section, key, value)
     assert planned(project) == {}
 
 

@@ -20,6 +20,7 @@ from lib.examples import Pool, list_grid, open_sources, survey
 from lib.jobs import running
 from lib.renderings import Renderer
 from lib.sheets import draw_sheet
+from lib.splits import check_sides
 from lib.targets import INSTANCE_OUTPUTS
 from lib.transforms import check_transforms
 
@@ -51,7 +52,7 @@ def augment(images, truth, sides, recipe, output, sheet, *, task, classes, patch
         side: open_sources(images, truth, sorted(image for image in sides if sides[image] == side))
         for side in ("train", "val")
     }
-    check_sides(sources)
+    check_sides([side for side in sources if sources[side]])
     channels = check_channels(sources["train"] + sources["val"])
     check_transforms(renderer.transforms, len(channels))
     with ThreadPoolExecutor(workers) as threads:
@@ -87,19 +88,6 @@ def augment(images, truth, sides, recipe, output, sheet, *, task, classes, patch
     draw_sheet(sheet, samples, classes, instances=task == "instances")
     shutil.rmtree(output, ignore_errors=True)
     workplace.rename(output)
-
-
-def check_sides(sources):
-    """Raise an InputError that says how to get images on a side, where there are none."""
-    lacking = [side for side in ("train", "val") if not sources[side]]
-    if lacking:
-        raise InputError(
-            "\n".join(
-                f"No image is on the side {side}, so no network can be trained; annotate images of another group, or "
-                f"state split = {side} for some in the table (one image can be cut in two, with its truth)"
-                for side in lacking
-            )
-        )
 
 
 def check_channels(sources):

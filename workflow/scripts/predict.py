@@ -137,5 +137,7 @@ if __name__ == "__main__":
             recipes=snakemake.params.recipes,
             output=snakemake.output.predictions,
             workers=snakemake.threads,
+            device=snakemake.config["predict"]["device"],
+            batch_tiles=snakemake.config["predict"]["batch_tiles"],
             **snakemake.params.settings,
         )
