@@ -6,6 +6,7 @@ recipes before it; it does not change with comments, layout, docstrings, timesta
 
 import ast
 import hashlib
+import itertools
 import json
 from functools import cache, cached_property
 from pathlib import Path
@@ -92,6 +93,12 @@ def _parsed(path):
 
 def _described(node):
     """A tree of names, fields and constants: unlike what `ast` prints, it is the same for every version of Python."""
+    if isinstance(node, ast.JoinedStr):
+        # Versions cut the text between the values of an f-string in different places.
+        parts = [(isinstance(part, ast.Constant), part) for part in node.values]
+        runs = [(is_text, [part for _, part in run]) for is_text, run in itertools.groupby(parts, lambda part: part[0])]
+        text = [["".join(part.value for part in run)] if is_text else [*map(_described, run)] for is_text, run in runs]
+        return ["JoinedStr", *(part for run in text for part in run if part)]
     if isinstance(node, ast.AST):
         fields = [(name, getattr(node, name, None)) for name in node._fields]
         return [type(node).__name__, *((name, _described(value)) for name, value in fields if value not in (None, []))]
