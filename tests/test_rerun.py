@@ -187,10 +187,13 @@ def test_changes_in_several_places_run_all_that_depends_on_each(project):
     assert planned(project) == {"ingest": 1, "predict": 1, "segment": 2, "evaluate": 2, "report": 1}
 
 
-def test_one_run_settles_a_change(project):
-    set_table(project, TABLE + "spare\t../raw/spare.ome.tif\t\t\ttwo\n")
+def test_one_run_settles_a_change_and_names_what_is_left_of_batches_that_are_gone(project):
+    set_table(project, TABLE.replace("\ttwo\n", "\ttwo-again\n"))
     set_setting(project, "segment", "min_area_px", 8)
-    snakemake(project, "--cores", "2")
+    output = snakemake(project, "--cores", "2").stdout
+    left = next(line for line in output.splitlines() if "no longer has" in line)
+    assert " results/labels/two " in left
+    assert "two-again" not in left
     assert planned(project) == {}
 
 

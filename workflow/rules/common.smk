@@ -58,11 +58,11 @@ def lock_results():
 
 def name_strangers():
     """Say which batches under results are of no row of the table any more, since nothing removes them."""
-    made = {path.stem: path for path in Path("results/objects").glob("*.parquet")}
-    strangers = sorted(made.keys() - BATCHES.keys())
-    if strangers:
-        found = sorted(str(path) for name in strangers for path in Path("results").glob(f"*/{name}*"))
-        print(f"These are of batches that the table no longer has; remove them: {' '.join(found)}", file=sys.stderr)
+    former = {path.stem for path in Path("results/objects").glob("*.parquet")} - BATCHES.keys()
+    places = ("*/{}", "*/{}.parquet", "*/{}.tsv", "recipes/*/{}.json")
+    left = [str(path) for name in former for place in places for path in Path("results").glob(place.format(name))]
+    if left:
+        print(f"These are of batches that the table no longer has; remove them: {' '.join(sorted(left))}", file=sys.stderr)
 
 
 def image_folders(images):
@@ -70,14 +70,19 @@ def image_folders(images):
     return sorted({f"results/images/{ROWS[image]['batch']}" for image in images})
 
 
+def with_truth(images):
+    """Those of `images` that the table gives a truth."""
+    return [image for image in images if ROWS[image]["truth"]]
+
+
 def truth_folders(images):
     """The folders under results/truth that hold the truth of those of `images` that have one."""
-    return sorted({f"results/truth/{ROWS[image]['batch']}" for image in images if ROWS[image]["truth"]})
+    return sorted({f"results/truth/{ROWS[image]['batch']}" for image in with_truth(images)})
 
 
 def raw_rows(batch, *, truth):
     """What ingest or annotate needs of the rows of a batch; files relative to the working directory, so that it can move."""
-    images = [image for image in BATCHES[batch] if ROWS[image]["truth"] or not truth]
+    images = with_truth(BATCHES[batch]) if truth else BATCHES[batch]
     files, columns = ("truth_files", ["axes"]) if truth else ("files", ["axes", "pixel_um", "frame_s"])
     return [
         {"image": image, files: [os.path.relpath(file) for file in ROWS[image][files]]}
@@ -118,7 +123,7 @@ def minutes(base, per_mb):
 def recipe_of(rule, key=None):
     """What the product of a rule is made from: {image: digest} for a batch, otherwise a digest."""
     if rule in BATCH_RULES:
-        images = [image for image in BATCHES[key] if ROWS[image]["truth"] or rule != "annotate"]
+        images = with_truth(BATCHES[key]) if rule == "annotate" else BATCHES[key]
         return {image: getattr(RECIPES, rule)(image) for image in images}
     return RECIPES.simulate(key) if rule == "simulate" else getattr(RECIPES, rule)
 
