@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import zarr
 from lib.errors import InputError
+from lib.intensities import normalise
 from lib.stores import (
     create_store,
     finish_image,
@@ -94,6 +95,22 @@ def test_windows_ignore_what_is_not_finite(tmp_path):
     assert (low, high) == pytest.approx((0.01, 0.998), abs=1e-3)
     nothing = np.full((1, 1, 1, 9, 9), np.nan, np.float32)
     assert read_metadata(make_image(tmp_path / "b", nothing)).windows == [(0.0, 0.0)]
+
+
+def test_a_few_cells_on_a_clean_background_are_not_erased(tmp_path):
+    pixels = np.zeros((1, 2, 1, 512, 512), np.uint8)
+    pixels[0, 0, 0, 100:120, 200:220] = 200
+    windows = read_metadata(make_image(tmp_path / "a", pixels, chunk_px=64, shard_px=128)).windows
+    assert windows == [(0.0, 200.0), (0.0, 0.0)]
+    seen = normalise(np.moveaxis(pixels[0, :, 0], 0, -1), windows)
+    assert np.array_equal(seen[..., 0], pixels[0, 0, 0] / 200)
+    assert not seen[..., 1].any()
+
+
+def test_cells_that_no_sampled_pixel_hits_are_found_all_the_same(tmp_path):
+    pixels = np.full((1, 1, 1, 2500, 2500), 7, np.float32)
+    pixels[0, 0, 0, 1501, 1501], pixels[0, 0, 0, 0, 0] = 90, np.inf
+    assert read_metadata(make_image(tmp_path / "a", pixels, levels=1)).windows == [(7.0, 90.0)]
 
 
 @pytest.mark.slow
