@@ -55,7 +55,7 @@ def test_a_moved_project_reruns_nothing(project):
         ("split", "leakage_similarity", 0.7, {"split": 1, "report": 1}),
         ("augment", "seed", 1, LEARNING | APPLYING),
         ("train", "epochs", 3, {"train": 1, "select_model": 1} | APPLYING),
-        ("select_model", "metric", "loss", {"select_model": 1} | APPLYING),
+        ("select_model", "metric", "val_iou", {"select_model": 1} | APPLYING),
         ("predict", "overlap_px", 0, APPLYING),
         ("segment", "min_area_px", 8, {"segment": 2, "evaluate": 2, "report": 1}),
         ("evaluate", "ious", [0.5, 0.75], {"evaluate": 2, "report": 1}),

@@ -129,6 +129,14 @@ def _have_columns_of_their_own(ious):
     return None
 
 
+def _is_recorded(metric, task, classes):
+    outputs = ["interior", "boundary"] if task == "instances" else classes[1:]
+    known = [f"val_{name}" for name in ("loss", "iou", *(f"iou_{output}" for output in outputs))]
+    if metric not in known:
+        return f"{metric!r} is not recorded of the validation images; give one of {', '.join(known)}"
+    return None
+
+
 CROSS_CHECKS = {
     _suit_the_task: ["classes", "task"],
     _hold_whole_chunks: ["ingest.shard_px", "ingest.chunk_px"],
@@ -138,4 +146,5 @@ CROSS_CHECKS = {
     _weigh_something: ["train.losses"],
     _lets_tiles_advance: ["predict.overlap_px", "predict.tile_px"],
     _have_columns_of_their_own: ["evaluate.ious"],
+    _is_recorded: ["select_model.metric", "task", "classes"],
 }
