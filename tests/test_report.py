@@ -68,6 +68,7 @@ def write_products(root, images, *, task="instances", classes=("background", "ce
         [folders[2]],
         recipes=dict.fromkeys(sides, "recipe"),
         sides=sides,
+        annotated=list(sides),
         metrics=root / "one.tsv",
         pictures=root / "pictures",
         task=task,
