@@ -7,7 +7,6 @@ what they are; and beside the folder a contact sheet, some of them before and af
 
 import json
 import shutil
-from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import zarr
+from lib.channels import align_channels
 from lib.errors import InputError
 from lib.examples import Pool, list_grid, open_sources, survey
 from lib.jobs import running
@@ -53,7 +53,7 @@ def augment(images, truth, sides, recipe, output, sheet, *, task, classes, patch
         for side in ("train", "val")
     }
     check_sides([side for side in sources if sources[side]])
-    channels = check_channels(sources["train"] + sources["val"])
+    channels = align_channels(sources["train"] + sources["val"])
     check_transforms(renderer.transforms, len(channels))
     with ThreadPoolExecutor(workers) as threads:
         list(threads.map(partial(survey, task=task, classes=classes), sources["train"] + sources["val"]))
@@ -88,30 +88,6 @@ def augment(images, truth, sides, recipe, output, sheet, *, task, classes, patch
     draw_sheet(sheet, samples, classes, instances=task == "instances")
     shutil.rmtree(output, ignore_errors=True)
     workplace.rename(output)
-
-
-def check_channels(sources):
-    """The names of the channels that all `sources` have.
-
-    Raises:
-        InputError: their numbers differ.
-    """
-    by_count = defaultdict(list)
-    for source in sources:
-        by_count[source.pixels.shape[1]].append(source.image)
-    if len(by_count) > 1:
-        found = "; ".join(
-            f"{count}: {', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''}"
-            for count, names in sorted(by_count.items())
-        )
-        raise InputError(
-            f"Images that train one network have different numbers of channels ({found}); convert them, or state "
-            "split = predict for those of one kind"
-        )
-    names = {tuple(source.metadata.channels) for source in sources}
-    if len(names) > 1:
-        print(f"Channels have different names, and are taken in their order: {sorted(names)}", flush=True)
-    return list(sources[0].metadata.channels)
 
 
 def write_patches(path, keys, make, shape, workers):
