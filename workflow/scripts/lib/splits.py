@@ -11,6 +11,7 @@ from .errors import InputError
 
 SIDES = ("train", "val", "test")
 PREDICT = "predict"
+LEAKS_KEPT = 1000  # pairs in the table of leaks, so that it stays small where all images look alike
 
 
 def assign_sides(rows, *, seed, train, val, test, group_pattern=None):
