@@ -200,7 +200,12 @@ def test_all_problems_are_named_at_once():
         (
             {"evaluate": {"ious": [0.5, 0.501]}},
             "evaluate.ious",
-            "two of them are the same in hundredths; give each once, such as 0.5 and 0.55",
+            "two of them, or one and 0.5, are the same in hundredths; give each once, such as 0.5 and 0.55",
+        ),
+        (
+            {"evaluate": {"ious": [0.504]}},
+            "evaluate.ious",
+            "two of them, or one and 0.5, are the same in hundredths; give each once, such as 0.5 and 0.55",
         ),
         ({"predict": {"overlap_px": 100}}, "predict.overlap_px", "100 is not a multiple of 32; give 96 or 128"),
         ({"augment": {"transforms": [{"p": 1}]}}, "augment.transforms[1].name", "is missing; every entry needs it"),

@@ -124,8 +124,9 @@ def _lets_tiles_advance(overlap_px, tile_px):
 
 
 def _have_columns_of_their_own(ious):
-    if len({round(100 * iou) for iou in ious}) < len(ious):
-        return "two of them are the same in hundredths; give each once, such as 0.5 and 0.55"
+    scored = {0.5, *ious}
+    if len({round(100 * iou) for iou in scored}) < len(scored):
+        return "two of them, or one and 0.5, are the same in hundredths; give each once, such as 0.5 and 0.55"
     return None
 
 
