@@ -253,6 +253,8 @@ def test_colour_keeps_its_hues_and_other_channels_become_grey():
     assert stretch(pixels, windows, colour=True).tolist() == [[[255, 128, 0]]]
     assert stretch(pixels, windows).tolist() == [[255]]
     assert is_colour(["red", "green", "blue"])
+    assert is_colour(["R", "G", "B"])
+    assert not is_colour(["RFP", "GFP", "BFP"])
     assert not is_colour(["DAPI", "GFP", "RFP"])
 
 

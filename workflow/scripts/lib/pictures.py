@@ -61,8 +61,8 @@ def read_plane(path, t):
 
 
 def is_colour(channels):
-    """Whether the names of the channels are those of a colour picture."""
-    return [name.lower()[:1] for name in channels] == ["r", "g", "b"]
+    """Whether the names of the channels are those of a colour picture; RFP, GFP and BFP are not."""
+    return [name.lower() for name in channels] in (["red", "green", "blue"], ["r", "g", "b"])
 
 
 def stretch(pixels, windows, *, colour=False):
