@@ -247,6 +247,17 @@ def test_a_large_image_is_drawn_from_its_pyramid(tmp_path):
     assert not rims[386:, :].any()
 
 
+def test_outlines_from_a_pyramid_lie_where_the_object_is(tmp_path):
+    disc = place_discs((3200, 3200), [(1599.5, 1599.5)], 1200).astype(np.uint8)
+    image = write_image(tmp_path, "large", 200 * disc[None, None, None])
+    labels = write_labels(tmp_path, "labels", disc[None].astype(np.int32))
+    draw_pictures(tmp_path / "picture", image=image, labels=labels)
+    base = np.array(Image.open(tmp_path / "picture" / "base.jpg")) > 127
+    rims = np.array(Image.open(tmp_path / "picture" / "labels.png").convert("RGBA"))[..., 3] > 0
+    for drawn in (base, rims):
+        assert np.argwhere(drawn).mean(0) == pytest.approx([383.5, 383.5], abs=0.1)
+
+
 def test_colour_keeps_its_hues_and_other_channels_become_grey():
     pixels = np.array([[[100]], [[50]], [[0]]], dtype=np.uint8)
     windows = [(0, 100), (0, 50), (0, 10)]

@@ -73,6 +73,23 @@ def test_the_label_pyramid_never_invents_an_id(tmp_path):
         assert np.array_equal(open_array(tmp_path / "a", level)[:], ids[..., ::step, ::step])
 
 
+def test_an_object_has_one_place_at_all_levels_of_images_and_labels(tmp_path):
+    rows, columns = np.indices((2100, 1800))
+    disc = ((rows - 1002) ** 2 + (columns - 808) ** 2 <= 500**2).astype(np.int32)[None, None, None]
+    make_image(tmp_path / "image", (100 * disc).astype(np.float32), pixel_um=(None, 0.5, 0.25))
+    create_store(tmp_path / "labels", disc.shape, disc.dtype)[:] = disc
+    finish_labels(tmp_path / "labels", name="a", pixel_um=(None, 0.5, 0.25))
+    for kind, read in (("image", Image), ("labels", ImageLabel)):
+        ome = read.from_zarr(zarr.open_group(tmp_path / kind, mode="r")).attributes.ome
+        assert len(ome.multiscales[0].datasets) == 4
+        for level, dataset in enumerate(ome.multiscales[0].datasets):
+            scale, *shift = dataset.coordinateTransformations
+            plane = open_array(tmp_path / kind, level)[0, 0, 0].astype(float)
+            places = np.indices(plane.shape).reshape(2, -1) @ plane.ravel() / plane.sum()
+            moved = np.array(shift[0].translation[-2:] if shift else [0, 0])
+            assert places * scale.scale[-2:] + moved == pytest.approx([1002 * 0.5, 808 * 0.25], abs=0.15)
+
+
 def test_metadata_come_back(tmp_path):
     pixels = noise(2, 2, 1, 20, 20)
     extra = {"annotated_t": [0, 1]}

@@ -295,7 +295,8 @@ def _write_metadata(path, specific, name, pixel_um, frame_s, levels, method, ext
         "name": name,
         "axes": axes,
         "datasets": [
-            {"path": str(level), "coordinateTransformations": _transformations(scale, level)} for level in range(levels)
+            {"path": str(level), "coordinateTransformations": _transformations(scale, level, method)}
+            for level in range(levels)
         ],
         "type": method,
     }
@@ -308,11 +309,14 @@ def _write_metadata(path, specific, name, pixel_um, frame_s, levels, method, ext
     )
 
 
-def _transformations(scale, level):
-    """Scale of a level, and the shift of its pixels' centres against those of the full size: (2^level - 1) / 2."""
+def _transformations(scale, level, method):
+    """Scale of a level, and the shift of its pixels' centres against those of the full size.
+
+    The shift is (2^level - 1) / 2 for means of pixels, and none where the first of them was taken.
+    """
     factor = 2**level
     transformations = [{"type": "scale", "scale": [*scale[:3], scale[3] * factor, scale[4] * factor]}]
-    if level:
+    if level and method == "mean":
         shift = [0.0, 0.0, 0.0, scale[3] * (factor - 1) / 2, scale[4] * (factor - 1) / 2]
         transformations.append({"type": "translation", "translation": shift})
     return transformations
