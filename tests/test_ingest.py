@@ -167,6 +167,85 @@ def test_a_pyramidal_tiff_gives_its_full_size_and_names_its_other_images(tmp_pat
     assert "holds 2 images; the first is taken, not overview (30, 30)" in capsys.readouterr().out
 
 
+def ome_image(number, file, shape, name):
+    """The description of image `number` of a set, whose planes all lie in `file`."""
+    t, y, x = shape
+    return f'''<Image ID="Image:{number}" Name="{name}"><Pixels ID="Pixels:{number}" DimensionOrder="XYCZT"
+    Type="uint16" SizeX="{x}" SizeY="{y}" SizeC="1" SizeZ="1" SizeT="{t}" PhysicalSizeX="{number + 1}"
+    PhysicalSizeY="{number + 1}"><Channel ID="Channel:{number}:0" Name="channel {number}" SamplesPerPixel="1"/><TiffData
+    FirstT="0" IFD="0" PlaneCount="{t}"><UUID FileName="{file}">urn:uuid:{number}</UUID></TiffData></Pixels></Image>'''
+
+
+def write_set(folder, positions, names=("left", "right"), **options):
+    """Positions of one acquisition, a file each, every one with the description of the whole set."""
+    described = [ome_image(n, f"{n}.ome.tif", positions[n].shape, names[n]) for n in range(len(positions))]
+    for number, pixels in enumerate(positions):
+        tifffile.imwrite(
+            folder / f"{number}.ome.tif",
+            pixels,
+            metadata=None,
+            photometric="minisblack",
+            description=f"""<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"
+            UUID="urn:uuid:{number}">{"".join(described)}</OME>""",
+            software="a microscope " * 20 * number,
+            **options,
+        )
+
+
+def test_every_file_of_an_ome_set_gives_its_own_image(tmp_path, capsys):
+    for compression in (None, "zlib"):
+        folder = tmp_path / str(compression)
+        folder.mkdir()
+        pixels = [noise(3, 20, 24) + 100 * number for number in range(2)]
+        write_set(folder, pixels, compression=compression)
+        path = ingest_rows(folder, *(row(f"p{number}", folder / f"{number}.ome.tif") for number in range(2)))
+        for number in range(2):
+            assert np.array_equal(open_array(path / f"p{number}.ome.zarr")[:, 0, 0], pixels[number])
+            found = read_metadata(path / f"p{number}.ome.zarr")
+            assert (found.pixel_um, found.channels) == ((None, number + 1, number + 1), [f"channel {number}"])
+    assert "the first is taken" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("names", "size"), [(("left", "right"), 2), (("", ""), None)])
+def test_a_file_of_an_ome_set_is_itself_without_the_others(tmp_path, names, size):
+    pixels = [noise(3, 20, 24), noise(3, 20, 24) + 100]
+    write_set(tmp_path, pixels, names)
+    (tmp_path / "0.ome.tif").unlink()
+    array, found = ingest_one(tmp_path, tmp_path / "1.ome.tif")
+    assert np.array_equal(array[:, 0, 0], pixels[1])
+    assert found.pixel_um == (None, size, size)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_a_movie_over_several_ome_files_is_whole_whichever_is_named(tmp_path, compression):
+    frames = noise(2, 20, 24)
+    files = "".join(
+        f'<TiffData FirstT="{t}" IFD="0" PlaneCount="1"><UUID FileName="{t}.ome.tif">urn:uuid:{t}</UUID></TiffData>'
+        for t in range(2)
+    )
+    for t in range(2):
+        own = ome_image(0, "", frames.shape, "movie")
+        described = own[: own.index("<TiffData")] + files + own[own.index("</Pixels>") :]
+        tifffile.imwrite(
+            tmp_path / f"{t}.ome.tif",
+            frames[t],
+            metadata=None,
+            compression=compression,
+            description=f'<?xml version="1.0"?><OME UUID="urn:uuid:{t}">{described}</OME>',
+        )
+    path = ingest_rows(tmp_path, *(row(f"m{t}", tmp_path / f"{t}.ome.tif") for t in range(2)))
+    for t in range(2):
+        assert np.array_equal(open_array(path / f"m{t}.ome.zarr")[:, 0, 0], frames)
+
+
+def test_an_ome_file_whose_images_lie_elsewhere_names_where(tmp_path):
+    write_set(tmp_path, [noise(3, 20, 24)])
+    head = tifffile.tiffcomment(tmp_path / "0.ome.tif").replace('UUID="urn:uuid:0"', 'UUID="urn:uuid:9"')
+    tifffile.imwrite(tmp_path / "head.ome.tif", noise(1, 20, 24), metadata=None, description=head)
+    with pytest.raises(InputError, match=r"head\.ome\.tif: its images are in 0\.ome\.tif; list that in the table"):
+        ingest_one(tmp_path, tmp_path / "head.ome.tif")
+
+
 def save_png(path, pixels):
     Image.fromarray(pixels).save(path)
     return path
