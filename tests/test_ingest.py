@@ -1,6 +1,8 @@
 """Ingest: what real and synthetic files become, and how bad ones are refused."""
 
 import json
+import os
+import signal
 import struct
 import tracemalloc
 import zlib
@@ -244,6 +246,34 @@ def test_an_ome_file_whose_images_lie_elsewhere_names_where(tmp_path):
     tifffile.imwrite(tmp_path / "head.ome.tif", noise(1, 20, 24), metadata=None, description=head)
     with pytest.raises(InputError, match=r"head\.ome\.tif: its images are in 0\.ome\.tif; list that in the table"):
         ingest_one(tmp_path, tmp_path / "head.ome.tif")
+
+
+@pytest.mark.parametrize("place", ["/absolute/{}", "../{}", "inner/{}", r"C:\{}", "..", "", "beside", "link"])
+def test_an_ome_file_that_names_others_outside_its_folder_is_refused_before_they_are_opened(tmp_path, place):
+    folder = tmp_path / "images"
+    (folder / "inner").mkdir(parents=True)
+    for fifo in (tmp_path / "fifo", folder / "inner/fifo", folder / "beside"):
+        os.mkfifo(fifo)
+    (folder / "link").symlink_to(tmp_path / "fifo")
+    name = place.format("fifo").replace("/absolute", str(tmp_path))
+    text = f'<?xml version="1.0"?><OME UUID="urn:uuid:own">{ome_image(0, name, (3, 20, 24), "a")}</OME>'
+    tifffile.imwrite(folder / "a.ome.tif", noise(3, 20, 24), metadata=None, photometric="minisblack", description=text)
+    signal.signal(signal.SIGALRM, lambda *_: pytest.fail("a pipe was opened"))
+    signal.alarm(5)
+    try:
+        with pytest.raises(InputError, match=r"a\.ome\.tif: refers to .*which is no file .*; save it as one file"):
+            ingest_one(tmp_path, folder / "a.ome.tif")
+    finally:
+        signal.alarm(0)
+
+
+def test_a_renamed_ome_file_is_itself_whatever_path_it_was_written_to(tmp_path):
+    pixels = noise(3, 20, 24)
+    text = ome_image(0, r"C:\data\old.ome.tif", pixels.shape, "a")
+    text = f'<?xml version="1.0"?><OME UUID="urn:uuid:0">{text}</OME>'
+    tifffile.imwrite(tmp_path / "new.ome.tif", pixels, metadata=None, photometric="minisblack", description=text)
+    array, _ = ingest_one(tmp_path, tmp_path / "new.ome.tif")
+    assert np.array_equal(array[:, 0, 0], pixels)
 
 
 def save_png(path, pixels):

@@ -40,6 +40,8 @@ def open_tiff(path, axes, labels):
     with contextlib.ExitStack() as stack:
         with _complaints() as complaints:
             tiff = stack.enter_context(tifffile.TiffFile(path))
+            if tiff.is_ome:
+                _check_set(path, tiff.ome_metadata)
             if len(tiff.pages) == 0 or not tiff.series:
                 raise InputError(f"{path}: is a TIFF file without an image; replace or remove it")
             own = [series for series in tiff.series if any(_is_own(tiff, page) for page in series.pages)]
@@ -80,6 +82,29 @@ def _complaints():
     finally:
         logger.removeHandler(handler)
         logger.propagate = passed_on
+
+
+def _check_set(path, text):
+    """Refuse an OME-TIFF that names files which tifffile must not open: it opens all of the set to list the images.
+
+    Files that are not there are no matter: a renamed file still has its old name in it, and planes that are missing
+    are found later.
+    """
+    try:
+        root = ElementTree.fromstring(text)
+    except ElementTree.ParseError:
+        return  # tifffile then opens no others
+    own = root.get("UUID")
+    folder = path.resolve().parent
+    for element in root.iter():
+        if not element.tag.endswith("UUID") or (own is not None and element.text == own):
+            continue
+        name = element.get("FileName", "")
+        if not name or name == ".." or set(name) & set("/\\"):
+            raise InputError(f"{path}: refers to {name!r}, which is no file beside it; save it as one file")
+        file = folder / name
+        if (file.exists() and not file.is_file()) or file.resolve().parent != folder:
+            raise InputError(f"{path}: refers to {name}, which is no file of its own folder; save it as one file")
 
 
 def _is_own(tiff, page):
