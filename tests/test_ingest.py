@@ -81,6 +81,13 @@ def test_tiff_is_read_however_it_is_laid_out(tmp_path, options):
     assert np.array_equal(array[:, 0, 0], pixels)
 
 
+def test_a_tile_may_be_larger_than_a_small_image(tmp_path):
+    pixels = noise(40, 50)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, tile=(1024, 1024), compression="zlib")
+    array, _ = ingest_one(tmp_path, tmp_path / "a.tif")
+    assert np.array_equal(array[0, 0, 0], pixels)
+
+
 @pytest.mark.parametrize("limit", [1000, 2**28])
 @pytest.mark.parametrize("options", [{"tile": (64, 64)}, {"rowsperstrip": 11}, {"compression": "zlib"}], ids=str)
 def test_large_planes_are_read_piece_by_piece_with_the_same_result(tmp_path, monkeypatch, limit, options):
@@ -404,6 +411,20 @@ def huge_tiff(path):
             tiff.pages[0].tags[tag].overwrite(60_000)
 
 
+def huge_tiles(path, width=30_000, length=30_000):
+    """A TIFF of 64 x 64 pixels in one tile that claims to be much larger, and is filled to the brim."""
+    tifffile.imwrite(path, np.zeros((64, 64), np.uint8), tile=(64, 64), compression="zlib", metadata=None)
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        tags = tiff.pages[0].tags
+        tags["TileWidth"].overwrite(width)
+        tags["TileLength"].overwrite(length)
+        content = zlib.compress(bytes(width * 2000))
+        tags["TileOffsets"].overwrite(path.stat().st_size)
+        tags["TileByteCounts"].overwrite(len(content))
+    with open(path, "ab") as file:
+        file.write(content)
+
+
 def missing_parts(path):
     """The first of two files of an OME-TIFF set; the second is not there."""
     tifffile.imwrite(path, noise(2, 20, 24), ome=True, metadata={"axes": "TYX"})
@@ -425,13 +446,29 @@ def missing_parts(path):
         ("a.tif", lambda path: tifffile.imwrite(path, noise(9, 9).astype(complex)), "pixels are complex128"),
         ("a.tif", lambda path: tifffile.imwrite(path, noise(9, 9).astype(np.int64)), "pixels are int64"),
         ("a.tif", huge_tiff, "claims 3.6 GB of pixels in a file of"),
+        ("a.tif", huge_tiles, "claims 0.9 GB of pixels in a file of"),
+        ("a.tif", lambda path: huge_tiles(path, 30_000, 8_000), "claims tiles of 240 MB, the page itself has 0.00"),
         ("a.ome.tif", missing_parts, "1 of its 2 planes are in files that are not beside it"),
         ("a.png", bomb, "is too large to be decoded whole|claims 30.0 GB of pixels in a file of"),
         ("a.czi", lambda path: path.write_bytes(b"ZISRAWFILE" + bytes(9)), r"\.czi files cannot be read yet; convert"),
         ("a.jpg", lambda path: path.write_bytes(b"\xff\xd8\xff\xe0 nonsense"), "cannot be read, it is damaged"),
         ("lost.tif", lambda path: None, "there is no such file"),
     ],
-    ids=["empty", "text", "no image", "complex", "int64", "huge tiff", "parts", "bomb", "czi", "jpeg", "lost"],
+    ids=[
+        "empty",
+        "text",
+        "no image",
+        "complex",
+        "int64",
+        "huge tiff",
+        "huge tile",
+        "large tile",
+        "parts",
+        "bomb",
+        "czi",
+        "jpeg",
+        "lost",
+    ],
 )
 def test_bad_files_are_named_with_what_is_wrong(tmp_path, name, make, what):
     make(tmp_path / name)

@@ -15,6 +15,7 @@ import zarr
 from .errors import InputError
 from .sources import COLOURS, check_size, make_source, name_axes, without_alpha
 
+TILE_BYTES = 2**26  # tiles up to this size may be larger than their image, as those of small images are
 COARSEST_UM = 20  # resolution tags that say more than this per pixel are a printer's
 _UM = {"m": 1e6, "cm": 1e4, "mm": 1e3, "um": 1, "µm": 1, "μm": 1, "\\u00b5m": 1, "micron": 1, "nm": 1e-3, "pm": 1e-6}
 _UM |= {"microns": 1, "micrometer": 1, "micrometre": 1, "inch": 25400, "in": 25400, "å": 1e-4}
@@ -135,6 +136,7 @@ def _check_pages(path, tiff, series, pages):
         ends = [start + count for start, count in zip(page.dataoffsets, page.databytecounts, strict=False)]
         if sum(page.databytecounts) == 0:
             raise InputError(f"{path}: page {number} holds no pixels; replace or remove it")
+        _check_tile(path, number, page.keyframe, available)
         if max(ends) > page.parent.filehandle.size:
             raise InputError(
                 f"{path}: is cut off, page {number} should end at byte {max(ends)} of {page.parent.filehandle.size}; "
@@ -146,6 +148,17 @@ def _check_pages(path, tiff, series, pages):
             f"{tiff.filehandle.size}; replace or remove it"
         )
     check_size(path, series.nbytes, available)
+
+
+def _check_tile(path, number, page, available):
+    """Refuse a page whose tiles or strips, each of which is decoded whole, would be much larger than the page."""
+    claimed = math.prod(page.chunks) * page.dtype.itemsize
+    check_size(path, claimed, available)
+    if claimed > max(TILE_BYTES, 4 * page.nbytes):
+        raise InputError(
+            f"{path}: page {number} claims tiles of {claimed / 1e6:.0f} MB, the page itself has "
+            f"{page.nbytes / 1e6:.3g} MB, which cannot be; replace or remove it"
+        )
 
 
 def _is_mappable(tiff, series):
