@@ -108,6 +108,30 @@ def test_a_black_and_white_mask_is_the_second_of_two_classes(tmp_path):
     assert np.array_equal(array[0, 0, 0], cells() > 0)
 
 
+def save_objects(folder, names=("a.png", "b.png")):
+    for number, name in enumerate(names):
+        save(folder / name, (cells() == number + 1) * np.uint8(255))
+    return folder
+
+
+def test_one_mask_per_object_is_foreground_where_there_are_two_classes_and_says_nothing_of_more(tmp_path):
+    masks = save_objects(tmp_path / "masks")
+    with pytest.raises(InputError, match=r"masks: one mask per object says no class; give an image of classes"):
+        annotate_one(tmp_path, masks, task="semantic")
+    array, _ = annotate_one(tmp_path / "two", masks, task="semantic", classes=CLASSES[:2])
+    assert np.array_equal(array[0, 0, 0], (cells() == 1) | (cells() == 2))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_white_means_is_decided_for_the_whole_image(tmp_path, turned):
+    pixels = np.zeros((2100, 64), np.uint8)
+    pixels[:40, :40] = 255
+    pixels[2060:, :40] = 1
+    mask = save(tmp_path / "a.png", pixels[::-1].copy() if turned else pixels)
+    with pytest.raises(InputError, match=r"a\.png: holds the ids 0, 1, 255, but there are 2 classes"):
+        annotate_one(tmp_path, mask, shape=(1, 1, 1, 2100, 64), task="semantic", classes=CLASSES[:2])
+
+
 def test_one_mask_per_object_becomes_ids_and_the_smaller_object_wins_where_two_overlap(tmp_path, capsys):
     large, small = np.zeros((2, 60, 80), np.uint8)
     large[10:40, 10:40] = 255
