@@ -194,6 +194,27 @@ def test_a_cell_tracking_challenge_folder_brings_its_lineage(tmp_path, name, ins
     assert metadata.extra == {"lineage": [[1, 0, 2, 0], [2, 0, 0, 0], [7, 1, 2, 2]]}
 
 
+@pytest.mark.parametrize("names", [("mask_000.tif", "mask_001.tif"), ("mask_001.tif", "mask_002.tif")])
+def test_numbered_masks_of_one_image_are_its_objects_and_no_frames(tmp_path, names):
+    array, metadata = annotate_one(tmp_path, save_objects(tmp_path / "masks", names))
+    assert np.array_equal(array[0, 0, 0], cells() * (cells() < 7))
+    assert metadata.extra == {}
+
+
+def test_numbered_masks_of_a_movie_are_its_frames(tmp_path):
+    masks = make_challenge(tmp_path / "masks", {0: cells(), 2: cells()}, "mask{:03d}.tif", tracks=None)
+    array, metadata = annotate_one(tmp_path, masks, shape=(3, 1, 1, 60, 80))
+    assert np.array_equal(array[2, 0, 0], cells())
+    assert metadata.extra == {"annotated_t": [0, 2]}
+
+
+def test_two_masks_of_one_frame_are_both_named(tmp_path):
+    for name in ("man_seg001.tif", "man_track001.tif", "man_track000.tif"):
+        save(tmp_path / "gt" / name, cells().astype(np.uint16))
+    with pytest.raises(InputError, match=r"man_track001\.tif: is frame 1, as .*man_seg001\.tif is; keep the masks of"):
+        annotate_one(tmp_path, tmp_path / "gt", shape=(2, 1, 1, 60, 80))
+
+
 def test_frames_that_are_not_annotated_are_remembered(tmp_path):
     frames = {1: cells(), 3: cells()}
     make_challenge(tmp_path / "gt" / "SEG", frames, "man_seg{:03d}.tif", tracks=None)
