@@ -306,10 +306,29 @@ def test_new_ids_of_pieces_are_unique_over_all_frames(tmp_path):
     frame = np.zeros((9, 9), np.int32)
     frame[0, :4] = frame[5, :2] = 3
     store[:, 0, 0] = np.stack([frame, frame])
-    assert separate_pieces(store, 3) == 2
+    assert separate_pieces(store, 3, "a.png") == 2
     assert store[0, 0, 0][5, 0] == 4
     assert store[1, 0, 0][5, 0] == 5
     assert (store[:, 0, 0, 0, 0] == 3).all()
+
+
+@pytest.mark.parametrize(("largest", "fits"), [(2**31 - 2, True), (2**31 - 1, False)])
+def test_pieces_for_which_no_id_is_left_are_refused(tmp_path, largest, fits):
+    ids = np.zeros((60, 80), np.uint32)
+    ids[:10, :10] = ids[20:25, :10] = largest
+    mask = save(tmp_path / "a.tif", ids)
+    if fits:
+        array, _ = annotate_one(tmp_path, mask, pieces="separate")
+        assert array[0, 0, 0][20, 0] == largest + 1
+    else:
+        with pytest.raises(InputError, match=r"a\.tif: has no ids left for its pieces, 2147483647 is the last"):
+            annotate_one(tmp_path, mask, pieces="separate")
+
+
+def test_pieces_of_tracks_are_not_separated(tmp_path):
+    folder = make_challenge(tmp_path / "gt", tracked())
+    with pytest.raises(InputError, match=r"gt: has tracks, whose pieces cannot be separated; set annotate: pieces to"):
+        annotate_one(tmp_path, folder, shape=(3, 1, 1, 60, 80), pieces="separate")
 
 
 def test_a_mask_with_one_id_hints_at_separating_it(tmp_path, capsys):

@@ -55,15 +55,19 @@ def _some(ids):
     return ", ".join(map(str, ids[:8])) + (", ..." if len(ids) > 8 else "")
 
 
-def separate_pieces(store, largest):
+def separate_pieces(store, largest, truth):
     """Give every piece of an id that is in several, but its largest one, an id of its own, frame by frame.
 
     Args:
         store: array (t, 1, z, y, x) of ids, changed in place.
         largest: the largest id so far.
+        truth: what to call the annotation in messages.
 
     Returns:
         How many pieces got a new id.
+
+    Raises:
+        InputError: no ids are left for the pieces.
     """
     first = largest
     for t in range(store.shape[0]):
@@ -76,6 +80,8 @@ def separate_pieces(store, largest):
         kept = set()
         for part in sorted(range(1, len(areas)), key=lambda part: (-areas[part], part)):
             if owners[part] in kept:
+                if largest >= LARGEST_ID:
+                    raise InputError(f"{truth}: has no ids left for its pieces, {LARGEST_ID} is the last; renumber it")
                 largest += 1
                 renamed[part] = largest
             kept.add(owners[part])
