@@ -2,7 +2,7 @@
 PYTHON ?= python3
 GPU ?=
 CORES ?= all
-DATA ?= ../shared/data
+DATA ?=
 
 LOCK := requirements/$(if $(GPU),gpu,cpu).txt
 BIN := .venv/bin
@@ -10,7 +10,7 @@ READY := .venv/ready-$(if $(GPU),gpu,cpu)
 COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --universal --fork-strategy fewest \
            --python-version 3.11 --no-header --no-annotate
 
-.PHONY: help setup demo test test-quick lint format lock clean
+.PHONY: help setup demo test test-quick lint format lock
 
 help:
 	@echo "make demo   simulate movies, run the whole pipeline on them, write results/report.html"
@@ -18,14 +18,14 @@ help:
 	@echo "make lint   check style and rules;  make format puts them right"
 	@echo "make lock   renew the locked requirements and envs/ from requirements/*.in"
 	@echo "make bench-…  measure a claim: see bench/README.md"
-	@echo "Options: PYTHON=python3.12 (3.11 to 3.13), GPU=1 (the CUDA build), CORES=4"
+	@echo "Options: PYTHON=python3.12 (3.11 to 3.13; remove .venv to change it), GPU=1 (the CUDA build), CORES=4"
 
 setup: $(READY)
 
 $(READY): $(LOCK) requirements/uv.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 	  { echo "Tessera needs Python 3.11 to 3.13; choose one with PYTHON=python3.12"; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r $(LOCK)
 	@touch $@
@@ -58,7 +58,4 @@ format: $(READY)
 	$(BIN)/snakefmt Snakefile workflow/rules
 
 bench-%: $(READY)
-	$(BIN)/python bench/$*.py --data $(DATA)
-
-clean:
-	rm -rf results resources logs benchmarks .snakemake
+	$(BIN)/python bench/$*.py $(if $(DATA),--data $(DATA))

@@ -2,7 +2,7 @@
 
 from snakemake.utils import min_version
 
-min_version("9.0")
+min_version("9.27")
 
 # With --configfile the user's own file stands alone: what it leaves out has the default of the schema.
 if not workflow.overwrite_configfiles:
@@ -15,6 +15,10 @@ include: "workflow/rules/common.smk"
 
 onstart:
     lock_results()
+
+
+onsuccess:
+    name_strangers()
 
 
 rule all:

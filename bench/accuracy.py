@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,8 @@ FOLDERS = {"yeast": "yeast-ac295", "nuclei": "nuclei-dsb2018", "phase": "phase-u
 def run_dataset(name, data):
     """Run the pipeline on a data set below the folder `data`; its settings and its metrics, a row per image."""
     work = BENCH / "work" / name
-    work.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
     dataset = importlib.import_module(f"datasets.{name}")
     lines = [dataset.COLUMNS, *dataset.rows(data / FOLDERS[name])]
     (work / "images.tsv").write_text("".join("\t".join(map(str, line)) + "\n" for line in lines))
@@ -57,9 +59,9 @@ def main():
         data = f"{name}: {len(tested)} test images, trained {settings['train']['minutes']} min"
         if settings["task"] == "semantic":
             for label in settings["classes"]:
-                figures.add(f"IoU of {label}", f"{tested[f'iou_{label}'].mean():.3f}", data=data)
+                figures.add(f"IoU of {label}, mean over images", f"{tested[f'iou_{label}'].mean():.3f}", data=data)
             continue
-        figures.add("AP at IoU 0.5", f"{pooled_ap(tested):.3f}", data=data)
+        figures.add("AP at IoU 0.5, all objects", f"{pooled_ap(tested):.3f}", data=data)
         if tested["batch"].nunique() > 1:
             for batch, part in tested.groupby("batch"):
                 figures.add(f"AP at IoU 0.5, {batch}", f"{pooled_ap(part):.3f}", data=f"{len(part)} of these")

@@ -16,7 +16,6 @@ LEAST_AP = 0.90
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", help="not used")
     parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder, "tessera")

@@ -23,7 +23,7 @@ def write_project(folder):
     lines = ["image\tpath\ttruth\tbatch"]
     for number in range(IMAGES):
         name = f"image{number:05d}"
-        (folder / "raw" / f"{name}.tif").write_bytes(number.to_bytes(4, "big") * 256)
+        (folder / "raw" / f"{name}.tif").write_bytes(number.to_bytes(4, "big") * 2**14)
         truth = f"raw/{name}_ids.tif" if number % 250 == 0 else ""
         if truth:
             (folder / truth).write_bytes(number.to_bytes(4, "big") * 256)
@@ -34,7 +34,6 @@ def write_project(folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", help="not used")
     parser.parse_args()
     folder = Path(tempfile.mkdtemp())
     write_project(folder)

@@ -108,6 +108,30 @@ def test_a_black_and_white_mask_is_the_second_of_two_classes(tmp_path):
     assert np.array_equal(array[0, 0, 0], cells() > 0)
 
 
+def save_objects(folder, names=("a.png", "b.png")):
+    for number, name in enumerate(names):
+        save(folder / name, (cells() == number + 1) * np.uint8(255))
+    return folder
+
+
+def test_one_mask_per_object_is_foreground_where_there_are_two_classes_and_says_nothing_of_more(tmp_path):
+    masks = save_objects(tmp_path / "masks")
+    with pytest.raises(InputError, match=r"masks: one mask per object says no class; give an image of classes"):
+        annotate_one(tmp_path, masks, task="semantic")
+    array, _ = annotate_one(tmp_path / "two", masks, task="semantic", classes=CLASSES[:2])
+    assert np.array_equal(array[0, 0, 0], (cells() == 1) | (cells() == 2))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_white_means_is_decided_for_the_whole_image(tmp_path, turned):
+    pixels = np.zeros((2100, 64), np.uint8)
+    pixels[:40, :40] = 255
+    pixels[2060:, :40] = 1
+    mask = save(tmp_path / "a.png", pixels[::-1].copy() if turned else pixels)
+    with pytest.raises(InputError, match=r"a\.png: holds the ids 0, 1, 255, but there are 2 classes"):
+        annotate_one(tmp_path, mask, shape=(1, 1, 1, 2100, 64), task="semantic", classes=CLASSES[:2])
+
+
 def test_one_mask_per_object_becomes_ids_and_the_smaller_object_wins_where_two_overlap(tmp_path, capsys):
     large, small = np.zeros((2, 60, 80), np.uint8)
     large[10:40, 10:40] = 255
@@ -168,6 +192,27 @@ def test_a_cell_tracking_challenge_folder_brings_its_lineage(tmp_path, name, ins
     array, metadata = annotate_one(tmp_path, tmp_path / "gt", shape=(3, 1, 1, 60, 80))
     assert np.array_equal(array[:, 0, 0], list(tracked().values()))
     assert metadata.extra == {"lineage": [[1, 0, 2, 0], [2, 0, 0, 0], [7, 1, 2, 2]]}
+
+
+@pytest.mark.parametrize("names", [("mask_000.tif", "mask_001.tif"), ("mask_001.tif", "mask_002.tif")])
+def test_numbered_masks_of_one_image_are_its_objects_and_no_frames(tmp_path, names):
+    array, metadata = annotate_one(tmp_path, save_objects(tmp_path / "masks", names))
+    assert np.array_equal(array[0, 0, 0], cells() * (cells() < 7))
+    assert metadata.extra == {}
+
+
+def test_numbered_masks_of_a_movie_are_its_frames(tmp_path):
+    masks = make_challenge(tmp_path / "masks", {0: cells(), 2: cells()}, "mask{:03d}.tif", tracks=None)
+    array, metadata = annotate_one(tmp_path, masks, shape=(3, 1, 1, 60, 80))
+    assert np.array_equal(array[2, 0, 0], cells())
+    assert metadata.extra == {"annotated_t": [0, 2]}
+
+
+def test_two_masks_of_one_frame_are_both_named(tmp_path):
+    for name in ("man_seg001.tif", "man_track001.tif", "man_track000.tif"):
+        save(tmp_path / "gt" / name, cells().astype(np.uint16))
+    with pytest.raises(InputError, match=r"man_track001\.tif: is frame 1, as .*man_seg001\.tif is; keep the masks of"):
+        annotate_one(tmp_path, tmp_path / "gt", shape=(2, 1, 1, 60, 80))
 
 
 def test_frames_that_are_not_annotated_are_remembered(tmp_path):
@@ -261,10 +306,29 @@ def test_new_ids_of_pieces_are_unique_over_all_frames(tmp_path):
     frame = np.zeros((9, 9), np.int32)
     frame[0, :4] = frame[5, :2] = 3
     store[:, 0, 0] = np.stack([frame, frame])
-    assert separate_pieces(store, 3) == 2
+    assert separate_pieces(store, 3, "a.png") == 2
     assert store[0, 0, 0][5, 0] == 4
     assert store[1, 0, 0][5, 0] == 5
     assert (store[:, 0, 0, 0, 0] == 3).all()
+
+
+@pytest.mark.parametrize(("largest", "fits"), [(2**31 - 2, True), (2**31 - 1, False)])
+def test_pieces_for_which_no_id_is_left_are_refused(tmp_path, largest, fits):
+    ids = np.zeros((60, 80), np.uint32)
+    ids[:10, :10] = ids[20:25, :10] = largest
+    mask = save(tmp_path / "a.tif", ids)
+    if fits:
+        array, _ = annotate_one(tmp_path, mask, pieces="separate")
+        assert array[0, 0, 0][20, 0] == largest + 1
+    else:
+        with pytest.raises(InputError, match=r"a\.tif: has no ids left for its pieces, 2147483647 is the last"):
+            annotate_one(tmp_path, mask, pieces="separate")
+
+
+def test_pieces_of_tracks_are_not_separated(tmp_path):
+    folder = make_challenge(tmp_path / "gt", tracked())
+    with pytest.raises(InputError, match=r"gt: has tracks, whose pieces cannot be separated; set annotate: pieces to"):
+        annotate_one(tmp_path, folder, shape=(3, 1, 1, 60, 80), pieces="separate")
 
 
 def test_a_mask_with_one_id_hints_at_separating_it(tmp_path, capsys):

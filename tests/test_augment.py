@@ -329,6 +329,18 @@ def test_transforms_that_cannot_be_are_refused_before_any_work(transform, messag
         check_transforms([GEOMETRIC[0], transform], 2)
 
 
+def test_a_blank_border_is_unknown_and_no_background():
+    turn = [{"name": "Affine", "p": 1.0, "rotate": [45, 45], "border_mode": 0}]
+    pixels, ids, inside = np.ones((64, 64, 1), np.float32), np.full((64, 64), 3, np.int32), np.ones((64, 64), bool)
+    turned, ids, inside, _ = transform_patch(pixels, ids, inside, turn, 64, seed=0)
+    assert not inside[0, 0]
+    assert inside[32, 32]
+    assert (ids[inside] == 3).all()
+    assert (np.abs(turned[..., 0] - 1) < 0.01)[inside].mean() > 0.95
+    stated = [{"name": "Affine", "p": 1.0, "rotate": [45, 45], "border_mode": 0, "fill_mask": 0}]
+    assert transform_patch(pixels, np.full((64, 64), 3), np.ones((64, 64), bool), stated, 64, seed=0)[2].all()
+
+
 @pytest.mark.parametrize("channels", [1, 2, 3, 5])
 def test_the_transforms_of_the_tests_work_for_any_number_of_channels(channels):
     with warnings.catch_warnings():

@@ -20,7 +20,7 @@ TRIO = np.where(CELLS == 4, 0, CELLS)
 
 
 def run(tmp_path, folders, sides, *, task="instances", classes=("background", "cell"), truth=True):
-    """Evaluate a batch: (table, folder of pictures)."""
+    """Evaluate a batch: (table, folder of pictures). `truth`: whether all images have one, or the names of those."""
     images, labels, annotated = folders
     evaluate(
         labels,
@@ -28,6 +28,7 @@ def run(tmp_path, folders, sides, *, task="instances", classes=("background", "c
         [annotated] if truth else [],
         recipes={image: f"recipe of {image}" for image in sides},
         sides=sides,
+        annotated=truth if isinstance(truth, list) else list(sides),
         metrics=tmp_path / "one.tsv",
         pictures=tmp_path / "pictures",
         task=task,
@@ -52,7 +53,7 @@ def test_each_image_has_a_row_with_its_scores(tmp_path):
 
 def test_an_image_without_truth_is_measured_and_not_scored(tmp_path):
     folders = write_batch(tmp_path, {"NA": (CELLS[None], None)})
-    table, pictures = run(tmp_path, folders, {"NA": "predict"}, truth=False)
+    table, pictures = run(tmp_path, folders, {"NA": "predict"}, truth=[])
     row = table.loc["NA"]
     assert row["objects_found"] == 4
     assert row["frames_scored"] == 0
@@ -61,11 +62,51 @@ def test_an_image_without_truth_is_measured_and_not_scored(tmp_path):
     assert (pictures / "NA" / "labels.png").exists()
 
 
+def test_a_stated_side_asks_for_no_truth_that_is_not_there(tmp_path):
+    folders = write_batch(tmp_path, {"a": (CELLS[None], None), "b": (CELLS[None], CELLS[None])})
+    table, _ = run(tmp_path, folders, {"a": "test", "b": "test"}, truth=["b"])
+    assert table["frames_scored"].to_dict() == {"a": 0, "b": 1}
+    table, _ = run(tmp_path, folders, {"a": "test"}, truth=[])
+    assert table["frames_scored"].to_dict() == {"a": 0}
+
+
+def test_what_a_job_before_left_behind_is_replaced(tmp_path):
+    folders = write_batch(tmp_path, {"a": (CELLS[None], None), "b": (CELLS[None], None)})
+    run(tmp_path, folders, {"a": "predict", "b": "predict"}, truth=[])
+    table, pictures = run(tmp_path, folders, {"b": "predict"}, truth=[])
+    assert list(table.index) == ["b"]
+    assert [path.name for path in pictures.iterdir()] == ["b"]
+
+
+def test_planes_of_a_stack_are_scored_each_for_itself(tmp_path):
+    images, labels, truth = write_batch(tmp_path, {})
+    pair = place_discs((64, 64), [(16, 16), (44, 44)], 9)
+    stack = np.stack([pair * (pair > 1), pair, pair, pair * (pair < 2)])[None, None]
+    planes = stack.copy()
+    planes[planes > 0] += 2 * np.nonzero(planes)[2].astype(np.int32)
+    write_image(images, "stack", stack.astype(np.uint16))
+    for folder, ids in ((labels, planes), (truth, stack)):
+        create_store(folder / "stack.ome.zarr", ids.shape, np.int32)[:] = ids
+        finish_labels(folder / "stack.ome.zarr", name="stack")
+    table, _ = run(tmp_path, (images, labels, truth), {"stack": "test"})
+    row = table.loc["stack"]
+    assert row[["frames", "frames_scored", "objects_truth", "objects_found"]].tolist() == [1, 1, 6, 6]
+    assert row[["ap_50", "ap_95", "seg", "panoptic_quality", "pixel_accuracy"]].tolist() == [1] * 5
+    assert row[["splits", "merges"]].tolist() == [0, 0]
+
+
+def test_labels_that_are_no_classes_are_refused_with_the_store_they_are_in(tmp_path):
+    strange = (CELLS > 0).astype(np.uint8) * 7
+    folders = write_batch(tmp_path, {"yeast": (strange[None], strange[None])}, classes=CLASSES)
+    with pytest.raises(InputError, match=r"labels/one/yeast\.ome\.zarr, .*truth/one/yeast\.ome\.zarr: labels \[7\]"):
+        run(tmp_path, folders, {"yeast": "test"}, task="semantic", classes=CLASSES)
+
+
 def test_tables_with_and_without_truth_have_the_same_columns(tmp_path):
     with_truth = write_batch(tmp_path / "a", {"a": (CELLS[None], CELLS[None])})
     without = write_batch(tmp_path / "b", {"b": (CELLS[None], None)})
     scored, _ = run(tmp_path / "a", with_truth, {"a": "test"})
-    measured, _ = run(tmp_path / "b", without, {"b": "predict"})
+    measured, _ = run(tmp_path / "b", without, {"b": "predict"}, truth=[])
     assert list(scored.columns) == list(measured.columns)
 
 
@@ -206,12 +247,25 @@ def test_a_large_image_is_drawn_from_its_pyramid(tmp_path):
     assert not rims[386:, :].any()
 
 
+def test_outlines_from_a_pyramid_lie_where_the_object_is(tmp_path):
+    disc = place_discs((3200, 3200), [(1599.5, 1599.5)], 1200).astype(np.uint8)
+    image = write_image(tmp_path, "large", 200 * disc[None, None, None])
+    labels = write_labels(tmp_path, "labels", disc[None].astype(np.int32))
+    draw_pictures(tmp_path / "picture", image=image, labels=labels)
+    base = np.array(Image.open(tmp_path / "picture" / "base.jpg")) > 127
+    rims = np.array(Image.open(tmp_path / "picture" / "labels.png").convert("RGBA"))[..., 3] > 0
+    for drawn in (base, rims):
+        assert np.argwhere(drawn).mean(0) == pytest.approx([383.5, 383.5], abs=0.1)
+
+
 def test_colour_keeps_its_hues_and_other_channels_become_grey():
     pixels = np.array([[[100]], [[50]], [[0]]], dtype=np.uint8)
     windows = [(0, 100), (0, 50), (0, 10)]
     assert stretch(pixels, windows, colour=True).tolist() == [[[255, 128, 0]]]
     assert stretch(pixels, windows).tolist() == [[255]]
     assert is_colour(["red", "green", "blue"])
+    assert is_colour(["R", "G", "B"])
+    assert not is_colour(["RFP", "GFP", "BFP"])
     assert not is_colour(["DAPI", "GFP", "RFP"])
 
 

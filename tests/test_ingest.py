@@ -1,6 +1,8 @@
 """Ingest: what real and synthetic files become, and how bad ones are refused."""
 
 import json
+import os
+import signal
 import struct
 import tracemalloc
 import zlib
@@ -77,6 +79,13 @@ def test_tiff_is_read_however_it_is_laid_out(tmp_path, options):
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="minisblack", metadata={"axes": "TYX"}, **options)
     array, _ = ingest_one(tmp_path, tmp_path / "a.tif", axes="TYX")
     assert np.array_equal(array[:, 0, 0], pixels)
+
+
+def test_a_tile_may_be_larger_than_a_small_image(tmp_path):
+    pixels = noise(40, 50)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, tile=(1024, 1024), compression="zlib")
+    array, _ = ingest_one(tmp_path, tmp_path / "a.tif")
+    assert np.array_equal(array[0, 0, 0], pixels)
 
 
 @pytest.mark.parametrize("limit", [1000, 2**28])
@@ -165,6 +174,113 @@ def test_a_pyramidal_tiff_gives_its_full_size_and_names_its_other_images(tmp_pat
     array, _ = ingest_one(tmp_path, tmp_path / "a.ome.tif")
     assert np.array_equal(array[0, 0, 0], pixels)
     assert "holds 2 images; the first is taken, not overview (30, 30)" in capsys.readouterr().out
+
+
+def ome_image(number, file, shape, name):
+    """The description of image `number` of a set, whose planes all lie in `file`."""
+    t, y, x = shape
+    return f'''<Image ID="Image:{number}" Name="{name}"><Pixels ID="Pixels:{number}" DimensionOrder="XYCZT"
+    Type="uint16" SizeX="{x}" SizeY="{y}" SizeC="1" SizeZ="1" SizeT="{t}" PhysicalSizeX="{number + 1}"
+    PhysicalSizeY="{number + 1}"><Channel ID="Channel:{number}:0" Name="channel {number}" SamplesPerPixel="1"/><TiffData
+    FirstT="0" IFD="0" PlaneCount="{t}"><UUID FileName="{file}">urn:uuid:{number}</UUID></TiffData></Pixels></Image>'''
+
+
+def write_set(folder, positions, names=("left", "right"), **options):
+    """Positions of one acquisition, a file each, every one with the description of the whole set."""
+    described = [ome_image(n, f"{n}.ome.tif", positions[n].shape, names[n]) for n in range(len(positions))]
+    for number, pixels in enumerate(positions):
+        tifffile.imwrite(
+            folder / f"{number}.ome.tif",
+            pixels,
+            metadata=None,
+            photometric="minisblack",
+            description=f"""<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"
+            UUID="urn:uuid:{number}">{"".join(described)}</OME>""",
+            software="a microscope " * 20 * number,
+            **options,
+        )
+
+
+def test_every_file_of_an_ome_set_gives_its_own_image(tmp_path, capsys):
+    for compression in (None, "zlib"):
+        folder = tmp_path / str(compression)
+        folder.mkdir()
+        pixels = [noise(3, 20, 24) + 100 * number for number in range(2)]
+        write_set(folder, pixels, compression=compression)
+        path = ingest_rows(folder, *(row(f"p{number}", folder / f"{number}.ome.tif") for number in range(2)))
+        for number in range(2):
+            assert np.array_equal(open_array(path / f"p{number}.ome.zarr")[:, 0, 0], pixels[number])
+            found = read_metadata(path / f"p{number}.ome.zarr")
+            assert (found.pixel_um, found.channels) == ((None, number + 1, number + 1), [f"channel {number}"])
+    assert "the first is taken" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("names", "size"), [(("left", "right"), 2), (("", ""), None)])
+def test_a_file_of_an_ome_set_is_itself_without_the_others(tmp_path, names, size):
+    pixels = [noise(3, 20, 24), noise(3, 20, 24) + 100]
+    write_set(tmp_path, pixels, names)
+    (tmp_path / "0.ome.tif").unlink()
+    array, found = ingest_one(tmp_path, tmp_path / "1.ome.tif")
+    assert np.array_equal(array[:, 0, 0], pixels[1])
+    assert found.pixel_um == (None, size, size)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_a_movie_over_several_ome_files_is_whole_whichever_is_named(tmp_path, compression):
+    frames = noise(2, 20, 24)
+    files = "".join(
+        f'<TiffData FirstT="{t}" IFD="0" PlaneCount="1"><UUID FileName="{t}.ome.tif">urn:uuid:{t}</UUID></TiffData>'
+        for t in range(2)
+    )
+    for t in range(2):
+        own = ome_image(0, "", frames.shape, "movie")
+        described = own[: own.index("<TiffData")] + files + own[own.index("</Pixels>") :]
+        tifffile.imwrite(
+            tmp_path / f"{t}.ome.tif",
+            frames[t],
+            metadata=None,
+            compression=compression,
+            description=f'<?xml version="1.0"?><OME UUID="urn:uuid:{t}">{described}</OME>',
+        )
+    path = ingest_rows(tmp_path, *(row(f"m{t}", tmp_path / f"{t}.ome.tif") for t in range(2)))
+    for t in range(2):
+        assert np.array_equal(open_array(path / f"m{t}.ome.zarr")[:, 0, 0], frames)
+
+
+def test_an_ome_file_whose_images_lie_elsewhere_names_where(tmp_path):
+    write_set(tmp_path, [noise(3, 20, 24)])
+    head = tifffile.tiffcomment(tmp_path / "0.ome.tif").replace('UUID="urn:uuid:0"', 'UUID="urn:uuid:9"')
+    tifffile.imwrite(tmp_path / "head.ome.tif", noise(1, 20, 24), metadata=None, description=head)
+    with pytest.raises(InputError, match=r"head\.ome\.tif: its images are in 0\.ome\.tif; list that in the table"):
+        ingest_one(tmp_path, tmp_path / "head.ome.tif")
+
+
+@pytest.mark.parametrize("place", ["/absolute/{}", "../{}", "inner/{}", r"C:\{}", "..", "", "beside", "link"])
+def test_an_ome_file_that_names_others_outside_its_folder_is_refused_before_they_are_opened(tmp_path, place):
+    folder = tmp_path / "images"
+    (folder / "inner").mkdir(parents=True)
+    for fifo in (tmp_path / "fifo", folder / "inner/fifo", folder / "beside"):
+        os.mkfifo(fifo)
+    (folder / "link").symlink_to(tmp_path / "fifo")
+    name = place.format("fifo").replace("/absolute", str(tmp_path))
+    text = f'<?xml version="1.0"?><OME UUID="urn:uuid:own">{ome_image(0, name, (3, 20, 24), "a")}</OME>'
+    tifffile.imwrite(folder / "a.ome.tif", noise(3, 20, 24), metadata=None, photometric="minisblack", description=text)
+    signal.signal(signal.SIGALRM, lambda *_: pytest.fail("a pipe was opened"))
+    signal.alarm(5)
+    try:
+        with pytest.raises(InputError, match=r"a\.ome\.tif: refers to .*which is no file .*; save it as one file"):
+            ingest_one(tmp_path, folder / "a.ome.tif")
+    finally:
+        signal.alarm(0)
+
+
+def test_a_renamed_ome_file_is_itself_whatever_path_it_was_written_to(tmp_path):
+    pixels = noise(3, 20, 24)
+    text = ome_image(0, r"C:\data\old.ome.tif", pixels.shape, "a")
+    text = f'<?xml version="1.0"?><OME UUID="urn:uuid:0">{text}</OME>'
+    tifffile.imwrite(tmp_path / "new.ome.tif", pixels, metadata=None, photometric="minisblack", description=text)
+    array, _ = ingest_one(tmp_path, tmp_path / "new.ome.tif")
+    assert np.array_equal(array[:, 0, 0], pixels)
 
 
 def save_png(path, pixels):
@@ -295,6 +411,20 @@ def huge_tiff(path):
             tiff.pages[0].tags[tag].overwrite(60_000)
 
 
+def huge_tiles(path, width=30_000, length=30_000):
+    """A TIFF of 64 x 64 pixels in one tile that claims to be much larger, and is filled to the brim."""
+    tifffile.imwrite(path, np.zeros((64, 64), np.uint8), tile=(64, 64), compression="zlib", metadata=None)
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        tags = tiff.pages[0].tags
+        tags["TileWidth"].overwrite(width)
+        tags["TileLength"].overwrite(length)
+        content = zlib.compress(bytes(width * 2000))
+        tags["TileOffsets"].overwrite(path.stat().st_size)
+        tags["TileByteCounts"].overwrite(len(content))
+    with open(path, "ab") as file:
+        file.write(content)
+
+
 def missing_parts(path):
     """The first of two files of an OME-TIFF set; the second is not there."""
     tifffile.imwrite(path, noise(2, 20, 24), ome=True, metadata={"axes": "TYX"})
@@ -316,13 +446,29 @@ def missing_parts(path):
         ("a.tif", lambda path: tifffile.imwrite(path, noise(9, 9).astype(complex)), "pixels are complex128"),
         ("a.tif", lambda path: tifffile.imwrite(path, noise(9, 9).astype(np.int64)), "pixels are int64"),
         ("a.tif", huge_tiff, "claims 3.6 GB of pixels in a file of"),
+        ("a.tif", huge_tiles, "claims 0.9 GB of pixels in a file of"),
+        ("a.tif", lambda path: huge_tiles(path, 30_000, 8_000), "claims tiles of 240 MB, the page itself has 0.00"),
         ("a.ome.tif", missing_parts, "1 of its 2 planes are in files that are not beside it"),
         ("a.png", bomb, "is too large to be decoded whole|claims 30.0 GB of pixels in a file of"),
         ("a.czi", lambda path: path.write_bytes(b"ZISRAWFILE" + bytes(9)), r"\.czi files cannot be read yet; convert"),
         ("a.jpg", lambda path: path.write_bytes(b"\xff\xd8\xff\xe0 nonsense"), "cannot be read, it is damaged"),
         ("lost.tif", lambda path: None, "there is no such file"),
     ],
-    ids=["empty", "text", "no image", "complex", "int64", "huge tiff", "parts", "bomb", "czi", "jpeg", "lost"],
+    ids=[
+        "empty",
+        "text",
+        "no image",
+        "complex",
+        "int64",
+        "huge tiff",
+        "huge tile",
+        "large tile",
+        "parts",
+        "bomb",
+        "czi",
+        "jpeg",
+        "lost",
+    ],
 )
 def test_bad_files_are_named_with_what_is_wrong(tmp_path, name, make, what):
     make(tmp_path / name)

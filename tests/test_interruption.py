@@ -18,8 +18,8 @@ pytestmark = pytest.mark.slow
 COMMAND = ["--cores", "2", "--max-threads", "2"]
 
 
-def kill_when(folder, log, text):
-    """Start a run in `folder`, and kill it and all its jobs as soon as the file `log` holds `text`."""
+def kill_when(folder, log, text, *, with_jobs=True):
+    """Start a run in `folder`, and kill it (and all its jobs, or not) as soon as the file `log` holds `text`."""
     process = subprocess.Popen(
         [Path(sys.executable).with_name("snakemake"), *COMMAND],
         cwd=folder,
@@ -32,14 +32,15 @@ def kill_when(folder, log, text):
         assert process.poll() is None, "the run ended before it was killed"
         assert time.monotonic() < end
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
+    (os.killpg if with_jobs else os.kill)(process.pid, signal.SIGKILL)
     process.wait()
 
 
-def test_a_run_that_is_killed_twice_ends_as_one_that_was_not(finished, tmp_path):
+def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(finished, tmp_path):
     project = make_project(tmp_path / "project")
     kill_when(project, "logs/ingest/two.log", "[1/2]")
-    kill_when(project, "logs/train/fold1.log", "epoch  1/2")
+    kill_when(project, "logs/train/fold1.log", "epoch 1/2")
+    kill_when(project, "logs/train/fold1.log", "epoch 1/2", with_jobs=False)
     snakemake(project, *COMMAND)
     assert planned(project) == {}
     labels = sorted(path.relative_to(finished) for path in finished.glob("results/labels/*/*.ome.zarr"))
@@ -51,7 +52,7 @@ def test_a_run_that_is_killed_twice_ends_as_one_that_was_not(finished, tmp_path)
 
 
 def test_a_second_run_at_the_same_time_is_refused(finished):
-    with start_holder(finished / ".snakemake" / "tessera.lock", 60) as process:
+    with start_holder(finished / ".snakemake" / "tessera" / "results.lock", 60) as process:
         try:
             output = snakemake(finished, *COMMAND, "--forcerun", "select_model", check=False)
         finally:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from lib.errors import InputError
 from lib.jobs import running
-from lib.locks import hold, wait_for
+from lib.locks import FOLDER, hold
 from projects import start_holder
 
 
@@ -17,10 +17,15 @@ class Params(dict):
     __getattr__ = dict.__getitem__
 
 
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def job(tmp_path):
     output = SimpleNamespace(recipe=tmp_path / "recipe.json")
-    return SimpleNamespace(log=[str(tmp_path / "logs" / "job.log")], params=Params(recipe="abc"), output=output)
+    return SimpleNamespace(log=["logs/job.log"], params=Params(recipe="abc"), output=output)
 
 
 def read_log(job):
@@ -64,17 +69,21 @@ def test_any_other_error_keeps_its_traceback_in_the_log(job):
     assert "a fault of ours" in read_log(job)
 
 
-def test_a_job_waits_for_one_that_a_killed_run_left_at_work(tmp_path, capsys):
-    with start_holder(tmp_path / "job.log", 0.5) as process:
-        with wait_for(tmp_path / "job.log", "waiting"):
-            process.poll()
-        assert process.wait() == 0
-    assert capsys.readouterr().out == "waiting\n"
+def held_lock(folder, name, seconds):
+    """A process that holds the lock `name` of `folder` for so long."""
+    (folder / FOLDER).mkdir(parents=True)
+    return start_holder(folder / FOLDER / f"{name}.lock", seconds)
+
+
+def test_a_job_waits_for_one_that_a_killed_run_left_at_work(job, tmp_path, capsys):
+    with held_lock(tmp_path, job.log[0].replace("/", "+"), 0.5) as left_behind, running(job):
+        assert left_behind.wait() == 0
+    assert "waiting until it ends" in capsys.readouterr().out
 
 
 def test_a_lock_is_refused_while_another_process_has_it_and_free_when_that_is_killed(tmp_path):
-    with start_holder(tmp_path / "lock", 60) as process:
+    with held_lock(tmp_path, "results", 60) as process:
         with pytest.raises(InputError, match="another run"):
-            hold(tmp_path / "lock", "another run is at work")
+            hold("results", "another run is at work")
         process.kill()
-    hold(tmp_path / "lock", "another run is at work")
+    hold("results", "another run is at work")

@@ -13,7 +13,7 @@ from lib.intensities import normalise
 from lib.models import FORMAT, SETTINGS, WEIGHTS
 from lib.networks import build_network, load_network
 from lib.stores import create_store, finish_image, open_array, read_metadata
-from predict import find_model, match_channels, predict, predict_image
+from predict import find_model, predict, predict_image
 
 TILING = {"tile_px": 128, "overlap_px": 64, "batch_tiles": 3, "workers": 2}
 OUTPUTS = ["background", "cell"]
@@ -116,22 +116,6 @@ def test_constant_images_and_pixels_that_are_no_numbers_are_answered(tmp_path):
         made = open_array(tmp_path / "p.ome.zarr")[0, 1, 0]
         assert not made[10:20, 10:20].any()
         assert made.any() == (channels[0] == "0")
-
-
-def test_channels_are_matched_by_name_and_by_order_where_the_names_are_others(capsys):
-    assert match_channels("a", ["actin", "dna"], ["dna", "actin"]) == [1, 0]
-    assert capsys.readouterr().out == ""
-    assert match_channels("field 3", ["phase"], ["dna"]) == [0]
-    assert capsys.readouterr().out == "field 3: its channels (phase) are taken for the model's (dna), in this order\n"
-    assert match_channels("a", ["dna", "dna"], ["0", "1"]) == [0, 1]
-
-
-@pytest.mark.parametrize("channels", [["dna", "actin"], []])
-def test_channels_of_another_number_are_named_with_those_that_would_do(channels):
-    with pytest.raises(
-        InputError, match=rf"field 3: has {len(channels)} .*{', '.join(channels)}.*trained on 1 \(dna\)"
-    ):
-        match_channels("field 3", channels, ["dna"])
 
 
 def test_a_selected_model_that_is_not_there_is_named(tmp_path):

@@ -174,3 +174,10 @@ def test_an_image_that_changes_sides_trains_anew(tmp_path):
     before = recipes_of(tmp_path)
     after = recipes_of(tmp_path, sides={"a": "train", "b": "train", "c": "predict"})
     assert changed(before, after) == ["augment", "train", "select_model", "predict", "segment", "evaluate", "report"]
+
+
+def test_a_source_has_the_same_digest_in_every_version_of_python(scripts):
+    text = 'def f(x, w):\n    return f"{x:>{w}}/{w}  {\'*\' if x else \'\'}" f"a{x!r}" "b"\n'
+    (scripts / "segment.py").write_text(text)
+    source.cache_clear(), provenance._parsed.cache_clear()
+    assert source("segment.py") == "27f4d319eb2ebc03"

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 import yaml
 from evaluate import evaluate
-from lib.summaries import choose_pictures, histogram, learning_curves, read_table, run_times
+from lib.splits import LEAKS_KEPT
+from lib.summaries import choose_pictures, histogram, learning_curves, read_table, run_times, warn
 from PIL import Image
 from report import report
 from scenes import place_discs, write_batch
@@ -68,6 +69,7 @@ def write_products(root, images, *, task="instances", classes=("background", "ce
         [folders[2]],
         recipes=dict.fromkeys(sides, "recipe"),
         sides=sides,
+        annotated=list(sides),
         metrics=root / "one.tsv",
         pictures=root / "pictures",
         task=task,
@@ -146,6 +148,15 @@ def test_the_summary_tells_the_score_of_the_test_side_and_what_to_beware_of(page
     assert "1 pair of nearly the same image on two sides (similarity up to 0.97)." in summary
     assert "1 image set aside" in summary
     assert "bad.tif: is cut off; copy it again" in text
+
+
+def test_a_list_of_leaks_that_was_cut_is_not_counted_as_all():
+    leaks = pd.DataFrame({"similarity": [0.9] * LEAKS_KEPT})
+    split = pd.DataFrame({"split": [], "why": []})
+    ((text, _),) = warn({"test": {"scored": 1}}, split, leaks, [])
+    assert text.startswith("1000 pairs or more of nearly the same image")
+    ((text, _),) = warn({"test": {"scored": 1}}, split, leaks[1:], [])
+    assert text.startswith("999 pairs of")
 
 
 def test_scores_of_a_side_come_from_summed_counts(page):

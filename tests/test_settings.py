@@ -171,6 +171,12 @@ def test_all_problems_are_named_at_once():
     [
         ({"epochs": 3}, "epochs", "is no setting of this section; it belongs in train"),
         ({"train": {"seeed": 3}}, "train.seeed", "unknown setting; did you mean seed?"),
+        (
+            {"select_model": {"metric": "val_iuo"}},
+            "select_model.metric",
+            "'val_iuo' is not recorded of the validation images; give one of "
+            "val_loss, val_iou, val_iou_interior, val_iou_boundary",
+        ),
         ({"select_model": {"zzz": 3}}, "select_model.zzz", "unknown setting; known are metric"),
         ({"train": {"learning_rate": "fast"}}, "train.learning_rate", "'fast' is not a number"),
         ({"split": {"train": "0,7"}}, "split.train", "'0,7' is not a number; write 0.7"),
@@ -194,7 +200,12 @@ def test_all_problems_are_named_at_once():
         (
             {"evaluate": {"ious": [0.5, 0.501]}},
             "evaluate.ious",
-            "two of them are the same in hundredths; give each once, such as 0.5 and 0.55",
+            "two of them, or one and 0.5, are the same in hundredths; give each once, such as 0.5 and 0.55",
+        ),
+        (
+            {"evaluate": {"ious": [0.504]}},
+            "evaluate.ious",
+            "two of them, or one and 0.5, are the same in hundredths; give each once, such as 0.5 and 0.55",
         ),
         ({"predict": {"overlap_px": 100}}, "predict.overlap_px", "100 is not a multiple of 32; give 96 or 128"),
         ({"augment": {"transforms": [{"p": 1}]}}, "augment.transforms[1].name", "is missing; every entry needs it"),

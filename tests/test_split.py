@@ -1,7 +1,9 @@
 """The sides of the split, and near-duplicates across them."""
 
 import csv
+import itertools
 import random
+import tracemalloc
 
 import cv2
 import numpy as np
@@ -10,7 +12,7 @@ from lib.errors import InputError
 from lib.splits import SIDES, assign_sides, explain_sides, group_of
 from lib.stores import create_store, finish_image
 from PIL import Image
-from split import compare, signature, split
+from split import compare, find_leaks, signature, split
 
 SHARES = {"seed": 0, "train": 0.7, "val": 0.2, "test": 0.1}
 SETTINGS = SHARES | {"group_pattern": None, "leakage_similarity": 0.8}
@@ -200,6 +202,47 @@ def test_one_duplicated_frame_of_a_movie_is_found_and_named(tmp_path):
             **{"split_a": "train", "split_b": "test", "similarity": "1.000"},
         }
     ]
+
+
+def naive_leaks(frames, signatures, least):
+    """{(image, image): similarity} of the pairs that `find_leaks` looks for, one by one."""
+    best = {}
+    for a, b in itertools.combinations(range(len(frames)), 2):
+        a, b = sorted((a, b), key=lambda n: SIDES.index(frames[n][2]))
+        similarity = compare(signatures[a][None], signatures[b][None]).item()
+        if frames[a][2] != frames[b][2] and similarity > least:
+            key = frames[a][0], frames[b][0]
+            best[key] = max(best.get(key, -1), similarity)
+    return best
+
+
+def test_leaks_are_the_same_pair_by_pair(monkeypatch):
+    monkeypatch.setattr("split.BLOCK", 7)
+    frames = [(f"i{n // 3}" if n < 18 else f"i{n}", n, SIDES[(n // 3) % 3 if n < 18 else n % 3]) for n in range(30)]
+    random = np.random.default_rng(0)
+    signatures = random.normal(0, 1, (30, 32, 32)) + 2 * random.normal(0, 1, (5, 32, 32))[np.arange(30) % 5]
+    expected = naive_leaks(frames, signatures, 0.5)
+    count, pairs = find_leaks(frames, signatures, 0.5)
+    assert count == len(expected) == len(pairs) > 20
+    found = {(pair["image_a"], pair["image_b"]): float(pair["similarity"]) for pair in pairs}
+    assert found == pytest.approx(expected, abs=6e-4)
+    assert list(found.values()) == sorted(found.values(), reverse=True)
+    monkeypatch.setattr("split.LEAKS_KEPT", 5)
+    assert find_leaks(frames, signatures, 0.5) == (count, pairs[:5])
+
+
+def test_the_list_of_leaks_does_not_grow_with_the_square_of_images_that_look_alike(monkeypatch):
+    monkeypatch.setattr("split.BLOCK", 64)
+    field, peaks = signature(field_of_cells(1)), []
+    for each in (128, 256):
+        frames = [(f"{side}{n}", 0, side) for side in ("train", "test") for n in range(each)]
+        signatures = np.stack([field] * len(frames))
+        tracemalloc.start()
+        count, pairs = find_leaks(frames, signatures, 0.8)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert (count, len(pairs)) == (each**2, 1000)
+    assert peaks[1] < 1.3 * peaks[0]
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import zarr
 from lib.errors import InputError
+from lib.intensities import normalise
 from lib.stores import (
     create_store,
     finish_image,
@@ -72,6 +73,23 @@ def test_the_label_pyramid_never_invents_an_id(tmp_path):
         assert np.array_equal(open_array(tmp_path / "a", level)[:], ids[..., ::step, ::step])
 
 
+def test_an_object_has_one_place_at_all_levels_of_images_and_labels(tmp_path):
+    rows, columns = np.indices((2100, 1800))
+    disc = ((rows - 1002) ** 2 + (columns - 808) ** 2 <= 500**2).astype(np.int32)[None, None, None]
+    make_image(tmp_path / "image", (100 * disc).astype(np.float32), pixel_um=(None, 0.5, 0.25))
+    create_store(tmp_path / "labels", disc.shape, disc.dtype)[:] = disc
+    finish_labels(tmp_path / "labels", name="a", pixel_um=(None, 0.5, 0.25))
+    for kind, read in (("image", Image), ("labels", ImageLabel)):
+        ome = read.from_zarr(zarr.open_group(tmp_path / kind, mode="r")).attributes.ome
+        assert len(ome.multiscales[0].datasets) == 4
+        for level, dataset in enumerate(ome.multiscales[0].datasets):
+            scale, *shift = dataset.coordinateTransformations
+            plane = open_array(tmp_path / kind, level)[0, 0, 0].astype(float)
+            places = np.indices(plane.shape).reshape(2, -1) @ plane.ravel() / plane.sum()
+            moved = np.array(shift[0].translation[-2:] if shift else [0, 0])
+            assert places * scale.scale[-2:] + moved == pytest.approx([1002 * 0.5, 808 * 0.25], abs=0.15)
+
+
 def test_metadata_come_back(tmp_path):
     pixels = noise(2, 2, 1, 20, 20)
     extra = {"annotated_t": [0, 1]}
@@ -94,6 +112,22 @@ def test_windows_ignore_what_is_not_finite(tmp_path):
     assert (low, high) == pytest.approx((0.01, 0.998), abs=1e-3)
     nothing = np.full((1, 1, 1, 9, 9), np.nan, np.float32)
     assert read_metadata(make_image(tmp_path / "b", nothing)).windows == [(0.0, 0.0)]
+
+
+def test_a_few_cells_on_a_clean_background_are_not_erased(tmp_path):
+    pixels = np.zeros((1, 2, 1, 512, 512), np.uint8)
+    pixels[0, 0, 0, 100:120, 200:220] = 200
+    windows = read_metadata(make_image(tmp_path / "a", pixels, chunk_px=64, shard_px=128)).windows
+    assert windows == [(0.0, 200.0), (0.0, 0.0)]
+    seen = normalise(np.moveaxis(pixels[0, :, 0], 0, -1), windows)
+    assert np.array_equal(seen[..., 0], pixels[0, 0, 0] / 200)
+    assert not seen[..., 1].any()
+
+
+def test_cells_that_no_sampled_pixel_hits_are_found_all_the_same(tmp_path):
+    pixels = np.full((1, 1, 1, 2500, 2500), 7, np.float32)
+    pixels[0, 0, 0, 1501, 1501], pixels[0, 0, 0, 0, 0] = 90, np.inf
+    assert read_metadata(make_image(tmp_path / "a", pixels, levels=1)).windows == [(7.0, 90.0)]
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """What the rules share: the settings, the table, the batches, the recipes, and resources that follow the data."""
 
 import os
+import sys
 from collections import defaultdict
 from functools import cache
 from pathlib import Path
@@ -9,12 +10,12 @@ from snakemake.exceptions import WorkflowError
 from snakemake.io import strip_wildcard_constraints
 
 from workflow.rules.products import Products
-from workflow.rules.provenance import Recipes
+from workflow.rules.provenance import Recipes, effective
 from workflow.rules.settings import load_settings
 from workflow.rules.tables import load_table
 from workflow.scripts.lib.errors import InputError
 from workflow.scripts.lib.locks import hold
-from workflow.scripts.lib.splits import assign_sides
+from workflow.scripts.lib.splits import assign_sides, check_sides
 
 FOLDS = ["fold1"]
 MODELS = ["fold1"]
@@ -31,6 +32,7 @@ try:
         table,
         **{key: value for key, value in config["split"].items() if key != "leakage_similarity"},
     )
+    check_sides(SIDES.values())
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
@@ -49,9 +51,18 @@ BATCH_RULES = ("ingest", "annotate", "predict", "segment", "evaluate")
 def lock_results():
     """Let no other run write the same results; unlike Snakemake's own lock, this one ends with a process that is killed."""
     try:
-        hold(".snakemake/tessera.lock", f"{Path.cwd()}: another run is at work on these results; wait for it, or stop it")
+        hold("results", f"{Path.cwd()}: another run is at work on these results; wait for it, or stop it")
     except InputError as error:
         raise WorkflowError(str(error)) from None
+
+
+def name_strangers():
+    """Say which batches under results are of no row of the table any more, since nothing removes them."""
+    former = {path.stem for path in Path("results/objects").glob("*.parquet")} - BATCHES.keys()
+    places = ("*/{}", "*/{}.parquet", "*/{}.tsv", "recipes/*/{}.json")
+    left = [str(path) for name in former for place in places for path in Path("results").glob(place.format(name))]
+    if left:
+        print(f"These are of batches that the table no longer has; remove them: {' '.join(sorted(left))}", file=sys.stderr)
 
 
 def image_folders(images):
@@ -59,14 +70,19 @@ def image_folders(images):
     return sorted({f"results/images/{ROWS[image]['batch']}" for image in images})
 
 
+def with_truth(images):
+    """Those of `images` that the table gives a truth."""
+    return [image for image in images if ROWS[image]["truth"]]
+
+
 def truth_folders(images):
     """The folders under results/truth that hold the truth of those of `images` that have one."""
-    return sorted({f"results/truth/{ROWS[image]['batch']}" for image in images if ROWS[image]["truth"]})
+    return sorted({f"results/truth/{ROWS[image]['batch']}" for image in with_truth(images)})
 
 
 def raw_rows(batch, *, truth):
     """What ingest or annotate needs of the rows of a batch; files relative to the working directory, so that it can move."""
-    images = [image for image in BATCHES[batch] if ROWS[image]["truth"] or not truth]
+    images = with_truth(BATCHES[batch]) if truth else BATCHES[batch]
     files, columns = ("truth_files", ["axes"]) if truth else ("files", ["axes", "pixel_um", "frame_s"])
     return [
         {"image": image, files: [os.path.relpath(file) for file in ROWS[image][files]]}
@@ -89,15 +105,13 @@ def learning_images():
 @cache
 def raw_mb(batch):
     """Megabytes of the largest raw file of a batch, and of all of them; a simulated one counts as 50."""
-    sizes = [
-        sum(os.path.getsize(file) if file.is_file() else 0 for file in ROWS[image]["files"]) / 1e6 or 50
-        for image in BATCHES[batch]
-    ]
+    files = [file for image in BATCHES[batch] for path in ROWS[image]["files"] for file in [path, *path.rglob("*")]]
+    sizes = [50 if file in SIMULATED else os.path.getsize(file) / 1e6 for file in files if not file.is_dir()]
     return max(sizes), sum(sizes)
 
 
-def memory_mb(base, per_mb, most=64_000):
-    """Memory that grows with the largest raw file of the batch, and with each attempt."""
+def memory_mb(base, per_mb, most=16_000):
+    """Memory that grows with the largest raw file of the batch up to `most`, and then with each attempt."""
     return lambda wildcards, attempt: int(attempt * min(base + per_mb * raw_mb(wildcards.batch)[0], most))
 
 
@@ -109,7 +123,7 @@ def minutes(base, per_mb):
 def recipe_of(rule, key=None):
     """What the product of a rule is made from: {image: digest} for a batch, otherwise a digest."""
     if rule in BATCH_RULES:
-        images = [image for image in BATCHES[key] if ROWS[image]["truth"] or rule != "annotate"]
+        images = with_truth(BATCHES[key]) if rule == "annotate" else BATCHES[key]
         return {image: getattr(RECIPES, rule)(image) for image in images}
     return RECIPES.simulate(key) if rule == "simulate" else getattr(RECIPES, rule)
 

@@ -24,6 +24,7 @@ rule evaluate:
     params:
         recipes=lambda wildcards: recipe_of("evaluate", wildcards.batch),
         sides=lambda wildcards: {image: SIDES[image] for image in BATCHES[wildcards.batch]},
+        annotated=lambda wildcards: with_truth(BATCHES[wildcards.batch]),
         task=config["task"],
         classes=config["classes"],
         settings=config["evaluate"],

@@ -2,7 +2,7 @@
 
 
 rule ingest:
-    """Turn the raw files of batch {wildcards.batch} into OME-Zarr images."""
+    """Turn the raw files of batch {wildcards.batch} into OME-Zarr images; ingest.bad_images says what if some are bad."""
     input:
         simulated=lambda wildcards: ancient(simulated_files(wildcards.batch, truth=False)),
         renewed=lambda wildcards: PRODUCTS.renewed("ingest", wildcards.batch),
@@ -21,8 +21,7 @@ rule ingest:
     params:
         recipes=lambda wildcards: recipe_of("ingest", wildcards.batch),
         rows=lambda wildcards: raw_rows(wildcards.batch, truth=False),
-        chunk_px=config["ingest"]["chunk_px"],
-        shard_px=config["ingest"]["shard_px"],
+        settings=effective(config, "ingest"),
     script:
         "../scripts/ingest.py"
 

@@ -22,9 +22,10 @@ rule predict:
         mem_mb=lambda wildcards, attempt: 5000 * attempt,
         runtime=minutes(15, 0.1),
         gpu=int(config["predict"]["device"] == "gpu"),
+        networks=int(config["predict"]["device"] != "cpu"),
     params:
         recipes=lambda wildcards: recipe_of("predict", wildcards.batch),
-        settings=config["predict"],
+        settings=effective(config, "predict"),
     script:
         "../scripts/predict.py"
 

@@ -2,13 +2,16 @@
 
 Stores are `ancient` inputs, so that a job that runs does not drag along what does not depend on its change. Snakemake
 (9.27) then passes over a job whose own recipe changed, when a job somewhere before it runs too. So every outdated
-product also names, as plain inputs, the records of all outdated products before it; a product that is up to date
-names none.
+product also names plain inputs, `renewed`: the records of all outdated products before it, and, where its own record
+tells of another recipe, a file that is newer than anything. A product that is up to date names none.
 """
 
 import json
+import time
 from functools import cache
 from pathlib import Path
+
+NEWER_THAN_ALL = ".snakemake/tessera/now"
 
 
 class Products:
@@ -25,8 +28,9 @@ class Products:
         self._recipe = recipe
         self._upstream = upstream
         self._outputs = outputs
-        self.is_outdated = cache(self._is_outdated)
+        self._is_outdated = cache(self._find_whether_outdated)
         self._outdated_before = cache(self._find_outdated_before)
+        self._newer_than_all = cache(_write_time)
 
     @staticmethod
     def record(rule, key):
@@ -34,20 +38,35 @@ class Products:
         return f"results/recipes/{rule}/{key}.json" if key else f"results/recipes/{rule}.json"
 
     def renewed(self, rule, key=None):
-        """Records that an outdated product has to wait for: those of all outdated products before it."""
-        if not self.is_outdated(rule, key):
+        """Paths that an outdated product has to wait for, beside what it reads; none for one that is up to date."""
+        if not self._is_outdated(rule, key):
             return []
-        return sorted(self.record(*product) for product in self._outdated_before(rule, key))
+        records = sorted(self.record(*product) for product in self._outdated_before(rule, key))
+        return [*records, self._newer_than_all()] if self._has_another_recipe(rule, key) else records
 
-    def _is_outdated(self, rule, key):
-        if not all(Path(path).exists() for path in self._outputs(rule, key)):
+    def _find_whether_outdated(self, rule, key):
+        lacking = not all(Path(path).exists() for path in self._outputs(rule, key))
+        return lacking or self._has_another_recipe(rule, key)
+
+    def _has_another_recipe(self, rule, key):
+        try:
+            return json.loads(Path(self.record(rule, key)).read_text()) != self._recipe(rule, key)
+        except FileNotFoundError:
+            return False
+        except (OSError, ValueError):  # cut off when a disk was full, say
             return True
-        return json.loads(Path(self.record(rule, key)).read_text()) != self._recipe(rule, key)
 
     def _find_outdated_before(self, rule, key):
         found = set()
         for product in self._upstream(rule, key):
             found |= self._outdated_before(*product)
-            if self.is_outdated(*product):
+            if self._is_outdated(*product):
                 found.add(product)
         return found
+
+
+def _write_time():
+    path = Path(NEWER_THAN_ALL)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(str(time.time_ns()))
+    return str(path)

@@ -6,12 +6,17 @@ recipes before it; it does not change with comments, layout, docstrings, timesta
 
 import ast
 import hashlib
+import itertools
 import json
 from functools import cache, cached_property
 from pathlib import Path
 
+from workflow.scripts.lib.errors import InputError
+
 WORKFLOW = Path(__file__).resolve().parent.parent
 SMALL_FILE_BYTES = 1_000_000
+# Settings that decide how a job runs, not what it makes; scripts read them from the configuration, not from params.
+WITHOUT_EFFECT = {"ingest": {"bad_images"}, "train": {"device"}, "predict": {"device", "batch_tiles"}}
 
 
 def digest(*parts):
@@ -33,13 +38,21 @@ def fingerprint(path):
     Small files count by their content, large ones by size and time of change, as Snakemake itself has it.
     """
     path = Path(path)
-    if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file())
-        return digest([(str(file.relative_to(path)), fingerprint(file)) for file in files])
-    status = path.stat()
-    if status.st_size <= SMALL_FILE_BYTES:
-        return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
-    return digest(status.st_size, status.st_mtime_ns)
+    try:
+        if path.is_dir():
+            files = sorted(file for file in path.rglob("*") if file.is_file())
+            return digest([(str(file.relative_to(path)), fingerprint(file)) for file in files])
+        status = path.stat()
+        if status.st_size <= SMALL_FILE_BYTES:
+            return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
+        return digest(status.st_size, status.st_mtime_ns)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); see to its permissions") from error
+
+
+def effective(settings, rule):
+    """The settings of a rule that what it makes depends on."""
+    return {key: value for key, value in settings[rule].items() if key not in WITHOUT_EFFECT.get(rule, ())}
 
 
 def _modules(path):
@@ -74,8 +87,22 @@ def _parsed(path):
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)
+            node.body = node.body[1:]
+    return _described(tree)
+
+
+def _described(node):
+    """A tree of names, fields and constants: unlike what `ast` prints, it is the same for every version of Python."""
+    if isinstance(node, ast.JoinedStr):
+        # Versions cut the text between the values of an f-string in different places.
+        parts = [(isinstance(part, ast.Constant), part) for part in node.values]
+        runs = [(is_text, [part for _, part in run]) for is_text, run in itertools.groupby(parts, lambda part: part[0])]
+        text = [["".join(part.value for part in run)] if is_text else [*map(_described, run)] for is_text, run in runs]
+        return ["JoinedStr", *(part for run in text for part in run if part)]
+    if isinstance(node, ast.AST):
+        fields = [(name, getattr(node, name, None)) for name in node._fields]
+        return [type(node).__name__, *((name, _described(value)) for name, value in fields if value not in (None, []))]
+    return [_described(item) for item in node] if isinstance(node, list) else repr(node)
 
 
 class Recipes:
@@ -125,7 +152,7 @@ class Recipes:
     def train(self):
         weights = self._settings["train"].get("encoder_weights")
         pretrained = fingerprint(weights) if weights and Path(weights).is_file() else None
-        return digest(self.augment, self._settings["train"], pretrained, source("train.py"))
+        return digest(self.augment, effective(self._settings, "train"), pretrained, source("train.py"))
 
     @cached_property
     def select_model(self):
@@ -133,7 +160,7 @@ class Recipes:
 
     @cached_property
     def _network(self):
-        return digest(self.select_model, self._settings["predict"], source("predict.py"))
+        return digest(self.select_model, effective(self._settings, "predict"), source("predict.py"))
 
     def predict(self, image):
         return digest(self.ingest(image), self._network)
@@ -159,8 +186,7 @@ class Recipes:
     def _ingest(self, image):
         row = self._rows[image]
         columns = [row[column] for column in ("image", "path", "axes", "pixel_um", "frame_s")]
-        store = {key: value for key, value in self._settings["ingest"].items() if key != "bad_images"}
-        return digest(columns, self._raw(row["files"]), store, source("ingest.py"))
+        return digest(columns, self._raw(row["files"]), effective(self._settings, "ingest"), source("ingest.py"))
 
     def _annotate(self, image):
         row = self._rows[image]

@@ -124,8 +124,17 @@ def _lets_tiles_advance(overlap_px, tile_px):
 
 
 def _have_columns_of_their_own(ious):
-    if len({round(100 * iou) for iou in ious}) < len(ious):
-        return "two of them are the same in hundredths; give each once, such as 0.5 and 0.55"
+    scored = {0.5, *ious}
+    if len({round(100 * iou) for iou in scored}) < len(scored):
+        return "two of them, or one and 0.5, are the same in hundredths; give each once, such as 0.5 and 0.55"
+    return None
+
+
+def _is_recorded(metric, task, classes):
+    outputs = ["interior", "boundary"] if task == "instances" else classes[1:]
+    known = [f"val_{name}" for name in ("loss", "iou", *(f"iou_{output}" for output in outputs))]
+    if metric not in known:
+        return f"{metric!r} is not recorded of the validation images; give one of {', '.join(known)}"
     return None
 
 
@@ -138,4 +147,5 @@ CROSS_CHECKS = {
     _weigh_something: ["train.losses"],
     _lets_tiles_advance: ["predict.overlap_px", "predict.tile_px"],
     _have_columns_of_their_own: ["evaluate.ious"],
+    _is_recorded: ["select_model.metric", "task", "classes"],
 }

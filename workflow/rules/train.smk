@@ -18,12 +18,13 @@ rule train:
     threads: 8
     resources:
         mem_mb=lambda wildcards, attempt: 6000 * attempt,
-        runtime=lambda wildcards, attempt: 240 * attempt,
+        runtime=lambda wildcards, attempt: (60 + int(1.2 * (config["train"]["minutes"] or 180))) * attempt,
         gpu=int(config["train"]["device"] == "gpu"),
+        networks=int(config["train"]["device"] != "cpu"),
     params:
         recipe=lambda wildcards: recipe_of("train", wildcards.model),
         training_data=lambda wildcards: RECIPES.augment,
-        settings=config["train"],
+        settings=effective(config, "train"),
     script:
         "../scripts/train.py"
 

@@ -51,6 +51,8 @@ def annotate_image(row, image, path, *, task, classes, pieces):
     array, metadata = open_array(image), read_metadata(image)
     semantic = task == "semantic"
     with open_annotation(row["truth_files"], array.shape, row["axes"]) as annotation:
+        if not semantic and pieces == "separate" and annotation.lineage is not None:
+            raise InputError(f"{truth}: has tracks, whose pieces cannot be separated; set annotate: pieces to keep")
         source = annotation.source
         store = create_store(
             path,
@@ -66,7 +68,7 @@ def annotate_image(row, image, path, *, task, classes, pieces):
     if not ids:
         raise InputError(f"{truth}: holds background only; annotate it, or empty the column truth of {name}")
     if not semantic and pieces == "separate":
-        notes.append(f"{separate_pieces(store, max(ids))} pieces got ids of their own")
+        notes.append(f"{separate_pieces(store, max(ids), truth)} pieces got ids of their own")
     elif not semantic and len(ids) == 1 and not annotation.objects:
         notes.append("has a single id; if each of its pieces is an object, set annotate: pieces to separate")
     extra = {"annotated_t": annotation.annotated_t, "lineage": annotation.lineage}

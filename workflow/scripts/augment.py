@@ -7,7 +7,6 @@ what they are; and beside the folder a contact sheet, some of them before and af
 
 import json
 import shutil
-from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -15,11 +14,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import zarr
+from lib.channels import align_channels
 from lib.errors import InputError
 from lib.examples import Pool, list_grid, open_sources, survey
 from lib.jobs import running
 from lib.renderings import Renderer
 from lib.sheets import draw_sheet
+from lib.splits import check_sides
 from lib.targets import INSTANCE_OUTPUTS
 from lib.transforms import check_transforms
 
@@ -51,8 +52,8 @@ def augment(images, truth, sides, recipe, output, sheet, *, task, classes, patch
         side: open_sources(images, truth, sorted(image for image in sides if sides[image] == side))
         for side in ("train", "val")
     }
-    check_sides(sources)
-    channels = check_channels(sources["train"] + sources["val"])
+    check_sides([side for side in sources if sources[side]])
+    channels = align_channels(sources["train"] + sources["val"])
     check_transforms(renderer.transforms, len(channels))
     with ThreadPoolExecutor(workers) as threads:
         list(threads.map(partial(survey, task=task, classes=classes), sources["train"] + sources["val"]))
@@ -87,43 +88,6 @@ def augment(images, truth, sides, recipe, output, sheet, *, task, classes, patch
     draw_sheet(sheet, samples, classes, instances=task == "instances")
     shutil.rmtree(output, ignore_errors=True)
     workplace.rename(output)
-
-
-def check_sides(sources):
-    """Raise an InputError that says how to get images on a side, where there are none."""
-    lacking = [side for side in ("train", "val") if not sources[side]]
-    if lacking:
-        raise InputError(
-            "\n".join(
-                f"No image is on the side {side}, so no network can be trained; annotate images of another group, or "
-                f"state split = {side} for some in the table (one image can be cut in two, with its truth)"
-                for side in lacking
-            )
-        )
-
-
-def check_channels(sources):
-    """The names of the channels that all `sources` have.
-
-    Raises:
-        InputError: their numbers differ.
-    """
-    by_count = defaultdict(list)
-    for source in sources:
-        by_count[source.pixels.shape[1]].append(source.image)
-    if len(by_count) > 1:
-        found = "; ".join(
-            f"{count}: {', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''}"
-            for count, names in sorted(by_count.items())
-        )
-        raise InputError(
-            f"Images that train one network have different numbers of channels ({found}); convert them, or state "
-            "split = predict for those of one kind"
-        )
-    names = {tuple(source.metadata.channels) for source in sources}
-    if len(names) > 1:
-        print(f"Channels have different names, and are taken in their order: {sorted(names)}", flush=True)
-    return list(sources[0].metadata.channels)
 
 
 def write_patches(path, keys, make, shape, workers):

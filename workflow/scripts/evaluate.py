@@ -5,7 +5,8 @@ instances or uint8 classes. Writes results/metrics/{batch}.tsv, a row for each i
 results/pictures/{batch}/{image}/ (see lib/pictures.py).
 """
 
-import itertools
+import shutil
+from collections import defaultdict
 from functools import partial
 from pathlib import Path
 
@@ -23,20 +24,11 @@ from lib.metrics import (
     instance_counts,
     instance_scores,
     object_areas,
+    overlaps_by_plane,
 )
 from lib.pictures import draw_pictures
 from lib.splits import PREDICT
-from lib.stores import iterate_shards, open_array, read_metadata
-
-
-def overlaps_by_frame(found, truth=None):
-    """Yield the overlaps of each frame of two arrays (t, 1, z, y, x), with a shard of each in memory at a time.
-
-    Without truth, all of it counts as background.
-    """
-    for _, regions in itertools.groupby(iterate_shards(found), key=lambda region: region[0].start):
-        blocks = ((region, found[region]) for region in regions)
-        yield count_overlaps((np.zeros_like(block) if truth is None else truth[at], block) for at, block in blocks)
+from lib.stores import open_array, read_metadata
 
 
 def worst_frame(scores, frames):
@@ -48,7 +40,7 @@ def worst_frame(scores, frames):
 
 
 def evaluate_image(labels, truth, *, task, classes, ious):
-    """Score the labels of an image.
+    """Score the labels of an image, plane by plane: labels of a z-stack have ids of their own in each plane.
 
     Args:
         labels, truth: paths of stores; truth is None where there is none.
@@ -60,7 +52,7 @@ def evaluate_image(labels, truth, *, task, classes, ious):
         (row of the table without names, {t: score} of each annotated frame).
 
     Raises:
-        InputError: truth and labels differ in shape.
+        InputError: truth and labels differ in shape, or hold what is no class.
     """
     found = open_array(labels)
     reference, annotated = None, ()
@@ -77,11 +69,15 @@ def evaluate_image(labels, truth, *, task, classes, ious):
     else:
         count, score = partial(class_counts, classes=classes), partial(class_scores, classes=classes)
         measure, headline = partial(class_shares, classes=classes), "iou_mean"
-    measures, counts = [], {}
-    for t, overlaps in enumerate(overlaps_by_frame(found, reference)):
-        measures.append(measure(overlaps))
-        if t in annotated:
-            counts[t] = count(overlaps)
+    measures, planes = [], defaultdict(list)
+    try:
+        for t, overlaps in overlaps_by_plane(found, reference):
+            measures.append(measure(overlaps))
+            if t in annotated:
+                planes[t].append(count(overlaps))
+    except InputError as error:
+        raise InputError(f"{labels}{f', {truth}' if truth else ''}: {error}") from error
+    counts = {t: add_counts(each) for t, each in planes.items()}
     total = add_counts(counts.values())
     row = {"frames": found.shape[0], "frames_scored": len(counts)}
     if task == "instances":
@@ -97,7 +93,7 @@ def evaluate_image(labels, truth, *, task, classes, ious):
     return row, {t: score(frame)[headline] for t, frame in counts.items()}
 
 
-def evaluate(labels, images, truth, *, recipes, sides, metrics, pictures, task, classes, ious):
+def evaluate(labels, images, truth, *, recipes, sides, annotated, metrics, pictures, task, classes, ious):
     """Score and draw every image of a batch.
 
     Args:
@@ -105,15 +101,18 @@ def evaluate(labels, images, truth, *, recipes, sides, metrics, pictures, task, 
         truth: folders of the batch's truth, none or one.
         recipes: {image: digest}, kept in the table.
         sides: {image: side of the split}.
+        annotated: the images that have a truth.
         metrics: the table to write, a row for each image that was not set aside.
         pictures: the folder to write, a folder in it for each of those.
         task, classes, ious: see `evaluate_image`.
     """
     stores = find_stores([images], recipes)
     found = find_stores([labels], stores)
-    true = find_stores(truth, [image for image in found if sides[image] != PREDICT])
+    true = find_stores(truth, [image for image in found if image in annotated and sides[image] != PREDICT])
     rows = []
-    Path(pictures).mkdir(parents=True, exist_ok=True)
+    # A job that outlived its Snakemake may have left some.
+    shutil.rmtree(pictures, ignore_errors=True)
+    Path(pictures).mkdir(parents=True)
     for number, image in enumerate(found, start=1):
         row, scores = evaluate_image(found[image], true.get(image), task=task, classes=classes, ious=ious)
         t, score = worst_frame(scores, row["frames"])
@@ -141,6 +140,7 @@ if __name__ == "__main__":
             truth=snakemake.input.truth,
             recipes=snakemake.params.recipes,
             sides=snakemake.params.sides,
+            annotated=set(snakemake.params.annotated),
             metrics=snakemake.output.metrics,
             pictures=snakemake.output.pictures,
             task=snakemake.params.task,

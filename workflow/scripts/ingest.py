@@ -92,6 +92,5 @@ if __name__ == "__main__":
             recipes=snakemake.params.recipes,
             output=snakemake.output.images,
             bad_images=snakemake.config["ingest"]["bad_images"],  # no parameter, since it changes nothing that is made
-            chunk_px=snakemake.params.chunk_px,
-            shard_px=snakemake.params.shard_px,
+            **snakemake.params.settings,
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 import dask
 import numpy as np
 from lib.batches import find_stores, make_stores
+from lib.channels import match_channels
 from lib.errors import InputError
 from lib.intensities import normalise
 from lib.jobs import running
@@ -36,26 +37,6 @@ def find_model(selected, models):
     raise InputError(
         f"{selected}: names model {name}, which is not among {', '.join(map(str, models))}; remove the file"
     )
-
-
-def match_channels(name, channels, wanted):
-    """Which of the `channels` of image `name` is each of the `wanted`: by name, or by order where the names are others.
-
-    Raises:
-        InputError: there are more or fewer than wanted.
-    """
-    if len(channels) != len(wanted):
-        raise InputError(
-            f"{name}: has {len(channels)} channels ({', '.join(channels)}), the model was trained on {len(wanted)} "
-            f"({', '.join(wanted)}); take the image out of the table, or train on images like it"
-        )
-    if len(set(channels)) == len(channels) and set(channels) == set(wanted):
-        return [channels.index(channel) for channel in wanted]
-    print(
-        f"{name}: its channels ({', '.join(channels)}) are taken for the model's ({', '.join(wanted)}), in this order",
-        flush=True,
-    )
-    return list(range(len(wanted)))
 
 
 def predict_image(source, path, network, *, name, tile_px, overlap_px, batch_tiles, workers):
@@ -137,5 +118,7 @@ if __name__ == "__main__":
             recipes=snakemake.params.recipes,
             output=snakemake.output.predictions,
             workers=snakemake.threads,
+            device=snakemake.config["predict"]["device"],
+            batch_tiles=snakemake.config["predict"]["batch_tiles"],
             **snakemake.params.settings,
         )

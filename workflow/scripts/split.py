@@ -1,11 +1,11 @@
 """Write down which annotated image is on which side, and look for near-duplicates across sides.
 
 Reads image stores (t, c, z, y, x). Writes `split.tsv` (image, group, split, why) and `leakage.tsv` (image_a, t_a,
-image_b, t_b, split_a, split_b, similarity), the most similar first.
+image_b, t_b, split_a, split_b, similarity), the most similar first, LEAKS_KEPT at most.
 """
 
 import csv
-from itertools import combinations
+from itertools import combinations, groupby, product
 from pathlib import Path
 
 import cv2
@@ -13,13 +13,14 @@ import numpy as np
 from lib.batches import find_stores
 from lib.intensities import normalise
 from lib.jobs import running
-from lib.splits import SIDES, explain_sides
+from lib.splits import LEAKS_KEPT, SIDES, explain_sides
 from lib.stores import open_array, read_metadata
 
 FRAMES = 8  # of a movie, the first and the last among them
 PLANE_PX = 256  # planes are brought to this size, whatever their shape
 CELLS = 32  # side of a signature
 SHIFT = 1  # cells by which two images may be displaced, so 1/32 of their size
+COLUMNS = ("image_a", "t_a", "image_b", "t_b", "split_a", "split_b", "similarity")
 BLOCK = 512  # signatures that are compared at once
 
 
@@ -47,9 +48,10 @@ def split(rows, images, output, leakage, *, seed, train, val, test, group_patter
         for t, plane in read_planes(path):
             frames.append((image, t, sides[image]))
             signatures.append(signature(plane))
-    pairs = find_leaks(frames, np.array(signatures), leakage_similarity)
-    write_table(leakage, ["image_a", "t_a", "image_b", "t_b", "split_a", "split_b", "similarity"], pairs)
-    print(f"{len(pairs)} pairs of images on two sides have a similarity above {leakage_similarity}", flush=True)
+    count, pairs = find_leaks(frames, np.array(signatures), leakage_similarity)
+    write_table(leakage, COLUMNS, pairs)
+    listed = f"; the {len(pairs)} most similar are listed" if count > len(pairs) else ""
+    print(f"{count} pairs of images on two sides have a similarity above {leakage_similarity}{listed}", flush=True)
 
 
 def read_planes(path):
@@ -97,32 +99,35 @@ def find_leaks(frames, signatures, least):
     """Pairs of images on two sides that are more similar than `least`, each with its most similar frames.
 
     Args:
-        frames: (image, t, side) of each signature.
+        frames: (image, t, side) of each signature, the frames of an image in a row.
         signatures: (n, y, x).
         least: similarity above which a pair counts.
 
     Returns:
-        Dicts with the columns of `leakage.tsv`, the most similar first.
+        How many there are, and dicts with the columns of `leakage.tsv` of the LEAKS_KEPT most similar, those first.
     """
-    best = {}
-    by_side = {side: [n for n, frame in enumerate(frames) if frame[2] == side] for side in SIDES}
+    total, kept = 0, []
     for side_a, side_b in combinations(SIDES, 2):
-        for start_a in range(0, len(by_side[side_a]), BLOCK):
-            some = by_side[side_a][start_a : start_a + BLOCK]
-            for start_b in range(0, len(by_side[side_b]), BLOCK):
-                others = by_side[side_b][start_b : start_b + BLOCK]
-                similarity = compare(signatures[some], signatures[others])
-                for a, b in np.argwhere(similarity > least):
-                    pair = frames[some[a]], frames[others[b]]
-                    key = pair[0][0], pair[1][0]
-                    best[key] = max(best.get(key, (-1.0, pair)), (float(similarity[a, b]), pair))
-    return [
-        {
-            **{"image_a": a[0], "t_a": a[1], "image_b": b[0], "t_b": b[1], "split_a": a[2], "split_b": b[2]},
-            "similarity": f"{similarity:.3f}",
-        }
-        for similarity, (a, b) in sorted(best.values(), key=lambda found: (-found[0], found[1]))
-    ]
+        for some, others in product(_blocks(frames, side_a), _blocks(frames, side_b)):
+            similarity = compare(signatures[np.concatenate(some)], signatures[np.concatenate(others)])
+            starts_a, starts_b = (np.cumsum([0, *map(len, images)]) for images in (some, others))
+            best = np.maximum.reduceat(np.maximum.reduceat(similarity, starts_a[:-1], axis=0), starts_b[:-1], axis=1)
+            pairs = np.argwhere(best > least)
+            total += len(pairs)
+            for a, b in pairs[np.argsort(-best[tuple(pairs.T)], kind="stable")][:LEAKS_KEPT]:
+                part = similarity[starts_a[a] : starts_a[a + 1], starts_b[b] : starts_b[b + 1]]
+                at_a, at_b = np.unravel_index(part.argmax(), part.shape)
+                kept.append((float(best[a, b]), (frames[some[a][at_a]], frames[others[b][at_b]])))
+            kept = sorted(kept, key=lambda pair: (-pair[0], pair[1]))[:LEAKS_KEPT]
+    rows = ((*a[:2], *b[:2], a[2], b[2], f"{most:.3f}") for most, (a, b) in kept)
+    return total, [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+
+
+def _blocks(frames, side):
+    """The numbers of the frames of a side, image by image, in blocks of about BLOCK frames or fewer."""
+    numbers = (number for number, frame in enumerate(frames) if frame[2] == side)
+    images = (list(group) for _, group in groupby(numbers, key=lambda number: frames[number][0]))
+    return [list(block) for _, block in groupby(images, key=lambda image: image[0] // BLOCK)]
 
 
 def write_table(path, columns, lines):

@@ -144,5 +144,6 @@ if __name__ == "__main__":
             output=snakemake.output.model,
             training_data=snakemake.params.training_data,
             threads=snakemake.threads,
+            device=snakemake.config["train"]["device"],
             **snakemake.params.settings,
         )

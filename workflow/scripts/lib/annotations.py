@@ -55,9 +55,10 @@ def open_annotation(paths, shape, axes=None):
     files = list_files(paths)
     _refuse_jpeg(files)
     frames, _, depth, _, _ = shape
-    numbered = _numbered(files)
+    tracks = _tracks(paths)
+    numbered = _numbered(files, results=frames > 1 or tracks is not None)
     if numbered:
-        yield _open_challenge(numbered, _tracks(paths), shape)
+        yield _open_challenge(numbered, tracks, shape)
     elif len(files) > 1 and frames == 1 and len(files) != depth:
         yield Annotation(_merge_objects(files, shape), objects=True)
     else:
@@ -161,8 +162,11 @@ def _challenge_folder(paths):
     return paths
 
 
-def _numbered(files):
-    """{frame: file} where all TIFF files are named as the Cell Tracking Challenge names masks; None otherwise."""
+def _numbered(files, *, results):
+    """{frame: file} where all TIFF files are named as the Cell Tracking Challenge names masks; None otherwise.
+
+    A tracker's results (mask000.tif) are told from masks of one object each by the image, hence `results`.
+    """
     images = [file for file in files if file.suffix.lower() in (".tif", ".tiff")]
     matches = [_CHALLENGE.fullmatch(file.name) for file in images]
     if not images or not all(matches):
@@ -172,7 +176,14 @@ def _numbered(files):
                 f"{slices[0]}: annotates a single depth of a volume, which cannot be used; give whole volumes"
             )
         return None
-    return {int(match[2]): file for match, file in zip(matches, images, strict=True)}
+    if not results and any(match[1].lower() == "mask" for match in matches):
+        return None
+    numbered = {}
+    for match, file in zip(matches, images, strict=True):
+        other = numbered.setdefault(int(match[2]), file)
+        if other != file:
+            raise InputError(f"{file}: is frame {int(match[2])}, as {other} is; keep the masks of one kind")
+    return numbered
 
 
 def _tracks(paths):

@@ -22,6 +22,7 @@ class Source:
         pixels, truth: arrays (t, c, z, y, x) of the same t, z, y and x; one channel of ids.
         metadata: of the image.
         planes: its annotated (t, z).
+        order: which of its channels is each of those that patches have; None: all as they are.
         holds_instances: the truth is ids of objects, which count as two classes, background and object.
         contents: pixels of each class in each block of each plane, (planes, rows, columns, classes); see `survey`.
         areas: pixels of each object in each plane that it is in.
@@ -32,6 +33,7 @@ class Source:
     truth: zarr.Array
     metadata: Metadata
     planes: list[tuple[int, int]]
+    order: list[int] | None = None
     holds_instances: bool = False
     contents: np.ndarray | None = None
     areas: list[int] = field(default_factory=list)
@@ -178,9 +180,11 @@ def read_window(source, plane, row, column, window_px, patch_px):
     top, left = rows.min(), columns.min()
     box = slice(top, rows.max() + 1), slice(left, columns.max() + 1)
     spread = np.ix_(rows - top, columns - left)
-    pixels = np.moveaxis(source.pixels[(t, slice(None), z, *box)], 0, -1)[spread]
+    order = range(source.pixels.shape[1]) if source.order is None else source.order
+    pixels = np.moveaxis(source.pixels[(t, slice(None), z, *box)], 0, -1)[spread][..., order]
+    windows = [source.metadata.windows[channel] for channel in order]
     ids = source.truth[(t, 0, z, *box)].astype(np.int32)[spread]
-    return normalise(pixels, source.metadata.windows), ids, np.logical_and.outer(rows_inside, columns_inside)
+    return normalise(pixels, windows), ids, np.logical_and.outer(rows_inside, columns_inside)
 
 
 def _move_in(centre, patch_px, size):

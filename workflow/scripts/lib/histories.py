@@ -1,7 +1,28 @@
 """Histories of trainings: one row per epoch, {column: number}."""
 
 import csv
+import json
+import shutil
 from pathlib import Path
+
+
+def claim_folder(folder, recipe):
+    """Make `folder` that of a training under `recipe`: empty, unless it is one under the same recipe already.
+
+    The recipe is noted in it; a note that cannot be read, such as one that was cut off, counts as another recipe.
+    """
+    note = Path(folder) / "recipe.json"
+    try:
+        noted = json.loads(note.read_text())
+    except (FileNotFoundError, ValueError):
+        noted = None
+    if noted == recipe:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    note.parent.mkdir(parents=True)
+    partial = note.with_suffix(".tmp")
+    partial.write_text(json.dumps(recipe))
+    partial.replace(note)
 
 
 def best_row(rows):

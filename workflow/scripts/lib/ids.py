@@ -28,32 +28,46 @@ def as_instances(pixels, truth):
 
 
 def as_classes(classes, objects):
-    """A function that turns pixels into classes; masks of two classes may have any one value for the second."""
+    """A function that turns the pixels of one image, piece by piece, into classes.
+
+    Masks of two classes may have 255 for the second, and masks of one object each (`objects`) any one value.
+    """
+    seen = set()  # in all pieces so far: whether 255 is the second class is a question to the whole image
 
     def to_classes(pixels, truth):
-        found = np.unique(pixels)
-        if len(classes) == 2 and (objects or set(found.tolist()) <= {0, 255}):
+        if objects and len(classes) != 2:
+            raise InputError(f"{truth}: one mask per object says no class; give an image of classes")
+        seen.update(np.unique(pixels).tolist())
+        if objects or (len(classes) == 2 and seen <= {0, 255}):
             return (pixels > 0).astype(np.uint8)
-        if found[-1] >= len(classes):
-            shown = ", ".join(map(str, found[:8])) + (", ..." if len(found) > 8 else "")
+        if max(seen) >= len(classes):
             raise InputError(
-                f"{truth}: holds the ids {shown}, but there are {len(classes)} classes, 0 to {len(classes) - 1} "
-                f"({', '.join(classes)}); correct it, or the setting classes"
+                f"{truth}: holds the ids {_some(seen)}, but there are {len(classes)} classes, 0 to "
+                f"{len(classes) - 1} ({', '.join(classes)}); correct it, or the setting classes"
             )
         return pixels.astype(np.uint8)
 
     return to_classes
 
 
-def separate_pieces(store, largest):
+def _some(ids):
+    ids = sorted(ids)
+    return ", ".join(map(str, ids[:8])) + (", ..." if len(ids) > 8 else "")
+
+
+def separate_pieces(store, largest, truth):
     """Give every piece of an id that is in several, but its largest one, an id of its own, frame by frame.
 
     Args:
         store: array (t, 1, z, y, x) of ids, changed in place.
         largest: the largest id so far.
+        truth: what to call the annotation in messages.
 
     Returns:
         How many pieces got a new id.
+
+    Raises:
+        InputError: no ids are left for the pieces.
     """
     first = largest
     for t in range(store.shape[0]):
@@ -66,6 +80,8 @@ def separate_pieces(store, largest):
         kept = set()
         for part in sorted(range(1, len(areas)), key=lambda part: (-areas[part], part)):
             if owners[part] in kept:
+                if largest >= LARGEST_ID:
+                    raise InputError(f"{truth}: has no ids left for its pieces, {LARGEST_ID} is the last; renumber it")
                 largest += 1
                 renamed[part] = largest
             kept.add(owners[part])

@@ -43,18 +43,25 @@ def running(snakemake):
     # When Snakemake was killed, a job of its may still be at work, on the same files.
     notice = f"{path}: an earlier run of this job is still at work; waiting until it ends"
     with (
-        wait_for(path, notice),
+        wait_for(str(path), notice),
         open(path, "w", buffering=1) as log,
         contextlib.redirect_stdout(_Tee(sys.stdout, log)),
         contextlib.redirect_stderr(_Tee(sys.stderr, log)),
     ):
         try:
             yield
+            _leave_recipe(snakemake)
         except InputError as error:
             print(f"Error: {error}", file=sys.stderr)
             raise SystemExit(1) from None
         except Exception:
             traceback.print_exc()
             raise SystemExit(1) from None
+
+
+def _leave_recipe(snakemake):
+    record = Path(snakemake.output.recipe)
     recipe = snakemake.params.get("recipes") or snakemake.params.recipe
-    Path(snakemake.output.recipe).write_text(json.dumps(recipe, indent=1))
+    partial = record.with_suffix(".tmp")
+    partial.write_text(json.dumps(recipe, indent=1))
+    partial.replace(record)

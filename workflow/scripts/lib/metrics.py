@@ -1,5 +1,6 @@
 """How well labels agree with the truth: counts that add up over blocks, frames and images, and scores made of them."""
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -8,6 +9,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from .errors import InputError
+from .stores import iterate_shards
 from .targets import IGNORE
 
 SPLIT_PIECE = 0.1
@@ -39,6 +41,16 @@ def count_overlaps(blocks):
     total = pd.concat(parts).groupby(level=0).sum()
     keys = total.index.to_numpy()
     return Overlaps(keys >> 32, keys & 0xFFFFFFFF, total.to_numpy())
+
+
+def overlaps_by_plane(found, truth=None):
+    """Yield (t, overlaps) of each plane of two arrays (t, 1, z, y, x), with a shard of each in memory at a time.
+
+    Without truth, all of it counts as background.
+    """
+    for (t, _), regions in itertools.groupby(iterate_shards(found), key=lambda at: (at[0].start, at[2].start)):
+        blocks = ((region, found[region]) for region in regions)
+        yield t, count_overlaps((np.zeros_like(block) if truth is None else truth[at], block) for at, block in blocks)
 
 
 def percent(iou):

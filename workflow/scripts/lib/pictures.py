@@ -32,7 +32,7 @@ def draw_pictures(folder, *, image, labels, truth=None, t=0, score=None, classes
     folder = Path(folder)
     folder.mkdir(parents=True)
     metadata = read_metadata(image)
-    pixels, z = read_plane(image, t)
+    pixels, z, _ = read_plane(image, t)
     base = Image.fromarray(stretch(pixels, metadata.windows, colour=is_colour(metadata.channels)))
     size = fit(base.size)
     base.resize(size, Image.Resampling.LANCZOS).save(folder / "base.jpg", quality=88)
@@ -41,14 +41,19 @@ def draw_pictures(folder, *, image, labels, truth=None, t=0, score=None, classes
         ("truth", truth, TRUTH_WIDTH_PX, TRUTH_COLOURS),
     ):
         if path is not None:
-            plane = resize_nearest(read_plane(path, t)[0][0], size)
+            plane, _, step = read_plane(path, t)
+            plane = resize_nearest(plane[0], size, step)
             save_outlines(folder / f"{layer}.png", outlines(plane, width, classes), colours)
     described = {"t": t, "z": z, "score": score, "width": size[0], "height": size[1]}
     (folder / "picture.json").write_text(json.dumps(described))
 
 
 def read_plane(path, t):
-    """(pixels (c, y, x) of frame t and the middle z, z), at the coarsest level that LONGER_SIDE_PX does not magnify."""
+    """One plane, at the coarsest level that LONGER_SIDE_PX does not magnify.
+
+    Returns:
+        Pixels (c, y, x) of frame t and the middle z; that z; and the side of one in pixels of the full size.
+    """
     array = open_array(path)
     level = 0
     while (Path(path) / str(level + 1)).is_dir():
@@ -57,12 +62,12 @@ def read_plane(path, t):
             break
         array, level = coarser, level + 1
     z = array.shape[2] // 2
-    return array[t, :, z], z
+    return array[t, :, z], z, 2**level
 
 
 def is_colour(channels):
-    """Whether the names of the channels are those of a colour picture."""
-    return [name.lower()[:1] for name in channels] == ["r", "g", "b"]
+    """Whether the names of the channels are those of a colour picture; RFP, GFP and BFP are not."""
+    return [name.lower() for name in channels] in (["red", "green", "blue"], ["r", "g", "b"])
 
 
 def stretch(pixels, windows, *, colour=False):
@@ -85,10 +90,15 @@ def fit(size):
     return tuple(max(1, round(side * LONGER_SIDE_PX / max(size))) for side in size)
 
 
-def resize_nearest(labels, size):
-    """Labels (y, x) at (width, height), each pixel that of its centre, so that no id is made up."""
+def resize_nearest(labels, size, step=1):
+    """Labels (y, x) at (width, height), each pixel that of its centre, so that no id is made up.
+
+    Of a coarser level of a pyramid, whose pixels are the first of `step` x `step`, they are the nearest of those.
+    """
+    shift = 0.5 - 0.5 / step
     rows, columns = (
-        ((np.arange(new) + 0.5) * old / new).astype(int) for new, old in zip(size[::-1], labels.shape, strict=True)
+        ((np.arange(new) + 0.5) * old / new + shift).astype(int).clip(0, old - 1)
+        for new, old in zip(size[::-1], labels.shape, strict=True)
     )
     return labels[np.ix_(rows, columns)]
 

@@ -11,6 +11,7 @@ from .errors import InputError
 
 SIDES = ("train", "val", "test")
 PREDICT = "predict"
+LEAKS_KEPT = 1000  # pairs in the table of leaks, so that it stays small where all images look alike
 
 
 def assign_sides(rows, *, seed, train, val, test, group_pattern=None):
@@ -67,6 +68,23 @@ def explain_sides(rows, *, seed, train, val, test, group_pattern=None):
             split, why = filled[group], "hash" if filled[group] == hashed[group] else "filled"
         lines.append({"image": row["image"], "group": group, "split": split, "why": why})
     return lines, remarks + _pattern_remarks(rows, group_pattern)
+
+
+def check_sides(sides):
+    """Make sure that a network can be trained when some image is on each of `sides`.
+
+    Raises:
+        InputError: train or val is not among them; it says how to get images on it.
+    """
+    lacking = [side for side in ("train", "val") if side not in set(sides)]
+    if lacking:
+        raise InputError(
+            "\n".join(
+                f"No image is on the side {side}, so no network can be trained; annotate images of another group, or "
+                f"state split = {side} for some in the table (one image can be cut in two, with its truth)"
+                for side in lacking
+            )
+        )
 
 
 def group_of(row, group_pattern=None):

@@ -32,7 +32,8 @@ class Metadata:
         pixel_um: size of a pixel in z, y and x in micrometres, None where unknown.
         frame_s: seconds between frames, None where unknown.
         channels: names of the channels; empty for labels.
-        windows: 1st and 99.8th percentile of each channel; empty for labels.
+        windows: 1st and 99.8th percentile of each channel, least and greatest pixel where those are the same; empty for
+            labels.
         extra: what OME-Zarr has no place for (`attributes.tessera`).
     """
 
@@ -238,11 +239,27 @@ def _window(array, channel):
     if finite.size == 0:
         finite = np.zeros(1, array.dtype)
     start, end = np.percentile(finite, WINDOW_PERCENTILES)
+    if end <= start:
+        # A few cells on a clean background are less than the percentiles leave out.
+        start, end = _extremes(array, channel)
     if array.dtype.kind in "iu":
         least, most = np.iinfo(array.dtype).min, np.iinfo(array.dtype).max
     else:
-        least, most = finite.min(), finite.max()
+        least, most = min(finite.min(), start), max(finite.max(), end)
     return {"min": float(least), "max": float(most), "start": float(start), "end": float(end)}
+
+
+def _extremes(array, channel):
+    """The least and the greatest finite pixel of one channel, read shard by shard; zeros where there is none."""
+    least, most = [], []
+    for region in iterate_shards(array):
+        if region[1].start <= channel < region[1].stop:
+            values = array[region[0], channel, *region[2:]]
+            values = values[np.isfinite(values)]
+            if values.size:
+                least.append(values.min())
+                most.append(values.max())
+    return (min(least), max(most)) if least else (0, 0)
 
 
 def _sample(array, channel):
@@ -278,7 +295,8 @@ def _write_metadata(path, specific, name, pixel_um, frame_s, levels, method, ext
         "name": name,
         "axes": axes,
         "datasets": [
-            {"path": str(level), "coordinateTransformations": _transformations(scale, level)} for level in range(levels)
+            {"path": str(level), "coordinateTransformations": _transformations(scale, level, method)}
+            for level in range(levels)
         ],
         "type": method,
     }
@@ -291,11 +309,14 @@ def _write_metadata(path, specific, name, pixel_um, frame_s, levels, method, ext
     )
 
 
-def _transformations(scale, level):
-    """Scale of a level, and the shift of its pixels' centres against those of the full size: (2^level - 1) / 2."""
+def _transformations(scale, level, method):
+    """Scale of a level, and the shift of its pixels' centres against those of the full size.
+
+    The shift is (2^level - 1) / 2 for means of pixels, and none where the first of them was taken.
+    """
     factor = 2**level
     transformations = [{"type": "scale", "scale": [*scale[:3], scale[3] * factor, scale[4] * factor]}]
-    if level:
+    if level and method == "mean":
         shift = [0.0, 0.0, 0.0, scale[3] * (factor - 1) / 2, scale[4] * (factor - 1) / 2]
         transformations.append({"type": "translation", "translation": shift})
     return transformations

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from .metrics import add_counts, class_counts, class_scores, count_overlaps, instance_counts, instance_scores, percent
-from .splits import PREDICT, SIDES
+from .splits import LEAKS_KEPT, PREDICT, SIDES
 
 SHOWN_SIDES = (*reversed(SIDES), PREDICT)
 LEAKS_SHOWN = 200
@@ -80,7 +80,8 @@ def summarise(table, split, leaks, set_aside, settings, pictures_limit):
         "ious": sorted(ious),
         "split_lines": count_sides(split),
         "leaks": leaks.head(LEAKS_SHOWN).to_dict("records"),
-        "leak_count": len(leaks),
+        "leaks_shown": LEAKS_SHOWN,
+        "leak_count": count_leaks(leaks),
         "set_aside": set_aside,
         "warnings": warn(pooled, split, leaks, set_aside),
     }
@@ -180,7 +181,7 @@ def warn(pooled, split, leaks, set_aside):
         )
     if len(leaks):
         most = f"{leaks['similarity'].max():.2f}"
-        text = f"{count(len(leaks), 'pair')} of nearly the same image on two sides (similarity up to {most})."
+        text = f"{count_leaks(leaks)} of nearly the same image on two sides (similarity up to {most})."
         warnings.append((text, "split"))
     filled = split[split["why"] == "filled"]
     if len(filled):
@@ -189,6 +190,11 @@ def warn(pooled, split, leaks, set_aside):
     if set_aside:
         warnings.append((f"{count(len(set_aside), 'image')} set aside, since the files are bad.", "set-aside"))
     return warnings
+
+
+def count_leaks(leaks):
+    """How many pairs there are, of which the table of `leaks` lists LEAKS_KEPT at most."""
+    return count(len(leaks), "pair") + (" or more" if len(leaks) >= LEAKS_KEPT else "")
 
 
 def count(number, noun):

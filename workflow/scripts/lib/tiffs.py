@@ -6,6 +6,7 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
@@ -14,6 +15,7 @@ import zarr
 from .errors import InputError
 from .sources import COLOURS, check_size, make_source, name_axes, without_alpha
 
+TILE_BYTES = 2**26  # tiles up to this size may be larger than their image, as those of small images are
 COARSEST_UM = 20  # resolution tags that say more than this per pixel are a printer's
 _UM = {"m": 1e6, "cm": 1e4, "mm": 1e3, "um": 1, "µm": 1, "μm": 1, "\\u00b5m": 1, "micron": 1, "nm": 1e-3, "pm": 1e-6}
 _UM |= {"microns": 1, "micrometer": 1, "micrometre": 1, "inch": 25400, "in": 25400, "å": 1e-4}
@@ -23,7 +25,7 @@ _NO_PAGES = re.compile(r"page offset|circular|corrupted|series|offset to page|ta
 
 @contextlib.contextmanager
 def open_tiff(path, axes, labels):
-    """Open the first image of the TIFF file at `path`, its full size, for the block that follows.
+    """Open the first image that has pixels in the TIFF file at `path`, its full size, for the block that follows.
 
     Args:
         path: Path of the file.
@@ -39,9 +41,14 @@ def open_tiff(path, axes, labels):
     with contextlib.ExitStack() as stack:
         with _complaints() as complaints:
             tiff = stack.enter_context(tifffile.TiffFile(path))
+            if tiff.is_ome:
+                _check_set(path, tiff.ome_metadata)
             if len(tiff.pages) == 0 or not tiff.series:
                 raise InputError(f"{path}: is a TIFF file without an image; replace or remove it")
-            series = tiff.series[0]
+            own = [series for series in tiff.series if any(_is_own(tiff, page) for page in series.pages)]
+            if not own:
+                raise InputError(f"{path}: its images are in {_elsewhere(tiff)}; list that in the table instead")
+            series = own[0]
             pages = list(series.pages)
         if serious := [complaint for complaint in complaints if _NO_PAGES.search(complaint)]:
             raise InputError(f"{path}: the file is cut off or damaged ({serious[0]}); replace or remove it")
@@ -51,9 +58,9 @@ def open_tiff(path, axes, labels):
         source = make_source(path, layout, pixels, labels=labels, tiled=series.keyframe.is_tiled)
         channels, pixel_um, frame_s = _tiff_metadata(tiff, series, layout)
         notes = []
-        if len(tiff.series) > 1:
-            others = ", ".join(f"{other.name or 'unnamed'} {other.shape}" for other in tiff.series[1:])
-            notes.append(f"holds {len(tiff.series)} images; the first is taken, not {others}")
+        if len(own) > 1:
+            others = ", ".join(f"{other.name or 'unnamed'} {other.shape}" for other in own[1:])
+            notes.append(f"holds {len(own)} images; the first is taken, not {others}")
         if series.keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE:
             notes.append("has a palette, which is left out; its indices are kept as the pixels")
         if not axes and set(series.axes) & {"I", "Q"}:
@@ -78,6 +85,39 @@ def _complaints():
         logger.propagate = passed_on
 
 
+def _check_set(path, text):
+    """Refuse an OME-TIFF that names files which tifffile must not open: it opens all of the set to list the images.
+
+    Files that are not there are no matter: a renamed file still has its old name in it, and planes that are missing
+    are found later.
+    """
+    try:
+        root = ElementTree.fromstring(text)
+    except ElementTree.ParseError:
+        return  # tifffile then opens no others
+    own = root.get("UUID")
+    folder = path.resolve().parent
+    for element in root.iter():
+        if not element.tag.endswith("UUID") or (own is not None and element.text == own):
+            continue
+        name = element.get("FileName", "")
+        if not name or name == ".." or set(name) & set("/\\"):
+            raise InputError(f"{path}: refers to {name!r}, which is no file beside it; save it as one file")
+        file = folder / name
+        if (file.exists() and not file.is_file()) or file.resolve().parent != folder:
+            raise InputError(f"{path}: refers to {name}, which is no file of its own folder; save it as one file")
+
+
+def _is_own(tiff, page):
+    """Whether a page lies in the file that was opened, not in another one of its set."""
+    return page is not None and page.parent.filehandle.path == tiff.filehandle.path
+
+
+def _elsewhere(tiff):
+    names = {page.parent.filehandle.name for series in tiff.series for page in series.pages if page is not None}
+    return ", ".join(sorted(names))
+
+
 def _check_pages(path, tiff, series, pages):
     """Refuse a series whose pages are missing, lie beyond the end of the file, or claim more than it can hold."""
     folder = path.resolve().parent
@@ -96,12 +136,13 @@ def _check_pages(path, tiff, series, pages):
         ends = [start + count for start, count in zip(page.dataoffsets, page.databytecounts, strict=False)]
         if sum(page.databytecounts) == 0:
             raise InputError(f"{path}: page {number} holds no pixels; replace or remove it")
+        _check_tile(path, number, page.keyframe, available)
         if max(ends) > page.parent.filehandle.size:
             raise InputError(
                 f"{path}: is cut off, page {number} should end at byte {max(ends)} of {page.parent.filehandle.size}; "
                 "replace or remove it"
             )
-    if series.dataoffset is not None and series.dataoffset + series.nbytes > tiff.filehandle.size:
+    if _is_mappable(tiff, series) and series.dataoffset + series.nbytes > tiff.filehandle.size:
         raise InputError(
             f"{path}: is cut off, its pixels should end at byte {series.dataoffset + series.nbytes} of "
             f"{tiff.filehandle.size}; replace or remove it"
@@ -109,8 +150,24 @@ def _check_pages(path, tiff, series, pages):
     check_size(path, series.nbytes, available)
 
 
+def _check_tile(path, number, page, available):
+    """Refuse a page whose tiles or strips, each of which is decoded whole, would be much larger than the page."""
+    claimed = math.prod(page.chunks) * page.dtype.itemsize
+    check_size(path, claimed, available)
+    if claimed > max(TILE_BYTES, 4 * page.nbytes):
+        raise InputError(
+            f"{path}: page {number} claims tiles of {claimed / 1e6:.0f} MB, the page itself has "
+            f"{page.nbytes / 1e6:.3g} MB, which cannot be; replace or remove it"
+        )
+
+
+def _is_mappable(tiff, series):
+    """Whether the pixels lie one after the other in the file that was opened; offsets may be those of another file."""
+    return series.dataoffset is not None and all(_is_own(tiff, page) for page in series.pages)
+
+
 def _tiff_pixels(path, tiff, series):
-    if series.dataoffset is not None:
+    if _is_mappable(tiff, series):
         return np.memmap(path, series.dtype.newbyteorder(tiff.byteorder), "r", series.dataoffset, series.shape)
     return zarr.open_array(series.aszarr(level=0), mode="r")
 
@@ -119,7 +176,7 @@ def _tiff_metadata(tiff, series, layout):
     """(channel names or None, (z, y, x) in micrometres, seconds between frames) of a TIFF file."""
     channels = list(COLOURS[: layout.size("c")]) if "S" in series.axes and 3 <= layout.size("c") <= 4 else None
     if tiff.is_ome:
-        return _ome_metadata(tiff.ome_metadata, channels, layout.size("c"))
+        return _ome_metadata(tiff, series, channels, layout.size("c"))
     page = series.keyframe
     unit = {2: "inch", 3: "cm"}.get(int(page.tags.valueof("ResolutionUnit", 1)))
     depth = frame_s = None
@@ -142,18 +199,27 @@ def _pixel_size(resolution, unit):
     return size if size and size < COARSEST_UM else None
 
 
-def _ome_metadata(text, channels, count):
-    ome = tifffile.xml2dict(text).get("OME", {})
-    image = ome.get("Image", {})
-    described = (image[0] if isinstance(image, list) else image).get("Pixels", {})
+def _ome_metadata(tiff, series, channels, count):
+    described = _ome_pixels(tiff, series)
+    if described is None:
+        return channels, (None, None, None), None
     sizes = tuple(
         _scaled(described.get(f"PhysicalSize{axis}"), described.get(f"PhysicalSize{axis}Unit", "um"), _UM)
         for axis in "ZYX"
     )
     frame_s = _scaled(described.get("TimeIncrement"), described.get("TimeIncrementUnit", "s"), _SECONDS)
-    listed = described.get("Channel", [])
-    names = [channel.get("Name") for channel in (listed if isinstance(listed, list) else [listed])]
-    return ([str(name) for name in names] if all(names) and len(names) == count else channels), sizes, frame_s
+    names = [channel.get("Name") for channel in described.iterfind("{*}Channel")]
+    return (names if all(names) and len(names) == count else channels), sizes, frame_s
+
+
+def _ome_pixels(tiff, series):
+    """The element `Pixels` that describes a series; None where the metadata do not say which one it is."""
+    images = ElementTree.fromstring(tiff.ome_metadata).findall("{*}Image")
+    if len(images) == len(tiff.series):
+        images = [images[tiff.series.index(series)]]
+    elif len(images) > 1:  # tifffile leaves out images whose files are missing
+        images = [image for image in images if image.get("Name") == series.name]
+    return images[0].find("{*}Pixels") if len(images) == 1 else None
 
 
 def _scaled(value, unit, units):

@@ -1,14 +1,12 @@
 """What goes on around the steps of a training: scores, the learning rate, and the record of its epochs."""
 
-import json
 import math
-import shutil
 import time
 from pathlib import Path
 
 from .errors import InputError
 from .frameworks import keras, tf
-from .histories import best_row, progress_line, read_history, verdict, write_history
+from .histories import best_row, claim_folder, progress_line, read_history, verdict, write_history
 from .targets import IGNORE
 
 _WARM_UP = 0.05
@@ -91,11 +89,7 @@ class Record(keras.callbacks.Callback):
         self._network = network
         self._folder = Path(folder)
         self._limits = limits
-        note = self._folder / "recipe.json"
-        if not note.exists() or json.loads(note.read_text()) != recipe:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder.mkdir(parents=True)
-            note.write_text(json.dumps(recipe))
+        claim_folder(self._folder, recipe)
         self.rows = []
 
     def resume(self, model):

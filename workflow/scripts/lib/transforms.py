@@ -91,6 +91,9 @@ def _build(settings):
     if "border_mode" in kind.InitSchema.model_fields:
         # Blank corners would be an intensity that no image has.
         arguments.setdefault("border_mode", cv2.BORDER_REFLECT_101)
+        if "fill_mask" in kind.InitSchema.model_fields:
+            # A border that is blank all the same is not in the image: `transform_patch` takes negative ids for outside.
+            arguments.setdefault("fill_mask", -1)
     return kind(**arguments)
 
 
