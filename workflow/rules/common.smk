@@ -45,7 +45,6 @@ ANNOTATED = [image for image in ROWS if ROWS[image]["truth"]]
 LEARNING = {row["batch"] for image, row in ROWS.items() if SIDES[image] in ("train", "val")}
 SCORED = {ROWS[image]["batch"] for image in ANNOTATED}
 RECIPES = Recipes(config, ROWS, MOVIES, SIDES, SIMULATED)
-BATCH_RULES = ("ingest", "annotate", "predict", "segment", "evaluate")
 
 
 def lock_results():
@@ -62,7 +61,9 @@ def name_strangers():
     places = ("*/{}", "*/{}.parquet", "*/{}.tsv", "recipes/*/{}.json")
     left = [str(path) for name in former for place in places for path in Path("results").glob(place.format(name))]
     if left:
-        print(f"These are of batches that the table no longer has; remove them: {' '.join(sorted(left))}", file=sys.stderr)
+        print(
+            f"These are of batches that the table no longer has; remove them: {' '.join(sorted(left))}", file=sys.stderr
+        )
 
 
 def image_folders(images):
@@ -121,11 +122,15 @@ def minutes(base, per_mb):
 
 
 def recipe_of(rule, key=None):
-    """What the product of a rule is made from: {image: digest} for a batch, otherwise a digest."""
-    if rule in BATCH_RULES:
-        images = with_truth(BATCHES[key]) if rule == "annotate" else BATCHES[key]
-        return {image: getattr(RECIPES, rule)(image) for image in images}
-    return RECIPES.simulate(key) if rule == "simulate" else getattr(RECIPES, rule)
+    """{image: digest} of what the batch `key` of a rule is made from, or the digest of its one product."""
+    match rule:
+        case "annotate":
+            return {image: RECIPES.annotate(image) for image in with_truth(BATCHES[key])}
+        case "ingest" | "predict" | "segment" | "evaluate":
+            return {image: getattr(RECIPES, rule)(image) for image in BATCHES[key]}
+        case "simulate":
+            return RECIPES.simulate(key)
+    return getattr(RECIPES, rule)
 
 
 def upstream_of(rule, key=None):
