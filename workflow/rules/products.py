@@ -1,8 +1,8 @@
 """Products: what each rule makes, which of them are outdated, and what an outdated one has to wait for.
 
 Stores are `ancient` inputs, so that a job that runs does not drag along what does not depend on its change. Snakemake
-(9.27) then passes over a job whose own recipe changed, when a job somewhere before it runs too. So every outdated
-product also names plain inputs, `renewed`: the records of all outdated products before it, and, where its own record
+(9.27) then passes over a job that is itself to run, when a job somewhere before it runs too, whatever for. So every
+outdated product also names plain inputs, `renewed`: the records of all products before it, and, where its own record
 tells of another recipe, a file that is newer than anything. A product that is up to date names none.
 """
 
@@ -29,7 +29,7 @@ class Products:
         self._upstream = upstream
         self._outputs = outputs
         self._is_outdated = cache(self._find_whether_outdated)
-        self._outdated_before = cache(self._find_outdated_before)
+        self._before = cache(self._find_before)
         self._newer_than_all = cache(_write_time)
 
     @staticmethod
@@ -41,7 +41,7 @@ class Products:
         """Paths that an outdated product has to wait for, beside what it reads; none for one that is up to date."""
         if not self._is_outdated(rule, key):
             return []
-        records = sorted(self.record(*product) for product in self._outdated_before(rule, key))
+        records = sorted(self.record(*product) for product in self._before(rule, key))
         return [*records, self._newer_than_all()] if self._has_another_recipe(rule, key) else records
 
     def _find_whether_outdated(self, rule, key):
@@ -56,13 +56,9 @@ class Products:
         except (OSError, ValueError):  # cut off when a disk was full, say
             return True
 
-    def _find_outdated_before(self, rule, key):
-        found = set()
-        for product in self._upstream(rule, key):
-            found |= self._outdated_before(*product)
-            if self._is_outdated(*product):
-                found.add(product)
-        return found
+    def _find_before(self, rule, key):
+        found = set(self._upstream(rule, key))
+        return found.union(*(self._before(*product) for product in found))
 
 
 def _write_time():

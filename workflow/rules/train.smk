@@ -18,7 +18,7 @@ rule train:
     threads: 8
     resources:
         mem_mb=lambda wildcards, attempt: 6000 * attempt,
-        runtime=lambda wildcards, attempt: (60 + int(1.2 * (config["train"]["minutes"] or 180))) * attempt,
+        runtime=lambda wildcards, attempt: (60 + int(1.2 * (config["train"]["minutes"] or 150))) * attempt,
         gpu=int(config["train"]["device"] == "gpu"),
         networks=int(config["train"]["device"] != "cpu"),
     params:
