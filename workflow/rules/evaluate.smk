@@ -2,9 +2,10 @@
 
 
 rule evaluate:
-    """Score the labels of batch {wildcards.batch} against truth where there is some, and draw both."""
+    """Score the labels of batch {wildcards.batch} against truth where there is some, audit their seams, and draw both."""
     input:
         labels=ancient("results/labels/{batch}"),
+        predictions=ancient("results/predictions/{batch}"),
         images=ancient("results/images/{batch}"),
         truth=lambda wildcards: ancient(truth_folders(BATCHES[wildcards.batch])),
         renewed=lambda wildcards: PRODUCTS.renewed("evaluate", wildcards.batch),
@@ -27,6 +28,7 @@ rule evaluate:
         annotated=lambda wildcards: with_truth(BATCHES[wildcards.batch]),
         task=config["task"],
         classes=config["classes"],
+        segment=config["segment"],
         settings=config["evaluate"],
     script:
         "../scripts/evaluate.py"

@@ -10,6 +10,7 @@ from scipy.ndimage import maximum_filter, minimum_filter
 from .stores import open_array, read_metadata
 
 LONGER_SIDE_PX = 768
+CROP_SIDE_PX = 384
 TRUTH_WIDTH_PX = 5
 FOUND_WIDTH_PX = 3
 # Cool for truth, warm for what was found, after Okabe and Ito; a class takes the colours at its place, round and round.
@@ -46,6 +47,34 @@ def draw_pictures(folder, *, image, labels, truth=None, t=0, score=None, classes
             save_outlines(folder / f"{layer}.png", outlines(plane, width, classes), colours)
     described = {"t": t, "z": z, "score": score, "width": size[0], "height": size[1]}
     (folder / "picture.json").write_text(json.dumps(described))
+
+
+def draw_crop(folder, image, t, z, corner, layers, *, classes=()):
+    """Write a part of one plane of an image as base.jpg, outlines of labels of it as {layer}.png, and picture.json.
+
+    Args:
+        folder: where to write; it is made.
+        image: path of a store (t, c, z, y, x).
+        t, z: the plane.
+        corner: (y, x) of the first pixel.
+        layers: {"labels", "reference": labels (y, x) of the part}, drawn as `labels` and `truth` are.
+        classes: as in `draw_pictures`.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True)
+    metadata = read_metadata(image)
+    spans = [slice(first, first + side) for first, side in zip(corner, layers["labels"].shape, strict=True)]
+    pixels = open_array(image)[(t, slice(None), z, *spans)]
+    base = Image.fromarray(stretch(pixels, metadata.windows, colour=is_colour(metadata.channels)))
+    size = fit(base.size, CROP_SIDE_PX)
+    base.resize(size, Image.Resampling.LANCZOS).save(folder / "base.jpg", quality=88)
+    for layer, width, colours in (
+        ("labels", FOUND_WIDTH_PX, FOUND_COLOURS),
+        ("reference", TRUTH_WIDTH_PX, TRUTH_COLOURS),
+    ):
+        rims = outlines(resize_nearest(layers[layer], size), width, classes)
+        save_outlines(folder / f"{layer}.png", rims, colours)
+    (folder / "picture.json").write_text(json.dumps({"t": t, "z": z, "width": size[0], "height": size[1]}))
 
 
 def read_plane(path, t):
@@ -85,9 +114,9 @@ def stretch(pixels, windows, *, colour=False):
     return np.moveaxis(shades, 0, -1).copy() if colour else shades.max(axis=0)
 
 
-def fit(size):
-    """(width, height) scaled so that the longer side is LONGER_SIDE_PX."""
-    return tuple(max(1, round(side * LONGER_SIDE_PX / max(size))) for side in size)
+def fit(size, longest_px=LONGER_SIDE_PX):
+    """(width, height) scaled so that the longer side is `longest_px`."""
+    return tuple(max(1, round(side * longest_px / max(size))) for side in size)
 
 
 def resize_nearest(labels, size, step=1):
