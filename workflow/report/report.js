@@ -17,7 +17,7 @@ for (const button of document.querySelectorAll(".enlarge")) {
 }
 
 document.getElementById("gallery-side").addEventListener("change", (event) => {
-  for (const card of document.querySelectorAll(".card")) {
+  for (const card of document.querySelectorAll("#gallery .card")) {
     card.hidden = event.target.value !== "" && card.dataset.side !== event.target.value;
   }
 });

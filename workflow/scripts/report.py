@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet
 import yaml
-from lib import summaries
+from lib import findings, summaries
 from lib.batches import read_set_aside
 from lib.jobs import running
 from lib.pages import duration, embed, grouped, render
@@ -23,8 +23,8 @@ SHEET_PX = 1600
 
 
 def read_picture(folder):
-    """What `draw_pictures` left in `folder`: picture.json, with base, labels and truth as data URIs or None."""
-    layers = {name: next(folder.glob(f"{name}.*"), None) for name in ("base", "labels", "truth")}
+    """What `draw_pictures` or `draw_crop` left in `folder`: picture.json, with its layers as data URIs or None."""
+    layers = {name: next(folder.glob(f"{name}.*"), None) for name in ("base", "labels", "truth", "reference")}
     described = json.loads((folder / "picture.json").read_text())
     return described | {name: path and embed(path) for name, path in layers.items()}
 
@@ -96,6 +96,10 @@ def report(
     set_aside = read_set_aside([*images, *truth])
     content = summaries.summarise(rows, split, leaks, set_aside, settings, pictures_limit)
     folders = {folder.name: folder for batch in pictures for folder in Path(batch).iterdir()}
+    content["seams"] = findings.summarise(rows, settings["task"], folders)
+    content["warnings"] += findings.warn(content["seams"])
+    for event in content["seams"]["events"]:
+        event["picture"] = event["picture"] and read_picture(event["picture"])
     content["pictures"] = [read_picture(folders[row["image"]]) | row for row in content["pictures"]]
     content["models"] = [read_model(Path(folder)) for folder in models]
     content["digests"] = [("This page", recipe)] + [
