@@ -16,7 +16,7 @@ SETTINGS = {
     "images": "config/images.tsv",
     "augment": {"patch_px": 64, "patches": 16},
     "train": {"epochs": 2, "batch_size": 4},
-    "predict": {"tile_px": 64, "overlap_px": 32},
+    "predict": {"tile_px": 128, "halo_px": 32},
 }
 
 TABLE = """\

@@ -10,7 +10,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.io import strip_wildcard_constraints
 
 from workflow.rules.products import Products
-from workflow.rules.provenance import Recipes, effective
+from workflow.rules.provenance import Recipes, effective, source
 from workflow.rules.settings import load_settings
 from workflow.rules.tables import load_table
 from workflow.scripts.lib.errors import InputError

@@ -6,6 +6,7 @@ rule predict:
     input:
         images=ancient("results/images/{batch}"),
         selected=ancient("results/selected.json"),
+        converted=ancient("results/converted"),
         models=ancient(expand("results/models/{model}", model=MODELS)),
         renewed=lambda wildcards: PRODUCTS.renewed("predict", wildcards.batch),
     output:
@@ -25,6 +26,8 @@ rule predict:
         networks=int(config["predict"]["device"] != "cpu"),
     params:
         recipes=lambda wildcards: recipe_of("predict", wildcards.batch),
+        code=source("predict.py"),
+        looks={},
         settings=effective(config, "predict"),
     script:
         "../scripts/predict.py"

@@ -156,7 +156,8 @@ class Recipes:
 
     @cached_property
     def select_model(self):
-        return digest(self.train, self._settings["select_model"], source("select_model.py"))
+        engine = self._settings["predict"]["engine"]
+        return digest(self.train, self._settings["select_model"], engine, source("select_model.py"))
 
     @cached_property
     def _network(self):

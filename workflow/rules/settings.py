@@ -116,10 +116,17 @@ def _weigh_something(losses):
     return None if sum(losses.values()) > 0 else "has no weight above 0; give a loss one, such as {dice: 1.0}"
 
 
-def _lets_tiles_advance(overlap_px, tile_px):
-    if overlap_px > tile_px // 2:
-        most = tile_px // 2 // 32 * 32
-        return f"{overlap_px} is more than half of predict.tile_px, {tile_px}; give at most {most}, a multiple of 32"
+def _leaves_a_core(tile_px, halo_px):
+    if "auto" not in (tile_px, halo_px) and tile_px <= 2 * halo_px:
+        return f"{tile_px} leaves nothing within halos of predict.halo_px, {halo_px}, on each side; give more, or auto"
+    return None
+
+
+def _can_compute(engine, device, precision):
+    if engine == "openvino" and device == "gpu":
+        return "openvino computes on the CPU, and predict.device is gpu; give tensorflow, or another device"
+    if engine == "openvino" and precision == "float16":
+        return "openvino has no float16 on the CPU, predict.precision; give bfloat16 or auto there"
     return None
 
 
@@ -145,7 +152,8 @@ CROSS_CHECKS = {
     _compiles: ["split.group_pattern"],
     _exist: ["train.encoder_weights"],
     _weigh_something: ["train.losses"],
-    _lets_tiles_advance: ["predict.overlap_px", "predict.tile_px"],
+    _leaves_a_core: ["predict.tile_px", "predict.halo_px"],
+    _can_compute: ["predict.engine", "predict.device", "predict.precision"],
     _have_columns_of_their_own: ["evaluate.ious"],
     _is_recorded: ["select_model.metric", "task", "classes"],
 }

@@ -1,110 +1,109 @@
 """Apply the selected network to the images of a batch.
 
-Reads `results/images/{batch}`, `results/selected.json` and the folder of the model that it names. Writes
-`results/predictions/{batch}/{image}.ome.zarr`: uint8 probabilities (t, c, z, y, x), 255 = 1, c = the network's outputs.
+Reads `results/images/{batch}`, `results/selected.json`, the folders of the models that it names, and what
+`select_model` converted. Writes `results/predictions/{batch}/{image}.ome.zarr`: uint8 probabilities (t, c, z, y, x),
+255 = 1, c = the network's outputs; background where nothing was looked at. Finished regions are kept in
+`results/predictions/.{batch}.regions`, so that a job that was stopped, or that is asked again, does only what is new.
 """
 
 import json
-import threading
 from pathlib import Path
 
-import dask
-import numpy as np
 from lib.batches import find_stores, make_stores
-from lib.channels import match_channels
+from lib.ensembles import load_ensemble
 from lib.errors import InputError
-from lib.intensities import normalise
 from lib.jobs import running
-from lib.models import DIVISOR
-from lib.networks import choose_device, load_network
-from lib.stores import create_store, finish_image, iterate_shards, open_array, read_metadata
-from lib.tiles import Progress, count_tiles, make_lattice, predict_region
+from lib.memories import bytes_per_px, largest_core, limit_mb, resident_mb
+from lib.models import digest_model
+from lib.predictions import predict_image
 
-IN_FLIGHT = 3  # regions at once: one is read, one is in the network, one is written
-WAVE = 1024  # regions that dask plans at once
+CORE_PX = 2048
 
 
-def find_model(selected, models):
-    """The folder among `models` of the model that the file `selected` names.
+def find_models(selected, models):
+    """The folders among `models` of the models that the file `selected` names, and the content of that file.
 
     Raises:
-        InputError: there is none of that name.
+        InputError: there is none of such a name.
     """
-    name = json.loads(Path(selected).read_text())["model"]
-    for folder in models:
-        if Path(folder).name == name:
-            return Path(folder)
-    raise InputError(
-        f"{selected}: names model {name}, which is not among {', '.join(map(str, models))}; remove the file"
-    )
+    content = json.loads(Path(selected).read_text())
+    folders = {Path(folder).name: Path(folder) for folder in models}
+    if missing := [name for name in content["members"] if name not in folders]:
+        raise InputError(
+            f"{selected}: names {', '.join(missing)}, not among {', '.join(map(str, models))}; remove the file"
+        )
+    return [folders[name] for name in content["members"]], content
 
 
-def predict_image(source, path, network, *, name, tile_px, overlap_px, batch_tiles, workers):
-    """Write the probabilities of the image store `source` to a new store at `path`, in regions of one shard each.
+def plan_tiles(ensemble, *, tile_px, halo_px, batch_tiles, memory_mb):
+    """Sides of cores and halos, and how many tiles go at once, for the memory that there is.
 
-    `network` is a `lib.networks.Network` or whatever has its `settings` and `predict`; the rest is as in `predict`.
+    Returns:
+        {"core_px", "halo_px"}; `ensemble.batch_px` is set.
     """
-    pixels, metadata = open_array(source), read_metadata(source)
-    order = match_channels(name, metadata.channels, network.settings["channels"])
-    windows = [metadata.windows[channel] for channel in order]
-    outputs = network.settings["outputs"]
-    frames, _, depth, *plane = pixels.shape
-    sides = {"chunk_px": max(pixels.chunks[-2:]), "shard_px": max(pixels.shards[-2:])}
-    probabilities = create_store(path, (frames, len(outputs), depth, *plane), np.uint8, **sides)
-    lattices = [make_lattice(size, tile_px=tile_px, overlap_px=overlap_px, divisor=DIVISOR) for size in plane]
-    regions = [(t.start, z.start, *region) for t, c, z, *region in iterate_shards(probabilities) if c.start == 0]
-    progress = Progress(name, sum(count_tiles(lattices, region[2:]) for region in regions))
-    turn = threading.Lock()
-
-    def answer(tiles):
-        with turn:
-            answers = network.predict(tiles)
-            progress.add(tiles)
-        return answers
-
-    def write(t, z, *region):
-        def read(rows, columns):
-            return normalise(np.moveaxis(pixels[t, :, z, rows, columns], 0, -1)[..., order], windows)
-
-        blended = predict_region(read, answer, lattices, region, batch_tiles=batch_tiles)
-        probabilities[(t, slice(None), z, *region)] = np.moveaxis(np.rint(255 * blended).astype(np.uint8), -1, 0)
-
-    for first in range(0, len(regions), WAVE):
-        wave = [dask.delayed(write, pure=False)(*region) for region in regions[first : first + WAVE]]
-        dask.compute(*wave, scheduler="threads", num_workers=max(1, min(workers, IN_FLIGHT)))
-    sizes = {"pixel_um": metadata.pixel_um, "frame_s": metadata.frame_s}
-    finish_image(path, name=name, channels=outputs, levels=1, **sizes)
+    core_px = CORE_PX
+    if tile_px != "auto":
+        if tile_px <= 2 * halo_px:
+            raise InputError(f"predict.tile_px: {tile_px} leaves nothing within halos of {halo_px} px; enlarge it")
+        core_px = tile_px - 2 * halo_px
+    elif ensemble.engines[0].device == "cpu":
+        channels = len(ensemble.engines[0].settings["channels"])
+        need, limit = bytes_per_px(ensemble.engines[0].predict, channels), limit_mb(memory_mb)
+        core_px = largest_core(CORE_PX, halo_px, need, limit)
+        fewer = "" if core_px == CORE_PX else f", too little for tiles of {CORE_PX + 2 * halo_px}"
+        print(
+            f"Memory: {resident_mb():.0f} MiB taken, {need:.0f} bytes a pixel, {limit:.0f} MiB allowed{fewer}",
+            flush=True,
+        )
+    if batch_tiles != "auto":
+        ensemble.batch_px = batch_tiles * (core_px + 2 * halo_px) ** 2
+    print(f"Tiles: {core_px + 2 * halo_px} px, of which {halo_px} on each side are halo", flush=True)
+    return {"core_px": core_px, "halo_px": halo_px}
 
 
-def predict(images, selected, models, recipes, output, *, tile_px, overlap_px, batch_tiles, device, workers):
+def predict(
+    images, selected, converted, models, recipes, output, *, code="", looks=None, workers=None, memory_mb=None,
+    engine="auto", precision="auto", tolerance=0.005, device="auto", test_time_augmentation="none",
+    tile_px="auto", halo_px="auto", batch_tiles="auto", **settings,
+):  # fmt: skip
     """Write the probabilities of a batch of images to the folder `output`.
 
     Args:
         images: folder of the batch of images.
-        selected: file that names the model.
+        selected: file that names the models.
+        converted: folder of models that were converted.
         models: folders of models.
         recipes: {image: digest of what its probabilities are made from}.
         output: folder of the batch of probabilities.
-        tile_px: largest side of a tile, a multiple of 32.
-        overlap_px: overlap of neighbouring tiles, a multiple of 32 below `tile_px`.
-        batch_tiles: tiles that the network sees at once.
-        device: auto, cpu or gpu.
+        code: digest of the code that is at work.
+        looks: {image: {"roi": (y0, y1, x0, x1) or None, "frames": text or None}}.
         workers: threads of this job.
+        memory_mb: what the job may use.
+        engine, precision, tolerance, device, test_time_augmentation, tile_px, halo_px, batch_tiles: of section predict.
+        settings: its others, see `lib.predictions.predict_image`.
 
     Raises:
         InputError: settings, a model or images that do not fit, all images in one message.
     """
-    if tile_px % DIVISOR or overlap_px % DIVISOR or overlap_px >= tile_px:
-        raise InputError(
-            f"predict: tile_px ({tile_px}) and the smaller overlap_px ({overlap_px}) must be multiples of 32"
-        )
     stores = find_stores([images], recipes)
-    choose_device(device, workers)
-    network = load_network(find_model(selected, models))
-    tiling = {"tile_px": tile_px, "overlap_px": overlap_px, "batch_tiles": batch_tiles, "workers": workers}
+    folders, content = find_models(selected, models)
+    ensemble, report = load_ensemble(
+        folders, converted, engine=engine, precision=precision, tolerance=tolerance, device=device,
+        augmentation=test_time_augmentation, workers=workers,
+    )  # fmt: skip
+    halo_px = content["halo_px"] if halo_px == "auto" else halo_px
+    tiling = plan_tiles(ensemble, tile_px=tile_px, halo_px=halo_px, batch_tiles=batch_tiles, memory_mb=memory_mb)
+    about = {"engines": report, "test_time_augmentation": test_time_augmentation, **tiling}
+    kinds = [(digest_model(folders[place]), one["engine"], one["precision"]) for place, one in enumerate(report)]
+    recipe = json.dumps([code, kinds, test_time_augmentation])
+    ledgers = Path(output).with_name(f".{Path(output).name}.regions")
 
     def make(image, path):
-        predict_image(stores[image], path, network, name=image, **tiling)
+        look = (looks or {}).get(image, {})
+        predict_image(
+            stores[image], path, ensemble, name=image, about=about, recipe=recipe, ledger=ledgers / image,
+            workers=workers, **tiling, **look, **settings,
+        )  # fmt: skip
 
     make_stores({image: recipes[image] for image in stores}, make, output=output)
 
@@ -112,13 +111,13 @@ def predict(images, selected, models, recipes, output, *, tile_px, overlap_px, b
 if __name__ == "__main__":
     with running(snakemake):
         predict(
-            images=snakemake.input.images,
-            selected=snakemake.input.selected,
-            models=snakemake.input.models,
+            **{name: snakemake.input[name] for name in ("images", "selected", "converted", "models")},
             recipes=snakemake.params.recipes,
             output=snakemake.output.predictions,
+            code=snakemake.params.code,
+            looks=snakemake.params.looks,
             workers=snakemake.threads,
-            device=snakemake.config["predict"]["device"],
-            batch_tiles=snakemake.config["predict"]["batch_tiles"],
+            memory_mb=snakemake.resources.mem_mb,
+            **{key: snakemake.config["predict"][key] for key in ("device", "batch_tiles")},
             **snakemake.params.settings,
         )

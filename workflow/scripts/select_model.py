@@ -1,35 +1,74 @@
-"""Choose the model that did best on its validation images.
+"""Choose the model that did best on its validation images, and make it ready to predict.
 
-Reads model.json and history.csv of each folder in `models`. Writes the JSON file `output`: model, metric, value, and
-candidates, {model: value}.
+Reads model.json, history.csv and the validation patches of each folder in `models`. Writes the JSON file `output`:
+model, metric, value, candidates {model: value}, members (the models that predict), halo_px, halo (as measured); and the
+folder `converted` with each member as OpenVINO has it, where that is installed and wanted.
 """
 
 import json
 import math
 from pathlib import Path
 
+from lib.engines import choose_engine, convert, load_engine
 from lib.errors import InputError
+from lib.halos import UNMEASURED, measure_halo
 from lib.histories import read_history
 from lib.jobs import running
-from lib.models import HISTORY, read_settings
+from lib.models import CONVERTED, HISTORY, read_patches, read_settings
 
 
-def select_model(models, output, *, metric):
+def select_model(models, output, converted, *, metric, ensemble=False, engine="auto", device="auto", threads=None):
     """Write down which of `models` has the best value of `metric` at the epoch whose weights it kept.
 
     Args:
         models: folders of models, named as the models are.
         output: the JSON file.
+        converted: folder for converted models.
         metric: a column of history.csv; the smallest value wins for a loss, the largest otherwise.
+        ensemble: predict with the mean of all models rather than with the best.
+        engine, device: those of section predict.
+        threads: CPU cores to use; None for all.
 
     Raises:
-        InputError: a model that is damaged or lacks the column, or no model with a value.
+        InputError: a model that is damaged or lacks the column, no model with a value, or models of one ensemble that
+            differ in what they see or answer.
     """
-    candidates = {Path(folder).name: value_of(folder, metric) for folder in models}
-    best = choose(candidates, metric)
-    content = {"model": best, "metric": metric, "value": candidates[best], "candidates": candidates}
+    folders = {Path(folder).name: Path(folder) for folder in models}
+    candidates = {name: value_of(folder, metric) for name, folder in folders.items()} if len(folders) > 1 else {}
+    best = choose(candidates, metric) if candidates else next(iter(folders))
+    members = list(folders) if ensemble else [best]
+    check_alike({name: read_settings(folders[name]) for name in members})
+    engine, device = choose_engine(engine, device, threads=threads)
+    Path(converted).mkdir(parents=True, exist_ok=True)
+    halos = []
+    for name in members:
+        if engine == "openvino":
+            convert(folders[name], Path(converted) / f"{name}{CONVERTED}")
+        halos.append(find_halo(folders[name], engine, device, converted, threads))
+        print(f"{name}: halo of {halos[-1][0]} px", flush=True)
+    content = {"model": best, "metric": metric, "value": candidates.get(best), "candidates": candidates}
+    content |= {"members": members, "halo_px": max(halo for halo, _ in halos)}
+    content["halo"] = dict(zip(members, (measured for _, measured in halos), strict=True))
     Path(output).write_text(json.dumps(content, indent=1))
-    print(f"{best}: {metric} {candidates[best]:.4f}, the best of {len(candidates)}", flush=True)
+    print(f"{best}: the best of {len(folders)} by {metric}; predicting: {', '.join(members)}", flush=True)
+
+
+def find_halo(folder, engine, device, converted, threads):
+    """(halo in pixels, what was measured) of a model, from its validation patches."""
+    patches = read_patches(folder)
+    if patches is None:
+        print(f"{folder}: keeps no validation patches; its halo is taken to be {UNMEASURED} px", flush=True)
+        return UNMEASURED, []
+    options = {"converted": converted, "threads": threads}
+    return measure_halo(load_engine(engine, device, read_settings(folder), folder, **options).predict, patches[0])
+
+
+def check_alike(members):
+    """Refuse models {name: settings} for one ensemble that differ in channels, outputs or task."""
+    for key in ("task", "channels", "outputs"):
+        if len(kinds := {json.dumps(settings[key]): name for name, settings in members.items()}) > 1:
+            differing = "; ".join(f"{name}: {kind}" for kind, name in kinds.items())
+            raise InputError(f"select_model.ensemble: models differ in {key} ({differing}); set it to false")
 
 
 def value_of(folder, metric):
@@ -54,4 +93,12 @@ def choose(candidates, metric):
 
 if __name__ == "__main__":
     with running(snakemake):
-        select_model(models=snakemake.input.models, output=snakemake.output.selected, **snakemake.params.settings)
+        select_model(
+            models=snakemake.input.models,
+            output=snakemake.output.selected,
+            converted=snakemake.output.converted,
+            engine=snakemake.params.engine,
+            device=snakemake.config["predict"]["device"],
+            threads=snakemake.threads,
+            **snakemake.params.settings,
+        )

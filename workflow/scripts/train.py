@@ -85,7 +85,7 @@ def train(
     record = Record(network, workplace, recipe, {"epochs": epochs, "patience": patience, "minutes": minutes})
     fit(network, sides, about["outputs"], record, settings)
     model = describe(about, network, record.rows, settings) | {"recipe": recipe, "training_data": training_data}
-    write_model(workplace / "model", model, network, record.rows)
+    write_model(workplace / "model", model, network, record.rows, sides["val"])
     shutil.rmtree(output, ignore_errors=True)
     (workplace / "model").rename(output)
     shutil.rmtree(workplace)

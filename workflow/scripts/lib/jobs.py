@@ -28,6 +28,10 @@ class _Tee:
     def isatty(self):
         return False
 
+    def close(self):
+        """Only flush: a library that closes what it took for its own at exit must not close the job's output."""
+        self.flush()
+
 
 @contextlib.contextmanager
 def running(snakemake):

@@ -1,10 +1,14 @@
 """Folders of trained models, as far as they can be read without TensorFlow."""
 
+import hashlib
 import json
 import platform
 import shutil
 from importlib.metadata import version
 from pathlib import Path
+
+import numpy as np
+import zarr
 
 from .curves import draw_curves
 from .errors import InputError
@@ -13,6 +17,8 @@ from .histories import best_row, write_history
 FORMAT = "tessera-model/1"
 SETTINGS, WEIGHTS, SAVED_MODEL = "model.json", "model.weights.h5", "saved_model"
 HISTORY, CURVES = "history.csv", "curves.png"
+VALIDATION = "validation.zarr"  # some validation patches, with which whoever uses the model can check it
+CONVERTED = ".xml"
 DIVISOR = 32
 _LIBRARIES = ("tensorflow", "tf_keras", "segmentation_models", "numpy")
 _FROM_PATCHES = (
@@ -26,9 +32,9 @@ _FROM_PATCHES = (
     "patch_px",
     "class_share",
 )
+_KEPT_PATCHES = 16
+_LARGEST_PATCH_PX = 2048
 _REQUIRED = {
-    "architecture": str,
-    "backbone": str,
     "channels": list,
     "outputs": list,
     "normalisation": dict,
@@ -55,6 +61,17 @@ def read_settings(folder):
     if wrong:
         raise InputError(f"{path}: {', '.join(wrong)} missing or not as Tessera writes them; train the model again")
     return settings
+
+
+def digest_model(folder):
+    """Sixteen hexadecimal digits that stand for the network in a model's folder."""
+    folder = Path(folder)
+    state = hashlib.blake2b(digest_size=8)
+    for path in [folder / SETTINGS, folder / WEIGHTS, *sorted((folder / SAVED_MODEL).rglob("*"))]:
+        if path.is_file():
+            state.update(f"{path.relative_to(folder)} {path.stat().st_size} ".encode())
+            state.update(path.read_bytes())
+    return state.hexdigest()
 
 
 def describe(patches, network, rows, settings):
@@ -85,13 +102,54 @@ def describe(patches, network, rows, settings):
     }
 
 
-def write_model(folder, settings, network, rows):
-    """Write the folder of a model: its settings, the Keras model `network` and the `rows` of its history."""
+def write_model(folder, settings, network, rows, validation):
+    """Write the folder of a model.
+
+    Args:
+        folder: of the model; what is there is replaced.
+        settings: content of model.json.
+        network: the Keras model.
+        rows: its history.
+        validation: images (n, y, x, c), normalised, and targets (n, y, x) of the validation side; some are kept.
+    """
     folder = Path(folder)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / SETTINGS).write_text(json.dumps(settings, indent=1))
     network.save_weights(folder / WEIGHTS)
     network.export(folder / SAVED_MODEL)
+    write_patches(folder, *validation)
     write_history(rows, folder / HISTORY)
     draw_curves(rows, folder / CURVES)
+
+
+def write_patches(folder, images, targets):
+    """Keep at most _KEPT_PATCHES of the patches, spread evenly, in a model's folder."""
+    chosen = np.unique(np.linspace(0, images.shape[0] - 1, _KEPT_PATCHES).round().astype(int))
+    group = zarr.create_group(Path(folder) / VALIDATION, zarr_format=3, overwrite=True)
+    for name, patches in (("image", images), ("target", targets)):
+        kept = np.stack([patches[number] for number in chosen])
+        group.create_array(name, data=kept, chunks=(1, *kept.shape[1:]))
+
+
+def read_patches(folder):
+    """The validation patches in a model's folder.
+
+    Returns:
+        Normalised pixels float32 (n, y, x, c) and targets uint8 (n, y, x), or None where the model keeps none.
+
+    Raises:
+        InputError: they are damaged, or of no size that Tessera writes.
+    """
+    path = Path(folder) / VALIDATION
+    if not path.is_dir():
+        return None
+    try:
+        group = zarr.open_group(path, mode="r")
+        images, targets = group["image"], group["target"]
+        sizes = images.ndim == 4 and targets.shape == images.shape[:3] and max(images.shape[1:3]) <= _LARGEST_PATCH_PX
+        if not sizes or not 0 < images.shape[0] <= _KEPT_PATCHES or images.shape[3] > 64:
+            raise ValueError(f"arrays of {images.shape} and {targets.shape}")
+        return images[:].astype(np.float32), targets[:].astype(np.uint8)
+    except Exception as error:  # zarr raises many kinds for what is missing or malformed
+        raise InputError(f"{path}: cannot be read ({error}); remove it, or train the model again") from error

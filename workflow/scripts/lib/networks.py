@@ -171,46 +171,31 @@ def choose_device(device, threads=None):
     return taken
 
 
-class Network:
-    """A trained network and its settings.
+def load_network(folder, precision="float32"):
+    """The Keras model of a model's folder, from its model.json and model.weights.h5 alone.
 
-    Attributes:
-        settings: content of model.json.
-        model: the Keras model.
-    """
-
-    def __init__(self, settings, model):
-        self.settings = settings
-        self.model = model
-        signature = [tf.TensorSpec((None, None, None, model.input_shape[-1]), tf.float32)]
-        self._forward = tf.function(
-            lambda pixels: model(pixels, training=False), input_signature=signature
-        ).get_concrete_function()
-
-    def predict(self, tiles):
-        """Probabilities (n, y, x, outputs) float32 of `tiles` (n, y, x, c), normalised; y and x are multiples of 32.
-
-        The network is compiled once for any n, y and x.
-        """
-        return self._forward(tf.convert_to_tensor(tiles, tf.float32)).numpy()
-
-
-def load_network(folder):
-    """The network of a model's folder, from its model.json and model.weights.h5 alone.
+    Args:
+        folder: of the model.
+        precision: what it computes in, float32, bfloat16 or float16; weights stay float32.
 
     Raises:
         InputError: a file is missing, damaged, or does not fit the other.
     """
     settings = read_settings(folder)
-    model = build_network(
-        settings["architecture"],
-        settings["backbone"],
-        channels=len(settings["channels"]),
-        outputs=len(settings["outputs"]),
-    )
+    policy = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy(precision if precision == "float32" else f"mixed_{precision}")
+    try:
+        model = build_network(
+            settings["architecture"],
+            settings["backbone"],
+            channels=len(settings["channels"]),
+            outputs=len(settings["outputs"]),
+        )
+    finally:
+        keras.mixed_precision.set_global_policy(policy)
     path = Path(folder) / WEIGHTS
     try:
         model.load_weights(path)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path}: cannot be read as weights of the network in {SETTINGS}: {error}") from error
-    return Network(settings, model)
+    return model

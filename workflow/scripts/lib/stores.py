@@ -66,7 +66,9 @@ def create_store(path, shape, dtype, *, chunk_px=512, shard_px=2048):
     return _create_level(path, 0, shape, dtype, (1, 1, 1, *chunks), (1, 1, 1, *shards))
 
 
-def finish_image(path, *, name, pixel_um=(None, None, None), frame_s=None, channels=None, extra=None, levels=None):
+def finish_image(
+    path, *, name, pixel_um=(None, None, None), frame_s=None, channels=None, extra=None, levels=None, windows=None
+):
     """Give the image store at `path` its pyramid (means of 2 x 2 in y and x), windows and metadata.
 
     Args:
@@ -77,15 +79,20 @@ def finish_image(path, *, name, pixel_um=(None, None, None), frame_s=None, chann
         channels: a name for each channel; numbers when None.
         extra: what to keep as `attributes.tessera`.
         levels: levels of the pyramid, the full size included; None: until the longer side is below 512.
+        windows: (low, high) of each channel; None: as found in the pixels.
     """
     full = zarr.open_array(Path(path) / "0", mode="r")
     channels = [str(number) for number in range(full.shape[1])] if channels is None else list(channels)
     if len(channels) != full.shape[1]:
         raise ValueError(f"{path}: {len(channels)} names for {full.shape[1]} channels")
     count = _build_pyramid(path, _mean_2x2, levels)
+    if windows is None:
+        windows = [_window(full, number) for number in range(len(channels))]
+    else:
+        windows = [{"min": low, "max": high, "start": low, "end": high} for low, high in windows]
     described = [
-        {"label": label, "color": _channel_colour(channels, number), "active": True, "window": _window(full, number)}
-        for number, label in enumerate(channels)
+        {"label": label, "color": _channel_colour(channels, number), "active": True, "window": window}
+        for number, (label, window) in enumerate(zip(channels, windows, strict=True))
     ]
     omero = {"channels": described, "rdefs": {"model": "color" if len(channels) > 1 else "greyscale"}}
     _write_metadata(path, {"omero": omero}, name, pixel_um, frame_s, count, "mean", extra)

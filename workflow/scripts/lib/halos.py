@@ -1,0 +1,69 @@
+"""Halos: how far around a pixel a network has to see, found from the network itself."""
+
+import numpy as np
+
+from .models import DIVISOR
+
+CANDIDATES = (32, 64, 96, 128, 160, 192)
+LARGEST_DIFFERENCE = 0.002
+LARGEST_DISAGREEMENT = 0.001
+UNMEASURED = 128
+_PATCHES = 4
+_LARGEST_PATCH_PX = 256
+
+
+def measure_halo(predict, images):
+    """The smallest halo with which a tile answers as if it had no edge.
+
+    Each patch is mirrored on to three times its size; tiles whose core begins at the patch are cut out of that with
+    more and more halo, and what the network answers in the first DIVISOR pixels of the core, which are the nearest to
+    the tile's edge, is compared with its answer to the whole.
+
+    Args:
+        predict: of an engine of `lib.engines`.
+        images: (n, y, x, c), normalised.
+
+    Returns:
+        (halo in pixels, a multiple of DIVISOR; [{"halo_px", "mean_difference", "disagreement"}, ...] as measured).
+    """
+    side = min(*images.shape[1:3], _LARGEST_PATCH_PX) // DIVISOR * DIVISOR
+    chosen = np.unique(np.linspace(0, len(images) - 1, _PATCHES).round().astype(int))
+    wholes = [_mirrored(images[number, :side, :side]) for number in chosen] if side else []
+    answers = [predict(whole[None])[0, :, side:, side:].copy() for whole in wholes]
+    measured = []
+    for halo in CANDIDATES:
+        if halo > side:
+            break
+        pairs = [
+            (
+                _first(answer),
+                _first(predict(np.ascontiguousarray(whole[None, side - halo :, side - halo :]))[0, :, halo:, halo:]),
+            )
+            for whole, answer in zip(wholes, answers, strict=True)
+        ]
+        whole, tile = (np.stack(part).astype(np.int16) for part in zip(*pairs, strict=True))
+        measured.append(
+            {
+                "halo_px": halo,
+                "mean_difference": float(np.abs(whole - tile).mean() / 255),
+                "disagreement": float((whole.argmax(1) != tile.argmax(1)).mean()),
+            }
+        )
+        if (
+            measured[-1]["mean_difference"] <= LARGEST_DIFFERENCE
+            and measured[-1]["disagreement"] <= LARGEST_DISAGREEMENT
+        ):
+            return halo, measured
+    return (max(measured[-1]["halo_px"], UNMEASURED) if measured else UNMEASURED), measured
+
+
+def _mirrored(patch):
+    """`patch` (y, x, c) in the middle of its mirror images, three times as high and wide."""
+    height, width = patch.shape[:2]
+    return np.pad(patch, ((height, height), (width, width), (0, 0)), mode="symmetric")
+
+
+def _first(answer):
+    """The pixels of an answer (outputs, y, x) in its first DIVISOR rows and columns, (outputs, pixels)."""
+    rows, columns = answer[:, :DIVISOR], answer[:, DIVISOR:, :DIVISOR]
+    return np.concatenate([rows.reshape(len(answer), -1), columns.reshape(len(answer), -1)], axis=1)

@@ -1,0 +1,98 @@
+"""Ledgers: finished regions of a store, kept by what they were made from, for when the same is asked for again.
+
+A region is some whole shards of an array. A shard's file gets a second name (a hard link) under the digest of the
+region: that takes no room while both names exist, and stays when the store is removed to be made anew. Zarr writes
+files under another name and then renames them, so what has a name is whole.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+
+
+class Ledger:
+    """The regions of one array.
+
+    Args:
+        folder: where they are kept, beside the stores.
+        array: zarr.Array, whose regions are whole shards.
+        recipe: text that stands for everything but the pixels.
+    """
+
+    def __init__(self, folder, array, recipe):
+        self._folder, self._array, self._recipe = Path(folder), array, recipe
+        self._used = set()
+        self._links = True
+
+    def key(self, parts, place):
+        """Digest of the arrays `parts` that a region is made from, of the text `place`, and of the recipe."""
+        state = hashlib.blake2b(f"{self._recipe} {place}".encode(), digest_size=16)
+        for part in parts:
+            part = np.ascontiguousarray(part)
+            state.update(f"{part.shape} {part.dtype.str}".encode())
+            state.update(part.reshape(-1).view(np.uint8))
+        return state.hexdigest()
+
+    def restore(self, key, region):
+        """Put the shards of `region` (slices of the array) in place, and say whether they were kept under `key`."""
+        self._used.add(key)
+        try:
+            sizes = list(map(int, (self._folder / key).read_text().split()))
+        except (FileNotFoundError, ValueError):
+            return False
+        files = self._files(region)
+        kept = [self._folder / f"{key}.{number}" for number in range(len(files))]
+        if len(sizes) != len(files) or any(_size(path) != size for path, size in zip(kept, sizes, strict=True)):
+            return False
+        for path, file, size in zip(kept, files, sizes, strict=True):
+            if size:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.unlink(missing_ok=True)
+                os.link(path, file)
+        return True
+
+    def keep(self, key, region):
+        """Remember the shards of `region`, which were just written, under `key`, where files can have two names."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if self._links:
+            try:
+                self._link(key, region)
+            except OSError as error:
+                self._links = False
+                print(f"{self._folder}: finished regions cannot be kept for another run ({error.strerror})", flush=True)
+
+    def _link(self, key, region):
+        sizes = []
+        for number, file in enumerate(self._files(region)):
+            sizes.append(_size(file))
+            path = self._folder / f"{key}.{number}"
+            path.unlink(missing_ok=True)
+            if sizes[-1]:  # a shard of zeros has no file
+                os.link(file, path)
+        partial = self._folder / f"{key}.part"
+        partial.write_text(" ".join(map(str, sizes)))
+        partial.replace(self._folder / key)
+
+    def forget_others(self):
+        """Remove what neither `key` nor `restore` was asked about since this ledger was made."""
+        for path in self._folder.glob("*"):
+            if path.name.partition(".")[0] not in self._used:
+                path.unlink()
+
+    def _files(self, region):
+        """Paths of the shards of a region, in the order of their channels."""
+        steps = self._array.shards or self._array.chunks
+        places = [range(span.start // step, -(-span.stop // step)) for span, step in zip(region, steps, strict=True)]
+        root = Path(self._array.store_path.store.root) / self._array.store_path.path
+        names = np.stack(np.meshgrid(*places, indexing="ij"), -1).reshape(-1, len(places))
+        return [root / self._array.metadata.encode_chunk_key(tuple(map(int, name))) for name in names]
+
+
+def _size(path):
+    """Bytes of a file, 0 where there is none."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -1,0 +1,90 @@
+"""Looks: which parts of an image a network is to look at."""
+
+import re
+
+import numpy as np
+
+from .errors import InputError
+from .intensities import normalise
+from .stores import open_array
+
+_SLICE = re.compile(r"(-?\d*):(-?\d*)(?::(\d*))?")
+
+
+def chosen_frames(name, text, count):
+    """The time points that the column frames of the table names.
+
+    Args:
+        name: of the image, for messages.
+        text: a slice such as 0:100:10, numbers such as 0,5,9, or None for all.
+        count: frames of the image.
+
+    Returns:
+        A sorted list of numbers.
+
+    Raises:
+        InputError: a number that the image does not have, or no frame at all.
+    """
+    if not text:
+        return list(range(count))
+    if match := _SLICE.fullmatch(text):
+        frames = list(range(count))[slice(*(int(part) if part else None for part in match.groups()))]
+    else:
+        frames = sorted({int(part) for part in text.split(",")})
+        frames = [frame + count if frame < 0 else frame for frame in frames]
+    if not frames or min(frames) < 0 or max(frames) >= count:
+        raise InputError(f"{name}: has {count} frames, 0 to {count - 1}, and frames is {text}; correct it in the table")
+    return sorted(frames)
+
+
+def check_roi(name, roi, plane):
+    """Refuse a region of interest (y0, y1, x0, x1), or None, that goes beyond the `plane` (y, x) of image `name`."""
+    if roi and (roi[1] > plane[0] or roi[3] > plane[1]):
+        raise InputError(
+            f"{name}: has {plane[0]} x {plane[1]} pixels (y, x), and roi is {roi[0]}:{roi[1]},{roi[2]}:{roi[3]}; "
+            "correct it in the table"
+        )
+
+
+def clip(roi, region):
+    """The part of `region`, slices (y, x), within `roi` (y0, y1, x0, x1) or None for all; None where there is none."""
+    if roi is None:
+        return region
+    spans = [
+        slice(max(span.start, low), min(span.stop, high))
+        for span, (low, high) in zip(region, (roi[:2], roi[2:]), strict=True)
+    ]
+    return tuple(spans) if all(span.start < span.stop for span in spans) else None
+
+
+class Emptiness:
+    """A cheap test of regions on the coarsest level of an image whose pixels are not larger than its cells.
+
+    A region is empty when in no channel its brightest and its darkest pixel differ by more than `contrast`, a share of
+    the channel's window.
+
+    Args:
+        path: store of the image.
+        windows: of its channels, in the order of `order`.
+        order: channels to look at.
+        contrast: 0 finds nothing empty.
+    """
+
+    STEP = 4  # pixels of the full size along a side of a coarse one, at most
+
+    def __init__(self, path, windows, order, contrast):
+        self._windows, self._order, self._contrast = windows, order, contrast
+        level, full = 0, open_array(path)
+        while 2 ** (level + 1) <= self.STEP and (path / str(level + 1)).is_dir():
+            level += 1
+        self._pixels, self._step = open_array(path, level), 2**level
+        self._size = full.shape[-2:]
+
+    def __call__(self, t, z, rows, columns):
+        """Whether the region, slices (y, x) of frame t and plane z, is empty."""
+        if not self._contrast:
+            return False
+        spans = [slice(span.start // self._step, -(-span.stop // self._step)) for span in (rows, columns)]
+        pixels = np.moveaxis(self._pixels[t, :, z, *spans], 0, -1)[..., self._order]
+        seen = normalise(pixels, self._windows)
+        return bool((np.ptp(seen, axis=(0, 1)) <= self._contrast).all())

@@ -1,0 +1,97 @@
+"""Predictors: the tiles of one image, read, and answered by an ensemble of networks."""
+
+import math
+import threading
+from collections import defaultdict
+
+import numpy as np
+
+from .errors import InputError
+from .intensities import normalise
+from .models import DIVISOR
+from .tiles import cut
+
+SMALLEST_CORE_PX = 128
+
+
+class Predictor:
+    """Answers regions of one image.
+
+    Args:
+        pixels: zarr.Array (t, c, z, y, x).
+        ensemble: of `lib.ensembles`.
+        order: which of the image's channels is each of the network's.
+        windows: of these channels.
+        scale: pixels of the network per pixel of the image.
+        core_px, halo_px: see `lib.tiles.cut`.
+    """
+
+    def __init__(self, pixels, ensemble, *, order, windows, scale, core_px, halo_px):
+        self.plane = pixels.shape[-2:]
+        self._pixels, self._ensemble, self._order, self._windows = pixels, ensemble, order, windows
+        self._scale, self._core_px, self._halo_px = scale, core_px, halo_px
+        self._turn = threading.Lock()
+
+    @property
+    def batch_px(self):
+        """Most pixels that the networks are given at once, where that is more than one tile."""
+        return self._ensemble.batch_px
+
+    def cut(self, region, core_px=None):
+        """Tiles of a region, slices (y, x)."""
+        sides = {"core_px": core_px or self._core_px, "halo_px": self._halo_px, "divisor": DIVISOR}
+        return cut(region, self.plane, scale=self._scale, **sides)
+
+    def count(self, region):
+        """(tiles of a region, pixels that the network sees for it, pixels that it answers)."""
+        tiles = self.cut(region)
+        answered = math.prod((span.stop - span.start) * self._scale for span in region)
+        return len(tiles), sum(math.prod(tile.shape) for tile in tiles), answered
+
+    def shrink(self, error):
+        """Halve the cores, since memory did not suffice (`error`) for a tile.
+
+        Raises:
+            InputError: they cannot be smaller.
+        """
+        with self._turn:
+            self._core_px = self._core_px // 2 // DIVISOR * DIVISOR
+        if self._core_px < SMALLEST_CORE_PX:
+            raise InputError(
+                f"predict: memory does not suffice for the smallest of tiles ({error}); give the job more, or train a "
+                "smaller network"
+            )
+        print(f"Memory does not suffice for a tile ({error}); going on with cores of {self._core_px} px", flush=True)
+
+    def starts(self, axis, start, stop):
+        """First pixels along an axis of the cores between `start` and `stop`."""
+        region = [slice(0, 1), slice(0, 1)]
+        region[axis] = slice(start, stop)
+        return [tile.core[axis].start for tile in self.cut(tuple(region))]
+
+    def read(self, t, z, tile):
+        """The image's pixels (y, x, c) that a tile is made of, as they are stored."""
+
+        def read(rows, columns):
+            return np.moveaxis(self._pixels[t, :, z, rows, columns], 0, -1)[..., self._order]
+
+        return tile.read(read)
+
+    def answer(self, pairs):
+        """uint8 (outputs, y, x) of the core of each of `pairs` (tile, its pixels of `read`).
+
+        Raises:
+            MemoryError: it does not suffice for the smallest of tiles.
+        """
+        seen = [tile.enlarge(normalise(pixels, self._windows)) for tile, pixels in pairs]
+        alike = defaultdict(list)
+        for number, pixels in enumerate(seen):
+            alike[pixels.shape].append(number)
+        answers = [None] * len(pairs)
+        for numbers in alike.values():
+            batch = seen[numbers[0]][None] if len(numbers) == 1 else np.stack([seen[number] for number in numbers])
+            with self._turn:
+                found = self._ensemble.predict(np.ascontiguousarray(batch))
+            for number, answer in zip(numbers, found, strict=True):
+                answers[number] = pairs[number][0].keep(answer)
+        return answers

@@ -1,0 +1,48 @@
+"""Scales: how much larger or smaller an image has to be for its objects to look as those that a model learnt."""
+
+import math
+
+from .errors import InputError
+
+NEGLIGIBLE = 1.1
+LARGEST = 16.0
+
+
+def choose_scale(name, pixel_um, settings, *, rescale="auto", object_px=None):
+    """Pixels of the network per pixel of the image, along y and x.
+
+    A diameter of objects that the user gives says most; else pixel sizes do where both are known and the image's lies
+    outside of those that the model was trained on.
+
+    Args:
+        name: of the image, for messages.
+        pixel_um: of the image, (z, y, x) in micrometres, None where unknown.
+        settings: content of model.json.
+        rescale: auto, or off: images are taken as they are.
+        object_px: diameter of the objects in this image, in pixels, or None.
+
+    Raises:
+        InputError: the diameter of the model's objects is not known, or the scale is beyond LARGEST.
+    """
+    if rescale == "off":
+        return 1.0
+    if object_px:
+        if not settings.get("object_px"):
+            raise InputError(
+                "predict.object_px: the model does not say how large the objects were that it was trained on "
+                "(object_px in its model.json); set predict.object_px to null"
+            )
+        scale = settings["object_px"] / object_px
+    else:
+        known = [size for size in pixel_um[1:] if size]
+        least, most = settings.get("pixel_um_range") or [settings.get("pixel_um")] * 2
+        if len(known) < 2 or not least:
+            return 1.0
+        size = math.sqrt(known[0] * known[1])
+        scale = 1.0 if least / NEGLIGIBLE <= size <= most * NEGLIGIBLE else size / settings["pixel_um"]
+    if not 1 / LARGEST <= scale <= LARGEST:
+        raise InputError(
+            f"{name}: would be magnified {scale:.3g} times to suit the model, and {1 / LARGEST:g} to {LARGEST:g} is "
+            "allowed; correct pixel_um in the table or predict.object_px, or set predict.rescale to off"
+        )
+    return 1.0 if 1 / NEGLIGIBLE < scale < NEGLIGIBLE else scale
