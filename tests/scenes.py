@@ -3,7 +3,9 @@
 import json
 
 import numpy as np
+from lib.seams import choose_windows, window_shape, write_windows
 from lib.stores import create_store, finish_image, finish_labels
+from scipy import ndimage
 
 
 def place_discs(shape, centres, radius):
@@ -59,3 +61,20 @@ def write_batch(root, images, *, batch="one", classes=None, set_aside=None):
         if truth is not None:
             write_labels(folders[2], name, truth, classes)
     return folders
+
+
+def outputs_of(ids):
+    """What a network that knows everything answers to a plane of ids: uint8 (3, y, x)."""
+    inside = (ndimage.minimum_filter(ids, 3) == ids) & (ndimage.maximum_filter(ids, 3) == ids) & (ids > 0)
+    return 255 * np.stack([ids == 0, inside, (ids > 0) & ~inside]).astype(np.uint8)
+
+
+def write_predictions(path, outputs, rows, columns, *, side_px):
+    """A store of `outputs` uint8 (t, c, z, y, x) with windows on these seams, cut out of them; their origins."""
+    array = create_store(path, outputs.shape, np.uint8, chunk_px=64, shard_px=128)
+    array[...] = outputs
+    origins = choose_windows(array, rows, columns, count=4, side_px=side_px)
+    height, width = window_shape(outputs.shape[-2:], side_px)
+    write_windows(path, origins, [outputs[t, :, z, y : y + height, x : x + width] for t, z, y, x in origins])
+    finish_image(path, name=path.stem, channels=[str(number) for number in range(outputs.shape[1])], levels=1)
+    return origins

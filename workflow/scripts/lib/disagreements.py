@@ -46,7 +46,7 @@ def compare_objects(reference, found, unsure):
     """Match the objects of a window.
 
     Args:
-        reference, found: ids (y, x), numbered from 1, 0 is background.
+        reference, found: ids (y, x), small numbers, 0 is background.
         unsure: bool (y, x), see `doubtful`; an object with such pixels is not judged, but can be a partner.
 
     Returns:
@@ -63,7 +63,8 @@ def compare_objects(reference, found, unsure):
     judged = match & (sure[0][pairs[0]] | sure[1][pairs[1]])
     wrong, holders, best = [], [], []
     for own, other, area, certain in zip(pairs, pairs[::-1], areas, sure, strict=True):
-        wrong.append(certain & ~np.isin(np.arange(len(area)), own[match]) & (np.arange(len(area)) > 0))
+        wrong.append(certain & ~np.isin(np.arange(len(area)), own[match]) & (area > 0))
+        wrong[-1][0] = False
         mostly = 2 * pixels > area[own]
         holders.append(np.zeros(len(area), dtype=np.int64))
         holders[-1][own[mostly]] = other[mostly]
