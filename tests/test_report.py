@@ -15,7 +15,7 @@ from lib.splits import LEAKS_KEPT
 from lib.summaries import choose_pictures, histogram, learning_curves, read_table, run_times, warn
 from PIL import Image
 from report import report
-from scenes import place_discs, write_batch
+from scenes import outputs_of, place_discs, write_batch, write_predictions
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -32,6 +32,7 @@ IMAGES = {
     "unseen": (TRIO, None, "predict"),
 }
 CLASSES = ["background", "mother", "daughter"]
+SEGMENT = {"foreground": 0.5, "seed_interior": 0.8, "min_area_px": 16, "fill_holes": True}
 MODEL = {
     "task": "instances",
     "outputs": ["background", "interior", "boundary"],
@@ -50,8 +51,10 @@ MODEL = {
 }
 
 
-def write_products(root, images, *, task="instances", classes=("background", "cell"), leaks=(), set_aside=None):
-    """Everything that the report reads, under `root`; its keyword arguments."""
+def write_products(
+    root, images, *, task="instances", classes=("background", "cell"), leaks=(), set_aside=None, seams=()
+):
+    """Everything that the report reads, under `root`; its keyword arguments. `seams`: rows where windows lie."""
     settings = {
         "task": task,
         "classes": list(classes),
@@ -63,10 +66,15 @@ def write_products(root, images, *, task="instances", classes=("background", "ce
     scenes = {image: (found[None], None if true is None else true[None]) for image, (found, true, _) in images.items()}
     names = classes if task == "semantic" else None
     folders = write_batch(root, scenes, classes=names, set_aside=set_aside)
+    for image, (_, truth, _) in images.items():
+        if seams:
+            path = root / "predictions" / f"{image}.ome.zarr"
+            write_predictions(path, outputs_of(truth)[None, :, None], seams, [], side_px=48)
     evaluate(
         folders[1],
         folders[0],
         [folders[2]],
+        [root / "predictions"] if seams else [],
         recipes=dict.fromkeys(sides, "recipe"),
         sides=sides,
         annotated=list(sides),
@@ -74,6 +82,7 @@ def write_products(root, images, *, task="instances", classes=("background", "ce
         pictures=root / "pictures",
         task=task,
         classes=list(classes),
+        segment=SEGMENT,
         **settings["evaluate"],
     )
     annotated = [
@@ -184,6 +193,37 @@ def test_the_table_has_every_image_the_worst_first(page):
     assert table["image"].tolist() == ["middling", "NA", HOSTILE, "good", "unseen"]
     assert table["group"].tolist()[:2] == ["midd", "NA"]
     assert table["objects_found"].tolist() == [2, 3, 4, 4, 3]
+
+
+def seams_of(text):
+    return text[text.index('<section id="seams"') : text.index('<section id="training"')]
+
+
+def test_what_seams_changed_is_listed_and_pictured(tmp_path):
+    cut = np.where((CELLS > 0) & (np.indices(CELLS.shape)[0] >= 36), CELLS + 4, CELLS)
+    arguments = write_products(tmp_path, {"cut": (cut, CELLS, "test"), "good": (CELLS, CELLS, "test")}, seams=[36])
+    report(**arguments)
+    text = arguments["page"].read_text()
+    # 8 objects in 2 windows, two of them cut in the middle: each with one half above an IoU of 0.5 and one below
+    assert "Labels are not the same without seams: F1 0.8889 where tiles meet." in text
+    assert "<dt>F1</dt><dd>0.8889</dd>" in seams_of(text)
+    assert "<dt>Objects compared</dt><dd>8</dd>" in seams_of(text)
+    rows = re.findall(r'<tr><th scope="row">(\w+)</th><td class="text">(\w+)</td>', seams_of(text))
+    assert rows == [("cut", "cut"), ("cut", "cut")]
+    assert seams_of(text).count('<img class="reference" src="data:image/png') == 2
+    table = read_table(tmp_path / "metrics.tsv")
+    assert table.set_index("image")["seam_f1"].to_dict() == pytest.approx({"cut": 8 / 10, "good": 1})
+
+
+def test_seams_that_changed_nothing_are_told(tmp_path):
+    arguments = write_products(tmp_path, {"good": (CELLS, CELLS, "test")}, seams=[36])
+    report(**arguments)
+    assert "Every label that was compared is the same without seams." in seams_of(arguments["page"].read_text())
+    assert "Labels are not the same" not in arguments["page"].read_text()
+
+
+def test_without_windows_no_seam_is_judged(page):
+    assert "No seam was compared" in seams_of(page.read_text())
 
 
 def test_classes_are_told_apart(tmp_path):
