@@ -3,19 +3,21 @@
 import json
 import threading
 import tracemalloc
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from lib.ensembles import Ensemble
 from lib.errors import InputError
 from lib.frameworks import keras
 from lib.intensities import normalise
 from lib.models import FORMAT, SETTINGS, WEIGHTS
 from lib.networks import build_network, load_network
+from lib.predictions import predict_image
+from lib.seams import read_windows
 from lib.stores import create_store, finish_image, open_array, read_metadata
-from predict import find_model, predict, predict_image
+from predict import find_models, predict
+from select_model import select_model
 
-TILING = {"tile_px": 128, "overlap_px": 64, "batch_tiles": 3, "workers": 2}
 OUTPUTS = ["background", "cell"]
 
 
@@ -30,19 +32,49 @@ def random_pixels(*shape, dtype=np.uint16):
     return np.random.default_rng(0).integers(0, 4000, shape).astype(dtype)
 
 
-def threshold_of(channels=("0",)):
-    """Not a network, but what one does: the cell's probability is the first channel's intensity."""
-    busy = threading.Lock()
+class Threshold:
+    """Not a network, but what one does: the cell's probability is the first channel's intensity.
 
-    def answer(tiles):
-        assert busy.acquire(blocking=False), "two threads in the network at once"
-        assert tiles.dtype == np.float32
-        assert all(side % 32 == 0 for side in tiles.shape[1:3])
-        cell = np.clip(tiles[..., :1], 0, 1)
-        busy.release()
-        return np.concatenate([1 - cell, cell], axis=-1)
+    It counts the pixels that it is given, and has memory for `most` of them.
+    """
 
-    return SimpleNamespace(settings={"channels": list(channels), "outputs": OUTPUTS}, predict=answer)
+    name, device, precision = "threshold", "cpu", "float32"
+
+    def __init__(self, channels=("0",), most=np.inf, settings=()):
+        self.settings = {"channels": list(channels), "outputs": OUTPUTS} | dict(settings)
+        self.seen, self.most, self._busy = 0, most, threading.Lock()
+
+    def predict(self, tiles):
+        assert self._busy.acquire(blocking=False), "two threads in the network at once"
+        try:
+            assert tiles.dtype == np.float32
+            assert all(side % 32 == 0 for side in tiles.shape[1:3])
+            if tiles[..., 0].size > self.most:
+                raise MemoryError("no room")
+            self.seen += tiles[..., 0].size
+            cell = np.rint(255 * np.clip(tiles[..., 0], 0, 1)).astype(np.uint8)
+            return np.stack([255 - cell, cell], axis=1)
+        finally:
+            self._busy.release()
+
+
+def run(source, path, engine=None, *, core_px=64, workers=2, batch_px=40000, **settings):
+    """Predict one image by `Threshold`, with small tiles."""
+    ensemble = Ensemble([engine or Threshold()], batch_px=batch_px)
+    predict_image(
+        source,
+        path,
+        ensemble,
+        name="a",
+        about={},
+        recipe="model",
+        ledger=path.with_name("regions"),
+        core_px=core_px,
+        halo_px=32,
+        workers=workers,
+        **settings,
+    )
+    return open_array(path)
 
 
 def save_model(folder, channels=("0",)):
@@ -51,6 +83,7 @@ def save_model(folder, channels=("0",)):
     network = build_network("Unet", "resnet18", channels=len(channels), outputs=2)
     folder.mkdir(parents=True)
     network.save_weights(folder / WEIGHTS)
+    network.export(folder / "saved_model")
     settings = {
         "format": FORMAT,
         "task": "semantic",
@@ -63,7 +96,7 @@ def save_model(folder, channels=("0",)):
 
 
 def expect(pixels, metadata):
-    """Probability of a cell in each pixel (t, z, y, x) by `threshold_of`."""
+    """Probability of a cell in each pixel (t, z, y, x) by `Threshold`."""
     return np.clip(normalise(np.moveaxis(pixels, 1, -1), metadata.windows), 0, 1)[..., 0]
 
 
@@ -72,36 +105,33 @@ def expect(pixels, metadata):
 def test_an_image_of_any_size_and_type_has_a_probability_for_each_pixel(tmp_path, shape, dtype):
     pixels = random_pixels(*shape, dtype=dtype)
     source = write_image(tmp_path / "a.ome.zarr", pixels, pixel_um=(None, 0.5, 0.5), frame_s=60.0)
-    predict_image(source, tmp_path / "p.ome.zarr", threshold_of(), name="a", **TILING)
-    made = open_array(tmp_path / "p.ome.zarr")
+    made = run(source, tmp_path / "p.ome.zarr")
     assert (made.shape, made.dtype) == ((shape[0], 2, *shape[2:]), np.uint8)
     expected = 255 * expect(pixels, read_metadata(source))
     np.testing.assert_allclose(made[:, 1], expected, atol=0.51)
-    np.testing.assert_allclose(made[:, 0], 255 - expected, atol=0.51)
+    np.testing.assert_array_equal(made[:, 0], 255 - made[:, 1])
 
 
 def test_probabilities_keep_the_sizes_of_the_image_and_name_their_outputs(tmp_path):
     sizes = {"pixel_um": (2.0, 0.5, 0.25), "frame_s": 60.0}
     source = write_image(tmp_path / "a.ome.zarr", random_pixels(1, 1, 2, 40, 50), **sizes)
-    predict_image(source, tmp_path / "p.ome.zarr", threshold_of(), name="a", **TILING)
+    run(source, tmp_path / "p.ome.zarr")
     metadata = read_metadata(tmp_path / "p.ome.zarr")
     assert (metadata.pixel_um, metadata.frame_s, metadata.channels) == ((2.0, 0.5, 0.25), 60.0, OUTPUTS)
+    assert metadata.extra["prediction"]["overlap_cost"] == pytest.approx(128 * 128 / 2000)
     assert sorted(path.name for path in (tmp_path / "p.ome.zarr").iterdir()) == ["0", "zarr.json"]
 
 
 def test_every_plane_of_a_movie_of_stacks_is_predicted_for_itself(tmp_path):
     pixels = random_pixels(2, 1, 3, 70, 90)
     source = write_image(tmp_path / "a.ome.zarr", pixels)
-    predict_image(source, tmp_path / "p.ome.zarr", threshold_of(), name="a", **TILING)
-    expected = 255 * expect(pixels, read_metadata(source))
-    np.testing.assert_allclose(open_array(tmp_path / "p.ome.zarr")[:, 1], expected, atol=0.51)
+    made = run(source, tmp_path / "p.ome.zarr")
+    np.testing.assert_allclose(made[:, 1], 255 * expect(pixels, read_metadata(source)), atol=0.51)
 
 
 def test_shards_are_written_by_several_threads_as_by_one(tmp_path):
     source = write_image(tmp_path / "a.ome.zarr", random_pixels(1, 1, 1, 300, 411), shard_px=128)
-    for workers in (1, 4):
-        predict_image(source, tmp_path / f"{workers}", threshold_of(), name="a", **TILING | {"workers": workers})
-    one, four = (open_array(tmp_path / name) for name in ("1", "4"))
+    one, four = (run(source, tmp_path / str(n) / "p.ome.zarr", workers=n, batch_px=1) for n in (1, 4))
     assert one.shards == (1, 1, 1, 128, 128)
     np.testing.assert_array_equal(one[:], four[:])
 
@@ -112,32 +142,119 @@ def test_constant_images_and_pixels_that_are_no_numbers_are_answered(tmp_path):
     pixels[0, 1] = 7
     source = write_image(tmp_path / "a.ome.zarr", pixels)
     for channels in (["0", "1"], ["1", "0"]):
-        predict_image(source, tmp_path / "p.ome.zarr", threshold_of(channels), name="a", **TILING)
-        made = open_array(tmp_path / "p.ome.zarr")[0, 1, 0]
+        made = run(source, tmp_path / "p.ome.zarr", Threshold(channels))[0, 1, 0]
         assert not made[10:20, 10:20].any()
         assert made.any() == (channels[0] == "0")
 
 
+def test_only_chosen_frames_and_the_region_of_interest_are_looked_at(tmp_path):
+    pixels = random_pixels(4, 1, 1, 300, 411)
+    source = write_image(tmp_path / "a.ome.zarr", pixels, shard_px=128)
+    engine = Threshold()
+    made = run(source, tmp_path / "p.ome.zarr", engine, roi=(100, 200, 130, 390), frames="1:4:2")
+    expected = np.rint(255 * expect(pixels, read_metadata(source)))
+    looked = np.zeros(expected.shape, bool)
+    looked[1::2, :, 100:200, 130:390] = True
+    np.testing.assert_allclose(made[:, 1], np.where(looked, expected, 0), atol=1)
+    np.testing.assert_array_equal(made[:, 0], 255 - made[:, 1])
+    assert engine.seen < 2 * 300 * 411 * 3
+    with pytest.raises(InputError, match="a: has 300 x 411 pixels"):
+        run(source, tmp_path / "q.ome.zarr", roi=(0, 301, 0, 10))
+
+
+def test_empty_regions_are_background_and_never_reach_the_network(tmp_path):
+    pixels = np.full((1, 1, 1, 512, 512), 100, np.uint16)
+    pixels[..., :128, :128] = random_pixels(128, 128)
+    source = write_image(tmp_path / "a.ome.zarr", pixels, shard_px=128)
+    engine = Threshold()
+    made = run(source, tmp_path / "p.ome.zarr", engine, core_px=128, skip_empty=0.1)
+    assert engine.seen == (128 + 64) ** 2
+    np.testing.assert_array_equal(made[:], run(source, tmp_path / "q.ome.zarr", core_px=128)[:])
+    extra = read_metadata(tmp_path / "p.ome.zarr").extra
+    assert extra["prediction"]["regions_skipped"] == 15
+
+
+def test_a_region_is_answered_once_and_again_only_where_its_pixels_change(tmp_path):
+    pixels = random_pixels(2, 1, 1, 300, 411)
+    source = write_image(tmp_path / "a.ome.zarr", pixels, shard_px=128, channels=["0"])
+    windows = read_metadata(source).windows
+    made = run(source, tmp_path / "p.ome.zarr", Threshold())[:]
+    again = Threshold()
+    np.testing.assert_array_equal(run(source, tmp_path / "p.ome.zarr", again)[:], made)
+    assert again.seen == 0
+    pixels[0, 0, 0, 60, 60] = 3999 - pixels[0, 0, 0, 60, 60]
+    write_image(source, pixels, shard_px=128, channels=["0"], windows=windows)
+    edited = run(source, tmp_path / "p.ome.zarr", again)
+    assert 0 < again.seen <= 4 * 128**2
+    changed = np.argwhere((edited[:] != made).any(axis=(1, 2)))
+    np.testing.assert_array_equal(changed, [[0, 60, 60]])
+
+
+def test_a_job_that_was_stopped_goes_on_with_the_next_region(tmp_path):
+    source = write_image(tmp_path / "a.ome.zarr", random_pixels(1, 1, 1, 300, 411), shard_px=128)
+
+    class Stopped(Threshold):
+        def predict(self, tiles):
+            if self.seen > 100_000:
+                raise KeyboardInterrupt
+            return super().predict(tiles)
+
+    stopped, whole, rest = Stopped(), Threshold(), Threshold()
+    with pytest.raises(KeyboardInterrupt):
+        run(source, tmp_path / "p.ome.zarr", stopped, batch_px=1, workers=1)
+    expected = run(source, tmp_path / "whole" / "p.ome.zarr", whole, batch_px=1)
+    np.testing.assert_array_equal(run(source, tmp_path / "p.ome.zarr", rest, batch_px=1)[:], expected[:])
+    assert rest.seen < whole.seen
+
+
+def test_too_little_memory_makes_tiles_smaller_and_is_told(tmp_path, capsys):
+    source = write_image(tmp_path / "a.ome.zarr", random_pixels(3, 1, 1, 600, 700))
+    expected = run(source, tmp_path / "whole" / "p.ome.zarr", core_px=1024)
+    made = run(source, tmp_path / "p.ome.zarr", Threshold(most=400_000), core_px=1024, batch_px=2**22)
+    np.testing.assert_array_equal(made[:], expected[:])
+    told = capsys.readouterr().out
+    assert "Memory does not suffice for 3 tiles at once (no room); going on with 1" in told
+    assert "Memory does not suffice for a tile (no room); going on with cores of 512 px" in told
+    with pytest.raises(InputError, match="memory does not suffice for the smallest of tiles"):
+        run(source, tmp_path / "none" / "p.ome.zarr", Threshold(most=100))
+
+
+def test_windows_on_seams_are_predicted_once_more(tmp_path):
+    source = write_image(tmp_path / "a.ome.zarr", random_pixels(1, 1, 1, 1200, 1300), shard_px=512)
+    made = run(source, tmp_path / "p.ome.zarr", core_px=512, seam_windows=2)
+    windows = list(read_windows(tmp_path / "p.ome.zarr"))
+    assert len(windows) == 2
+    for (t, z, y, x), probabilities in windows:
+        np.testing.assert_array_equal(probabilities, made[t, :, z, y : y + 512, x : x + 512])
+
+
+def test_an_image_of_another_scale_is_brought_to_the_models_and_back(tmp_path):
+    y, x = np.mgrid[:300, :411]
+    pixels = (2000 + 1500 * np.sin(y / 15) * np.cos(x / 20)).astype(np.uint16)[None, None, None]
+    source = write_image(tmp_path / "a.ome.zarr", pixels, pixel_um=(None, 0.25, 0.25))
+    engine = Threshold(settings={"pixel_um": 0.5})
+    made = run(source, tmp_path / "p.ome.zarr", engine)
+    assert engine.seen < 150 * 206 * 6
+    assert read_metadata(tmp_path / "p.ome.zarr").extra["prediction"]["scale"] == 0.5
+    expected = 255 * expect(pixels, read_metadata(source))
+    assert np.abs(made[:, 1] - expected).mean() < 2
+
+
 def test_a_selected_model_that_is_not_there_is_named(tmp_path):
-    (tmp_path / "selected.json").write_text(json.dumps({"model": "fold2"}))
-    with pytest.raises(InputError, match="names model fold2, which is not among"):
-        find_model(tmp_path / "selected.json", [tmp_path / "fold1"])
-
-
-def test_tiles_off_the_grid_of_the_network_are_refused_before_anything_is_loaded(tmp_path):
-    for tile_px, overlap_px in [(100, 32), (128, 20), (128, 128)]:
-        tiling = TILING | {"tile_px": tile_px, "overlap_px": overlap_px, "device": "cpu"}
-        with pytest.raises(InputError, match=rf"tile_px \({tile_px}\).*overlap_px \({overlap_px}\)"):
-            predict(tmp_path, tmp_path, [], {}, tmp_path / "made", **tiling)
+    (tmp_path / "selected.json").write_text(json.dumps({"members": ["fold2"]}))
+    with pytest.raises(InputError, match="names fold2, not among"):
+        find_models(tmp_path / "selected.json", [tmp_path / "fold1"])
 
 
 def test_progress_is_told_with_rate_and_time_left(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("lib.tiles.SECONDS_BETWEEN_REPORTS", 0)
+    monkeypatch.setattr("lib.predictions.SECONDS_BETWEEN_REPORTS", 0)
     source = write_image(tmp_path / "a.ome.zarr", random_pixels(1, 1, 1, 300, 411))
-    predict_image(source, tmp_path / "p.ome.zarr", threshold_of(), name="field 3", **TILING)
+    run(source, tmp_path / "p.ome.zarr")
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-1].startswith("field 3: 35/35 tiles, ")
-    assert lines[-1].endswith(" Mpx/s, 0 s left")
+    assert lines[-2].startswith("a: 35/35 tiles, ")
+    assert lines[-2].endswith(" Mpx/s, 0 s left")
+    assert lines[-1].startswith("a: 35 tiles, ")
+    assert lines[-1].endswith("times the pixels")
 
 
 @pytest.mark.slow
@@ -146,34 +263,35 @@ def test_memory_does_not_grow_with_the_image(tmp_path):
     for side in (512, 2048):
         source = write_image(tmp_path / f"{side}.ome.zarr", random_pixels(1, 1, 1, side, side), shard_px=256)
         seen = [0]
-        network = threshold_of()
 
-        def answer(tiles, seen=seen, network=network):
-            seen.append(tracemalloc.get_traced_memory()[1])
-            return network.predict(tiles)
+        class Watched(Threshold):
+            def predict(self, tiles, seen=seen):
+                seen.append(tracemalloc.get_traced_memory()[1])
+                return super().predict(tiles)
 
         tracemalloc.start()
-        watched = SimpleNamespace(settings=network.settings, predict=answer)
-        predict_image(source, tmp_path / "p.ome.zarr", watched, name="a", **TILING)
+        run(source, tmp_path / f"{side}" / "p.ome.zarr", Watched(), core_px=256)
         tracemalloc.stop()
         peaks.append(max(seen))
-    # The answers for the larger plane alone take 33 MB; how regions fall together makes a difference of 2 or 3.
-    assert peaks[1] - peaks[0] < 8e6, peaks
+    # The answers for the larger plane alone take 8 MB; how regions fall together makes a difference of 2 or 3.
+    assert peaks[1] - peaks[0] < 4e6, peaks
 
 
 @pytest.mark.slow
-def test_a_real_network_answers_as_it_does_on_the_plane_in_one_piece(tmp_path):
+@pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
+def test_a_real_network_answers_as_it_does_on_the_plane_in_one_piece(tmp_path, engine):
     pixels = random_pixels(1, 2, 1, 96, 128)
     images = tmp_path / "images"
     write_image(images / "a.ome.zarr", pixels, channels=["dna", "actin"])
     write_image(images / "odd.ome.zarr", pixels[:, :1], channels=["phase"])
-    save_model(tmp_path / "models" / "fold1", channels=["actin", "dna"])
-    (tmp_path / "selected.json").write_text(json.dumps({"model": "fold1"}))
     models = [tmp_path / "models" / "fold1"]
-    bare = TILING | {"tile_px": 128, "overlap_px": 0, "device": "cpu"}
+    save_model(models[0], channels=["actin", "dna"])
+    selected, converted = tmp_path / "selected.json", tmp_path / "converted"
+    select_model(models, selected, converted, metric="val_loss", engine=engine, device="cpu")
+    settings = {"engine": engine, "device": "cpu", "halo_px": 0, "workers": 2}
 
     def run(recipes):
-        predict(images, tmp_path / "selected.json", models, recipes, tmp_path / "made", **bare)
+        predict(images, selected, converted, models, recipes, tmp_path / "made", **settings)
 
     with pytest.raises(InputError, match=r"odd: has 1 channels \(phase\), the model was trained on 2 \(actin, dna\)"):
         run({"a": "1", "odd": "1"})
@@ -181,7 +299,7 @@ def test_a_real_network_answers_as_it_does_on_the_plane_in_one_piece(tmp_path):
     run({"a": "1"})
     windows = read_metadata(images / "a.ome.zarr").windows[::-1]
     tile = normalise(np.moveaxis(pixels[0, ::-1, 0], 0, -1), windows)
-    whole = load_network(models[0]).predict(tile[None])[0]
+    whole = load_network(models[0])(tile[None], training=False).numpy()[0]
     assert whole.std() > 0.01
     made = open_array(tmp_path / "made" / "a.ome.zarr")[0, :, 0]
-    np.testing.assert_allclose(np.moveaxis(made, 0, -1), 255 * whole, atol=0.51)
+    np.testing.assert_allclose(np.moveaxis(made, 0, -1), 255 * whole, atol=0.52)

@@ -1,13 +1,13 @@
-"""Tiles cover a plane once, leave no seam, and know nothing of the regions they are computed in."""
+"""Tiles answer every pixel of a plane once, with its surroundings, whatever regions the plane is computed in."""
+
+import itertools
 
 import numpy as np
 import pytest
-from lib.tiles import count_tiles, make_lattice, make_window, predict_region, read_reflected
+from lib.tiles import cut, read_mirrored
 from scipy import ndimage
 
-
-def lattices_of(shape, tile_px=128, overlap_px=64):
-    return [make_lattice(size, tile_px=tile_px, overlap_px=overlap_px) for size in shape]
+SHAPES = [(300, 411), (97, 500), (1, 1), (20, 33), (128, 256), (31, 1), (129, 65)]
 
 
 def reader(pixels):
@@ -15,134 +15,125 @@ def reader(pixels):
 
 
 def regions_of(shape, side):
-    return [
-        (slice(y, min(y + side, shape[0])), slice(x, min(x + side, shape[1])))
-        for y in range(0, shape[0], side)
-        for x in range(0, shape[1], side)
-    ]
+    starts = itertools.product(range(0, shape[0], side), range(0, shape[1], side))
+    return [(slice(y, min(y + side, shape[0])), slice(x, min(x + side, shape[1]))) for y, x in starts]
 
 
-def predict_whole(pixels, network, lattices, batch_tiles=3):
-    whole = tuple(slice(0, size) for size in pixels.shape[:2])
-    return predict_region(reader(pixels), network, lattices, whole, batch_tiles=batch_tiles)
+def predict_region(pixels, network, region, **sides):
+    """What `network`, (y, x, c) to (outputs, y, x), answers for one region."""
+    made = None
+    for tile in cut(region, pixels.shape[:2], **sides):
+        seen = tile.enlarge(tile.read(reader(pixels)))
+        assert seen.shape[:2] == tile.shape
+        answer = tile.keep(network(seen))
+        if made is None:
+            made = np.zeros((len(answer), *(span.stop - span.start for span in region)), answer.dtype)
+        rows, columns = (
+            slice(core.start - span.start, core.stop - span.start) for core, span in zip(tile.core, region, strict=True)
+        )
+        assert not made[:, rows, columns].any(), "a pixel is answered twice"
+        made[:, rows, columns] = answer
+    return made
 
 
-def blend_directly(pixels, network, lattices):
-    """The definition: mirror the whole plane far out, put every tile in its place with its weight, divide."""
-    rows, columns = lattices
-    margin = 512
-    mirrored = np.pad(pixels, [(margin, margin), (margin, margin), (0, 0)], mode="reflect")
-    total, weight = np.zeros_like(mirrored), np.zeros(mirrored.shape[:2])
-    for y in rows.starts:
-        for x in columns.starts:
-            place = (slice(margin + y, margin + y + rows.length), slice(margin + x, margin + x + columns.length))
-            window = np.outer(rows.window, columns.window)
-            total[place] += window[..., None] * network(mirrored[place][None])[0]
-            weight[place] += window
-    inner = (slice(margin, margin + rows.size), slice(margin, margin + columns.size))
-    return total[inner] / weight[inner][..., None]
+def whole_of(pixels):
+    return tuple(slice(0, size) for size in pixels.shape[:2])
 
 
-def by_position(tiles):
-    """A network whose answer depends on where in the tile a pixel lies, so that blending shows."""
-    ramp = np.linspace(0, 1, tiles.shape[1])[:, None] * np.linspace(1, 2, tiles.shape[2])[None, :]
-    return (tiles * ramp[None, ..., None]).astype(np.float32)
+def itself(seen):
+    return np.moveaxis(seen, -1, 0)
 
 
-def mean_5x5(tiles):
-    return ndimage.uniform_filter(tiles, (0, 5, 5, 0), mode="constant")
+def mean_33x33(seen):
+    return ndimage.uniform_filter(np.moveaxis(seen, -1, 0), (0, 33, 33), mode="constant")
 
 
-@pytest.mark.parametrize("shape", [(300, 411), (97, 500), (1, 1), (20, 33), (128, 256), (31, 1), (129, 65)])
-@pytest.mark.parametrize(("tile_px", "overlap_px"), [(128, 64), (128, 32), (96, 64), (64, 0), (256, 128)])
-def test_a_network_that_answers_its_input_gives_the_image_back(shape, tile_px, overlap_px):
-    pixels = np.random.default_rng(0).random((*shape, 2), np.float32)
-    lattices = lattices_of(shape, tile_px, overlap_px)
-    np.testing.assert_allclose(predict_whole(pixels, lambda tiles: tiles, lattices), pixels, atol=1e-6)
-
-
-@pytest.mark.parametrize("network", [by_position, mean_5x5])
-def test_blending_is_what_its_definition_says(network):
-    pixels = np.random.default_rng(1).random((300, 411, 2), np.float32)
-    lattices = lattices_of(pixels.shape[:2])
-    direct = blend_directly(pixels, network, lattices)
-    np.testing.assert_allclose(predict_whole(pixels, network, lattices), direct, atol=1e-5)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    "sides", [{"core_px": 64, "halo_px": 32}, {"core_px": 128, "halo_px": 0}, {"core_px": 512, "halo_px": 96}]
+)
+def test_a_network_that_answers_its_input_gives_the_image_back(shape, sides):
+    pixels = np.random.default_rng(0).random((*shape, 2), np.float32) + 1
+    made = predict_region(pixels, itself, whole_of(pixels), **sides)
+    np.testing.assert_array_equal(made, np.moveaxis(pixels, -1, 0))
 
 
 def test_a_network_that_looks_no_further_than_the_halo_shows_no_seam():
-    pixels = np.random.default_rng(2).random((300, 411, 1), np.float32)
-    whole = ndimage.uniform_filter(pixels, (5, 5, 0), mode="mirror")
-    np.testing.assert_allclose(predict_whole(pixels, mean_5x5, lattices_of((300, 411))), whole, atol=1e-5)
+    pixels = np.random.default_rng(2).random((300, 411, 1), np.float32) + 1
+    whole = ndimage.uniform_filter(pixels[..., 0], 33, mode="mirror")
+    for core_px in (64, 128, 512):
+        made = predict_region(pixels, mean_33x33, whole_of(pixels), core_px=core_px, halo_px=32)
+        np.testing.assert_allclose(made[0], whole, atol=1e-5)
 
 
-@pytest.mark.parametrize("side", [50, 128, 299])
-def test_regions_put_together_are_the_whole_plane_to_the_bit(side):
-    pixels = np.random.default_rng(3).random((300, 411, 1), np.float32)
-    lattices = lattices_of((300, 411))
-    together = np.empty_like(pixels)
+@pytest.mark.parametrize("side", [32, 128, 288])
+def test_regions_put_together_are_the_plane_in_one_piece(side):
+    pixels = np.random.default_rng(3).random((300, 411, 1), np.float32) + 1
+    together = np.empty((1, 300, 411), np.float32)
     for region in regions_of((300, 411), side):
-        together[region] = predict_region(reader(pixels), by_position, lattices, region, batch_tiles=2)
-    np.testing.assert_array_equal(together, predict_whole(pixels, by_position, lattices))
+        together[:, *region] = predict_region(pixels, mean_33x33, region, core_px=96, halo_px=32)
+    whole = predict_region(pixels, mean_33x33, whole_of(pixels), core_px=2048, halo_px=32)
+    np.testing.assert_allclose(together, whole, atol=1e-5)
 
 
-def test_a_thin_last_region_mirrors_the_plane_and_not_itself():
-    pixels = np.random.default_rng(4).random((257, 257, 1), np.float32)
-    lattices = lattices_of((257, 257), tile_px=128, overlap_px=0)
-    thin = (slice(256, 257), slice(256, 257))
-    alone = predict_region(reader(pixels), mean_5x5, lattices, thin, batch_tiles=2)
-    np.testing.assert_array_equal(alone, predict_whole(pixels, mean_5x5, lattices)[thin])
+@pytest.mark.parametrize("size", [1, 31, 32, 64, 65, 200, 257, 1000, 2049, 16384])
+@pytest.mark.parametrize(("core_px", "halo_px"), [(2048, 96), (256, 0), (96, 64)])
+def test_tiles_are_on_the_grid_of_the_network_and_see_the_halo(size, core_px, halo_px):
+    for region in regions_of((size, 40), 2048):
+        for tile in cut(region, (size, 40), core_px=core_px, halo_px=halo_px):
+            assert all(edge % 32 == 0 for edge in (*tile.start, *tile.stop))
+            rows = tile.core[0]
+            assert rows.stop - rows.start <= core_px
+            assert tile.start[0] <= max(rows.start - halo_px, -min(halo_px, 32))
+            assert tile.stop[0] >= min(rows.stop + halo_px, size + min(halo_px, 32))
+            assert tile.shape[0] <= rows.stop - rows.start + 2 * halo_px + 62
 
 
-@pytest.mark.parametrize("size", [1, 31, 32, 64, 65, 200, 256, 257, 1000, 2049, 16384])
-@pytest.mark.parametrize(("tile_px", "overlap_px"), [(512, 128), (256, 0), (96, 64), (64, 32)])
-def test_tiles_are_on_the_grid_of_the_network_and_cover_the_axis(size, tile_px, overlap_px):
-    lattice = make_lattice(size, tile_px=tile_px, overlap_px=overlap_px)
-    assert lattice.length <= tile_px
-    assert all(start % 32 == lattice.length % 32 == 0 for start in lattice.starts)
-    assert lattice.starts[0] <= 0
-    assert lattice.starts[-1] + lattice.length >= size
-    assert lattice.sum_weights(slice(0, size)).min() > 0
-
-
-def test_an_image_a_little_larger_than_a_tile_is_not_padded_to_twice_its_size():
-    lattice = make_lattice(512, tile_px=512, overlap_px=128)
-    assert (list(lattice.starts), lattice.length) == ([-32, 192], 352)
+def test_the_overlap_of_large_tiles_costs_at_most_three_tenths():
+    shape = (8192, 8192)
+    tiles = [tile for region in regions_of(shape, 2048) for tile in cut(region, shape, core_px=2048, halo_px=128)]
+    assert len(tiles) == 16
+    assert sum(tile.shape[0] * tile.shape[1] for tile in tiles) / 8192**2 <= 1.3
 
 
 def test_an_image_smaller_than_a_tile_takes_one_small_tile():
-    lattice = make_lattice(70, tile_px=512, overlap_px=128)
-    assert (list(lattice.starts), lattice.length) == ([-32], 160)
+    (tile,) = cut((slice(0, 70), slice(0, 70)), (70, 70), core_px=2048, halo_px=128)
+    assert (tile.start, tile.stop) == ((-32, -32), (128, 128))
 
 
-def test_neighbouring_windows_sum_to_one():
-    window = make_window(128, 32)
-    np.testing.assert_allclose(window[:32] + window[-32:], 1, atol=1e-6)
-    assert np.all(window[32:-32] == 1)
-    assert np.all(window[:8] == 0)
+def test_a_region_that_is_too_long_is_cut_into_cores_of_alike_size():
+    tiles = cut((slice(0, 1100), slice(0, 10)), (1100, 10), core_px=512, halo_px=32)
+    assert [tile.core[0].stop - tile.core[0].start for tile in tiles] == [384, 384, 332]
 
 
-def test_lengths_off_the_grid_are_refused():
-    for tile_px, overlap_px in [(100, 32), (128, 20), (128, 128), (128, -32)]:
-        with pytest.raises(ValueError, match="do not fit"):
-            make_lattice(500, tile_px=tile_px, overlap_px=overlap_px)
+@pytest.mark.parametrize("scale", [0.5, 0.37, 2.0, 1.7])
+def test_a_rescaled_plane_looks_the_same_however_it_is_cut(scale):
+    y, x = np.mgrid[:200, :260]
+    pixels = (128 + 100 * np.sin(y / 9) * np.cos(x / 12))[..., None].astype(np.float32)
+
+    def as_stored(seen):
+        return np.rint(np.moveaxis(seen, -1, 0)).astype(np.uint8)
+
+    whole = predict_region(pixels, as_stored, whole_of(pixels), core_px=2048, halo_px=64, scale=scale)
+    parts = predict_region(pixels, as_stored, whole_of(pixels), core_px=64, halo_px=32, scale=scale)
+    assert np.abs(whole.astype(int) - parts).max() <= 1
+    inside = (0, slice(8, -8), slice(8, -8))
+    assert np.abs(whole[inside] - pixels[8:-8, 8:-8, 0]).max() < 12
+
+
+def test_what_the_network_sees_of_a_rescaled_plane_has_its_scale():
+    pixels = np.zeros((100, 100, 1), np.float32)
+    pixels[40:60, 30:70] = 1
+    (tile,) = cut(whole_of(pixels), (100, 100), core_px=2048, halo_px=32, scale=0.5)
+    seen = tile.enlarge(tile.read(reader(pixels)))[..., 0]
+    inside = seen[-tile.start[0] : -tile.start[0] + 50, -tile.start[1] : -tile.start[1] + 50]
+    assert inside.sum() == pytest.approx(pixels.sum() / 4, rel=0.01)
+    assert inside[25, 25] == 1
+    assert inside[15, 25] == 0
 
 
 def test_mirrored_pixels_go_there_and_back():
     line = np.arange(4).reshape(1, 4, 1)
-    mirrored = read_reflected(reader(line), (1, 4), (-1, -5), (2, 9))
+    mirrored = read_mirrored(reader(line), (1, 4), (-1, -5), (2, 9))
     assert mirrored.shape == (3, 14, 1)
     assert mirrored[0, :, 0].tolist() == [1, 2, 3, 2, 1, 0, 1, 2, 3, 2, 1, 0, 1, 2]
-
-
-def test_the_network_sees_as_many_tiles_as_were_counted_and_no_more_at_once_than_asked():
-    seen = []
-
-    def network(tiles):
-        seen.append(len(tiles))
-        return tiles
-
-    region = (slice(100, 230), slice(0, 300))
-    lattices = lattices_of((300, 411))
-    predict_region(reader(np.zeros((300, 411, 1), np.float32)), network, lattices, region, batch_tiles=4)
-    assert sum(seen) == count_tiles(lattices, region)
-    assert max(seen) == 4

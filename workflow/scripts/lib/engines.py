@@ -74,7 +74,7 @@ class TensorFlowEngine:
 
         self.settings, self.precision, self.device = settings, precision, device
         self._exhausted = tf.errors.ResourceExhaustedError
-        model = load_network(folder, precision).model
+        model = load_network(folder, precision)
 
         def forward(pixels):
             probabilities = tf.cast(model(pixels, training=False), tf.float32)
