@@ -56,7 +56,7 @@ def test_a_moved_project_reruns_nothing(project):
         ("augment", "seed", 1, LEARNING | APPLYING),
         ("train", "epochs", 3, {"train": 1, "select_model": 1} | APPLYING),
         ("select_model", "metric", "val_iou", {"select_model": 1} | APPLYING),
-        ("predict", "overlap_px", 0, APPLYING),
+        ("predict", "halo_px", 0, APPLYING),
         ("segment", "min_area_px", 8, {"segment": 2, "evaluate": 2, "report": 1}),
         ("evaluate", "ious", [0.5, 0.75], {"evaluate": 2, "report": 1}),
         ("report", "title", "Another", {"report": 1}),

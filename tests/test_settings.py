@@ -149,7 +149,7 @@ def test_all_problems_are_named_at_once():
             "task": "instance",
             "augment": {"patch_px": 100, "transforms": [{"name": "D4"}, {"name": "Afine", "p": 2}]},
             "split": {"train": 0.5},
-            "predict": {"overlap_px": 320},
+            "predict": {"tile_px": 256, "halo_px": 128},
             "ingest": {"shard_px": 700},
         }
     )
@@ -160,7 +160,7 @@ def test_all_problems_are_named_at_once():
         "augment.transforms[2].name": problems["augment.transforms[2].name"],
         "augment.transforms[2].p": "2 is out of range; give 0 to 1",
         "split.train": "train 0.5, val 0.2 and test 0.1 add up to 0.8; change them to add up to 1",
-        "predict.overlap_px": "320 is more than half of predict.tile_px, 512; give at most 256, a multiple of 32",
+        "predict.tile_px": "256 leaves nothing within halos of predict.halo_px, 128, on each side; give more, or auto",
         "ingest.shard_px": "700 is not a multiple of ingest.chunk_px, 512; give 512 or 1024",
     }
     assert problems["augment.transforms[2].name"].endswith("; did you mean Affine?")
@@ -177,7 +177,7 @@ def test_all_problems_are_named_at_once():
             "'val_iuo' is not recorded of the validation images; give one of "
             "val_loss, val_iou, val_iou_interior, val_iou_boundary",
         ),
-        ({"select_model": {"zzz": 3}}, "select_model.zzz", "unknown setting; known are metric"),
+        ({"select_model": {"zzz": 3}}, "select_model.zzz", "unknown setting; known are metric, ensemble"),
         ({"train": {"learning_rate": "fast"}}, "train.learning_rate", "'fast' is not a number"),
         ({"split": {"train": "0,7"}}, "split.train", "'0,7' is not a number; write 0.7"),
         ({"segment": {"fill_holes": "yes"}}, "segment.fill_holes", "'yes' is not true or false"),
@@ -207,7 +207,18 @@ def test_all_problems_are_named_at_once():
             "evaluate.ious",
             "two of them, or one and 0.5, are the same in hundredths; give each once, such as 0.5 and 0.55",
         ),
-        ({"predict": {"overlap_px": 100}}, "predict.overlap_px", "100 is not a multiple of 32; give 96 or 128"),
+        ({"predict": {"halo_px": 100}}, "predict.halo_px", "100 is not a multiple of 32; give 96 or 128, or auto"),
+        ({"predict": {"halo_px": "aut"}}, "predict.halo_px", "'aut' is not a whole number, or auto"),
+        (
+            {"predict": {"engine": "openvino", "device": "gpu"}},
+            "predict.engine",
+            "openvino computes on the CPU, and predict.device is gpu; give tensorflow, or another device",
+        ),
+        (
+            {"predict": {"engine": "openvino", "precision": "float16"}},
+            "predict.engine",
+            "openvino has no float16 on the CPU, predict.precision; give bfloat16 or auto there",
+        ),
         ({"augment": {"transforms": [{"p": 1}]}}, "augment.transforms[1].name", "is missing; every entry needs it"),
         (
             {"train": {"losses": {"dice": 0}}},

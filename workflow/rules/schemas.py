@@ -131,6 +131,11 @@ def _explain(error, schema):
             text = f"{shown(value)} is too short; give at least {rule}"
         case "maxItems" | "maxLength":
             text = f"has a length of {len(value)}; give at most {rule}"
+        case "anyOf" if rule[0].get("const") == "auto":
+            # What a number would have to be; anything else is told of both.
+            wrong = next(part for part in error.context if part.schema_path[0] == 1)
+            [(_, text)] = _explain(wrong, schema)
+            text = f"{text}, or auto"
         case "pattern" if "propertyNames" in error.absolute_schema_path:
             path, text = [*path, value], f"is not a safe name; {here['description']}"
         case _:

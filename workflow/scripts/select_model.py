@@ -34,8 +34,8 @@ def select_model(models, output, converted, *, metric, ensemble=False, engine="a
             differ in what they see or answer.
     """
     folders = {Path(folder).name: Path(folder) for folder in models}
-    candidates = {name: value_of(folder, metric) for name, folder in folders.items()} if len(folders) > 1 else {}
-    best = choose(candidates, metric) if candidates else next(iter(folders))
+    candidates = {name: value_of(folder, metric) for name, folder in folders.items()}
+    best = choose(candidates, metric) if len(folders) > 1 else next(iter(folders))
     members = list(folders) if ensemble else [best]
     check_alike({name: read_settings(folders[name]) for name in members})
     engine, device = choose_engine(engine, device, threads=threads)
@@ -46,7 +46,7 @@ def select_model(models, output, converted, *, metric, ensemble=False, engine="a
             convert(folders[name], Path(converted) / f"{name}{CONVERTED}")
         halos.append(find_halo(folders[name], engine, device, converted, threads))
         print(f"{name}: halo of {halos[-1][0]} px", flush=True)
-    content = {"model": best, "metric": metric, "value": candidates.get(best), "candidates": candidates}
+    content = {"model": best, "metric": metric, "value": candidates[best], "candidates": candidates}
     content |= {"members": members, "halo_px": max(halo for halo, _ in halos)}
     content["halo"] = dict(zip(members, (measured for _, measured in halos), strict=True))
     Path(output).write_text(json.dumps(content, indent=1))
@@ -72,9 +72,14 @@ def check_alike(members):
 
 
 def value_of(folder, metric):
-    """The metric at the best epoch of a model, or None where it has none (a class that no validation image shows)."""
-    best = read_settings(folder)["best_epoch"]
+    """The metric at the best epoch of a model, or None where it has none (a class that no validation image shows).
+
+    A model that was not trained here may have no history, and then no value.
+    """
+    best = read_settings(folder).get("best_epoch")
     path = Path(folder) / HISTORY
+    if best is None and not path.is_file():
+        return None
     row = next((row for row in read_history(path) if row["epoch"] == best), None)
     if row is None:
         raise InputError(f"{path}: has no epoch {best}, the best one by model.json; train the model again")

@@ -8,7 +8,7 @@ NEGLIGIBLE = 1.1
 LARGEST = 16.0
 
 
-def choose_scale(name, pixel_um, settings, *, rescale="auto", object_px=None):
+def choose_scale(name, pixel_um, settings, *, rescale=True, object_px=None):
     """Pixels of the network per pixel of the image, along y and x.
 
     A diameter of objects that the user gives says most; else pixel sizes do where both are known and the image's lies
@@ -18,13 +18,13 @@ def choose_scale(name, pixel_um, settings, *, rescale="auto", object_px=None):
         name: of the image, for messages.
         pixel_um: of the image, (z, y, x) in micrometres, None where unknown.
         settings: content of model.json.
-        rescale: auto, or off: images are taken as they are.
+        rescale: False: images are taken as they are.
         object_px: diameter of the objects in this image, in pixels, or None.
 
     Raises:
         InputError: the diameter of the model's objects is not known, or the scale is beyond LARGEST.
     """
-    if rescale == "off":
+    if not rescale:
         return 1.0
     if object_px:
         if not settings.get("object_px"):
@@ -43,6 +43,6 @@ def choose_scale(name, pixel_um, settings, *, rescale="auto", object_px=None):
     if not 1 / LARGEST <= scale <= LARGEST:
         raise InputError(
             f"{name}: would be magnified {scale:.3g} times to suit the model, and {1 / LARGEST:g} to {LARGEST:g} is "
-            "allowed; correct pixel_um in the table or predict.object_px, or set predict.rescale to off"
+            "allowed; correct pixel_um in the table or predict.object_px, or set predict.rescale to false"
         )
     return 1.0 if 1 / NEGLIGIBLE < scale < NEGLIGIBLE else scale
