@@ -18,6 +18,7 @@ from .stores import create_store, finish_image, iterate_shards, open_array, read
 IN_FLIGHT = 3  # groups of regions at once: one is read, one is in the network, one is written
 WAVE = 1024  # groups that dask plans at once
 SEAM_WINDOW_PX = 512
+SEAM_HALO_PX = 256  # what a seam is judged by must itself be right up to its border
 SECONDS_BETWEEN_REPORTS = 10
 
 
@@ -196,6 +197,7 @@ def _predict_seams(path, made, predictor, count, frames, roi):
     height, width = window_shape(predictor.plane, SEAM_WINDOW_PX, roi)
     answers = []
     for t, z, y, x in origins:
-        (tile,) = predictor.cut((slice(y, y + height), slice(x, x + width)), core_px=2**31)
+        region = slice(y, y + height), slice(x, x + width)
+        (tile,) = predictor.cut(region, core_px=2**31, halo_px=SEAM_HALO_PX)
         answers += predictor.answer([(tile, predictor.read(t, z, tile))])
     write_windows(path, origins, answers)

@@ -37,9 +37,9 @@ class Predictor:
         """Most pixels that the networks are given at once, where that is more than one tile."""
         return self._ensemble.batch_px
 
-    def cut(self, region, core_px=None):
-        """Tiles of a region, slices (y, x)."""
-        sides = {"core_px": core_px or self._core_px, "halo_px": self._halo_px, "divisor": DIVISOR}
+    def cut(self, region, core_px=None, halo_px=0):
+        """Tiles of a region, slices (y, x); `core_px` instead of the usual, and a halo of `halo_px` or more."""
+        sides = {"core_px": core_px or self._core_px, "halo_px": max(self._halo_px, halo_px), "divisor": DIVISOR}
         return cut(region, self.plane, scale=self._scale, **sides)
 
     def count(self, region):
