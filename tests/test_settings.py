@@ -66,15 +66,16 @@ def test_schemas_are_schemas(name):
 def test_every_setting_has_a_description_and_every_number_a_range(name):
     for path, part in parts(read_schema(name)):
         assert part["description"].endswith("."), path
-        kinds = [part["type"]] if isinstance(part["type"], str) else part["type"]
-        if {"number", "integer"} & set(kinds):
-            assert {"minimum", "exclusiveMinimum"} & part.keys(), path
-            assert {"maximum", "exclusiveMaximum"} & part.keys(), path
+        for choice in part.get("anyOf", [part]):
+            kinds = choice.get("type", [])
+            if {"number", "integer"} & set([kinds] if isinstance(kinds, str) else kinds):
+                assert {"minimum", "exclusiveMinimum"} & choice.keys(), path
+                assert {"maximum", "exclusiveMaximum"} & choice.keys(), path
 
 
 def test_only_arguments_of_transforms_are_open():
     for path, part in parts(read_schema("config")):
-        if part["type"] == "object" and path != ".augment.transforms.*":
+        if part.get("type") == "object" and path != ".augment.transforms.*":
             assert part["additionalProperties"] is not True, path
             assert "additionalProperties" in part, path
 
