@@ -117,24 +117,34 @@ def test_a_folder_counts_by_its_files_wherever_it_lies(tmp_path):
 RULES = ("ingest", "annotate", "split", "augment", "train", "select_model", "predict", "segment", "evaluate", "report")
 
 
-def recipes_of(folder, *, sides=None, **sections):
-    """{rule: recipe} of the annotated training image "a" and the whole, with `sections` of the settings changed."""
+def recipes_of(folder, *, sides=None, existing=None, columns=None, **sections):
+    """{rule: recipe} of the annotated training image "a" and the whole.
+
+    Args:
+        sides, existing: see `Recipes`.
+        columns: {column: cell} of the table, for all images.
+        sections: of the settings, changed.
+    """
     settings = (
-        {rule: {"seed": 0} for rule in RULES} | {"task": "instances", "classes": ["background", "cell"]} | sections
+        {rule: {"seed": 0, "engine": "auto"} for rule in RULES}
+        | {"task": "instances", "classes": ["background", "cell"]}
+        | sections
     )
     rows = {}
     for image, truth in (("a", "a_truth.tif"), ("b", "b_truth.tif"), ("c", None)):
         for name in filter(None, (f"{image}.tif", truth)):
             path = folder / name
             path.exists() or path.write_bytes(name.encode())
-        empty = dict.fromkeys(("axes", "pixel_um", "frame_s", "group", "split", "batch"))
+        empty = dict.fromkeys(("axes", "pixel_um", "frame_s", "group", "split", "batch", "roi", "frames")) | (
+            columns or {}
+        )
         truth_files = [folder / truth] if truth else []
         files = [folder / f"{image}.tif"]
         rows[image] = empty | {
             "image": image, "path": f"{image}.tif", "files": files, "truth": truth, "truth_files": truth_files
         }  # fmt: skip
     fingerprint.cache_clear()
-    made = Recipes(settings, rows, {}, sides or {"a": "train", "b": "test", "c": "predict"}, {})
+    made = Recipes(settings, rows, {}, sides or {"a": "train", "b": "test", "c": "predict"}, {}, existing)
     return {rule: value("a") if callable(value := getattr(made, rule)) else value for rule in RULES}
 
 
@@ -145,7 +155,7 @@ def changed(before, after):
 @pytest.mark.parametrize("rule", RULES)
 def test_a_setting_changes_its_rule_and_those_after_it(tmp_path, rule):
     before = recipes_of(tmp_path)
-    after = recipes_of(tmp_path, **{rule: {"seed": 1}})
+    after = recipes_of(tmp_path, **{rule: {"seed": 1, "engine": "auto"}})
     everything_after = {
         "annotate": [r for r in RULES if r not in ("ingest", "split")],
         "split": ["split", "report"],
@@ -181,3 +191,21 @@ def test_a_source_has_the_same_digest_in_every_version_of_python(scripts):
     (scripts / "segment.py").write_text(text)
     source.cache_clear(), provenance._parsed.cache_clear()
     assert source("segment.py") == "27f4d319eb2ebc03"
+
+
+@pytest.mark.parametrize("columns", [{"roi": [0, 64, 0, 64]}, {"frames": "0:5"}])
+def test_where_to_look_matters_to_what_is_predicted_and_to_no_training(tmp_path, columns):
+    before = recipes_of(tmp_path)
+    assert changed(before, recipes_of(tmp_path, columns=columns)) == ["predict", "segment", "evaluate", "report"]
+
+
+def test_an_existing_model_stands_for_all_training(tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "model.json").write_text("{}")
+    before = recipes_of(tmp_path, existing={"model": model})
+    trained = {rule: {"seed": 1} for rule in ("split", "augment", "train")}
+    applied = ["select_model", "predict", "segment", "evaluate", "report"]
+    assert not set(applied) & set(changed(before, recipes_of(tmp_path, existing={"model": model}, **trained)))
+    (model / "model.json").write_text("{ }")
+    assert changed(before, recipes_of(tmp_path, existing={"model": model})) == applied

@@ -13,7 +13,7 @@ from workflow.rules.schemas import read_schema
 from workflow.rules.tables import assign_batches, load_table
 from workflow.scripts.lib.errors import InputError
 
-COLUMNS = ["image", "path", "truth", "group", "split", "batch", "axes", "pixel_um", "frame_s"]
+COLUMNS = ["image", "path", "truth", "group", "split", "batch", "axes", "pixel_um", "frame_s", "roi", "frames"]
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def refused_cell(folder, column, text, **others):
 def test_a_row_has_every_column_its_files_and_its_line(folder):
     (row,) = load(
         folder,
-        "a\traw/a.tif\traw/a_truth.tif\tdish1\ttrain\tplate1\tczyx\t0.65\t300",
+        "a\traw/a.tif\traw/a_truth.tif\tdish1\ttrain\tplate1\tczyx\t0.65\t300\t0:64, 32:96\t0, 5, 9",
         header="\t".join(COLUMNS),
     )
     assert row == {
@@ -71,6 +71,8 @@ def test_a_row_has_every_column_its_files_and_its_line(folder):
         "axes": "CZYX",
         "pixel_um": 0.65,
         "frame_s": 300.0,
+        "roi": [0, 64, 32, 96],
+        "frames": "0,5,9",
         "files": [folder / "raw" / "a.tif"],
         "truth_files": [folder / "raw" / "a_truth.tif"],
         "line": 2,
@@ -79,7 +81,7 @@ def test_a_row_has_every_column_its_files_and_its_line(folder):
 
 def test_what_a_row_leaves_out_is_empty(folder):
     (row,) = load(folder, "a\traw/a.tif")
-    assert [row[column] for column in COLUMNS[2:]] == ["", "", "", "auto", "", None, None]
+    assert [row[column] for column in COLUMNS[2:]] == ["", "", "", "auto", "", None, None, None, None]
     assert row["truth_files"] == []
 
 

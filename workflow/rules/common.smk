@@ -9,17 +9,14 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.io import strip_wildcard_constraints
 
+from workflow.rules.models import find_models
 from workflow.rules.products import Products
 from workflow.rules.provenance import Recipes, effective, source
 from workflow.rules.settings import load_settings
 from workflow.rules.tables import load_table
 from workflow.scripts.lib.errors import InputError
 from workflow.scripts.lib.locks import hold
-from workflow.scripts.lib.splits import assign_sides, check_sides
-
-FOLDS = ["fold1"]
-MODELS = ["fold1"]
-
+from workflow.scripts.lib.splits import PREDICT, assign_sides, check_sides
 
 try:
     config.update(load_settings(config, source=", ".join(map(str, workflow.configfiles)) or "--config"))
@@ -28,13 +25,21 @@ try:
         Path("resources/demo", f"{movie}{end}").resolve(): movie for movie in MOVIES for end in (".ome.tif", "_truth")
     }
     table = load_table(config["images"], batch_size=config["batch_size"], simulated=SIMULATED)
-    SIDES = assign_sides(
-        table,
-        **{key: value for key, value in config["split"].items() if key != "leakage_similarity"},
-    )
-    check_sides(SIDES.values())
+    EXISTING = find_models(config["model"], config["task"], config["classes"])
+    if EXISTING:
+        # Nothing is learnt here, so that whatever has truth tests the model.
+        SIDES = {row["image"]: "test" if row["truth"] and row["split"] != PREDICT else PREDICT for row in table}
+    else:
+        SIDES = assign_sides(
+            table,
+            **{key: value for key, value in config["split"].items() if key != "leakage_similarity"},
+        )
+        check_sides(SIDES.values())
 except InputError as error:
     raise WorkflowError(str(error)) from None
+
+FOLDS = [] if EXISTING else ["fold1"]
+MODEL_FOLDERS = EXISTING or {fold: f"results/models/{fold}" for fold in FOLDS}
 
 ROWS = {row["image"]: row for row in sorted(table, key=lambda row: row["image"])}
 BATCHES = defaultdict(list)
@@ -44,7 +49,7 @@ for image, row in ROWS.items():
 ANNOTATED = [image for image in ROWS if ROWS[image]["truth"]]
 LEARNING = {row["batch"] for image, row in ROWS.items() if SIDES[image] in ("train", "val")}
 SCORED = {ROWS[image]["batch"] for image in ANNOTATED}
-RECIPES = Recipes(config, ROWS, MOVIES, SIDES, SIMULATED)
+RECIPES = Recipes(config, ROWS, MOVIES, SIDES, SIMULATED, EXISTING)
 
 
 def lock_results():
@@ -98,6 +103,12 @@ def simulated_files(batch, *, truth):
     return [os.path.relpath(file) for file in files if file in SIMULATED]
 
 
+def looks_of(batch):
+    """{image: its `roi` and `frames`} of the images of a batch that are not looked at in whole."""
+    looks = {image: {key: ROWS[image][key] for key in ("roi", "frames")} for image in BATCHES[batch]}
+    return {image: look for image, look in looks.items() if any(look.values())}
+
+
 def learning_images():
     """The images that a network learns from: those of the sides train and val."""
     return [image for image in ROWS if SIDES[image] in ("train", "val")]
@@ -148,7 +159,7 @@ def upstream_of(rule, key=None):
         case "train":
             return [("augment", key)]
         case "select_model":
-            return [("train", model) for model in MODELS]
+            return [("train", fold) for fold in FOLDS]
         case "predict":
             return [("ingest", key), ("select_model", None)]
         case "segment":
@@ -156,7 +167,7 @@ def upstream_of(rule, key=None):
         case "evaluate":
             return [("segment", key), *([("annotate", key)] if key in SCORED else [])]
         case "report":
-            return [("split", None), *(("evaluate", batch) for batch in BATCHES)]
+            return [*([] if EXISTING else [("split", None)]), *(("evaluate", batch) for batch in BATCHES)]
     return []
 
 
@@ -171,6 +182,7 @@ PRODUCTS = Products(recipe_of, upstream_of, outputs_of)
 
 wildcard_constraints:
     batch="[^/]+",
-    fold="|".join(FOLDS),
-    model="|".join(MODELS),
+    # An existing model may well lie where this workflow would put its own; it must not train it then.
+    fold="|".join(FOLDS) or "(?!)",
+    model="|".join(FOLDS) or "(?!)",
     movie="[^/]+",

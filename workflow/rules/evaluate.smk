@@ -42,10 +42,10 @@ rule report:
         objects=ancient(expand("results/objects/{batch}.parquet", batch=BATCHES)),
         images=ancient(expand("results/images/{batch}", batch=BATCHES)),
         truth=ancient(truth_folders(ANNOTATED)),
-        split=ancient("results/split.tsv"),
-        leakage=ancient("results/leakage.tsv"),
+        split=ancient([] if EXISTING else "results/split.tsv"),
+        leakage=ancient([] if EXISTING else "results/leakage.tsv"),
         sheets=ancient(expand("results/patches/{fold}.png", fold=FOLDS)),
-        models=ancient(expand("results/models/{model}", model=MODELS)),
+        models=ancient(list(MODEL_FOLDERS.values())),
         selected=ancient("results/selected.json"),
         renewed=lambda wildcards: PRODUCTS.renewed("report"),
     output:
@@ -63,6 +63,7 @@ rule report:
         runtime=lambda wildcards, attempt: (10 + len(ROWS) // 100) * attempt,
     params:
         recipe=lambda wildcards: recipe_of("report"),
+        existing=bool(EXISTING),
         settings=config["report"],
     script:
         "../scripts/report.py"

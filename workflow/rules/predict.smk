@@ -7,7 +7,7 @@ rule predict:
         images=ancient("results/images/{batch}"),
         selected=ancient("results/selected.json"),
         converted=ancient("results/converted"),
-        models=ancient(expand("results/models/{model}", model=MODELS)),
+        models=ancient(list(MODEL_FOLDERS.values())),
         renewed=lambda wildcards: PRODUCTS.renewed("predict", wildcards.batch),
     output:
         predictions=directory("results/predictions/{batch}"),
@@ -27,7 +27,7 @@ rule predict:
     params:
         recipes=lambda wildcards: recipe_of("predict", wildcards.batch),
         code=source("predict.py"),
-        looks={},
+        looks=lambda wildcards: looks_of(wildcards.batch),
         settings=effective(config, "predict"),
     script:
         "../scripts/predict.py"

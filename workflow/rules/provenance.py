@@ -114,14 +114,16 @@ class Recipes:
         movies: {movie: settings of its simulation}.
         sides: {image: side of the split}.
         simulated: {resolved path: movie} of the files that rule simulate makes.
+        existing: {model: folder} of the models that are applied instead of training one.
     """
 
-    def __init__(self, settings, rows, movies, sides, simulated):
+    def __init__(self, settings, rows, movies, sides, simulated, existing=None):
         self._settings = settings
         self._rows = rows
         self._movies = movies
         self._sides = sides
         self._simulated = simulated
+        self._existing = existing or {}
         self._known = {}
 
     def simulate(self, movie):
@@ -157,14 +159,16 @@ class Recipes:
     @cached_property
     def select_model(self):
         engine = self._settings["predict"]["engine"]
-        return digest(self.train, self._settings["select_model"], engine, source("select_model.py"))
+        models = sorted((name, fingerprint(folder)) for name, folder in self._existing.items()) or self.train
+        return digest(models, self._settings["select_model"], engine, source("select_model.py"))
 
     @cached_property
     def _network(self):
         return digest(self.select_model, effective(self._settings, "predict"), source("predict.py"))
 
     def predict(self, image):
-        return digest(self.ingest(image), self._network)
+        row = self._rows[image]
+        return digest(self.ingest(image), row["roi"], row["frames"], self._network)
 
     def segment(self, image):
         return digest(self.predict(image), self._task, self._settings["segment"], source("segment.py"))
@@ -178,7 +182,8 @@ class Recipes:
     def report(self):
         images = [(image, self._rows[image]["batch"], self.evaluate(image)) for image in sorted(self._rows)]
         looks = fingerprint(WORKFLOW / "report")
-        return digest(images, self.split, self._settings["report"], looks, source("report.py"))
+        split = None if self._existing else self.split
+        return digest(images, split, self._settings["report"], looks, source("report.py"))
 
     @property
     def _task(self):

@@ -25,8 +25,8 @@ def load_table(path, *, batch_size, simulated=()):
         simulated: resolved paths that need not exist yet, because the workflow makes them.
 
     Returns:
-        A dict for each row with every column of the schema, "" for empty text and None for an empty number; `batch` is
-        filled in. Besides, `files` and `truth_files` (absolute paths: one file, one folder, or the frames that a glob
+        A dict for each row with every column of the schema, "" for empty text and None for an empty number, `roi` (else
+        [y0, y1, x0, x1]) or `frames`; `batch` is filled in. Besides, `files` and `truth_files` (absolute paths: one file, one folder, or the frames that a glob
         matches, in natural order; no truth, no paths) and `line`, the row's in the table, from 1.
 
     Raises:
@@ -159,6 +159,7 @@ def _check_row(row, finder):
     """Turn numbers into floats, find the files, and yield (column, problem)."""
     schema = read_schema("images")
     row["axes"] = row["axes"].upper()
+    row |= {column: re.sub(r"\s", "", row[column]) for column in ("roi", "frames")}
     for column, rule in schema["properties"].items():
         text = row[column]
         if rule["type"] == "number":
@@ -173,7 +174,10 @@ def _check_row(row, finder):
             hint = suggestion(text, rule["enum"], cutoff=0.4)
             yield column, f"{shown(text)} is not one of {', '.join(rule['enum'])}{hint}"
         elif "pattern" in rule and not re.search(rule["pattern"], text):
-            yield column, _axes_advice(text) if column == "axes" else _name_advice(text, column)
+            yield column, ADVICE[column](text) if column in ADVICE else _name_advice(text, column)
+    row |= {"roi": _box(row["roi"]), "frames": row["frames"] or None}
+    if row["roi"] and not (row["roi"][0] < row["roi"][1] and row["roi"][2] < row["roi"][3]):
+        yield "roi", "holds no pixel; give y0:y1,x0:x1 with y0 below y1 and x0 below x1"
     for column, files in (("path", "files"), ("truth", "truth_files")):
         row[files] = []
         try:
@@ -204,6 +208,20 @@ def _axes_advice(text):
     return f"{shown(text)} are not axes; give letters of TCZYXS, each once, with Y and X, such as TCYX; or nothing"
 
 
+def _roi_advice(text):
+    return f"{shown(text)} is no region; give y0:y1,x0:x1 in pixels, such as 0:512,1024:2048, or nothing"
+
+
+def _frames_advice(text):
+    return f"{shown(text)} are no frames; give numbers from 0, such as 0,5,9, or first:end:step, such as 0:100:10"
+
+
+def _box(text):
+    """[y0, y1, x0, x1] of what looks like y0:y1,x0:x1, else None."""
+    numbers = re.split("[:,]", text)
+    return [int(number) for number in numbers] if len(numbers) == 4 and all(map(str.isdecimal, numbers)) else None
+
+
 def _name_advice(text, column):
     if column == "batch" and text.lower().startswith("auto"):
         return f"{shown(text)} begins with auto, as the batches of rows without one do; give another name"
@@ -211,6 +229,9 @@ def _name_advice(text, column):
     plain = re.sub(r"\.+", ".", re.sub(r"[^A-Za-z0-9._+-]+", "_", plain)).lstrip(".+-")[:100]
     wanted = "letters a to z, digits and . _ + -, first a letter, digit or _, no two dots in a row, 100 at most"
     return f"{shown(text)} is not a safe name; use {wanted}{f': {plain}' if plain.strip('_') else ''}"
+
+
+ADVICE = {"axes": _axes_advice, "roi": _roi_advice, "frames": _frames_advice}
 
 
 def _same_images(rows):

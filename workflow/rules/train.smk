@@ -32,7 +32,7 @@ rule train:
 rule select_model:
     """Choose the network that did best on its validation images, and make it ready to predict."""
     input:
-        models=ancient(expand("results/models/{model}", model=MODELS)),
+        models=ancient(list(MODEL_FOLDERS.values())),
         renewed=lambda wildcards: PRODUCTS.renewed("select_model"),
     output:
         selected="results/selected.json",
@@ -47,7 +47,7 @@ rule select_model:
     threads: 8
     resources:
         mem_mb=lambda wildcards, attempt: 5000 * attempt,
-        runtime=lambda wildcards, attempt: (10 + 2 * len(MODELS)) * attempt,
+        runtime=lambda wildcards, attempt: (10 + 2 * len(MODEL_FOLDERS)) * attempt,
         gpu=int(config["predict"]["device"] == "gpu"),
         networks=int(config["predict"]["device"] != "cpu"),
     params:
