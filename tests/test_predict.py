@@ -240,6 +240,20 @@ def test_an_image_of_another_scale_is_brought_to_the_models_and_back(tmp_path):
     assert np.abs(made[:, 1] - expected).mean() < 2
 
 
+def test_a_store_that_is_damaged_in_the_middle_is_named_and_the_others_are_kept(tmp_path):
+    source = write_image(tmp_path / "a.ome.zarr", random_pixels(2, 1, 1, 300, 411), shard_px=128)
+    shard = source / "0" / "c" / "1" / "0" / "0" / "0" / "1"
+    content = bytearray(shard.read_bytes())
+    content[2000] ^= 255
+    shard.write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.ome\.zarr: the store is damaged, pixels at \(1, .* cannot be read"):
+        run(source, tmp_path / "p.ome.zarr", batch_px=1)
+    write_image(source, random_pixels(2, 1, 1, 300, 411), shard_px=128)
+    again = Threshold()
+    run(source, tmp_path / "p.ome.zarr", again, batch_px=1)
+    assert 0 < again.seen < 2 * 35 * 128**2
+
+
 def test_a_selected_model_that_is_not_there_is_named(tmp_path):
     (tmp_path / "selected.json").write_text(json.dumps({"members": ["fold2"]}))
     with pytest.raises(InputError, match="names fold2, not among"):

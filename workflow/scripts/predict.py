@@ -48,16 +48,17 @@ def plan_tiles(ensemble, *, tile_px, halo_px, batch_tiles, memory_mb):
         core_px = tile_px - 2 * halo_px
     elif ensemble.engines[0].device == "cpu":
         channels = len(ensemble.engines[0].settings["channels"])
-        need, limit = bytes_per_px(ensemble.engines[0].predict, channels), limit_mb(memory_mb)
-        core_px = largest_core(CORE_PX, halo_px, need, limit)
-        fewer = "" if core_px == CORE_PX else f", too little for tiles of {CORE_PX + 2 * halo_px}"
-        print(
-            f"Memory: {resident_mb():.0f} MiB taken, {need:.0f} bytes a pixel, {limit:.0f} MiB allowed{fewer}",
-            flush=True,
-        )
+        need = bytes_per_px(ensemble.engines[0].predict, channels)
+        core_px = largest_core(CORE_PX, halo_px, need, limit_mb(memory_mb))
+        fewer = "" if core_px == CORE_PX else f", too many for tiles of {CORE_PX + 2 * halo_px} px"
+        print(f"The network needs {need:.0f} bytes a pixel{fewer}", flush=True)
     if batch_tiles != "auto":
         ensemble.batch_px = batch_tiles * (core_px + 2 * halo_px) ** 2
-    print(f"Tiles: {core_px + 2 * halo_px} px, of which {halo_px} on each side are halo", flush=True)
+    print(
+        f"Tiles of {core_px + 2 * halo_px} px, of which {halo_px} on each side are halo; "
+        f"{resident_mb():.0f} of {limit_mb(memory_mb):.0f} MiB of memory are taken",
+        flush=True,
+    )
     return {"core_px": core_px, "halo_px": halo_px}
 
 

@@ -94,7 +94,8 @@ class Progress:
         if now - self._reported >= SECONDS_BETWEEN_REPORTS:
             self._reported = now
             left = (now - self._started) * (self._tiles - self._restored - self._done) / self._done
-            print(f"{self._name}: {self._done + self._restored}/{self._tiles} tiles, {self._rate()}, {left:.0f} s left")
+            done = f"{self._done + self._restored}/{self._tiles} tiles"
+            print(f"{self._name}: {done}, {self._rate()}, {left:.0f} s left", flush=True)
 
     def restore(self, tiles):
         """Count `tiles` as done before."""

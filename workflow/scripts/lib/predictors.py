@@ -9,6 +9,7 @@ import numpy as np
 from .errors import InputError
 from .intensities import normalise
 from .models import DIVISOR
+from .stores import read_block
 from .tiles import cut
 
 SMALLEST_CORE_PX = 128
@@ -73,7 +74,7 @@ class Predictor:
         """The image's pixels (y, x, c) that a tile is made of, as they are stored."""
 
         def read(rows, columns):
-            return np.moveaxis(self._pixels[t, :, z, rows, columns], 0, -1)[..., self._order]
+            return np.moveaxis(read_block(self._pixels, (t, slice(None), z, rows, columns)), 0, -1)[..., self._order]
 
         return tile.read(read)
 

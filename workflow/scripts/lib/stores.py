@@ -150,6 +150,23 @@ def open_array(path, level=0):
     return array
 
 
+def read_block(array, selection):
+    """Pixels of an array of `open_array`.
+
+    Args:
+        array: zarr.Array (t, c, z, y, x).
+        selection: what to read, as an index of the array.
+
+    Raises:
+        InputError: a shard is damaged.
+    """
+    try:
+        return array[selection]
+    except Exception as error:  # zarr and its codecs raise many kinds for what is damaged
+        path = Path(str(array.store_path).removeprefix("file://")).parent
+        raise _damaged(path, f"pixels at {selection} cannot be read ({error})") from error
+
+
 def read_metadata(path):
     """What the store at `path` says about its pixels.
 
@@ -205,7 +222,7 @@ def _create_level(path, level, shape, dtype, chunks, shards):
         dtype=np.dtype(dtype),
         chunks=chunks,
         shards=shards,
-        compressors=ZstdCodec(level=3),
+        compressors=ZstdCodec(level=3, checksum=True),
         dimension_names=AXES,
         zarr_format=3,
         overwrite=True,
