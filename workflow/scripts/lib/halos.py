@@ -10,13 +10,14 @@ LARGEST_DISAGREEMENT = 0.001
 UNMEASURED = 128
 _PATCHES = 4
 _LARGEST_PATCH_PX = 256
+_MARGIN_PX = 256  # around a patch in what passes for the whole; more than any of CANDIDATES
 
 
 def measure_halo(predict, images):
     """The smallest halo with which a tile answers as if it had no edge.
 
-    Each patch is mirrored on to three times its size; tiles whose core begins at the patch are cut out of that with
-    more and more halo, and what the network answers in the first DIVISOR pixels of the core, which are the nearest to
+    Each patch is mirrored on by _MARGIN_PX; tiles whose core begins at the patch are cut out of that with more and more
+    halo, and what the network answers in the first DIVISOR pixels of the core, which are the nearest to
     the tile's edge, is compared with its answer to the whole.
 
     Args:
@@ -29,16 +30,12 @@ def measure_halo(predict, images):
     side = min(*images.shape[1:3], _LARGEST_PATCH_PX) // DIVISOR * DIVISOR
     chosen = np.unique(np.linspace(0, len(images) - 1, _PATCHES).round().astype(int))
     wholes = [_mirrored(images[number, :side, :side]) for number in chosen] if side else []
-    answers = [predict(whole[None])[0, :, side:, side:].copy() for whole in wholes]
+    answers = [predict(whole[None])[0, :, _MARGIN_PX:, _MARGIN_PX:].copy() for whole in wholes]
     measured = []
-    for halo in CANDIDATES:
-        if halo > side:
-            break
+    for halo in CANDIDATES if wholes else ():
+        start = _MARGIN_PX - halo
         pairs = [
-            (
-                _first(answer),
-                _first(predict(np.ascontiguousarray(whole[None, side - halo :, side - halo :]))[0, :, halo:, halo:]),
-            )
+            (_first(answer), _first(predict(np.ascontiguousarray(whole[None, start:, start:]))[0, :, halo:, halo:]))
             for whole, answer in zip(wholes, answers, strict=True)
         ]
         whole, tile = (np.stack(part).astype(np.int16) for part in zip(*pairs, strict=True))
@@ -54,13 +51,12 @@ def measure_halo(predict, images):
             and measured[-1]["disagreement"] <= LARGEST_DISAGREEMENT
         ):
             return halo, measured
-    return (max(measured[-1]["halo_px"], UNMEASURED) if measured else UNMEASURED), measured
+    return (measured[-1]["halo_px"] if measured else UNMEASURED), measured
 
 
 def _mirrored(patch):
-    """`patch` (y, x, c) in the middle of its mirror images, three times as high and wide."""
-    height, width = patch.shape[:2]
-    return np.pad(patch, ((height, height), (width, width), (0, 0)), mode="symmetric")
+    """`patch` (y, x, c) amid its mirror images, _MARGIN_PX more on each side."""
+    return np.pad(patch, ((_MARGIN_PX, _MARGIN_PX), (_MARGIN_PX, _MARGIN_PX), (0, 0)), mode="symmetric")
 
 
 def _first(answer):
