@@ -12,9 +12,6 @@ import numpy as np
 from .errors import InputError
 from .models import CONVERTED, SAVED_MODEL, WEIGHTS
 
-ENGINES = ("openvino", "tensorflow")
-REDUCED = ("bfloat16", "float16")
-
 
 class OpenVINOEngine:
     """A model's SavedModel, or what `convert` made of it, on the CPU.
@@ -35,7 +32,9 @@ class OpenVINOEngine:
         import openvino
 
         self.settings, self.precision = settings, precision
-        hints = {"INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision]}
+        if precision not in (known := {"float32": "f32", "bfloat16": "bf16"}):
+            raise InputError(f"predict.precision: openvino has no {precision} on the CPU; set it to bfloat16 or auto")
+        hints = {"INFERENCE_PRECISION_HINT": known[precision]}
         hints |= {"PERFORMANCE_HINT": "LATENCY"} | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
         graph = _quantised(openvino, _read(openvino, path, settings))
         self._request = openvino.Core().compile_model(graph, "CPU", hints).create_infer_request()
@@ -194,11 +193,10 @@ def _read(openvino, path, settings):
     graph = _load(openvino, path)
     inputs, outputs = len(settings["channels"]), len(settings["outputs"])
     shapes = [port.partial_shape for port in (*graph.inputs, *graph.outputs)]
+    fits = len(shapes) == 2 and all(shape.rank == 4 for shape in shapes)
+    fits = fits and [shape[3].get_max_length() for shape in shapes] == [inputs, outputs]
     try:
         graph.reshape([-1, -1, -1, inputs])
-        shapes = [port.partial_shape for port in (*graph.inputs, *graph.outputs)]
-        fits = len(shapes) == 2 and all(shape.rank == 4 for shape in shapes)
-        fits = fits and shapes[1][3].is_static and shapes[1][3].get_length() == outputs
     except RuntimeError:
         fits = False
     if not fits:

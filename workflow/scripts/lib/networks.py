@@ -182,6 +182,10 @@ def load_network(folder, precision="float32"):
         InputError: a file is missing, damaged, or does not fit the other.
     """
     settings = read_settings(folder)
+    if lacking := [key for key in ("architecture", "backbone") if key not in settings]:
+        raise InputError(
+            f"{Path(folder) / SETTINGS}: does not say its {' and '.join(lacking)}; add it, or train the model again"
+        )
     policy = keras.mixed_precision.global_policy()
     keras.mixed_precision.set_global_policy(precision if precision == "float32" else f"mixed_{precision}")
     try:
