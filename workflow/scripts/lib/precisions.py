@@ -3,7 +3,6 @@
 import numpy as np
 
 from .models import DIVISOR
-from .targets import IGNORE
 
 
 def check_precision(reference, candidate, patches, tolerance):
@@ -39,9 +38,9 @@ def check_precision(reference, candidate, patches, tolerance):
 
 def _ious(found, targets, outputs):
     """IoU of each output over all pixels that are known, NaN where it is neither true nor found."""
-    known = targets != IGNORE
+    known = targets < outputs  # others are IGNORE
     counts = np.bincount(targets[known].astype(int) * outputs + found[known], minlength=outputs**2)
-    confusion = counts.reshape(-1, outputs)[:outputs]
+    confusion = counts.reshape(outputs, outputs)
     right = np.diag(confusion)
     union = confusion.sum(0) + confusion.sum(1) - right
     return np.divide(right, union, out=np.full(outputs, np.nan), where=union > 0)
