@@ -139,17 +139,35 @@ def read_patches(folder):
         Normalised pixels float32 (n, y, x, c) and targets uint8 (n, y, x), or None where the model keeps none.
 
     Raises:
-        InputError: they are damaged, or of no size that Tessera writes.
+        InputError: they are damaged, do not fit the model, or are not as Tessera writes them.
     """
     path = Path(folder) / VALIDATION
     if not path.is_dir():
         return None
+    channels = len(read_settings(folder)["channels"])
     try:
         group = zarr.open_group(path, mode="r")
         images, targets = group["image"], group["target"]
-        sizes = images.ndim == 4 and targets.shape == images.shape[:3] and max(images.shape[1:3]) <= _LARGEST_PATCH_PX
-        if not sizes or not 0 < images.shape[0] <= _KEPT_PATCHES or images.shape[3] > 64:
-            raise ValueError(f"arrays of {images.shape} and {targets.shape}")
-        return images[:].astype(np.float32), targets[:].astype(np.uint8)
+        if not _are_patches(images, targets, channels):
+            kinds = " and ".join(
+                f"{array.dtype} {array.shape} in chunks of {array.chunks}" for array in (images, targets)
+            )
+            raise ValueError(f"{kinds} are not patches of {channels} channels")
+        return images[:].astype(np.float32), targets[:]
     except Exception as error:  # zarr raises many kinds for what is missing or malformed
         raise InputError(f"{path}: cannot be read ({error}); remove it, or train the model again") from error
+
+
+def _are_patches(images, targets, channels):
+    """Whether arrays are as `write_patches` makes them; sizes are not believed, since what they ask for is memory."""
+    number, *sides = targets.shape
+    return (
+        images.shape == (number, *sides, channels)
+        and 0 < number <= _KEPT_PATCHES
+        and len(sides) == 2
+        and all(0 < side <= _LARGEST_PATCH_PX and side % DIVISOR == 0 for side in sides)
+        and images.chunks == (1, *sides, channels)
+        and targets.chunks == (1, *sides)
+        and images.dtype in (np.float16, np.float32)
+        and targets.dtype == np.uint8
+    )
