@@ -7,6 +7,7 @@ files under another name and then renames them, so what has a name is whole.
 
 import hashlib
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ class Ledger:
         self._folder, self._array, self._recipe = Path(folder), array, recipe
         self._used = set()
         self._links = True
+        self._turn = threading.Lock()  # regions of the same pixels have the same key
 
     def key(self, parts, place):
         """Digest of the arrays `parts` that a region is made from, of the text `place`, and of the recipe."""
@@ -37,7 +39,11 @@ class Ledger:
 
     def restore(self, key, region):
         """Put the shards of `region` (slices of the array) in place, and say whether they were kept under `key`."""
-        self._used.add(key)
+        with self._turn:
+            self._used.add(key)
+            return self._restore(key, region)
+
+    def _restore(self, key, region):
         try:
             sizes = list(map(int, (self._folder / key).read_text().split()))
         except (FileNotFoundError, ValueError):
@@ -47,23 +53,28 @@ class Ledger:
         if len(sizes) != len(files) or any(_size(path) != size for path, size in zip(kept, sizes, strict=True)):
             return False
         for path, file, size in zip(kept, files, sizes, strict=True):
+            file.unlink(missing_ok=True)
             if size:
                 file.parent.mkdir(parents=True, exist_ok=True)
-                file.unlink(missing_ok=True)
-                os.link(path, file)
+                try:
+                    os.link(path, file)
+                except OSError:  # results that were copied to where files cannot have two names
+                    return False
         return True
 
     def keep(self, key, region):
         """Remember the shards of `region`, which were just written, under `key`, where files can have two names."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        if self._links:
-            try:
-                self._link(key, region)
-            except OSError as error:
-                self._links = False
-                print(f"{self._folder}: finished regions cannot be kept for another run ({error.strerror})", flush=True)
+        with self._turn:
+            if self._links:
+                try:
+                    self._link(key, region)
+                except OSError as error:
+                    self._links = False
+                    reason = f"({error.strerror})"
+                    print(f"{self._folder}: finished regions cannot be kept for another run {reason}", flush=True)
 
     def _link(self, key, region):
+        self._folder.mkdir(parents=True, exist_ok=True)
         sizes = []
         for number, file in enumerate(self._files(region)):
             sizes.append(_size(file))
@@ -76,7 +87,7 @@ class Ledger:
         partial.replace(self._folder / key)
 
     def forget_others(self):
-        """Remove what neither `key` nor `restore` was asked about since this ledger was made."""
+        """Remove what `restore` was not asked about since this ledger was made."""
         for path in self._folder.glob("*"):
             if path.name.partition(".")[0] not in self._used:
                 path.unlink()
