@@ -30,8 +30,8 @@ def chosen_frames(name, text, count):
     if match := _SLICE.fullmatch(text):
         frames = list(range(count))[slice(*(int(part) if part else None for part in match.groups()))]
     else:
-        frames = sorted({int(part) for part in text.split(",")})
-        frames = [frame + count if frame < 0 else frame for frame in frames]
+        numbers = [int(part) for part in text.split(",")]
+        frames = sorted({number + count if number < 0 else number for number in numbers})
     if not frames or min(frames) < 0 or max(frames) >= count:
         raise InputError(f"{name}: has {count} frames, 0 to {count - 1}, and frames is {text}; correct it in the table")
     return sorted(frames)
@@ -74,11 +74,10 @@ class Emptiness:
 
     def __init__(self, path, windows, order, contrast):
         self._windows, self._order, self._contrast = windows, order, contrast
-        level, full = 0, open_array(path)
+        level = 0
         while 2 ** (level + 1) <= self.STEP and (path / str(level + 1)).is_dir():
             level += 1
         self._pixels, self._step = open_array(path, level), 2**level
-        self._size = full.shape[-2:]
 
     def __call__(self, t, z, rows, columns):
         """Whether the region, slices (y, x) of frame t and plane z, is empty."""
