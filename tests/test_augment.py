@@ -9,6 +9,7 @@ import zarr
 from augment import augment
 from lib.errors import InputError
 from lib.examples import Pool, list_grid, open_sources, read_window, survey
+from lib.fingerprints import take_fingerprint
 from lib.renderings import Renderer
 from lib.stores import create_store, finish_image, finish_labels
 from lib.targets import IGNORE
@@ -108,9 +109,10 @@ def test_patches_say_what_they_are(patches):
     shares = described.pop("class_share")
     assert shares == pytest.approx([(target == class_).sum() / (target != IGNORE).sum() for class_ in range(3)])
     assert 10 < described.pop("object_px") < 22
+    assert described.pop("fingerprint") == take_fingerprint(read(patches, "train", "image")[:])
     assert described == {
         **{"task": "instances", "classes": ["background", "cell"], "outputs": ["background", "interior", "boundary"]},
-        **{"channels": ["phase"], "pixel_um": 0.5, "patch_px": 64, "recipe": "digest"},
+        **{"channels": ["phase"], "pixel_um": 0.5, "pixel_um_range": [0.5, 0.5], "patch_px": 64, "recipe": "digest"},
         "sources": {"train": ["image0", "image1"], "val": ["image2"]},
         "normalisation": {"method": "percentile", "low": 1, "high": 99.8},
     }

@@ -8,6 +8,8 @@ rule evaluate:
         predictions=ancient("results/predictions/{batch}"),
         images=ancient("results/images/{batch}"),
         truth=lambda wildcards: ancient(truth_folders(BATCHES[wildcards.batch])),
+        selected=ancient("results/selected.json"),
+        models=ancient(list(MODEL_FOLDERS.values())),
         renewed=lambda wildcards: PRODUCTS.renewed("evaluate", wildcards.batch),
     output:
         metrics="results/metrics/{batch}.tsv",
@@ -28,6 +30,8 @@ rule evaluate:
         annotated=lambda wildcards: with_truth(BATCHES[wildcards.batch]),
         task=config["task"],
         classes=config["classes"],
+        looks=lambda wildcards: looks_of(wildcards.batch),
+        scaling={key: config["predict"][key] for key in ("rescale", "object_px")},
         segment=config["segment"],
         settings=config["evaluate"],
     script:

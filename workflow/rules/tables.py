@@ -26,8 +26,9 @@ def load_table(path, *, batch_size, simulated=()):
 
     Returns:
         A dict for each row with every column of the schema, "" for empty text and None for an empty number, `roi` (else
-        [y0, y1, x0, x1]) or `frames`; `batch` is filled in. Besides, `files` and `truth_files` (absolute paths: one file, one folder, or the frames that a glob
-        matches, in natural order; no truth, no paths) and `line`, the row's in the table, from 1.
+        [y0, y1, x0, x1]) or `frames`; `batch` is filled in. Besides, `files` and `truth_files` (absolute paths: one
+        file, one folder, or the frames that a glob matches, in natural order; no truth, no paths) and `line`, the
+        row's in the table, from 1.
 
     Raises:
         InputError: a line for each problem, up to 20, and how many more there are.

@@ -17,6 +17,7 @@ import zarr
 from lib.channels import align_channels
 from lib.errors import InputError
 from lib.examples import Pool, list_grid, open_sources, survey
+from lib.fingerprints import measure_sources, take_fingerprint
 from lib.jobs import running
 from lib.renderings import Renderer
 from lib.sheets import draw_sheet
@@ -81,7 +82,8 @@ def augment(images, truth, sides, recipe, output, sheet, *, task, classes, patch
         "normalisation": {"method": "percentile", "low": 1, "high": 99.8},
         "recipe": recipe,
     }
-    described |= measure(sources["train"], counts[: len(described["outputs"])])
+    described |= measure_sources(sources["train"], counts[: len(described["outputs"])])
+    described["fingerprint"] = take_fingerprint(zarr.open_array(workplace / "train.zarr" / "image", mode="r"))
     (workplace / "patches.json").write_text(json.dumps(described, indent=1))
     shown = np.linspace(0, patches - 1, min(SHOWN, patches)).astype(int).tolist()
     samples = [renderer.transform(pool, number) for number in shown]
@@ -119,17 +121,6 @@ def write_patches(path, keys, make, shape, workers):
             done, counts = done + written, counts + found
             print(f"{path.stem}: {done} of {len(keys)} patches", flush=True)
     return counts
-
-
-def measure(sources, counts):
-    """Sizes of pixels and objects, None where unknown, and the share of each class of `counts`, pixels."""
-    areas = np.array([area for source in sources for area in source.areas])
-    sizes = [size for source in sources for size in source.metadata.pixel_um[1:] if size]
-    return {
-        "pixel_um": float(np.median(sizes)) if sizes else None,
-        "object_px": float(np.median(np.sqrt(4 * areas / np.pi))) if areas.size else None,
-        "class_share": (counts / max(counts.sum(), 1)).tolist(),
-    }
 
 
 if __name__ == "__main__":

@@ -6,21 +6,46 @@ results/metrics/{batch}.tsv, a row for each image, and results/pictures/{batch}/
 lib/audits.py).
 """
 
+import json
 import shutil
 from pathlib import Path
 
 import pandas as pd
 from lib.audits import audit_seams, check_seams, draw_disagreements
 from lib.batches import find_stores
+from lib.fingerprints import check_fit, check_size
 from lib.jobs import running
+from lib.models import read_settings
 from lib.pictures import draw_pictures
 from lib.scores import score_image, worst_frame
 from lib.splits import PREDICT
+from lib.stores import read_metadata
+
+
+def read_model(selected, models):
+    """Content of model.json of the one among the folders `models` that the file `selected` names."""
+    name = json.loads(Path(selected).read_text())["model"]
+    return read_settings(next(folder for folder in models if Path(folder).name == name))
+
+
+def find_misfits(image, predictions, about, row, scaling):
+    """Sentences on what sets an image, and the objects found in it, apart from those of the training.
+
+    Args:
+        image, predictions: paths of stores; the second may be None.
+        about: content of model.json.
+        row: of the table of scores.
+        scaling: rescale and object_px, see `lib.scales`.
+    """
+    made = read_metadata(predictions).extra.get("prediction", {}) if predictions else {}
+    return check_fit(image, about, **(scaling or {})) + check_size(
+        image.name.removesuffix(".ome.zarr"), row.get("area_px_median"), about, made.get("scale", 1.0)
+    )
 
 
 def evaluate(
     labels, images, truth, predictions=(), *, recipes, sides, annotated, metrics, pictures, task, classes, ious,
-    segment=None, seam_f1_least=None,
+    about=None, looks=None, scaling=None, segment=None, seam_f1_least=None,
 ):  # fmt: skip
     """Score and draw every image of a batch.
 
@@ -34,6 +59,9 @@ def evaluate(
         metrics: the table to write, a row for each image that was not set aside.
         pictures: the folder to write, a folder in it for each of those.
         task, classes, ious: see `lib.scores.score_image`.
+        about: content of the model's model.json, which says what it was trained on.
+        looks: {image: its roi and frames}, see `lib.looks`, of images that were not looked at in whole.
+        scaling: rescale and object_px, see `lib.scales`.
         segment: settings that the labels were made with.
         seam_f1_least: see `lib.audits.check_seams`.
 
@@ -49,7 +77,9 @@ def evaluate(
     shutil.rmtree(pictures, ignore_errors=True)
     Path(pictures).mkdir(parents=True)
     for number, image in enumerate(found, start=1):
-        row, scores = score_image(found[image], true.get(image), task=task, classes=classes, ious=ious)
+        scored = {"task": task, "classes": classes, "ious": ious} | (looks or {}).get(image, {})
+        row, scores = score_image(found[image], true.get(image), **scored)
+        fit = find_misfits(stores[image], probable.get(image), about, row, scaling) if about else []
         t, score = worst_frame(scores, row["frames"])
         drawn = {"image": stores[image], "classes": classes if task == "semantic" else ()}
         draw_pictures(Path(pictures) / image, labels=found[image], truth=true.get(image), t=t, score=score, **drawn)
@@ -57,10 +87,11 @@ def evaluate(
         draw_disagreements(Path(pictures) / image, disagreements, **drawn)
         events[image] = [each.event for each in disagreements]
         rows.append({"image": image, "batch": Path(metrics).stem, "split": sides[image]} | row | seams)
-        rows[-1]["recipe"] = recipes[image]
+        rows[-1] |= {"fit": "; ".join(fit), "recipe": recipes[image]}
+        print("".join(f"{sentence}\n" for sentence in fit), end="")
         print(f"[{number}/{len(found)}] {image}" + (f": {score:.3f}" if score is not None else ""), flush=True)
     check_seams(rows, events, seam_f1_least)
-    table = pd.DataFrame(rows, columns=list(rows[0]) if rows else ["image", "batch", "split", "recipe"])
+    table = pd.DataFrame(rows, columns=list(rows[0]) if rows else ["image", "batch", "split", "fit", "recipe"])
     table.convert_dtypes().to_csv(metrics, sep="\t", index=False, float_format="%.8g")
 
 
@@ -78,6 +109,9 @@ if __name__ == "__main__":
             pictures=snakemake.output.pictures,
             task=snakemake.params.task,
             classes=snakemake.params.classes,
+            about=read_model(snakemake.input.selected, snakemake.input.models),
+            looks=snakemake.params.looks,
+            scaling=snakemake.params.scaling,
             segment=snakemake.params.segment,
             **snakemake.params.settings,
         )

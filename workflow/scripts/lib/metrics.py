@@ -9,6 +9,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from .errors import InputError
+from .looks import clip
 from .stores import iterate_shards
 from .targets import IGNORE
 
@@ -43,12 +44,17 @@ def count_overlaps(blocks):
     return Overlaps(keys >> 32, keys & 0xFFFFFFFF, total.to_numpy())
 
 
-def overlaps_by_plane(found, truth=None):
+def overlaps_by_plane(found, truth=None, *, roi=None, frames=None):
     """Yield (t, overlaps) of each plane of two arrays (t, 1, z, y, x), with a shard of each in memory at a time.
 
-    Without truth, all of it counts as background.
+    Without truth, all of it counts as background. Where a region of interest (y0, y1, x0, x1) or frames are given,
+    nothing else counts.
     """
     for (t, _), regions in itertools.groupby(iterate_shards(found), key=lambda at: (at[0].start, at[2].start)):
+        if frames is not None and t not in frames:
+            continue
+        parts = ((*region[:3], clip(roi, region[3:])) for region in regions)
+        regions = ((*lead, *part) for *lead, part in parts if part)
         blocks = ((region, found[region]) for region in regions)
         yield t, count_overlaps((np.zeros_like(block) if truth is None else truth[at], block) for at, block in blocks)
 

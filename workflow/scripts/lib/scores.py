@@ -2,10 +2,12 @@
 
 from collections import defaultdict
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from .errors import InputError
+from .looks import chosen_frames
 from .metrics import (
     add_counts,
     class_counts,
@@ -28,7 +30,7 @@ def worst_frame(scores, frames):
     return (candidates[len(candidates) // 2], None) if worst is None else (worst, known[worst])
 
 
-def score_image(labels, truth, *, task, classes, ious):
+def score_image(labels, truth, *, task, classes, ious, roi=None, frames=None):
     """Score the labels of an image, plane by plane: labels of a z-stack have ids of their own in each plane.
 
     Args:
@@ -36,14 +38,16 @@ def score_image(labels, truth, *, task, classes, ious):
         task: "instances" or "semantic".
         classes: names of classes, background first.
         ious: thresholds for instances.
+        roi, frames: what was looked at, see `lib.looks`; nothing else counts.
 
     Returns:
-        (row of the table without names, {t: score} of each annotated frame).
+        (row of the table without names, {t: score, NaN without truth} of each annotated or else chosen frame).
 
     Raises:
         InputError: truth and labels differ in shape, or hold what is no class.
     """
     found = open_array(labels)
+    chosen = chosen_frames(Path(labels).name, frames, found.shape[0])
     reference, annotated = None, ()
     if truth is not None:
         reference = open_array(truth)
@@ -60,7 +64,7 @@ def score_image(labels, truth, *, task, classes, ious):
         measure, headline = partial(class_shares, classes=classes), "iou_mean"
     measures, planes = [], defaultdict(list)
     try:
-        for t, overlaps in overlaps_by_plane(found, reference):
+        for t, overlaps in overlaps_by_plane(found, reference, roi=roi, frames=set(chosen)):
             measures.append(measure(overlaps))
             if t in annotated:
                 planes[t].append(count(overlaps))
@@ -79,4 +83,5 @@ def score_image(labels, truth, *, task, classes, ious):
     nothing = count(count_overlaps([]))
     row |= score(total or nothing)
     row |= total or dict.fromkeys(nothing)
-    return row, {t: score(frame)[headline] for t, frame in counts.items()}
+    scores = {t: score(frame)[headline] for t, frame in counts.items()}
+    return row, scores or dict.fromkeys(chosen, np.nan)
