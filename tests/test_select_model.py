@@ -1,42 +1,127 @@
-"""The best of several models is chosen by a column of their histories."""
+"""The best of several models is chosen by a column of their histories, and made ready to predict."""
 
 import json
 
+import numpy as np
 import pytest
 from lib.errors import InputError
-from lib.models import FORMAT
-from select_model import choose, select_model
+from lib.frameworks import keras
+from lib.halos import UNMEASURED
+from lib.models import FORMAT, SAVED_MODEL, WEIGHTS, write_patches
+from select_model import check_alike, choose, select_model
+
+CHANNELS, OUTPUTS = ["grey"], ["background", "cell"]
+
+
+def blur(px):
+    """A network that answers with the mean over `px` pixels up, down, left and right."""
+    side = 2 * px + 1
+    options = {"padding": "same", "use_bias": False, "kernel_initializer": keras.initializers.Constant(1 / side)}
+    seen = keras.Input((None, None, 1))
+    rows = keras.layers.Conv2D(1, (side, 1), **options)(seen)
+    cell = keras.layers.Conv2D(1, (1, side), **options)(rows)
+    return keras.Model(seen, keras.layers.Concatenate()([1 - cell, cell]))
+
+
+def write_folder(folder, network, *, loss=0.5, iou=0.5, **changes):
+    """A model that kept its epoch 2."""
+    folder.mkdir()
+    settings = {"format": FORMAT, "task": "semantic", "channels": CHANNELS, "outputs": OUTPUTS, "best_epoch": 2}
+    settings |= {"normalisation": {"method": "percentile"}}
+    (folder / "model.json").write_text(json.dumps(settings | changes))
+    (folder / "history.csv").write_text(f"epoch,val_loss,val_iou,odd\n1,0.9,0.99,nan\n2,{loss},{iou},nan\n")
+    network.export(folder / SAVED_MODEL)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def networks():
+    return {"wide": blur(50), "deep": blur(3)}
 
 
 @pytest.fixture
-def models(tmp_path):
-    """Two models that kept epoch 2; the second has the smaller loss and the smaller IoU."""
-    for name, loss, iou in (("wide", 0.4, 0.7), ("deep", 0.3, 0.6)):
-        folder = tmp_path / name
-        folder.mkdir()
-        settings = {"format": FORMAT, "task": "semantic", "architecture": "Unet", "backbone": "resnet18"}
-        settings |= {"channels": ["grey"], "outputs": ["a", "b"], "normalisation": {"method": "percentile"}}
-        (folder / "model.json").write_text(json.dumps(settings | {"best_epoch": 2}))
-        (folder / "history.csv").write_text(f"epoch,val_loss,val_iou,odd\n1,0.9,0.99,nan\n2,{loss},{iou},nan\n")
-    return [tmp_path / "wide", tmp_path / "deep"]
+def models(tmp_path, networks):
+    """Two models; the second has the smaller loss, the smaller IoU, and needs the smaller halo."""
+    folders = [
+        write_folder(tmp_path / "wide", networks["wide"], loss=0.4, iou=0.7),
+        write_folder(tmp_path / "deep", networks["deep"], loss=0.3, iou=0.6),
+    ]
+    images = np.random.default_rng(0).uniform(0.3, 0.9, (2, 96, 96, 1)).astype(np.float32)
+    for folder in folders:
+        write_patches(folder, images, np.zeros((2, 96, 96), np.uint8))
+    return folders
 
 
-def chosen(models, metric):
-    output = models[0].parent / "selected.json"
-    select_model(models, output, metric=metric)
-    return json.loads(output.read_text())
+def chosen(models, metric, **settings):
+    root = models[0].parent
+    select_model(models, root / "selected.json", root / "converted", metric=metric, device="cpu", threads=2, **settings)
+    return json.loads((root / "selected.json").read_text())
 
 
 def test_the_smallest_loss_wins_and_the_largest_of_anything_else(models):
-    assert chosen(models, "val_loss") == {
+    content = chosen(models, "val_loss")
+    measured = content.pop("halo")
+    assert content == {
         "model": "deep",
         "metric": "val_loss",
         "value": 0.3,
         "candidates": {"wide": 0.4, "deep": 0.3},
+        "members": ["deep"],
+        "halo_px": 32,
     }
+    assert [row["halo_px"] for row in measured["deep"]] == [32]
+    assert sorted(path.name for path in (models[0].parent / "converted").iterdir()) == ["deep.bin", "deep.xml"]
     # Not the 0.99 of the epoch whose weights were not kept.
     assert chosen(models, "val_iou")["model"] == "wide"
     assert chosen(models, "val_iou")["value"] == 0.7
+
+
+def test_an_ensemble_is_of_all_models_and_has_the_halo_of_the_one_that_sees_farthest(models):
+    content = chosen(models, "val_loss", ensemble=True)
+    assert content["model"] == "deep"
+    assert content["members"] == ["wide", "deep"]
+    assert content["halo_px"] == 64
+    assert [row["halo_px"] for row in content["halo"]["wide"]] == [32, 64]
+    converted = models[0].parent / "converted"
+    assert sorted(path.name for path in converted.iterdir()) == ["deep.bin", "deep.xml", "wide.bin", "wide.xml"]
+
+
+def test_a_single_model_that_was_not_trained_here_needs_no_history(tmp_path, networks):
+    model = write_folder(tmp_path / "foreign", networks["deep"], best_epoch=None)
+    (model / "history.csv").unlink()
+    content = chosen([model], "val_loss")
+    assert (content["model"], content["value"], content["members"]) == ("foreign", None, ["foreign"])
+
+
+def test_a_model_without_validation_patches_has_a_halo_that_is_safe(tmp_path, networks, capsys):
+    model = write_folder(tmp_path / "foreign", networks["deep"])
+    content = chosen([model], "val_loss")
+    assert content["halo_px"] == UNMEASURED
+    assert content["halo"] == {"foreign": []}
+    assert "keeps no validation patches" in capsys.readouterr().out
+
+
+def test_for_tensorflow_nothing_is_converted(tmp_path, networks):
+    model = write_folder(tmp_path / "wide", networks["deep"])
+    networks["deep"].save_weights(model / WEIGHTS)
+    chosen([model], "val_loss", engine="tensorflow")
+    assert list((tmp_path / "converted").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("task", "instances"), ("channels", ["red"]), ("outputs", ["cell", "background"])]
+)
+def test_models_that_see_or_answer_something_else_make_no_ensemble(key, value):
+    one = {"task": "semantic", "channels": CHANNELS, "outputs": OUTPUTS}
+    check_alike({"a": one, "b": dict(one)})
+    with pytest.raises(InputError, match=rf"select_model\.ensemble: models differ in {key} \(a: .*; b: .*\)"):
+        check_alike({"a": one, "b": one | {key: value}})
+
+
+def test_a_model_whose_network_is_damaged_is_refused_when_it_is_selected(models):
+    (models[1] / SAVED_MODEL / "saved_model.pb").write_bytes(b"")
+    with pytest.raises(InputError, match=r"deep/saved_model: OpenVINO cannot read"):
+        chosen(models, "val_loss")
 
 
 def test_an_unknown_column_is_refused_with_the_known_ones(models):
@@ -57,6 +142,9 @@ def test_of_equals_the_first_by_name_wins():
 
 def test_a_damaged_model_is_refused_by_name(models):
     (models[0] / "history.csv").write_text("epoch,val_loss\n1,0.5\n")
+    with pytest.raises(InputError, match=r"wide/history\.csv: has no epoch 2"):
+        chosen(models, "val_loss")
+    (models[0] / "history.csv").unlink()
     with pytest.raises(InputError, match=r"wide/history\.csv: has no epoch 2"):
         chosen(models, "val_loss")
     (models[0] / "model.json").unlink()

@@ -80,7 +80,8 @@ def value_of(folder, metric):
     path = Path(folder) / HISTORY
     if best is None and not path.is_file():
         return None
-    row = next((row for row in read_history(path) if row["epoch"] == best), None)
+    rows = read_history(path) if path.is_file() else []
+    row = next((row for row in rows if row["epoch"] == best), None)
     if row is None:
         raise InputError(f"{path}: has no epoch {best}, the best one by model.json; train the model again")
     if metric not in row:
