@@ -10,7 +10,7 @@ from conftest import REPOSITORY
 from lib.errors import InputError
 from lib.frameworks import keras, sm, tf
 from lib.models import FORMAT
-from lib.networks import ARCHITECTURES, Network, _pool, build_network, choose_device, load_network
+from lib.networks import ARCHITECTURES, _pool, build_network, choose_device, load_network
 
 SETTINGS = {
     "format": FORMAT,
@@ -122,15 +122,20 @@ def test_without_a_network_the_message_says_where_imagenet_weights_go(tmp_path, 
         build_network("Unet", "resnet18", channels=1, outputs=2, encoder_weights="imagenet")
 
 
-def test_a_loaded_network_predicts_as_the_one_that_was_saved(folder, network):
+def test_a_loaded_network_answers_as_the_one_that_was_saved(folder, network):
     tiles = np.random.default_rng(0).random((3, 64, 32, 1)).astype("float32")
-    loaded = load_network(folder)
-    assert loaded.settings == SETTINGS
-    probabilities = loaded.predict(tiles)
+    probabilities = load_network(folder)(tiles, training=False).numpy()
     assert probabilities.dtype == np.float32
     assert probabilities == pytest.approx(network(tiles, training=False).numpy(), abs=1e-5)
-    one_by_one = np.concatenate([loaded.predict(tile[None]) for tile in tiles])
-    assert one_by_one == pytest.approx(probabilities, abs=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_a_network_computes_in_the_precision_that_it_was_loaded_in_and_keeps_its_weights(folder, network, precision):
+    loaded = load_network(folder, precision)
+    assert loaded.get_layer("conv0").compute_dtype == precision
+    assert all(np.array_equal(a, b) for a, b in zip(loaded.get_weights(), network.get_weights(), strict=True))
+    assert keras.mixed_precision.global_policy().name == "float32"
+    assert load_network(folder).get_layer("conv0").compute_dtype == "float32"
 
 
 def test_a_model_folder_that_cannot_be_used_is_refused_by_name(folder):
@@ -144,6 +149,7 @@ def test_a_model_folder_that_cannot_be_used_is_refused_by_name(folder):
     assert "channels" in refusal(channels=[])
     assert "outputs" in refusal(outputs="cell")
     assert "Vnet is unknown" in refusal(architecture="Vnet")
+    assert keras.mixed_precision.global_policy().name == "float32"
     assert "model.weights.h5" in refusal(backbone="resnet34")
     assert "model.weights.h5" in refusal(channels=["red", "green"])
     (folder / "model.weights.h5").write_bytes(b"no weights")
@@ -161,9 +167,3 @@ def test_a_gpu_that_is_asked_for_and_not_there_is_an_error(capsys):
         choose_device("gpu")
     assert choose_device("auto") == "cpu"
     assert "Device: CPU" in capsys.readouterr().out
-
-
-def test_a_network_predicts_by_one_compiled_function_for_all_sizes(network):
-    predictor = Network(SETTINGS, network)
-    assert predictor.predict(np.zeros((1, 32, 64, 1), "float16")).shape == (1, 32, 64, 3)
-    assert predictor.predict(np.zeros((2, 96, 32, 1), "float64")).shape == (2, 96, 32, 3)

@@ -10,7 +10,7 @@ from lib import trainings
 from lib.errors import InputError
 from lib.frameworks import keras, tf
 from lib.histories import progress_line, read_history, verdict
-from lib.models import read_settings
+from lib.models import read_patches, read_settings
 from lib.networks import load_network
 from lib.patches import training_batches, turned, validation_batches
 from lib.trainings import rate
@@ -89,7 +89,7 @@ def test_forty_steps_on_discs_teach_what_no_untrained_network_knows(model):
     rows = read_history(model / "history.csv")
     assert rows[0]["val_iou"] < 0.3
     images, targets = discs(8, 64, seed=2)
-    predicted = load_network(model).predict(images.astype("float32")).argmax(-1)
+    predicted = load_network(model)(images.astype("float32"), training=False).numpy().argmax(-1)
     overlap, union = ((predicted > 0) & (targets > 0)).sum(), ((predicted > 0) | (targets > 0)).sum()
     assert overlap / union > 0.75
 
@@ -102,6 +102,7 @@ def test_a_model_folder_is_whole_and_says_all_about_itself(model):
         "model.json",
         "model.weights.h5",
         "saved_model",
+        "validation.zarr",
     ]
     assert not list(model.parent.glob(".*"))
     settings = read_settings(model)
@@ -125,7 +126,18 @@ def test_the_saved_model_works_without_tessera_and_gives_the_same(model):
     pixels = np.random.default_rng(0).random((2, 96, 32, 1)).astype("float32")
     loaded = tf.saved_model.load(str(model / "saved_model"))
     probabilities = loaded.serve(pixels).numpy()
-    assert probabilities == pytest.approx(load_network(model).predict(pixels), abs=1e-5)
+    assert probabilities == pytest.approx(load_network(model)(pixels, training=False).numpy(), abs=1e-5)
+
+
+@pytest.mark.slow
+def test_a_model_keeps_validation_patches_on_which_it_does_as_its_history_says(model):
+    images, targets = read_patches(model)
+    kept = zarr.open_group(model.parent / "patches" / "val.zarr", mode="r")
+    assert np.array_equal(images, kept["image"][:])
+    assert np.array_equal(targets, kept["target"][:])
+    found = load_network(model)(images, training=False).numpy().argmax(-1)
+    interior = ((found == 1) & (targets == 1)).sum() / ((found == 1) | (targets == 1)).sum()
+    assert interior == pytest.approx(read_settings(model)["validation"]["val_iou_interior"], abs=0.01)
 
 
 @pytest.mark.slow
@@ -147,7 +159,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights(small_patches, 
     capsys.readouterr()
     train(small_patches, "recipe", tmp_path / "stopped", **settings)
     assert "Going on after epoch 2" in capsys.readouterr().out
-    whole, stopped = (load_network(tmp_path / name).model.get_weights() for name in ("whole", "stopped"))
+    whole, stopped = (load_network(tmp_path / name).get_weights() for name in ("whole", "stopped"))
     assert all(np.array_equal(a, b) for a, b in zip(whole, stopped, strict=True))
     histories = [read_history(tmp_path / name / "history.csv") for name in ("whole", "stopped")]
     for row in histories[0] + histories[1]:
