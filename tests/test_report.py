@@ -32,8 +32,18 @@ IMAGES = {
     "unseen": (TRIO, None, "predict"),
 }
 CLASSES = ["background", "mother", "daughter"]
-SEGMENT = {"foreground": 0.5, "seed_interior": 0.8, "min_area_px": 16, "fill_holes": True}
+SEGMENT = {
+    "foreground": 0.5,
+    "seed_interior": 0.8,
+    "min_area_px": 16,
+    "min_area_um2": None,
+    "fill_holes": True,
+    "max_hole_um2": None,
+    "join_z": None,
+}
 MODEL = {
+    "format": "tessera-model/1",
+    "normalisation": {"method": "percentile", "low": 1, "high": 99.8},
     "task": "instances",
     "outputs": ["background", "interior", "boundary"],
     "architecture": "Unet",
@@ -437,3 +447,40 @@ def test_captions_are_there_for_the_report_of_snakemake():
     folder = Path(__file__).resolve().parent.parent / "workflow" / "report"
     for name in ("report.rst", "metrics.rst"):
         assert (folder / name).read_text().count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def applied(tmp_path_factory):
+    """The text of a report on images to which an existing model was applied; one of them does not fit, one trained it."""
+    root = tmp_path_factory.mktemp("applied")
+    arguments = write_products(root, {"good": (CELLS, CELLS, "test"), "unseen": (TRIO, None, "predict")})
+    model = json.loads((root / "model" / "model.json").read_text())
+    del model["architecture"], model["class_share"], model["epochs"], model["versions"]
+    (root / "model" / "model.json").write_text(json.dumps(model | {"sources": {"train": ["good"], "val": []}}))
+    (root / "model" / "history.csv").unlink()
+    table = read_table(arguments["metrics"][0])
+    table["fit"] = [None, "unseen: its detail is unlike; see to it; unseen: the objects found are 2 px wide"]
+    table.to_csv(arguments["metrics"][0], sep="\t", index=False)
+    arguments["settings"]["model"] = "model"
+    report(**arguments | {"split": [], "leakage": [], "sheets": []})
+    return arguments["page"].read_text()
+
+
+def test_a_page_of_an_existing_model_says_so_where_it_lies_and_knows_no_split(applied):
+    assert "An existing model was applied" in applied
+    assert re.search(r"<dt>Folder</dt><dd>/.*/model</dd>", applied)
+    assert 'href="#split"' not in applied
+    assert 'id="split"' not in applied
+    assert ">Group<" not in applied
+
+
+def test_images_that_do_not_fit_are_listed_and_warned_of(applied):
+    summary = applied[applied.index('id="summary"') : applied.index('id="pictures"')]
+    assert "1 image differs from what the model was trained on." in summary
+    assert '<a href="#misfits">See the list</a>' in summary
+    listed = applied[applied.index('id="misfits"') :]
+    assert "<dd>its detail is unlike; see to it.<br>the objects found are 2 px wide.</dd>" in listed
+
+
+def test_scores_of_images_that_trained_the_existing_model_are_warned_of(applied):
+    assert "1 image with truth, by name, trained the model; their scores say little." in applied

@@ -67,7 +67,6 @@ rule report:
         runtime=lambda wildcards, attempt: (10 + len(ROWS) // 100) * attempt,
     params:
         recipe=lambda wildcards: recipe_of("report"),
-        existing=bool(EXISTING),
         settings=config["report"],
     script:
         "../scripts/report.py"

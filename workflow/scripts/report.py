@@ -12,14 +12,15 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet
 import yaml
-from lib import findings, summaries
+from lib import findings, origins, summaries
 from lib.batches import read_set_aside
 from lib.jobs import running
-from lib.pages import duration, embed, grouped, render
+from lib.pages import embed, render
 from lib.pictures import FOUND_COLOURS, TRUTH_COLOURS
 
 PACKAGES = ["python", "tensorflow", "segmentation-models", "albumentations", "zarr", "dask", "numpy", "scikit-image"]
 SHEET_PX = 1600
+EMPTY = pd.DataFrame(columns=["image", "group", "split", "why"])
 
 
 def read_picture(folder):
@@ -27,24 +28,6 @@ def read_picture(folder):
     layers = {name: next(folder.glob(f"{name}.*"), None) for name in ("base", "labels", "truth", "reference")}
     described = json.loads((folder / "picture.json").read_text())
     return described | {name: path and embed(path) for name, path in layers.items()}
-
-
-def read_model(folder):
-    """What the page shows of a trained model."""
-    about = json.loads((folder / "model.json").read_text())
-    shares = zip(about["outputs"], about["class_share"], strict=True)
-    facts = [
-        ("Network", f"{about['architecture']} {about['backbone']}"),
-        ("Parameters", grouped(about["parameters"])),
-        ("Channels", ", ".join(about["channels"])),
-        ("Outputs", ", ".join(about["outputs"])),
-        ("Patch", f"{about['patch_px']} px"),
-        ("Share of pixels", ", ".join(f"{name} {share:.1%}" for name, share in shares)),
-        ("Epochs", f"{about['epochs']}, the best {about['best_epoch']}"),
-        ("Time", duration(about["seconds"])),
-    ]
-    curves = summaries.learning_curves(pd.read_csv(folder / "history.csv"))
-    return {"name": folder.name, "facts": facts, "curves": curves} | about
 
 
 def installed(packages):
@@ -78,7 +61,7 @@ def report(
     Args:
         metrics, objects: tables of the batches (TSV, Parquet).
         pictures, images, truth: folders of the batches; of images and truth, what was set aside is read.
-        split, leakage: tables that rule split wrote.
+        split, leakage: tables that rule split wrote; neither where an existing model was applied.
         sheets: pictures of the patches of folds.
         models: folders of models.
         selected: the file that names the model in use.
@@ -90,18 +73,21 @@ def report(
         benchmarks: folder of Snakemake's benchmarks; it may be missing.
     """
     settings = json.loads(json.dumps(settings))
-    split, leaks = summaries.read_table(split), summaries.read_table(leakage)
+    existing = bool(settings.get("model"))
+    split, leaks = (summaries.read_table(path) if path else EMPTY for path in (split, leakage))
     rows = summaries.join_tables(map(summaries.read_table, metrics), split, settings)
     rows.to_csv(table, sep="\t", index=False, float_format="%.8g")
     set_aside = read_set_aside([*images, *truth])
     content = summaries.summarise(rows, split, leaks, set_aside, settings, pictures_limit)
     folders = {folder.name: folder for batch in pictures for folder in Path(batch).iterdir()}
     content["seams"] = findings.summarise(rows, settings["task"], folders)
+    content["models"] = [origins.describe_model(folder, existing) for folder in models]
+    content |= {"existing": existing, "misfits": origins.list_misfits(rows)}
     content["warnings"] += findings.warn(content["seams"])
+    content["warnings"] += origins.warn(rows, content["models"], content["misfits"], existing)
     for event in content["seams"]["events"]:
         event["picture"] = event["picture"] and read_picture(event["picture"])
     content["pictures"] = [read_picture(folders[row["image"]]) | row for row in content["pictures"]]
-    content["models"] = [read_model(Path(folder)) for folder in models]
     content["digests"] = [("This page", recipe)] + [
         (f"{what} of {model['name']}", model[key])
         for model in content["models"]

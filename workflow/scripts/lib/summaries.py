@@ -66,7 +66,7 @@ def summarise(table, split, leaks, set_aside, settings, pictures_limit):
         "task": task,
         "classes": classes,
         "sides": SHOWN_SIDES,
-        "columns": columns,
+        "columns": [column for column in columns if column[0] != "group" or table["group"].notna().any()],
         "headline": headline,
         "headline_label": label,
         "rows": rows,
@@ -83,7 +83,7 @@ def summarise(table, split, leaks, set_aside, settings, pictures_limit):
         "leaks_shown": LEAKS_SHOWN,
         "leak_count": count_leaks(leaks),
         "set_aside": set_aside,
-        "warnings": warn(pooled, split, leaks, set_aside),
+        "warnings": warn(pooled, split, leaks, set_aside, existing=bool(settings.get("model"))),
     }
 
 
@@ -172,10 +172,13 @@ def count_sides(split):
     return lines
 
 
-def warn(pooled, split, leaks, set_aside):
-    """Sentences [(text, section that says more)] about what may make the scores less than they seem."""
+def warn(pooled, split, leaks, set_aside, existing=False):
+    """Sentences [(text, section that says more)] about what may make the scores less than they seem.
+
+    A model that was there before needs no split, and `existing` says so.
+    """
     warnings = []
-    if not pooled["test"]["scored"]:
+    if not pooled["test"]["scored"] and not existing:
         warnings.append(
             ("No image of the test side has a score; nothing here says how well unseen images will do.", "split")
         )

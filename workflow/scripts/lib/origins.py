@@ -1,0 +1,75 @@
+"""Origins: what a report says of the models in use, where they come from, and which images do not fit them."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from .models import HISTORY, read_settings
+from .pages import duration, grouped
+from .summaries import count, learning_curves
+
+
+def describe_model(folder, existing):
+    """What the page shows of a model.
+
+    Args:
+        folder: of the model.
+        existing: it was there before, and nothing was trained.
+
+    Returns:
+        Content of model.json, and besides `name`, `facts` [(label, text)], `curves` of `lib.summaries.learning_curves`
+        and `versions`; a model that was made elsewhere may have no history, and say little.
+    """
+    folder, about = Path(folder), read_settings(folder)
+    # Where the model of another run lies, its own history says how it was trained; it is shown all the same.
+    curves = learning_curves(pd.read_csv(folder / HISTORY)) if (folder / HISTORY).is_file() else []
+    facts = [
+        ("Folder", str(folder) if existing else None),
+        ("Network", " ".join(about[key] for key in ("architecture", "backbone") if about.get(key))),
+        ("Parameters", about.get("parameters") and grouped(about["parameters"])),
+        ("Channels", ", ".join(about["channels"])),
+        ("Outputs", ", ".join(about["outputs"])),
+        ("Patch", about.get("patch_px") and f"{about['patch_px']} px"),
+        ("Pixel", about.get("pixel_um") and f"{about['pixel_um']:.3g} µm"),
+        ("Diameter of objects", about.get("object_px") and f"{about['object_px']:.3g} px"),
+        ("Share of pixels", _shares(about["outputs"], about.get("class_share") or [])),
+        ("Epochs", about.get("epochs") and f"{about['epochs']}, the best {about['best_epoch']}"),
+        ("Time", about.get("seconds") and duration(about["seconds"])),
+    ]
+    known = {"name": folder.name, "facts": [fact for fact in facts if fact[1]], "curves": curves}
+    return {"versions": {}, "best_epoch": None} | about | known
+
+
+def list_misfits(table):
+    """[(image, sentences)] of the images in a table of scores that do not fit what the model was trained on."""
+    if "fit" not in table:
+        return []
+    rows = table.loc[table["fit"].notna(), ["image", "fit"]]
+    return [
+        (image, fit.removeprefix(f"{image}: ").split(f"; {image}: ")) for image, fit in rows.itertuples(index=False)
+    ]
+
+
+def warn(table, models, misfits, existing):
+    """Sentences [(text, section that says more)] about images that do not fit, or that the model knows already.
+
+    Args:
+        table: of `lib.summaries.join_tables`.
+        models: of `describe_model`.
+        misfits: of `list_misfits`.
+        existing: nothing was trained.
+    """
+    warnings = []
+    if misfits:
+        verb = "differs" if len(misfits) == 1 else "differ"
+        warnings.append((f"{count(len(misfits), 'image')} {verb} from what the model was trained on.", "misfits"))
+    known = {image for model in models for images in (model.get("sources") or {}).values() for image in images}
+    scored = set(table.loc[table["frames_scored"] > 0, "image"])
+    if existing and known & scored:
+        text = f"{count(len(known & scored), 'image')} with truth, by name, trained the model; their scores say little."
+        warnings.append((text, "training"))
+    return warnings
+
+
+def _shares(outputs, shares):
+    return ", ".join(f"{name} {share:.1%}" for name, share in zip(outputs, shares, strict=False))
