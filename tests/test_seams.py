@@ -20,7 +20,15 @@ from PIL import Image
 from scenes import outputs_of, place_discs, write_batch, write_labels, write_predictions
 from scipy import ndimage
 
-SEGMENT = {"foreground": 0.5, "seed_interior": 0.8, "min_area_px": 16, "fill_holes": True}
+SEGMENT = {
+    "foreground": 0.5,
+    "seed_interior": 0.8,
+    "min_area_px": 16,
+    "min_area_um2": None,
+    "fill_holes": True,
+    "max_hole_um2": None,
+    "join_z": None,
+}
 SIDE = 128
 SEAMS = [128, 256]
 

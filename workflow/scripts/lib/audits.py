@@ -12,12 +12,11 @@ from scipy import ndimage
 
 from .disagreements import COUNTS, EVERY_SIDE, LISTED, Event, compare_classes, compare_objects, f1
 from .errors import InputError
-from .instances import separate
+from .instances import REACH_PX, separate
 from .pictures import draw_crop
 from .seams import read_windows
-from .stores import open_array
+from .stores import open_array, read_metadata
 
-MARGIN_PX = 64
 PICTURED = 6
 NAMED = 5
 
@@ -40,19 +39,19 @@ def audit_seams(predictions, labels, *, task, segment):
     Args:
         predictions, labels: paths of the image's stores; predictions may be None.
         task: instances or semantic.
-        segment: settings of `lib.instances.separate`, which the labels were made with.
+        segment: section of the settings that the labels were made with.
 
     Returns:
         (row, disagreements): {"seam_windows": windows, "seam_f1": 2 tp / (2 tp + fp + fn), and the COUNTS of the task,
         which add up over images}, None where there is no window; Disagreements, the worst first, LISTED at most.
     """
     counts, worst, windows = dict.fromkeys(COUNTS[task], 0), [], 0
-    stored = open_array(labels)
+    stored, pixel_um = open_array(labels), read_metadata(labels).pixel_um
     for (t, z, y, x), probabilities in read_windows(predictions) if predictions else ():
         shape = probabilities.shape[1:]
         found = stored[t, 0, z, y : y + shape[0], x : x + shape[1]]
         if task == "instances":
-            reference = _renumbered(separate(probabilities, **segment))
+            reference = _renumbered(separate(probabilities, pixel_um=pixel_um, name=str(labels), **segment))
             found = _renumbered(found)
             ends = (y > 0, y + shape[0] < stored.shape[3]), (x > 0, x + shape[1] < stored.shape[4])
             added, events = compare_objects(reference, found, doubtful(reference, found, ends))
@@ -121,7 +120,7 @@ def check_seams(rows, events, least):
     )
 
 
-def doubtful(reference, found, inner, margin_px=MARGIN_PX):
+def doubtful(reference, found, inner, margin_px=REACH_PX):
     """Pixels of objects that what lies beyond the window may have changed: they hang together with its inner border.
 
     Args:
