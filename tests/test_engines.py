@@ -18,7 +18,7 @@ from lib.engines import (
 from lib.errors import InputError
 from lib.frameworks import keras, tf
 from lib.models import FORMAT, SAVED_MODEL, SETTINGS, WEIGHTS, read_settings
-from lib.networks import build_network
+from lib.networks import ARCHITECTURES, build_network
 
 ABOUT = {
     "format": FORMAT,
@@ -90,6 +90,19 @@ def test_an_engine_answers_as_keras_does_rounded_and_turned_for_tiles_of_any_num
     assert np.abs(answer - expected).max() <= 1
     assert loaded.predict(pixels[:1, :32, :64]).shape == (1, 3, 32, 64)
     assert np.abs(loaded.predict(pixels[1:]) - expected[1:]).max() <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_openvino_answers_as_keras_does_whatever_the_architecture(architecture, tmp_path):
+    keras.utils.set_random_seed(0)
+    network = build_network(architecture, "resnet18", channels=2, outputs=3)
+    network.export(tmp_path / SAVED_MODEL)
+    engine = OpenVINOEngine(ABOUT, tmp_path / SAVED_MODEL, threads=2)
+    for shape in ((1, 64, 64, 2), (2, 96, 160, 2)):
+        pixels = np.random.default_rng(0).random(shape, dtype=np.float32)
+        expected = np.rint(255 * network(pixels, training=False).numpy()).transpose(0, 3, 1, 2)
+        assert np.abs(engine.predict(pixels) - expected).max() <= 1
 
 
 @pytest.mark.parametrize("engine", ["openvino", "tensorflow"])

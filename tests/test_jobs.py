@@ -41,6 +41,14 @@ def test_output_reaches_the_terminal_and_the_log(job, capsys):
     assert capsys.readouterr() == ("halfway\n", "careful\n")
 
 
+def test_a_library_that_closes_its_output_does_not_close_that_of_the_job(job, capsys):
+    with running(job):
+        sys.stdout.close()
+        print("still here")
+    assert read_log(job) == "still here\n"
+    assert capsys.readouterr().out == "still here\n"
+
+
 def test_a_job_that_is_done_leaves_its_recipe(job):
     with running(job):
         pass
