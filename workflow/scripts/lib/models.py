@@ -28,9 +28,11 @@ _FROM_PATCHES = (
     "channels",
     "normalisation",
     "pixel_um",
+    "pixel_um_range",
     "object_px",
     "patch_px",
     "class_share",
+    "fingerprint",
 )
 _KEPT_PATCHES = 16
 _LARGEST_PATCH_PX = 2048
