@@ -413,3 +413,33 @@ def test_batches_fill_well_enough():
     rows = [{"image": f"plate_{number:05d}", "batch": ""} for number in range(10_000)]
     sizes = Counter(assign_batches(rows, 64).values())
     assert 10_000 / 64 <= len(sizes) <= 2.2 * 10_000 / 64
+
+
+@pytest.mark.parametrize(
+    ("text", "box"),
+    [("", None), ("0:64,32:96", [0, 64, 32, 96]), (" 0 : 64 , 32 : 96 ", [0, 64, 32, 96])],
+)
+def test_a_region_is_first_and_last_row_and_column(folder, text, box):
+    (row,) = load(folder, f"a\traw/a.tif\t{text}", header="image\tpath\troi")
+    assert row["roi"] == box
+
+
+@pytest.mark.parametrize("text", ["0:64", "0-64,32-96", "a:b,c:d", "-1:64,0:9", "0:64,32:96,1:2", "0:1.5,0:9"])
+def test_what_is_no_region_is_refused_with_an_example(folder, text):
+    assert "is no region; give y0:y1,x0:x1 in pixels, such as" in refused_cell(folder, "roi", text)
+
+
+@pytest.mark.parametrize("text", ["64:64,0:9", "0:9,9:3"])
+def test_a_region_without_pixels_is_refused(folder, text):
+    assert refused_cell(folder, "roi", text).startswith("holds no pixel")
+
+
+@pytest.mark.parametrize("text", ["0", "0,5,9", "0, 5, 9", "0:100:10", ":", "::2", "-3:", ":-1", "-1"])
+def test_frames_are_numbers_or_a_slice(folder, text):
+    (row,) = load(folder, f"a\traw/a.tif\t{text}", header="image\tpath\tframes")
+    assert row["frames"] == text.replace(" ", "")
+
+
+@pytest.mark.parametrize("text", ["all", "0-5", "0:5:0", "0:5:-1", "1.5", "0,,2", "-:"])
+def test_what_are_no_frames_is_refused_with_an_example(folder, text):
+    assert "are no frames; give numbers from 0, such as 0,5,9" in refused_cell(folder, "frames", text)
