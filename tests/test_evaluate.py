@@ -19,7 +19,7 @@ CELLS = place_discs((64, 64), CENTRES, 8)
 TRIO = np.where(CELLS == 4, 0, CELLS)
 
 
-def run(tmp_path, folders, sides, *, task="instances", classes=("background", "cell"), truth=True):
+def run(tmp_path, folders, sides, *, task="instances", classes=("background", "cell"), truth=True, **options):
     """Evaluate a batch: (table, folder of pictures). `truth`: whether all images have one, or the names of those."""
     images, labels, annotated = folders
     evaluate(
@@ -34,6 +34,7 @@ def run(tmp_path, folders, sides, *, task="instances", classes=("background", "c
         task=task,
         classes=list(classes),
         ious=IOUS,
+        **options,
     )
     table = pd.read_csv(tmp_path / "one.tsv", sep="\t", keep_default_na=False, na_values=[""], dtype={"image": str})
     return table.set_index("image"), tmp_path / "pictures"
@@ -280,3 +281,30 @@ def test_labels_are_resized_without_new_ids():
     assert large.shape == (6, 4)
     assert set(large.ravel()) == {1, 3, 7, 9}
     assert (resize_nearest(large, (2, 2)) == labels).all()
+
+
+def test_truth_outside_of_the_region_of_interest_counts_nowhere(tmp_path):
+    folders = write_batch(tmp_path, {"a": (TRIO[None], CELLS[None])})
+    for roi, counts in (([0, 32, 0, 64], [2, 0, 32 * 64]), ([0, 64, 32, 64], [1, 1, 64 * 32])):
+        table, _ = run(tmp_path, folders, {"a": "test"}, looks={"a": {"roi": roi, "frames": None}})
+        assert table.loc["a", ["tp_50", "fn_50", "pixels"]].tolist() == counts
+
+
+def test_frames_that_were_not_chosen_are_not_scored_nor_shown(tmp_path):
+    found = np.stack([CELLS, TRIO, 0 * CELLS, CELLS])
+    folders = write_batch(tmp_path, {"a": (found, np.stack([CELLS] * 4)), "b": (found, None)})
+    looks = {image: {"roi": None, "frames": "0:2"} for image in "ab"}
+    table, pictures = run(tmp_path, folders, {"a": "test", "b": "predict"}, truth=["a"], looks=looks)
+    assert table.loc["a", ["frames", "frames_scored", "tp_50", "fn_50"]].tolist() == [4, 2, 7, 1]
+    assert table.loc["b", "objects_found"] == 7
+    assert json.loads((pictures / "a" / "picture.json").read_text())["t"] == 1
+    assert json.loads((pictures / "b" / "picture.json").read_text())["t"] in (0, 1)
+
+
+def test_what_does_not_fit_the_model_is_kept_in_words(tmp_path):
+    folders = write_batch(tmp_path, {"a": (CELLS[None], CELLS[None])})
+    about = {"channels": ["0"], "object_px": 40.0}
+    table, _ = run(tmp_path, folders, {"a": "test"}, about=about)
+    assert table.loc["a", "fit"].startswith("a: the objects found are 15")
+    table, _ = run(tmp_path, folders, {"a": "test"}, about=about | {"object_px": 16.0})
+    assert np.isnan(table.loc["a", "fit"])
