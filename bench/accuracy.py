@@ -15,15 +15,21 @@ BENCH = Path(__file__).resolve().parent
 FOLDERS = {"yeast": "yeast-ac295", "nuclei": "nuclei-dsb2018", "phase": "phase-usiigaci"}
 
 
-def run_dataset(name, data):
-    """Run the pipeline on a data set below the folder `data`; its settings and its metrics, a row per image."""
-    work = BENCH / "work" / name
+def run_dataset(name, data, trained):
+    """Run the pipeline on a data set below the folder `data`.
+
+    Returns:
+        Its settings; its metrics, a row per test image.
+    """
+    earlier = BENCH / "work" / name
+    work = earlier.with_name(f"{name}-trained") if trained else earlier
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     dataset = importlib.import_module(f"datasets.{name}")
     lines = [dataset.COLUMNS, *dataset.rows(data / FOLDERS[name])]
     (work / "images.tsv").write_text("".join("\t".join(map(str, line)) + "\n" for line in lines))
     settings = {"images": "images.tsv"} | yaml.safe_load((BENCH / "datasets" / f"{name}.yaml").read_text())
+    settings |= {"model": str(earlier / "results" / "models" / "fold1")} if trained else {}
     (work / "config.yaml").write_text(yaml.safe_dump(settings))
     snakemake = Path(sys.executable).with_name("snakemake")
     subprocess.run(
@@ -38,7 +44,9 @@ def run_dataset(name, data):
         ],
         check=True,
     )
-    return settings, pandas.read_csv(work / "results" / "metrics.tsv", sep="\t")
+    metrics = pandas.read_csv(work / "results" / "metrics.tsv", sep="\t", dtype={"image": str})
+    split = pandas.read_csv(earlier / "results" / "split.tsv", sep="\t", dtype={"image": str})
+    return settings, metrics[metrics["image"].isin(split["image"][split["split"] == "test"])]
 
 
 def pooled_ap(metrics):
@@ -51,11 +59,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="the folder that holds the data sets")
     parser.add_argument("--only", choices=FOLDERS, nargs="*", default=list(FOLDERS))
+    parser.add_argument("--trained", action="store_true", help="take the models of an earlier run, and train nothing")
     arguments = parser.parse_args()
-    figures = Figures("make bench-accuracy")
+    figures = Figures("bench/accuracy.py --trained" if arguments.trained else "make bench-accuracy")
     for name in arguments.only:
-        settings, metrics = run_dataset(name, arguments.data.resolve())
-        tested = metrics[metrics["split"] == "test"]
+        settings, tested = run_dataset(name, arguments.data.resolve(), arguments.trained)
         data = f"{name}: {len(tested)} test images, trained {settings['train']['minutes']} min"
         if settings["task"] == "semantic":
             for label in settings["classes"]:

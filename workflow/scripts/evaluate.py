@@ -28,16 +28,35 @@ def read_model(selected, models):
     return read_settings(next(folder for folder in models if Path(folder).name == name))
 
 
-def find_misfits(image, predictions, about, row, scaling):
+def read_prediction(store):
+    """What a prediction store, or None, says about how it was made."""
+    return read_metadata(store).extra.get("prediction", {}) if store else {}
+
+
+def list_engines(made):
+    """Columns of the table that say what predicted an image, from `read_prediction`."""
+    engines = made.get("engines", [])
+    checks = [engine["check"] for engine in engines if engine["check"]]
+    return {
+        "engine": " + ".join(sorted({f"{one['engine']}, {one['device']}, {one['precision']}" for one in engines}))
+        or None,
+        "precision_iou_change": max((check["iou_change"] for check in checks), default=None),
+        "halo_px": made.get("halo_px"),
+        "overlap_cost": made.get("overlap_cost"),
+        "scale": made.get("scale"),
+    }
+
+
+def find_misfits(image, made, about, row, scaling):
     """Sentences on what sets an image, and the objects found in it, apart from those of the training.
 
     Args:
-        image, predictions: paths of stores; the second may be None.
+        image: path of the store.
+        made: from `read_prediction`.
         about: content of model.json.
         row: of the table of scores.
         scaling: rescale and object_px, see `lib.scales`.
     """
-    made = read_metadata(predictions).extra.get("prediction", {}) if predictions else {}
     return check_fit(image, about, **(scaling or {})) + check_size(
         image.name.removesuffix(".ome.zarr"), row.get("area_px_median"), about, made.get("scale", 1.0)
     )
@@ -79,7 +98,8 @@ def evaluate(
     for number, image in enumerate(found, start=1):
         scored = {"task": task, "classes": classes, "ious": ious} | (looks or {}).get(image, {})
         row, scores = score_image(found[image], true.get(image), **scored)
-        fit = find_misfits(stores[image], probable.get(image), about, row, scaling) if about else []
+        made = read_prediction(probable.get(image))
+        fit = find_misfits(stores[image], made, about, row, scaling) if about else []
         t, score = worst_frame(scores, row["frames"])
         drawn = {"image": stores[image], "classes": classes if task == "semantic" else ()}
         draw_pictures(Path(pictures) / image, labels=found[image], truth=true.get(image), t=t, score=score, **drawn)
@@ -87,7 +107,7 @@ def evaluate(
         draw_disagreements(Path(pictures) / image, disagreements, **drawn)
         events[image] = [each.event for each in disagreements]
         rows.append({"image": image, "batch": Path(metrics).stem, "split": sides[image]} | row | seams)
-        rows[-1] |= {"fit": "; ".join(fit), "recipe": recipes[image]}
+        rows[-1] |= list_engines(made) | {"fit": "; ".join(fit), "recipe": recipes[image]}
         print("".join(f"{sentence}\n" for sentence in fit), end="")
         print(f"[{number}/{len(found)}] {image}" + (f": {score:.3f}" if score is not None else ""), flush=True)
     check_seams(rows, events, seam_f1_least)

@@ -83,8 +83,25 @@ def summarise(table, split, leaks, set_aside, settings, pictures_limit):
         "leaks_shown": LEAKS_SHOWN,
         "leak_count": count_leaks(leaks),
         "set_aside": set_aside,
+        "engines": count_engines(table),
         "warnings": warn(pooled, split, leaks, set_aside, existing=bool(settings.get("model"))),
     }
+
+
+def count_engines(table):
+    """A dict for each engine, device and precision that predicted: engine, images, change, halo_px, cost, rescaled."""
+    columns = ["image", "engine", "precision_iou_change", "halo_px", "overlap_cost", "scale"]
+    return [
+        {
+            "engine": engine,
+            "images": len(rows),
+            "change": rows["precision_iou_change"].max(),
+            "halo_px": rows["halo_px"].max(),
+            "cost": rows["overlap_cost"].mean(),
+            "rescaled": int((rows["scale"] != 1).sum()),
+        }
+        for engine, rows in table.reindex(columns=columns).groupby("engine")
+    ]
 
 
 def pool_scores(table, *, task, classes, ious):
