@@ -2,9 +2,12 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+from conftest import REPOSITORY
 from lib import engines
 from lib.engines import (
     OpenVINOEngine,
@@ -155,6 +158,46 @@ def test_a_damaged_model_is_refused_by_name(foreign, tmp_path):
         load("openvino", foreign)
     with pytest.raises(InputError, match="OpenVINO cannot read this model"):
         convert(tmp_path / "nowhere", tmp_path / "nowhere.xml")
+
+
+LITTLE_MEMORY = """
+import resource
+import sys
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+sys.path.insert(0, sys.argv[1])
+from lib.engines import OpenVINOEngine
+from lib.models import read_settings
+
+folder = Path(sys.argv[2])
+engine = OpenVINOEngine(read_settings(folder), folder / "saved_model", threads=2)
+tile = np.random.default_rng(0).random((1, 64, 64, 2), dtype=np.float32)
+answer = engine.predict(tile).copy()
+limit = psutil.Process().memory_info().vms + 2**29
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+try:
+    engine.predict(np.zeros((1, 4096, 4096, 2), np.float32))
+except MemoryError as error:
+    print(error)
+assert np.array_equal(engine.predict(tile), answer)
+print("going on")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of a process")
+def test_openvino_goes_on_after_a_tile_that_memory_did_not_suffice_for(model):
+    scripts = REPOSITORY / "workflow" / "scripts"
+    run = subprocess.run(
+        [sys.executable, "-c", LITTLE_MEMORY, scripts, model], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    said, last = run.stdout.splitlines()
+    assert "allocate" in said
+    assert last == "going on"
 
 
 def test_a_precision_that_openvino_does_not_have_is_refused(model):

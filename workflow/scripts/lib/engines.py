@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from .errors import InputError
-from .models import CONVERTED, SAVED_MODEL, WEIGHTS
+from .models import CONVERTED, DIVISOR, SAVED_MODEL, WEIGHTS
 
 
 class OpenVINOEngine:
@@ -50,9 +50,11 @@ class OpenVINOEngine:
         try:
             return self._request.infer([pixels], share_inputs=True, share_outputs=True)[0]
         except RuntimeError as error:
-            if "alloc" in str(error).lower():
-                raise MemoryError(str(error)) from error
-            raise
+            if "alloc" not in str(error).lower():
+                raise
+            # OpenVINO would fail again at the size that it was asked about before, until it is asked about another.
+            self._request.infer([np.zeros((1, DIVISOR, 2 * DIVISOR, pixels.shape[3]), np.float32)])
+            raise MemoryError(str(error).strip().splitlines()[-1]) from error
 
 
 class TensorFlowEngine:
