@@ -145,9 +145,9 @@ def _group(looks, predictor):
 
 def _write(predictor, made, kept, progress, group):
     """Answer and write the regions of a group, but those that were kept."""
-    waiting = []
+    waiting, core_px = [], predictor.core_px
     for t, z, region, look in group:
-        tiles = predictor.cut(look)
+        tiles = predictor.cut(look, core_px)
         raws = [predictor.read(t, z, tile) for tile in tiles]
         place = (slice(t, t + 1), slice(0, made.shape[1]), slice(z, z + 1), *region)
         key = kept.key(raws, f"{region} {look}")
@@ -159,7 +159,7 @@ def _write(predictor, made, kept, progress, group):
     try:
         answers = iter(predictor.answer(pairs))
     except MemoryError as error:
-        predictor.shrink(error)
+        predictor.shrink(error, core_px)
         return _write(predictor, made, kept, progress, group)
     for place, key, tiles, _ in waiting:
         region = place[-2:]

@@ -30,7 +30,7 @@ class Predictor:
     def __init__(self, pixels, ensemble, *, order, windows, scale, core_px, halo_px):
         self.plane = pixels.shape[-2:]
         self._pixels, self._ensemble, self._order, self._windows = pixels, ensemble, order, windows
-        self._scale, self._core_px, self._halo_px = scale, core_px, halo_px
+        self._scale, self.core_px, self._halo_px = scale, core_px, halo_px
         self._turn = threading.Lock()
 
     @property
@@ -40,7 +40,7 @@ class Predictor:
 
     def cut(self, region, core_px=None, halo_px=0):
         """Tiles of a region, slices (y, x); `core_px` instead of the usual, and a halo of `halo_px` or more."""
-        sides = {"core_px": core_px or self._core_px, "halo_px": max(self._halo_px, halo_px), "divisor": DIVISOR}
+        sides = {"core_px": core_px or self.core_px, "halo_px": max(self._halo_px, halo_px), "divisor": DIVISOR}
         return cut(region, self.plane, scale=self._scale, **sides)
 
     def count(self, region):
@@ -49,20 +49,22 @@ class Predictor:
         answered = math.prod((span.stop - span.start) * self._scale for span in region)
         return len(tiles), sum(math.prod(tile.shape) for tile in tiles), answered
 
-    def shrink(self, error):
-        """Halve the cores, since memory did not suffice (`error`) for a tile.
+    def shrink(self, error, core_px):
+        """Halve the cores, since memory did not suffice (`error`) for a tile of `core_px`, unless another thread has.
 
         Raises:
             InputError: they cannot be smaller.
         """
         with self._turn:
-            self._core_px = self._core_px // 2 // DIVISOR * DIVISOR
-        if self._core_px < SMALLEST_CORE_PX:
-            raise InputError(
-                f"predict: memory does not suffice for the smallest of tiles ({error}); give the job more, or train a "
-                "smaller network"
-            )
-        print(f"Memory does not suffice for a tile ({error}); going on with cores of {self._core_px} px", flush=True)
+            if self.core_px < core_px:
+                return
+            self.core_px = core_px // 2 // DIVISOR * DIVISOR
+            if self.core_px < SMALLEST_CORE_PX:
+                raise InputError(
+                    f"predict: memory does not suffice for the smallest of tiles ({error}); give the job more, or "
+                    "train a smaller network"
+                )
+        print(f"Memory does not suffice for a tile ({error}); going on with cores of {self.core_px} px", flush=True)
 
     def starts(self, axis, start, stop):
         """First pixels along an axis of the cores between `start` and `stop`."""
