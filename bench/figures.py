@@ -14,10 +14,12 @@ class Figures:
 
     Args:
         command: what a user types to have them measured again.
+        results: file to add them to.
     """
 
-    def __init__(self, command):
+    def __init__(self, command, results=RESULTS):
         self._command = command
+        self._results = results
         self._fell_short = False
 
     def add(self, claim, figure, *, data, target="", holds=True):
@@ -26,7 +28,7 @@ class Figures:
         print(f"{claim}: {figure}" + (f" (target {target}: {verdict})" if target else ""), flush=True)
         day = datetime.date.today().isoformat()
         cells = (day, machine(), f"`{self._command}`", data, claim, figure, target, verdict)
-        with RESULTS.open("a") as table:
+        with self._results.open("a") as table:
             table.write(f"| {' | '.join(map(str, cells))} |\n")
         self._fell_short |= not holds
 
