@@ -110,6 +110,7 @@ def models(tmp_path_factory):
     return [root / "one", root / "two"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("tolerance", "chosen"), [(1.0, "bfloat16"), (-1.0, "float32")])
 def test_each_model_has_the_precision_that_its_check_allows(models, tolerance, chosen, capsys):
     ensemble, report = load_ensemble(
