@@ -451,7 +451,7 @@ def test_captions_are_there_for_the_report_of_snakemake():
 
 @pytest.fixture(scope="module")
 def applied(tmp_path_factory):
-    """The text of a report on images to which an existing model was applied; one of them does not fit, one trained it."""
+    """The text of a report on images to which an existing model was applied; one does not fit, one trained it."""
     root = tmp_path_factory.mktemp("applied")
     arguments = write_products(root, {"good": (CELLS, CELLS, "test"), "unseen": (TRIO, None, "predict")})
     model = json.loads((root / "model" / "model.json").read_text())
