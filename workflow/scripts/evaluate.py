@@ -19,7 +19,7 @@ from lib.models import read_settings
 from lib.pictures import draw_pictures
 from lib.scores import score_image, worst_frame
 from lib.splits import PREDICT
-from lib.stores import read_metadata
+from lib.stores import open_array, read_metadata
 
 
 def read_model(selected, models):
@@ -57,9 +57,10 @@ def find_misfits(image, made, about, row, scaling):
         row: of the table of scores.
         scaling: rescale and object_px, see `lib.scales`.
     """
-    return check_fit(image, about, **(scaling or {})) + check_size(
-        image.name.removesuffix(".ome.zarr"), row.get("area_px_median"), about, made.get("scale", 1.0)
-    )
+    # Objects of a stack have volumes, the training diameters in planes.
+    area_px = row.get("area_px_median") if open_array(image).shape[2] == 1 else None
+    name = image.name.removesuffix(".ome.zarr")
+    return check_fit(image, about, **(scaling or {})) + check_size(name, area_px, about, made.get("scale", 1.0))
 
 
 def evaluate(
