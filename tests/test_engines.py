@@ -139,6 +139,20 @@ def test_a_saved_model_of_other_channels_or_outputs_than_its_model_json_is_refus
         load("openvino", foreign)
 
 
+@pytest.mark.parametrize(
+    ("last", "message"),
+    [
+        (keras.layers.Conv2D(3, 1), "its outputs sum to"),
+        (keras.layers.Conv2D(3, 1, strides=2, activation="softmax"), r"answers 64 x 64 pixels by \[32, 32\]"),
+    ],
+)
+def test_a_model_that_gives_no_probability_for_each_pixel_is_refused(tmp_path, last, message):
+    image = keras.Input((None, None, 2))
+    keras.Model(image, last(keras.layers.Conv2D(4, 3, padding="same", bias_initializer="ones")(image))).export(tmp_path)
+    with pytest.raises(InputError, match=message):
+        OpenVINOEngine(ABOUT, tmp_path)
+
+
 def test_openvino_runs_a_saved_model_of_others_and_tensorflow_refuses_it(foreign, pixels, expected):
     answer = load("openvino", foreign).predict(pixels)
     assert np.abs(answer - expected).max() <= 1

@@ -109,10 +109,16 @@ def test_for_tensorflow_nothing_is_converted(tmp_path, networks):
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("task", "instances"), ("channels", ["red"]), ("outputs", ["cell", "background"])]
+    ("key", "value"),
+    [
+        ("task", "instances"),
+        ("channels", ["red"]),
+        ("outputs", ["cell", "background"]),
+        ("normalisation", {"method": "none"}),
+    ],
 )
 def test_models_that_see_or_answer_something_else_make_no_ensemble(key, value):
-    one = {"task": "semantic", "channels": CHANNELS, "outputs": OUTPUTS}
+    one = {"task": "semantic", "channels": CHANNELS, "outputs": OUTPUTS, "normalisation": {"method": "percentile"}}
     check_alike({"a": one, "b": dict(one)})
     with pytest.raises(InputError, match=rf"select_model\.ensemble: models differ in {key} \(a: .*; b: .*\)"):
         check_alike({"a": one, "b": one | {key: value}})

@@ -38,6 +38,7 @@ class OpenVINOEngine:
         hints |= {"PERFORMANCE_HINT": "LATENCY"} | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
         graph = _quantised(openvino, _read(openvino, path, settings))
         self._request = openvino.Core().compile_model(graph, "CPU", hints).create_infer_request()
+        self._try(path)
 
     def predict(self, pixels):
         """Probabilities uint8 (n, outputs, y, x), 255 = 1, of normalised `pixels` float32 (n, y, x, c).
@@ -55,6 +56,21 @@ class OpenVINOEngine:
             # OpenVINO would fail again at the size that it was asked about before, until it is asked about another.
             self._request.infer([np.zeros((1, DIVISOR, 2 * DIVISOR, pixels.shape[3]), np.float32)])
             raise MemoryError(str(error).strip().splitlines()[-1]) from error
+
+
+    def _try(self, path):
+        """Refuse a model that answers in another size, or with numbers that are no probabilities."""
+        side, outputs = 2 * DIVISOR, len(self.settings["outputs"])
+        answer = self.predict(np.zeros((1, side, side, len(self.settings["channels"])), np.float32))
+        if answer.shape != (1, outputs, side, side):
+            _, _, *answered = answer.shape
+            raise InputError(f"{path}: answers {side} x {side} pixels by {answered}; it must give one answer per pixel")
+        sums = answer.sum(1, dtype=int)
+        if np.abs(sums - 255).max() > outputs:
+            raise InputError(
+                f"{path}: its outputs sum to {sums.min() / 255:.2f} to {sums.max() / 255:.2f} in a pixel, not to 1; "
+                "export it with a softmax at its end"
+            )
 
 
 class TensorFlowEngine:
