@@ -1,14 +1,21 @@
-"""Cells are parted, specks and holes go, faint cells stay."""
+"""Cells are parted, specks and holes go, faint cells stay; all the same however a plane is cut into blocks."""
 
 import numpy as np
 import pytest
-from lib.instances import fill, label_classes, number_densely, separate
+from lib.blocks import cut_planes
+from lib.classes import find_classes, name_classes
+from lib.components import join
+from lib.errors import InputError
+from lib.instances import REACH_PX, make_rules, separate
+from lib.separations import find_objects, read_ids
 from lib.targets import instance_targets
 from PIL import Image
 from scipy import ndimage
 from skimage.measure import label
 
-SETTINGS = {"foreground": 0.5, "seed_interior": 0.5, "min_area_px": 16, "fill_holes": True}
+SETTINGS = {"foreground": 0.5, "seed_interior": 0.5, "min_area_px": 16, "fill_holes": True} | dict.fromkeys(
+    ("min_area_um2", "max_hole_um2", "join_z")
+)
 
 
 def draw_discs(shape, *discs):
@@ -113,31 +120,144 @@ def test_a_hole_between_two_cells_or_at_the_edge_or_round_another_cell_is_nobody
     ids[17:20, 5:7] = 0
     ids[2:18, 20:38] = 4
     ids[4:16, 22:36] = 0
-    ids[8:10, 26:30] = 5
-    np.testing.assert_array_equal(fill(ids), ids)
+    ids[8:11, 26:31] = 5
+    found = separate(paint(ids), **SETTINGS | {"min_area_px": 8})
+    np.testing.assert_array_equal(found > 0, ids > 0)
 
 
 def test_holes_are_filled_as_scipy_does_for_one_cell():
-    mask = ndimage.gaussian_filter(np.random.default_rng(1).random((100, 100)), 2) > 0.49
-    for number in range(1, ndimage.label(mask)[1] + 1):
-        cell = ndimage.label(mask)[0] == number
-        np.testing.assert_array_equal(fill(cell.astype(int)) > 0, ndimage.binary_fill_holes(cell))
+    smooth = ndimage.gaussian_filter(np.random.default_rng(1).random((100, 100)), 2)
+    largest = label(smooth > 0.49, connectivity=1)
+    largest = largest == np.bincount(largest[largest > 0]).argmax()
+    sure = np.where(largest, np.array([0, 255, 0])[:, None, None], np.array([255, 0, 0])[:, None, None])
+    found = separate(sure.astype(np.uint8), **SETTINGS)
+    np.testing.assert_array_equal(found > 0, ndimage.binary_fill_holes(largest))
+
+
+def test_a_hole_that_is_too_large_stays():
+    ids = draw_discs((60, 60), (30, 30, 20))
+    holed = paint(ids)
+    holed[:, 28:32, 28:32] = np.array([255, 0, 0])[:, None, None]
+    settings = SETTINGS | {"max_hole_um2": 4.0}
+    assert separate(holed, pixel_um=(None, 0.5, 0.5), **settings)[30, 30] == 1
+    assert separate(holed, pixel_um=(None, 0.6, 0.5), **settings)[30, 30] == 0
+
+
+def test_areas_in_square_micrometres_stand_in_for_those_in_pixels():
+    settings = SETTINGS | {"min_area_um2": 10.0}
+    assert make_rules("a", (None, 0.5, 0.2), **settings).min_area_px == 100
+    assert make_rules("a", (None, 0.5, 0.19), **settings).min_area_px == 106
+    with pytest.raises(InputError, match=r"day1: its pixel size is unknown.*min_area_um2.*pixel_um"):
+        make_rules("day1", (None, None, None), **settings)
+
+
+def test_what_no_seed_reaches_goes_to_the_cell_it_shares_most_of_its_border_with():
+    probabilities = np.zeros((3, 20, 400), np.uint8)
+    probabilities[2] = 255
+    probabilities[:, :, :10] = probabilities[:, :, 390:] = np.array([0, 255, 0])[:, None, None]
+    probabilities[:, :10, 320:340] = np.array([255, 0, 0])[:, None, None]
+    found = separate(probabilities, **SETTINGS)
+    # The seed on the right comes through a channel of half as many rows.
+    assert (found[10:, : 390 - REACH_PX] == 1).all()
+    assert (found[10:, 390 - REACH_PX :] == 2).all()
+    assert (found[:10, 320:340] == 0).all()
+
+
+def test_a_cell_that_is_too_small_goes_to_its_neighbour():
+    probabilities = np.zeros((3, 20, 60), np.uint8)
+    probabilities[1] = 255
+    probabilities[:, :, 20] = probabilities[:, :, 23] = np.array([0, 0, 255])[:, None]
+    found = separate(probabilities, **SETTINGS | {"min_area_px": 90})
+    # Three columns between two neighbours that touch it alike: the first of these gets it.
+    assert (found[:, :24] == 1).all()
+    assert (found[:, 24:] == 2).all()
+
+
+def test_where_nothing_was_predicted_there_is_no_cell():
+    assert separate(np.zeros((3, 40, 50), np.uint8), **SETTINGS).max() == 0
 
 
 def test_classes_fall_into_connected_pieces():
-    classes = np.array([[1, 1, 0, 2], [0, 1, 2, 2], [1, 0, 0, 0], [1, 0, 2, 0]], np.uint8)
-    ids, of_class = label_classes(classes)
-    assert ids.tolist() == [[1, 1, 0, 2], [0, 1, 2, 2], [3, 0, 0, 0], [3, 0, 4, 0]]
-    assert of_class.tolist() == [1, 2, 1, 2]
-    ids, of_class = label_classes(classes, min_area_px=3)
-    assert ids.tolist() == [[1, 1, 0, 2], [0, 1, 2, 2], [0, 0, 0, 0], [0, 0, 0, 0]]
-    assert of_class.tolist() == [1, 2]
+    classes = np.array([[1, 1, 0, 2], [0, 1, 2, 2], [1, 0, 0, 0], [1, 0, 2, 0]])
+    probabilities = np.stack([classes == number for number in range(3)]).astype(np.uint8) * 255
+    block = cut_planes([0], 1, classes.shape, 4)[0]
+    ids, part = find_classes(probabilities, block, classes.shape, 0)
+    named = name_classes(join([block], [part]), 0)
+    assert named.ids[block[:4]][ids].tolist() == [[1, 1, 0, 2], [0, 1, 2, 2], [3, 0, 0, 0], [3, 0, 4, 0]]
+    assert named.kinds[1:].tolist() == [1, 2, 1, 2]
+    named = name_classes(join([block], [part]), 3)
+    assert named.ids[block[:4]][ids].tolist() == [[1, 1, 0, 2], [0, 1, 2, 2], [0, 0, 0, 0], [0, 0, 0, 0]]
+    assert named.areas[1:].tolist() == [3, 3]
 
 
-def test_dense_numbers_keep_the_order():
-    ids = np.array([[7, 7, 0], [3, 9, 9]])
-    assert number_densely(ids).tolist() == [[2, 2, 0], [1, 3, 3]]
-    assert number_densely(ids, 2).tolist() == [[1, 1, 0], [0, 2, 2]]
+def in_blocks(probabilities, side, workers=1, task="instances", margin=0, **settings):
+    """Ids (t, z, y, x) of probabilities (t, c, z, y, x) by blocks, put together of what each sees with its margin."""
+    frames, _, depth, *plane = probabilities.shape
+    blocks = cut_planes(range(frames), depth, plane, side)
+    scratch = np.zeros((frames, 1, depth, *plane), np.int32)
+    settings = SETTINGS | settings
+    told = {"rules": make_rules("a", (None, None, None), **settings), "join_z": settings["join_z"]}
+    named = find_objects(probabilities, scratch, blocks, task=task, workers=workers, name="a", **told)
+    ids = np.zeros((frames, depth, *(size + 2 * margin for size in plane)), np.int32)
+    for block in blocks:
+        rows, columns = (slice(span.start, span.stop + 2 * margin) for span in (block.rows, block.columns))
+        window = read_ids(scratch, named, block, margin)
+        known = ids[block.t, block.z, rows, columns]
+        assert ((known == window) | (known == 0)).all()
+        ids[block.t, block.z, rows, columns] = window
+    assert sorted(np.unique(ids)) == list(range(len(named.areas)))
+    return ids[:, :, margin : margin + plane[0], margin : margin + plane[1]]
+
+
+def smooth_noise(seed, shape=(1, 1, 330, 290), sigma=3.0, offsets=(0.0, 0.0, 0.0)):
+    noise = np.random.default_rng(seed).random((3, *shape))
+    smooth = ndimage.gaussian_filter(noise, (0, 0, 0.7, sigma, sigma))
+    spread = np.exp((smooth - smooth.mean()) / smooth.std() * 1.5 + np.reshape(offsets, (3, 1, 1, 1, 1)))
+    return np.rint(255 * spread / spread.sum(0)).astype(np.uint8).transpose(1, 0, 2, 3, 4)
+
+
+FIELDS = {
+    "smooth noise": smooth_noise(0),
+    "rough noise": smooth_noise(1, sigma=1.0),
+    "few seeds, one foreground": smooth_noise(2, sigma=5.0, offsets=(-6.0, -3.0, 0.0)),
+    "confluent": smooth_noise(3, sigma=4.0, offsets=(-3.0, 2.0, 0.0)),
+    "several planes": smooth_noise(4, shape=(2, 3, 150, 140)),
+    "no seed at all": smooth_noise(5, offsets=(-2.0, -9.0, 0.0)),
+    "with holes": smooth_noise(6, sigma=2.0, offsets=(-1.0, 3.0, -9.0)),
+}
+
+
+@pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.parametrize("settings", [{}, {"min_area_px": 150, "join_z": 0.5}, {"min_area_px": 0, "fill_holes": False}])
+def test_blocks_of_any_size_and_any_number_of_workers_give_the_same_ids(field, settings):
+    probabilities = FIELDS[field]
+    whole = in_blocks(probabilities, 1000, **settings)
+    assert whole.any()
+    for side, workers in ((64, 2), (96, 1), (127, 2)):
+        np.testing.assert_array_equal(in_blocks(probabilities, side, workers, margin=2, **settings), whole)
+    if not settings.get("join_z"):
+        first = separate(probabilities[0, :, 0], **SETTINGS | settings)
+        np.testing.assert_array_equal(first, whole[0, 0])
+
+
+@pytest.mark.parametrize("field", ["smooth noise", "several planes"])
+def test_blocks_of_any_size_give_the_same_pieces_of_classes(field):
+    whole = in_blocks(FIELDS[field], 1000, task="semantic", join_z=0.5)
+    for side, workers in ((64, 1), (100, 2)):
+        found = in_blocks(FIELDS[field], side, workers, task="semantic", join_z=0.5)
+        np.testing.assert_array_equal(found, whole)
+
+
+def test_one_snake_through_all_blocks_is_one_cell():
+    snake = np.zeros((200, 200), int)
+    for number, row in enumerate(range(4, 180, 16)):
+        snake[row : row + 2, 3:197] = 1
+        turn = slice(3, 5) if number % 2 else slice(195, 197)
+        snake[row : row + 18, turn] = 1
+    sure = np.zeros((1, 3, 1, 200, 200), np.uint8)
+    sure[0, 1, 0], sure[0, 0, 0] = 255 * snake, 255 - 255 * snake
+    for side in (32, 50, 200):
+        np.testing.assert_array_equal(in_blocks(sure, side, fill_holes=False)[0, 0], snake)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 30), (30, 1)])
@@ -152,7 +272,7 @@ def test_probabilities_that_are_right_give_nearly_all_real_nuclei_back(real_data
     hits = misses = extras = 0
     for folder in folders:
         masks = np.stack([np.asarray(Image.open(file).convert("L")) > 0 for file in sorted(folder.glob("masks/*.png"))])
-        ids = number_densely((masks * np.arange(1, len(masks) + 1)[:, None, None]).max(0))
+        ids = np.unique((masks * np.arange(1, len(masks) + 1)[:, None, None]).max(0), return_inverse=True)[1]
         found = separate(paint(ids), **SETTINGS)
         shared = np.histogram2d(
             ids.ravel(), found.ravel(), bins=(np.arange(ids.max() + 2), np.arange(found.max() + 2))

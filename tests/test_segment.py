@@ -4,7 +4,9 @@ import json
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
+import segment as segment_module
 import zarr
 from lib.errors import InputError
 from lib.stores import create_store, finish_image, open_array, read_metadata
@@ -12,7 +14,15 @@ from lib.targets import INSTANCE_OUTPUTS, instance_targets
 from segment import segment
 from skimage.measure import regionprops
 
-SETTINGS = {"foreground": 0.5, "seed_interior": 0.5, "min_area_px": 16, "fill_holes": True}
+SETTINGS = {
+    "foreground": 0.5,
+    "seed_interior": 0.5,
+    "min_area_px": 16,
+    "fill_holes": True,
+    "min_area_um2": None,
+    "max_hole_um2": None,
+    "join_z": 0.5,
+}
 INSTANCES = {"task": "instances", "classes": ["background", "cell"], **SETTINGS}
 SEMANTIC = {"task": "semantic", "classes": ["background", "mother", "daughter"], **SETTINGS}
 
@@ -49,7 +59,7 @@ def write_batch(folder, ids, images=("movie",), **metadata):
 
 def run(folder, recipes, **settings):
     places = (folder / "predictions", folder / "images", recipes, folder / "labels", folder / "objects" / "b.parquet")
-    segment(*places, **settings)
+    segment(*places, workers=2, **settings)
     return pd.read_parquet(places[-1])
 
 
@@ -80,11 +90,57 @@ def test_the_table_agrees_with_the_labels_it_came_from(tmp_path):
     assert (set(rows["image"]), set(rows["class"]), set(rows["confidence"])) == ({"movie"}, {"cell"}, {1.0})
 
 
-def test_a_stack_is_taken_plane_by_plane(tmp_path):
+def test_the_planes_of_a_stack_are_left_apart_where_this_is_asked_for(tmp_path):
     write_batch(tmp_path, draw_frames(frames=1, planes=2))
-    rows = run(tmp_path, {"movie": "1"}, **INSTANCES)
+    rows = run(tmp_path, {"movie": "1"}, **INSTANCES | {"join_z": None})
     assert rows["z"].tolist() == [0, 0, 0, 1, 1, 1]
     assert rows["label"].tolist() == [1, 2, 3, 4, 5, 6]
+
+
+def test_cross_sections_that_overlap_are_one_object_through_the_planes_of_a_stack(tmp_path):
+    y, x = np.indices((60, 120))
+    ids = np.zeros((2, 4, 60, 120), np.int32)
+    for z, radius in enumerate((8, 12, 12, 8)):
+        ids[:, z][:, (y - 30) ** 2 + (x - 30) ** 2 < radius**2] = 1
+    ids[:, 1][:, (y - 30) ** 2 + (x - 80) ** 2 < 12**2] = 2
+    ids[:, 2][:, (y - 30) ** 2 + (x - 96) ** 2 < 12**2] = 3
+    write_batch(tmp_path, ids, pixel_um=(2.0, 0.5, 0.5))
+    rows = run(tmp_path, {"movie": "1"}, **INSTANCES)
+    labels = open_array(tmp_path / "labels" / "movie.ome.zarr")[:, 0]
+    np.testing.assert_array_equal(labels[0], ids[0])
+    np.testing.assert_array_equal(labels[1], np.where(ids[1], ids[1] + 3, 0))
+    assert rows["label"].tolist() == [2, 3, 1, 5, 6, 4]  # in the order in which they end
+    rows = rows.sort_values("label")
+    assert rows["volume_px"].tolist() == np.bincount(labels.ravel())[1:].tolist()
+    assert rows["centroid_z_um"].tolist()[:3] == [3.0, 2.0, 4.0]
+    assert rows["touches_border"].tolist() == [True, False, False] * 2
+    assert rows["area_px"].isna().all()
+
+
+def test_objects_of_images_of_several_blocks_are_whole_and_measured_whole(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    ids = np.zeros((2, 1, 300, 250), np.int32)
+    y, x = np.indices(ids.shape[2:])
+    for t in range(2):
+        for number in range(1, 60):
+            ids[t, 0][(y - rng.integers(300)) ** 2 + (x - rng.integers(250)) ** 2 < rng.integers(5, 25) ** 2] = number
+    write_batch(tmp_path / "whole", ids)
+    whole = run(tmp_path / "whole", {"movie": "1"}, **INSTANCES)
+    expected = open_array(tmp_path / "whole" / "labels" / "movie.ome.zarr")[:]
+    for name in ("images", "predictions"):
+        (tmp_path / name).mkdir()
+        pixels = open_array(tmp_path / "whole" / name / "movie.ome.zarr")[:]
+        store = create_store(tmp_path / name / "movie.ome.zarr", pixels.shape, pixels.dtype, chunk_px=32, shard_px=64)
+        store[:] = pixels
+        channels = ["dna"] if name == "images" else None
+        finish_image(tmp_path / name / "movie.ome.zarr", name="movie", pixel_um=(None, 0.5, 0.5), channels=channels)
+    monkeypatch.setattr(segment_module, "BLOCK_PX", 64)
+    rows = run(tmp_path, {"movie": "1"}, **INSTANCES)
+    labels = open_array(tmp_path / "labels" / "movie.ome.zarr")
+    assert labels.shards[-2:] == (64, 64)
+    np.testing.assert_array_equal(labels[:], expected)
+    rows = rows.sort_values("label", ignore_index=True)
+    pd.testing.assert_frame_equal(rows, whole, check_exact=False, rtol=1e-9)
 
 
 def test_labels_keep_the_sizes_of_the_image_and_have_colours(tmp_path):
@@ -118,10 +174,11 @@ def test_semantic_labels_are_the_likeliest_class_and_objects_its_pieces(tmp_path
 def test_an_image_without_a_cell_gives_no_rows_and_the_same_columns(tmp_path):
     write_batch(tmp_path / "some", draw_frames())
     write_batch(tmp_path / "none", np.zeros((1, 1, 20, 30), np.int32))
-    some = run(tmp_path / "some", {"movie": "1"}, **INSTANCES)
-    none = run(tmp_path / "none", {"movie": "1"}, **INSTANCES)
+    for folder in ("some", "none"):
+        run(tmp_path / folder, {"movie": "1"}, **INSTANCES)
+    some, none = (pq.read_table(tmp_path / folder / "objects" / "b.parquet") for folder in ("some", "none"))
     assert len(none) == 0
-    assert none.dtypes.to_dict() == some.dtypes.to_dict()
+    assert none.schema == some.schema
     assert not open_array(tmp_path / "none" / "labels" / "movie.ome.zarr")[:].any()
 
 

@@ -49,8 +49,9 @@ rule segment:
         "benchmarks/segment/{batch}.tsv"
     conda:
         "../../envs/images.yaml"
+    threads: 8
     resources:
-        mem_mb=memory_mb(2000, 20),
+        mem_mb=lambda wildcards, attempt: 3000 * attempt,
         runtime=minutes(15, 0.1),
     params:
         recipes=lambda wildcards: recipe_of("segment", wildcards.batch),

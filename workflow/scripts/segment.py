@@ -1,51 +1,42 @@
 """Turn the predictions of a batch into labels, and measure each object.
 
 Reads `results/predictions/{batch}` (uint8 probabilities, 255 = 1) and `results/images/{batch}`, both (t, c, z, y, x).
-Writes `results/labels/{batch}/{image}.ome.zarr`: int32 ids of instances, unique over the image, or uint8 classes; and
-`results/objects/{batch}.parquet`: a row per object. A z-stack is taken plane by plane, a cell has another id in each.
+Writes `results/labels/{batch}/{image}.ome.zarr`: ids of instances, unique over the image, or uint8 classes; and
+`results/objects/{batch}.parquet`: a row per object. Images are worked on block by block, and never whole in memory.
 """
 
-import time
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from lib.batches import find_stores, make_stores
+from lib.blocks import work_through
 from lib.errors import InputError
-from lib.instances import BACKGROUND, label_classes, separate
+from lib.instances import BACKGROUND, make_rules
 from lib.jobs import running
-from lib.objects import join_tables, make_schema, make_table, measure, number_alike
+from lib.measurements import finish, measure_block
+from lib.objects import join_tables, make_schema, number_alike, tabulate, write_tables
+from lib.separations import PERIMETER_PX, cut_into_waves, find_objects, read_ids
 from lib.stores import create_store, finish_labels, open_array, read_metadata
 
-ROWS_PER_GROUP = 100_000
-SECONDS_BETWEEN_REPORTS = 10
+BLOCK_PX = 2048
+WAVE = 64  # blocks of small frames whose objects are named at once
 
 
-def segment_plane(probabilities, *, task, classes, min_area_px, **settings):
-    """Labels and objects of one plane.
-
-    Args:
-        probabilities: uint8 (c, y, x), 255 = 1.
-        task: instances or semantic.
-        classes: names of the classes, background first.
-        min_area_px: smaller objects are left out; of a class image they stay part, since it says what each pixel is.
-        settings: the others of `lib.instances.separate`, which semantic labels do without.
-
-    Returns:
-        labels (y, x) int32 ids or uint8 classes; objects (y, x) int32 ids 1, 2, ...; the class name of each object;
-        certainty (y, x) float32 from 0 to 1, that a pixel is foreground or of its class.
-    """
-    if task == "instances":
-        ids = separate(probabilities, min_area_px=min_area_px, **settings)
-        certainty = (255 - probabilities[BACKGROUND]).astype(np.float32) / 255
-        return ids, ids, [classes[1]] * int(ids.max()), certainty
-    labels = probabilities.argmax(0).astype(np.uint8)
-    ids, of_class = label_classes(labels, min_area_px)
-    return labels, ids, [classes[number] for number in of_class], probabilities.max(0).astype(np.float32) / 255
+def choose_type(task, shape, min_area_px):
+    """Type of labels (t, c, z, y, x): int32, or int64 where there may be more objects than that can number."""
+    if task == "semantic":
+        return np.uint8
+    return np.int32 if np.prod(shape, dtype=object) < 2**31 * max(1, min_area_px) else np.int64
 
 
-def segment_image(source, probable, path, table, *, name, task, classes, **settings):
+def certainty_of(probabilities, task):
+    """Of each pixel that it is of a cell or of its class: uint8 (y, x) from probabilities uint8 (c, y, x)."""
+    return 255 - probabilities[BACKGROUND] if task == "instances" else probabilities.max(0)
+
+
+def segment_image(source, probable, path, table, *, name, task, classes, workers, join_z=None, **settings):
     """Write the labels of one image to a new store at `path` and its objects to the Parquet file `table`.
 
     Args:
@@ -54,9 +45,7 @@ def segment_image(source, probable, path, table, *, name, task, classes, **setti
         path: where the store of labels is made.
         table: where the table of objects is made.
         name: of the image.
-        task: instances or semantic.
-        classes: names of the classes, background first.
-        settings: the others of `segment`.
+        task, classes, workers, join_z, settings: as of `segment`.
 
     Raises:
         InputError: the stores do not fit each other or the classes.
@@ -68,38 +57,40 @@ def segment_image(source, probable, path, table, *, name, task, classes, **setti
     expected = 3 if task == "instances" else len(classes)
     if outputs != expected:
         raise InputError(f"{probable}: has {outputs} outputs where {task} needs {expected}; train and predict again")
-    sides = {"chunk_px": max(pixels.chunks[-2:]), "shard_px": max(pixels.shards[-2:])}
-    labels = create_store(path, (frames, 1, depth, *plane), np.int32 if task == "instances" else np.uint8, **sides)
-    channels = number_alike(metadata.channels)
-    schema = make_schema(channels)
-    count, waiting, reported = 0, [], time.monotonic()
-    with pq.ParquetWriter(table, schema) as writer:
-        for number, (t, z) in enumerate(np.ndindex(frames, depth), start=1):
-            labelled, ids, of_class, certainty = segment_plane(
-                probabilities[t, :, z], task=task, classes=classes, **settings
-            )
-            if task == "instances":
-                labelled = np.where(ids, ids + count, 0)
-            labels[t, 0, z] = labelled
-            columns = measure(ids, certainty, dict(zip(channels, pixels[t, :, z], strict=True)))
-            place = {"image": name, "t": t, "z": z, "classes": of_class, "first_label": count}
-            waiting.append(make_table(columns, schema, pixel_um=metadata.pixel_um, **place))
-            count += len(of_class)
-            if sum(map(len, waiting)) >= ROWS_PER_GROUP:
-                writer.write_table(pa.concat_tables(waiting))
-                waiting.clear()
-            if time.monotonic() - reported >= SECONDS_BETWEEN_REPORTS:
-                reported = time.monotonic()
-                print(f"{name}: {number}/{frames * depth} planes, {count} objects", flush=True)
-        writer.write_table(pa.concat_tables([schema.empty_table(), *waiting]))
-    finish_labels(
-        path,
-        name=name,
-        pixel_um=metadata.pixel_um,
-        frame_s=metadata.frame_s,
-        classes=classes if task == "semantic" else None,
-    )
-    print(f"{name}: {count} objects", flush=True)
+    rules = make_rules(name, metadata.pixel_um, **settings)
+    shape = (frames, 1, depth, *plane)
+    sides = {"chunk_px": max(pixels.chunks[-2:]), "shard_px": BLOCK_PX}
+    labels = create_store(path, shape, choose_type(task, shape, rules.min_area_px), **sides)
+    joined = bool(depth > 1 and join_z)
+    schema = make_schema(number_alike(metadata.channels))
+    about = {"image": name, "pixel_um": metadata.pixel_um, "shape": shape[2:], "joined": joined}
+
+    def write_block(block, scratch, named, count):
+        window = read_ids(scratch, named, block, PERIMETER_PX)
+        inner = np.s_[PERIMETER_PX:-PERIMETER_PX, PERIMETER_PX:-PERIMETER_PX]
+        ids = window[inner].astype(labels.dtype)
+        channels = (block.t, slice(None), *block.region[2:])
+        chances = probabilities[channels]
+        labels[block.region] = np.where(ids, ids + count, 0) if task == "instances" else chances.argmax(0)
+        return block, measure_block(window, inner, certainty_of(chances, task), pixels[channels], block)
+
+    def tabulated(scratch):
+        count = 0
+        for blocks in cut_into_waves(shape, max(labels.shards[-2:]), WAVE):
+            told = {"task": task, "rules": rules, "join_z": join_z, "workers": workers, "name": name}
+            named = find_objects(probabilities, scratch, blocks, **told)
+            write = partial(write_block, scratch=scratch, named=named, count=count)
+            measured = work_through(write, blocks, workers, f"{name}: measuring {len(named.areas) - 1} objects")
+            for t, sums in finish(measured, joined):
+                of_class = [classes[kind] for kind in named.kinds[sums["label"]]]
+                yield tabulate(sums, schema, t=t, classes=of_class, first_label=count, **about)
+            count += len(named.areas) - 1
+        print(f"{name}: {count} objects", flush=True)
+
+    with TemporaryDirectory(dir=path.parent, prefix=".") as scratch:
+        write_tables(table, schema, tabulated(create_store(scratch, shape, np.int32, **sides)))
+    names = classes if task == "semantic" else None
+    finish_labels(path, name=name, pixel_um=metadata.pixel_um, frame_s=metadata.frame_s, classes=names)
 
 
 def segment(predictions, images, recipes, output, objects, *, task, classes, **settings):
@@ -113,7 +104,9 @@ def segment(predictions, images, recipes, output, objects, *, task, classes, **s
         objects: Parquet file.
         task: instances or semantic.
         classes: names of the classes, background first.
-        settings: foreground, seed_interior, min_area_px and fill_holes, see `lib.instances.separate`.
+        settings: workers, threads of this job; join_z, the share of the smaller of two cross-sections in neighbouring
+            planes that overlaps if they are one object, None to leave planes apart; and those of
+            `lib.instances.make_rules`.
 
     Raises:
         InputError: stores that are missing, damaged or do not fit.
@@ -143,5 +136,6 @@ if __name__ == "__main__":
             objects=snakemake.output.objects,
             task=snakemake.params.task,
             classes=snakemake.params.classes,
+            workers=snakemake.threads,
             **snakemake.params.settings,
         )

@@ -1,98 +1,231 @@
-"""Instances: from the probabilities of background, interior and boundary to one id per cell."""
+"""Instances: from the probabilities of background, interior and boundary to one id per cell, block by block.
+
+A cell is a connected piece of interior, its seed, and the pixels of foreground that are nearer to it than to any other
+seed, by steps from pixel to pixel within the foreground. What a pixel belongs to depends on no more than REACH_PX
+around it, so that blocks with so much around them give the same cells as the whole plane. All else is a matter of whole
+pieces, and of which of them touch: see `name_cells`.
+"""
+
+import math
+from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
-from skimage.measure import label
-from skimage.segmentation import watershed
+
+from .blocks import cut_planes, widen
+from .components import describe, join, label_pieces, name_pieces
+from .errors import InputError
 
 BACKGROUND, INTERIOR, BOUNDARY = range(3)  # the order of `lib.targets.INSTANCE_OUTPUTS`
+REACH_PX = 64  # steps that a seed grows at most
+LARGEST_SPECK_PX = 64
+GAP, CELL, REMNANT = range(3)  # kinds of pieces; a remnant is foreground that no seed reaches
+_UP_LEFT_RIGHT_DOWN = ((-1, 0), (0, -1), (0, 1), (1, 0))
 
 
-def separate(probabilities, *, foreground, seed_interior, min_area_px, fill_holes):
-    """Part the cells of one plane.
+@dataclass(frozen=True)
+class Rules:
+    """What makes a cell.
 
-    Each connected piece of interior seeds a cell, which grows over the foreground by watershed, up the boundary from
-    both sides. A seed that wins less than `min_area_px` is a speck, and its pixels go to the neighbours. A connected
-    piece of foreground without a seed is a cell too faint to be seeded, or one too thin to have an interior.
+    Attributes:
+        foreground: probability above which a pixel belongs to a cell.
+        seed_interior: probability of interior above which a pixel seeds one.
+        min_area_px: smaller cells go to the neighbour with which they share the longest border, or are removed.
+        max_hole_px: larger holes within a cell stay; 0: all do.
+    """
+
+    foreground: float
+    seed_interior: float
+    min_area_px: int
+    max_hole_px: float
+
+    @property
+    def min_seed_px(self):
+        """Pixels of a seed; what is smaller is a speck of interior in a boundary."""
+        return min(max(self.min_area_px // 4, 1), LARGEST_SPECK_PX)
+
+    @property
+    def halo_px(self):
+        """What has to be known around a block: a speck that the window cuts is seen to be one, or is out of reach."""
+        return REACH_PX + self.min_seed_px + 1
+
+
+def make_rules(
+    name, pixel_um, *, foreground, seed_interior, min_area_px, fill_holes,
+    min_area_um2=None, max_hole_um2=None, join_z=None,
+):  # fmt: skip
+    """Rules for an image from the section `segment` of the settings.
+
+    Args:
+        name: of the image.
+        pixel_um: size of a pixel in z, y, x in micrometres, None where unknown.
+        min_area_um2: in place of `min_area_px` where it is given.
+        fill_holes: give holes within a cell to that cell,
+        max_hole_um2: and those alone that are no larger, where it is given.
+        join_z: of no matter here.
+        foreground, seed_interior, min_area_px: see `Rules`.
+
+    Raises:
+        InputError: an area is given in square micrometres, and the size of the pixels is not known.
+    """
+    areas = {"min_area_um2": min_area_um2, "max_hole_um2": max_hole_um2}
+    pixel_um2 = math.prod(pixel_um[1:]) if all(pixel_um[1:]) else None
+    for setting, area in areas.items():
+        if area is not None and pixel_um2 is None:
+            raise InputError(
+                f"{name}: its pixel size is unknown, and segment.{setting} is in µm²; give pixel_um in the table"
+            )
+    if min_area_um2 is not None:
+        min_area_px = math.ceil(round(min_area_um2 / pixel_um2, 6))
+    most = math.inf if max_hole_um2 is None else round(max_hole_um2 / pixel_um2, 6)
+    return Rules(foreground, seed_interior, min_area_px, most if fill_holes else 0)
+
+
+def separate(probabilities, *, pixel_um=(None, None, None), name="the image", **settings):
+    """The cells of one plane in memory.
 
     Args:
         probabilities: uint8 (3, y, x), 255 = 1: background, interior, boundary.
-        foreground: probability above which a pixel belongs to a cell.
-        seed_interior: probability of interior above which a pixel seeds one.
-        min_area_px: smaller cells are removed.
-        fill_holes: give holes within a cell to that cell.
+        pixel_um, name, settings: as of `make_rules`.
 
     Returns:
-        int32 (y, x), ids 1 .. number of cells, in the order of their seeds' first pixels, cells without one last;
-        0 is background. A cell is connected along its pixels' sides.
+        int32 (y, x), ids 1 .. number of cells in the order of their first pixels, 0 is background. A cell is connected
+        along its pixels' sides.
     """
-    cells = 255 - probabilities[BACKGROUND] > 255 * foreground
-    seeds, count = ndimage.label(cells & (probabilities[INTERIOR] > 255 * seed_interior))
-    rise = probabilities[BOUNDARY].astype(np.int16) - probabilities[INTERIOR]
-    grown = watershed(rise, seeds, mask=cells)
-    specks = np.bincount(grown.ravel(), minlength=count + 1) < min_area_px
-    if specks[1:].any():
-        seeds[specks[seeds]] = 0
-        grown = watershed(rise, seeds, mask=cells)
-    unseeded, _ = ndimage.label(cells & (grown == 0))
-    ids = np.where(unseeded, unseeded + count, grown)
-    if fill_holes:
-        ids = fill(ids)
-    return number_densely(ids, min_area_px)
+    rules = make_rules(name, pixel_um, **settings)
+    plane = probabilities.shape[1:]
+    block = cut_planes([0], 1, plane, max(plane))[0]
+    ids, part = find_cells(probabilities, block, plane, 0, rules)
+    return name_cells(join([block], [part]), rules).ids[block[:4]][ids]
 
 
-def label_classes(classes, min_area_px=0):
-    """Connected pieces of each class of one plane, along sides, without those of fewer pixels than `min_area_px`.
+def find_cells(probabilities, block, plane, number, rules):
+    """The pieces of one block: cells, remnants and gaps.
 
     Args:
-        classes: integers (y, x), 0 is background.
-        min_area_px: smaller pieces are left out.
+        probabilities: uint8 (3, y, x) of the block and `rules.halo_px` around it, as far as the plane goes.
+        block: the Block.
+        plane: (y, x) pixels of the plane.
+        number: of the plane among all.
+        rules: Rules.
 
     Returns:
-        int32 (y, x), ids 1, 2, ...; the class of each id, as an array in the order of ids.
+        int32 (y, x), the number in the block of each pixel's piece; its `lib.components.Part`.
     """
-    ids = number_densely(label(classes, background=0, connectivity=1), min_area_px)
-    of_class = np.zeros(int(ids.max()) + 1, classes.dtype)
-    of_class[ids] = classes
-    return ids, of_class[1:]
+    _, inner = widen(block, rules.halo_px, plane)
+    # Where nothing was predicted, not even background is.
+    cells = (255 - probabilities[BACKGROUND] > 255 * rules.foreground) & probabilities.any(0)
+    seeds, count = label_pieces(cells & (probabilities[INTERIOR] > 255 * rules.seed_interior))
+    specks = np.bincount(seeds.ravel()) < rules.min_seed_px
+    seeds[specks[seeds]] = 0
+    window = grow(seeds, cells)
+    window[(window == 0) & cells] = count + 1
+    window[~cells] = count + 2
+    ids = window[inner]
+    present = np.bincount(ids.ravel(), minlength=count + 3)[: count + 1] > 0
+    numbers = np.concatenate([np.cumsum(present, dtype=np.int32) * present, np.zeros(2, np.int32)])
+    remnants, gaps = ids == count + 1, ids == count + 2
+    ids = numbers[ids]
+    kinds = [np.full(int(present.sum()), CELL, np.uint8)]
+    for kind, mask in ((REMNANT, remnants), (GAP, gaps)) if rules.max_hole_px else ((REMNANT, remnants),):
+        pieces, more = label_pieces(mask)
+        np.add(pieces, sum(map(len, kinds)), out=ids, where=mask)
+        kinds.append(np.full(more, kind, np.uint8))
+    kinds = np.concatenate(kinds)
+
+    def is_named(areas):
+        """Cells that may be small, remnants, and gaps that may be holes."""
+        most = np.array([rules.max_hole_px, rules.min_area_px - 1, math.inf])
+        return np.concatenate([[False], areas[1:] <= most[kinds]])
+
+    return ids, describe(ids, kinds, window, inner, block, plane, number, is_named)
 
 
-def fill(ids):
-    """Give each hole to the cell around it: background that touches one cell alone, along sides, and no edge.
+def grow(seeds, cells):
+    """Let seeds grow over the foreground by REACH_PX steps along pixels' sides, all at once.
+
+    A pixel that seeds reach in the same step goes to the one that comes from above, else left, right, below.
 
     Args:
-        ids: integers (y, x), 0 is background.
+        seeds: int32 (y, x), ids, 0 elsewhere.
+        cells: bool (y, x), the foreground.
 
     Returns:
-        Integers (y, x), with the holes filled.
+        int32 (y, x).
     """
-    gaps, count = ndimage.label(ids == 0)
-    least = np.full(count + 1, np.iinfo(ids.dtype).max, ids.dtype)
-    most = np.zeros(count + 1, ids.dtype)
-    for here, there in _neighbours(ids.shape):
-        for one, other in ((here, there), (there, here)):
-            meets = (gaps[one] > 0) & (ids[other] > 0)
-            np.minimum.at(least, gaps[one][meets], ids[other][meets])
-            np.maximum.at(most, gaps[one][meets], ids[other][meets])
-    owner = np.where(least == most, most, 0)
-    owner[0] = 0
-    for edge in (gaps[0], gaps[-1], gaps[:, 0], gaps[:, -1]):
-        owner[edge] = 0
-    return np.where(gaps > 0, owner[gaps], ids)
+    grown = np.pad(seeds, 1)
+    vacant = np.pad(cells & (seeds == 0), 1)
+    width = grown.shape[1]
+    steps = [-(row * width + column) for row, column in _UP_LEFT_RIGHT_DOWN]
+    beside = np.zeros_like(vacant)
+    occupied = grown > 0
+    beside[1:-1] = occupied[:-2] | occupied[2:]
+    beside[:, 1:-1] |= occupied[:, :-2] | occupied[:, 2:]
+    grown, vacant = grown.ravel(), vacant.ravel()
+    reached = np.flatnonzero(beside.ravel() & vacant)
+    owners = np.zeros(len(reached), np.int32)
+    for step in steps[::-1]:
+        near = grown[reached - step]
+        owners = np.where(near > 0, near, owners)
+    grown[reached], vacant[reached] = owners, False
+    for _ in range(REACH_PX - 1):
+        frontier, found = reached, []
+        for step in steps:
+            ahead = frontier + step
+            free = vacant[ahead]
+            ahead = ahead[free]
+            grown[ahead], vacant[ahead] = grown[frontier[free]], False
+            found.append(ahead)
+        reached = np.concatenate(found)
+        if not len(reached):
+            break
+    return grown.reshape(-1, width)[1:-1, 1:-1].copy()
 
 
-def number_densely(ids, min_area_px=0):
-    """Renumber `ids` (y, x) as 1, 2, ... in their order, without those of fewer pixels than `min_area_px`; int32."""
-    areas = np.bincount(ids.ravel())
-    kept = areas >= max(min_area_px, 1)
-    kept[0] = False
-    return np.where(kept, np.cumsum(kept), 0).astype(np.int32)[ids]
+def name_cells(pieces, rules):
+    """Decide which pieces are cells, and number these by their first pixels.
+
+    A remnant goes to the cell with which it shares the longest border, and is a cell of its own, one too faint to be
+    seeded, where there is none. So does then a cell that is too small, which is removed where there is none. A hole is
+    a gap that touches one cell alone, and no edge of the plane.
+
+    Args:
+        pieces: `lib.components.Pieces` of planes.
+        rules: Rules.
+
+    Returns:
+        lib.components.Named, with kind CELL for all.
+    """
+    count = len(pieces.kinds)
+    owner = np.arange(count)
+    kinds = pieces.kinds.copy()
+    kinds[0] = GAP
+    one, other, shared = pieces.touches
+    _give(owner, (kinds[one] == REMNANT) & (kinds[other] == CELL), one, other, shared)
+    areas = np.bincount(owner, pieces.areas, minlength=count)
+    is_cell = (kinds != GAP) & (owner == np.arange(count))
+    small = is_cell & (areas < rules.min_area_px)
+    one, other = owner[one], owner[other]
+    taken = np.arange(count)
+    _give(taken, small[one] & is_cell[other] & ~small[other], one, other, shared)
+    taken[small & (taken == np.arange(count))] = 0
+    owner = taken[owner]
+    holes = (kinds[one] == GAP) & (kinds[other] != GAP)
+    least, most = np.full(count, count), np.zeros(count, np.int64)
+    np.minimum.at(least, one[holes], owner[other[holes]])
+    np.maximum.at(most, one[holes], owner[other[holes]])
+    is_hole = (least == most) & ~pieces.edges & (pieces.areas <= rules.max_hole_px)
+    owner = np.where(kinds == GAP, np.where(is_hole, most, 0), owner)
+    return name_pieces(pieces._replace(kinds=np.full(count, CELL, np.uint8)), owner)
 
 
-def _neighbours(shape):
-    """Pairs of regions of a plane of `shape` that hold each pixel and the one below it, and each and the one beside."""
-    height, width = shape
-    return (
-        (np.s_[: height - 1, :], np.s_[1:, :]),
-        (np.s_[:, : width - 1], np.s_[:, 1:]),
-    )
+def _give(owner, pairs, one, other, shared):
+    """Let `owner` of each piece in the `pairs` be the other that it shares most sides with, the first of these."""
+    if not pairs.any():
+        return
+    key = one[pairs] * len(owner) + other[pairs]
+    keys, at = np.unique(key, return_inverse=True)
+    lengths = np.bincount(at, shared[pairs])
+    giver, taker = np.divmod(keys, len(owner))
+    order = np.lexsort((taker, -lengths, giver))
+    givers, best = np.unique(giver[order], return_index=True)
+    owner[givers] = taker[order][best]

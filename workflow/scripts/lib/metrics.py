@@ -44,13 +44,13 @@ def count_overlaps(blocks):
     return Overlaps(keys >> 32, keys & 0xFFFFFFFF, total.to_numpy())
 
 
-def overlaps_by_plane(found, truth=None, *, roi=None, frames=None):
-    """Yield (t, overlaps) of each plane of two arrays (t, 1, z, y, x), with a shard of each in memory at a time.
+def overlaps_by_frame(found, truth=None, *, roi=None, frames=None):
+    """Yield (t, overlaps) of each frame of two arrays (t, 1, z, y, x), with a shard of each in memory at a time.
 
-    Without truth, all of it counts as background. Where a region of interest (y0, y1, x0, x1) or frames are given,
-    nothing else counts.
+    The planes of a stack count together, since objects go through them. Without truth, all of it counts as background.
+    Where a region of interest (y0, y1, x0, x1) or frames are given, nothing else counts.
     """
-    for (t, _), regions in itertools.groupby(iterate_shards(found), key=lambda at: (at[0].start, at[2].start)):
+    for t, regions in itertools.groupby(iterate_shards(found), key=lambda at: at[0].start):
         if frames is not None and t not in frames:
             continue
         parts = ((*region[:3], clip(roi, region[3:])) for region in regions)

@@ -1,4 +1,4 @@
-"""Objects: what is measured of each, all of a plane at once, and the table they are kept in."""
+"""Objects: the table of what is measured of each."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ SCHEMA = pa.schema(
         "image": pa.string(),
         "t": pa.int32(),
         "z": pa.int32(),
-        "label": pa.int32(),
+        "label": pa.int64(),
         "class": pa.string(),
         "centroid_y_px": pa.float64(),
         "centroid_x_px": pa.float64(),
@@ -29,8 +29,15 @@ SCHEMA = pa.schema(
         "perimeter_px": pa.float64(),
         "touches_border": pa.bool_(),
         "confidence": pa.float64(),
+        "centroid_z_px": pa.float64(),
+        "centroid_z_um": pa.float64(),
+        "bbox_z0_px": pa.int32(),
+        "bbox_z1_px": pa.int32(),
+        "volume_px": pa.int64(),
+        "volume_um3": pa.float64(),
     }
 )
+ROWS_PER_GROUP = 100_000
 INTENSITY = "intensity_mean_"
 
 
@@ -46,95 +53,71 @@ def number_alike(channels):
     return [f"{number}_{channel}" for number, channel in enumerate(channels)]
 
 
-def measure(labels, certainty, intensities):
-    """Measure every object of a plane, with passes over its pixels that take no longer for many objects than for few.
+def tabulate(sums, schema, *, image, t, classes, pixel_um, shape, joined=False, first_label=0):
+    """A piece of the table of objects.
 
     Axes are those of the ellipse with the object's second central moments, eccentricity is that ellipse's, and the
     perimeter follows Benkrid and Crookes 2000 (Design and FPGA Implementation of a Perimeter Estimator), all as in
     scikit-image.
 
     Args:
-        labels: integers (y, x), 0 is background; all of 1 .. the largest are there.
-        certainty: (y, x), what `confidence` is the mean of.
-        intensities: {channel: (y, x)}; pixels that are not finite do not count.
-
-    Returns:
-        {column: array with a value per object, by label}, the columns of `SCHEMA` that need neither a name nor a unit,
-        then one per channel. Centroids are of pixel centres, boxes half-open.
-    """
-    height, width = labels.shape
-    flat = np.flatnonzero(labels)
-    ids = labels.ravel()[flat] - 1
-    count = int(ids.max()) + 1 if len(ids) else 0
-    y, x = np.divmod(flat, width)
-    area = np.bincount(ids, minlength=count)
-
-    def mean(values):
-        return np.bincount(ids, values, minlength=count) / area
-
-    centre_y, centre_x = mean(y), mean(x)
-    off_y, off_x = y - centre_y[ids], x - centre_x[ids]
-    major, minor = _axes(mean(off_y**2), mean(off_x**2), mean(off_y * off_x))
-    flatness = np.divide(minor, major, out=np.ones(count), where=major > 0)
-    y0, y1, x0, x1 = np.full(count, height), np.zeros(count, int), np.full(count, width), np.zeros(count, int)
-    for low, high, position in ((y0, y1, y), (x0, x1, x)):
-        np.minimum.at(low, ids, position)
-        np.maximum.at(high, ids, position + 1)
-    columns = {
-        "label": np.arange(1, count + 1),
-        "centroid_y_px": centre_y,
-        "centroid_x_px": centre_x,
-        "area_px": area,
-        "bbox_y0_px": y0,
-        "bbox_x0_px": x0,
-        "bbox_y1_px": y1,
-        "bbox_x1_px": x1,
-        "major_axis_px": major,
-        "minor_axis_px": minor,
-        "eccentricity": np.sqrt(1 - flatness**2),
-        "perimeter_px": _perimeters(labels, count),
-        "touches_border": (y0 == 0) | (x0 == 0) | (y1 == height) | (x1 == width),
-        "confidence": mean(certainty.ravel()[flat]),
-    }
-    for channel, pixels in intensities.items():
-        values = pixels.ravel()[flat].astype(np.float64)
-        known = np.isfinite(values)
-        total = np.bincount(ids, np.where(known, values, 0), minlength=count)
-        counted = np.bincount(ids, known, minlength=count)
-        columns[INTENSITY + channel] = np.divide(total, counted, out=np.full(count, np.nan), where=counted > 0)
-    return columns
-
-
-def make_table(columns, schema, *, image, t, z, classes, pixel_um, first_label=0):
-    """A piece of the table of objects.
-
-    Args:
-        columns: from `measure`.
+        sums: of `lib.measurements.merge`.
         schema: from `make_schema`.
         image: name of the image.
         t: frame.
-        z: plane.
-        classes: name of the class, or one per object.
+        classes: name of the class of each object.
         pixel_um: size of a pixel in z, y, x in micrometres, None where unknown.
+        shape: (z, y, x) pixels of a frame.
+        joined: whether objects go through planes; they have a volume then, and not what a plane alone defines.
         first_label: what is added to the labels.
 
     Returns:
-        pyarrow.Table of `schema`; null where a size is unknown or nothing could be measured.
+        pyarrow.Table of `schema`; null where a size is unknown or nothing could be measured. Centroids are of pixel
+        centres, boxes half-open.
     """
-    count = len(columns["label"])
-    known = dict(columns)
-    known["label"] = columns["label"] + first_label
-    known |= {"image": [image] * count, "t": [t] * count, "z": [z] * count}
-    known["class"] = [classes] * count if isinstance(classes, str) else list(classes)
-    _, high, wide = pixel_um
-    if high and wide:
-        known["centroid_y_um"] = columns["centroid_y_px"] * high
-        known["centroid_x_um"] = columns["centroid_x_px"] * wide
-        known["area_um2"] = columns["area_px"] * (high * wide)
-    nothing = [None] * count
-    return pa.table(
-        [pa.array(known.get(field.name, nothing), field.type, from_pandas=True) for field in schema], schema=schema
+    count, n = len(sums["label"]), sums["pixels"]
+    mean = {axis: sums[axis] / n for axis in "zyx"}
+    centroid = {axis: sums[f"{axis}0"] + mean[axis] for axis in "zyx"}
+    known = {"label": sums["label"] + first_label, "image": [image] * count, "t": [t] * count, "class": classes}
+    known |= {f"centroid_{axis}_px": centroid[axis] for axis in "yx"}
+    known |= {f"bbox_{axis}{end}_px": sums[f"{axis}{end}"] for axis in "yx" for end in "01"}
+    sizes = dict(zip("zyx", pixel_um, strict=True))
+    known |= {f"centroid_{axis}_um": centroid[axis] * sizes[axis] for axis in "yx" if sizes["y"] and sizes["x"]}
+    outermost = "zyx" if joined else "yx"
+    lengths = dict(zip("zyx", shape, strict=True))
+    known["touches_border"] = np.any(
+        [(sums[f"{axis}0"] == 0) | (sums[f"{axis}1"] == lengths[axis]) for axis in outermost], axis=0
     )
+    if joined:
+        known |= {"centroid_z_px": centroid["z"], "bbox_z0_px": sums["z0"], "bbox_z1_px": sums["z1"], "volume_px": n}
+        known |= {"centroid_z_um": centroid["z"] * sizes["z"]} if sizes["z"] else {}
+        known |= {"volume_um3": n * np.prod(pixel_um)} if all(pixel_um) else {}
+    else:
+        known |= {"z": sums["z0"], "area_px": n}
+        known |= {"area_um2": n * (sizes["y"] * sizes["x"])} if sizes["y"] and sizes["x"] else {}
+        covariances = (sums[a + b] / n - mean[a] * mean[b] for a, b in ("yy", "xx", "yx"))
+        major, minor = _axes(*covariances)
+        flatness = np.divide(minor, major, out=np.ones(count), where=major > 0)
+        known |= {"major_axis_px": major, "minor_axis_px": minor, "eccentricity": np.sqrt(1 - flatness**2)}
+        known["perimeter_px"] = sums["straight"] + np.sqrt(2) * sums["diagonal"] + (1 + np.sqrt(2)) / 2 * sums["mixed"]
+    known["confidence"] = sums["certainty"] / n / 255
+    intensities = [field.name for field in schema if field.name.startswith(INTENSITY)]
+    for value, finite, column in zip(sums["value"].T, sums["finite"].T, intensities, strict=True):
+        known[column] = np.divide(value, finite, out=np.full(count, np.nan), where=finite > 0)
+    nothing = [None] * count
+    return pa.table([_column(known.get(field.name, nothing), field.type) for field in schema], schema=schema)
+
+
+def write_tables(path, schema, tables):
+    """Write the pieces `tables` of one table to a Parquet file, in groups of ROWS_PER_GROUP or more as they come."""
+    waiting = [schema.empty_table()]
+    with pq.ParquetWriter(path, schema) as writer:
+        for table in tables:
+            waiting.append(table)
+            if sum(map(len, waiting)) >= ROWS_PER_GROUP:
+                writer.write_table(pa.concat_tables(waiting))
+                waiting.clear()
+        writer.write_table(pa.concat_tables([schema.empty_table(), *waiting]))
 
 
 def join_tables(tables, path):
@@ -154,30 +137,13 @@ def join_tables(tables, path):
 
 def _axes(variance_y, variance_x, covariance):
     """Lengths of the axes of the ellipses with these second moments: 4 times the square roots of the eigenvalues."""
+    variance_y, variance_x = np.maximum(variance_y, 0), np.maximum(variance_x, 0)
     middle = (variance_y + variance_x) / 2
     spread = np.hypot((variance_y - variance_x) / 2, covariance)
     return 4 * np.sqrt(middle + spread), 4 * np.sqrt(np.maximum(middle - spread, 0))
 
 
-def _perimeters(labels, count):
-    """Length of the line through the border pixels of each object, by the number of their neighbours on the border."""
-    padded = np.pad(labels, 1)
-    width = padded.shape[1]
-    ids = padded.ravel()
-    inside = np.flatnonzero(ids)
-    beside = (-width, -1, 1, width)
-    corner = (-width - 1, -width + 1, width - 1, width + 1)
-    own = ids[inside]
-    border = np.zeros(ids.shape, bool)
-    border[inside] = np.any([ids[inside + step] != own for step in beside], axis=0)
-    at = np.flatnonzero(border)
-    of = ids[at]
-    sides, corners = (
-        np.sum([border[at + step] & (ids[at + step] == of) for step in steps], axis=0, dtype=int)
-        for steps in (beside, corner)
-    )
-    weights = np.zeros(50)
-    weights[[5, 7, 15, 17, 25, 27]] = 1
-    weights[[21, 33]] = np.sqrt(2)
-    weights[[13, 23]] = (1 + np.sqrt(2)) / 2
-    return np.bincount(of - 1, weights[1 + 2 * sides + 10 * corners], minlength=count)
+def _column(values, type_):
+    if isinstance(values, np.ndarray) and values.dtype.kind == "f" and pa.types.is_integer(type_):
+        values = values.astype(np.int64)
+    return pa.array(values, type_, from_pandas=True)

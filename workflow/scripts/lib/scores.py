@@ -1,6 +1,5 @@
 """Scores: what the metrics say of one image, frame by frame and as a whole."""
 
-from collections import defaultdict
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from .metrics import (
     instance_counts,
     instance_scores,
     object_areas,
-    overlaps_by_plane,
+    overlaps_by_frame,
 )
 from .stores import open_array, read_metadata
 
@@ -31,7 +30,7 @@ def worst_frame(scores, frames):
 
 
 def score_image(labels, truth, *, task, classes, ious, roi=None, frames=None):
-    """Score the labels of an image, plane by plane: labels of a z-stack have ids of their own in each plane.
+    """Score the labels of an image, frame by frame; an object of a stack is one through all planes.
 
     Args:
         labels, truth: paths of stores; truth is None where there is none.
@@ -62,22 +61,22 @@ def score_image(labels, truth, *, task, classes, ious, roi=None, frames=None):
     else:
         count, score = partial(class_counts, classes=classes), partial(class_scores, classes=classes)
         measure, headline = partial(class_shares, classes=classes), "iou_mean"
-    measures, planes = [], defaultdict(list)
+    measures, counts = [], {}
     try:
-        for t, overlaps in overlaps_by_plane(found, reference, roi=roi, frames=set(chosen)):
+        for t, overlaps in overlaps_by_frame(found, reference, roi=roi, frames=set(chosen)):
             measures.append(measure(overlaps))
             if t in annotated:
-                planes[t].append(count(overlaps))
+                counts[t] = count(overlaps)
     except InputError as error:
         raise InputError(f"{labels}{f', {truth}' if truth else ''}: {error}") from error
-    counts = {t: add_counts(each) for t, each in planes.items()}
     total = add_counts(counts.values())
     row = {"frames": found.shape[0], "frames_scored": len(counts)}
     if task == "instances":
         areas = np.concatenate(measures)
         row["objects_truth"] = total["tp_50"] + total["fn_50"] if counts else None
         row["objects_found"] = len(areas)
-        row["area_px_median"] = float(np.median(areas)) if len(areas) else None
+        flat = found.shape[2] == 1
+        row["area_px_median"] = float(np.median(areas)) if len(areas) and flat else None
     else:
         row |= {f"share_{name}": share for name, share in zip(classes, np.mean(measures, axis=0), strict=True)}
     nothing = count(count_overlaps([]))

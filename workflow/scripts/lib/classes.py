@@ -1,0 +1,36 @@
+"""Classes: the connected pieces of each class of a plane, block by block."""
+
+import numpy as np
+
+from .blocks import widen
+from .components import describe, label_pieces, name_pieces
+
+HALO_PX = 1
+
+
+def find_classes(probabilities, block, plane, number):
+    """The pieces of each class in one block.
+
+    Args:
+        probabilities: uint8 (classes, y, x) of the block and HALO_PX around it, as far as the plane goes.
+        block, plane, number: as of `lib.instances.find_cells`.
+
+    Returns:
+        int32 (y, x), the number in the block of each pixel's piece, 0 for those of the first class, the background;
+        its `lib.components.Part`, with the classes as kinds.
+    """
+    _, inner = widen(block, HALO_PX, plane)
+    window = probabilities.argmax(0).astype(np.uint8)
+    classes = window[inner]
+    ids, kinds = np.zeros(classes.shape, np.int32), [np.zeros(0, np.uint8)]
+    for class_ in range(1, len(probabilities)):
+        mask = classes == class_
+        pieces, more = label_pieces(mask)
+        np.add(pieces, sum(map(len, kinds)), out=ids, where=mask)
+        kinds.append(np.full(more, class_, np.uint8))
+    return ids, describe(ids, np.concatenate(kinds), window, inner, block, plane, number)
+
+
+def name_classes(pieces, min_area_px):
+    """Each piece of `lib.components.Pieces` that is not smaller is an object: lib.components.Named."""
+    return name_pieces(pieces, np.where(pieces.areas >= max(min_area_px, 1), np.arange(len(pieces.areas)), 0))

@@ -1,0 +1,34 @@
+"""Runs: the stretches of equal pixels in the rows of a plane, far fewer than its pixels."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Runs(NamedTuple):
+    """Stretches of equal pixels, in the order of rows; arrays (runs,).
+
+    Attributes:
+        starts: positions of the first pixels in the flattened plane.
+        values: of the pixels.
+        lengths: numbers of pixels; none goes beyond its row.
+    """
+
+    starts: np.ndarray
+    values: np.ndarray
+    lengths: np.ndarray
+
+
+def find_runs(plane):
+    """The Runs of a plane (y, x) of integers."""
+    begins = np.ones(plane.shape, bool)
+    np.not_equal(plane[:, 1:], plane[:, :-1], out=begins[:, 1:])
+    starts = np.flatnonzero(begins)
+    return Runs(starts, plane.ravel()[starts], np.diff(starts, append=plane.size))
+
+
+def first_of(numbers, values, count):
+    """The first of `values` that goes with each number 0 .. count - 1 in the array `numbers`; 0 if none."""
+    first = np.zeros(count, values.dtype)
+    first[numbers[::-1]] = values[::-1]  # of repeated places, the last that is written stays
+    return first
