@@ -5,13 +5,14 @@ from collections import defaultdict
 from .errors import InputError
 
 
-def match_channels(name, channels, wanted, whose="the model"):
+def match_channels(name, channels, wanted, whose="the model", told=True):
     """Which of the `channels` of image `name` is each of the `wanted`: by name, or by order where the names are others.
 
     Args:
         name: of the image, for messages.
         channels, wanted: names.
         whose: what the wanted channels are of, for messages.
+        told: say so where names are others.
 
     Raises:
         InputError: there are more or fewer than wanted, or some have the wanted names and others do not.
@@ -31,10 +32,11 @@ def match_channels(name, channels, wanted, whose="the model"):
             f"{name}: its channels ({', '.join(channels)}) are {whose}'s ({', '.join(wanted)}) only in part "
             f"({', '.join(shared)}); give both the same names, or take the image out of the table"
         )
-    print(
-        f"{name}: its channels ({', '.join(channels)}) are taken for {whose}'s ({', '.join(wanted)}), in this order",
-        flush=True,
-    )
+    if told:
+        print(
+            f"{name}: its channels ({', '.join(channels)}) are taken for {whose}'s ({', '.join(wanted)}), in this order",
+            flush=True,
+        )
     return list(range(len(wanted)))
 
 

@@ -8,6 +8,7 @@ import dask
 import numpy as np
 
 from .channels import match_channels
+from .fingerprints import check_fit
 from .ledgers import Ledger
 from .looks import Emptiness, check_roi, chosen_frames, clip
 from .predictors import Predictor
@@ -46,9 +47,11 @@ def predict_image(
         InputError: the image does not fit the model, or the table the image.
     """
     pixels, metadata = open_array(source), read_metadata(source)
-    order = match_channels(name, metadata.channels, ensemble.settings["channels"])
+    order = match_channels(name, metadata.channels, ensemble.settings["channels"], told=False)
     windows = [metadata.windows[channel] for channel in order]
-    scale = choose_scale(name, metadata.pixel_um, ensemble.settings, rescale=rescale, object_px=object_px)
+    scaling = {"rescale": rescale, "object_px": object_px}
+    scale = choose_scale(name, metadata.pixel_um, ensemble.settings, **scaling)
+    print("".join(f"{sentence}\n" for sentence in check_fit(source, ensemble.settings, **scaling)), end="", flush=True)
     check_roi(name, roi, pixels.shape[-2:])
     frames = chosen_frames(name, frames, pixels.shape[0])
     outputs = ensemble.settings["outputs"]
