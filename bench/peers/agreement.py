@@ -1,6 +1,6 @@
-"""How far probabilities that were made tile by tile are from those of the whole plane at once."""
+"""How far probabilities that were made tile by tile are from those of whole planes at once."""
 
-import itertools
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -15,47 +15,53 @@ CONFIGURATION = Path(__file__).resolve().parents[2] / "config" / "config.yaml"
 STRIP_PX = 1024
 
 
-def run(tiled, whole, exact, labels):
-    """Compare stores of probabilities of one plane of instances, (1, 3, 1, y, x).
+def run(tiled, whole, exact, labels, names):
+    """Compare stores of probabilities of planes of instances, (1, 3, 1, y, x), in three folders.
 
     Args:
-        tiled: made tile by tile, with windows on its seams.
+        tiled: made tile by tile, with windows on their seams.
         whole: made at once, in the same precision.
         exact: made at once in float32.
         labels: store to write, for the audit.
+        names: of the stores.
 
     Returns:
-        {"mean_difference", "argmax_equal": share of pixels, "exact_mean_difference", "exact_argmax_equal", "object_f1":
-        of all objects, whole and tiled, "seam_windows", "seam_objects", "seam_f1": of the audit}.
+        {"whole", "exact": (mean absolute difference of probabilities, share of pixels of the same argmax) between tiled
+        and these, "object_f1": of all objects, tiled against whole, and of the audit "seam_f1", "seam_windows",
+        "seam_objects"}.
     """
-    figures = dict(zip(("mean_difference", "argmax_equal"), _differ(tiled, whole), strict=True))
-    figures |= dict(zip(("exact_mean_difference", "exact_argmax_equal"), _differ(tiled, exact), strict=True))
     segment = yaml.safe_load(CONFIGURATION.read_text())["segment"]
-    found, reference = (separate(open_array(path)[0, :, 0], **segment) for path in (tiled, whole))
-    counts, _ = compare_objects(reference, found, np.zeros(found.shape, bool))
-    figures["object_f1"] = _f1(counts)
-    store = create_store(labels, (1, 1, 1, *found.shape), np.int32)
-    store[0, 0, 0] = found
-    finish_labels(labels, name="tiled")
-    audit, _ = audit_seams(tiled, labels, task="instances", segment=segment)
-    objects = audit["seam_tp"] + audit["seam_fn"]
-    return figures | {"seam_windows": audit["seam_windows"], "seam_f1": audit["seam_f1"], "seam_objects": objects}
+    objects, seams = Counter(), Counter()
+    for name in names:
+        found, reference = (separate(open_array(f"{folder}/{name}")[0, :, 0], **segment) for folder in (tiled, whole))
+        objects.update(compare_objects(reference, found, np.zeros(found.shape, bool))[0])
+        store = create_store(labels, (1, 1, 1, *found.shape), np.int32)
+        store[0, 0, 0] = found
+        finish_labels(labels, name="tiled")
+        audit, _ = audit_seams(f"{tiled}/{name}", labels, task="instances", segment=segment)
+        seams.update({key: count for key, count in audit.items() if key != "seam_f1" and count})
+    figures = {Path(other).name: _differ(tiled, other, names) for other in (whole, exact)}
+    figures |= {"object_f1": _f1(objects), "seam_f1": _f1(seams), "seam_windows": seams["seam_windows"]}
+    return figures | {"seam_objects": seams["seam_tp"] + seams["seam_fn"]}
 
 
-def _differ(one, other):
-    """(mean absolute difference of probabilities, share of pixels of the same argmax) of two stores."""
-    arrays = open_array(one), open_array(other)
-    size, difference, equal = arrays[0].size, 0, 0
-    for first in itertools.count(0, STRIP_PX):
-        if first >= arrays[0].shape[3]:
-            return difference / size / 255, equal * arrays[0].shape[1] / size
-        strips = [array[0, :, 0, first : first + STRIP_PX] for array in arrays]
-        difference += int(np.abs(strips[0].astype(np.int16) - strips[1]).sum())
-        equal += int((strips[0].argmax(0) == strips[1].argmax(0)).sum())
+def _differ(tiled, other, names):
+    """See "whole" and "exact" in `run`."""
+    values = pixels = difference = equal = 0
+    for name in names:
+        arrays = [open_array(f"{folder}/{name}") for folder in (tiled, other)]
+        values, pixels = values + arrays[0].size, pixels + arrays[0].size // arrays[0].shape[1]
+        for first in range(0, arrays[0].shape[3], STRIP_PX):
+            strips = [array[0, :, 0, first : first + STRIP_PX] for array in arrays]
+            difference += int(np.abs(strips[0].astype(np.int16) - strips[1]).sum())
+            equal += int((strips[0].argmax(0) == strips[1].argmax(0)).sum())
+    return difference / values / 255, equal / pixels
 
 
 def _f1(counts):
-    return 2 * counts["seam_tp"] / max(1, 2 * counts["seam_tp"] + counts["seam_fp"] + counts["seam_fn"])
+    """2 tp / (2 tp + fp + fn), None where nothing was compared."""
+    whole = 2 * counts["seam_tp"] + counts["seam_fp"] + counts["seam_fn"]
+    return 2 * counts["seam_tp"] / whole if whole else None
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-"""This pipeline's rule predict, from an image store to a store of probabilities."""
+"""This pipeline's rule predict, from image stores to stores of probabilities."""
 
+import math
 import re
 import shutil
 import time
@@ -16,15 +17,15 @@ from tasks import CORES, answer
 CONFIGURATION = Path(__file__).resolve().parents[2] / "config" / "config.yaml"
 
 
-def run(image, model, output, memory_mb=None, **settings):
-    """Apply the folder `model` to the store `image`, with the `settings` that differ from the configuration's own.
+def run(images, model, output, **settings):
+    """Apply the folder `model` to stores of one folder, with the `settings` that differ from the configuration's own.
 
     Returns:
-        {"seconds": from opening the image to its finished store, "job_seconds": with loading and checking the network,
-        "computed_px", "cost": pixels seen per pixel, "engine", "precision", "check", "core_px", "halo_px"}.
+        {"seconds": from opening the first image to the last finished store, "job_seconds": with loading and checking
+        the network, "computed_px", "cost": pixels computed per pixel, "engine", "precision", "core_px", "halo_px"}.
     """
-    image, model, output = Path(image), Path(model), Path(output)
-    name = image.name.removesuffix(".ome.zarr")
+    folder, model, output = Path(images[0]).parent, Path(model), Path(output)
+    names = [Path(image).name.removesuffix(".ome.zarr") for image in images]
     for old in (output, output.with_name(f".{output.name}.regions"), output.with_name(f".{output.name}.part")):
         shutil.rmtree(old, ignore_errors=True)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -35,19 +36,20 @@ def run(image, model, output, memory_mb=None, **settings):
     said, started = StringIO(), time.monotonic()
     with redirect_stdout(said):
         predict(
-            image.parent, selected, converted, [model], {name: "bench"}, output,
-            workers=CORES, memory_mb=memory_mb, **configured | settings,
+            folder, selected, converted, [model], dict.fromkeys(names, "bench"), output,
+            workers=CORES, **configured | settings,
         )  # fmt: skip
     job_seconds = time.monotonic() - started
     print(said.getvalue())
-    path = output / image.name
-    about = read_metadata(path).extra["prediction"]
-    height, width = open_array(path).shape[-2:]
-    figures = {key: about["engines"][0][key] for key in ("engine", "precision", "check")}
-    figures |= {"cost": about["overlap_cost"], "computed_px": about["overlap_cost"] * height * width}
-    figures |= {key: about[key] for key in ("core_px", "halo_px")}
-    seconds = float(re.search(rf"\[1/1\] {re.escape(name)} \(([\d.]+) s\)", said.getvalue())[1])
-    return figures | {"seconds": seconds, "job_seconds": job_seconds}
+    stores = [output / f"{name}.ome.zarr" for name in names]
+    about = [read_metadata(store).extra["prediction"] for store in stores]
+    sizes = [math.prod(open_array(store).shape[-2:]) for store in stores]
+    computed = sum(one["overlap_cost"] * size for one, size in zip(about, sizes, strict=True))
+    figures = {key: about[0]["engines"][0][key] for key in ("engine", "precision")}
+    figures |= {key: about[0][key] for key in ("core_px", "halo_px")}
+    seconds = float(re.findall(r"^\[\d+/\d+\] .* \(([\d.]+) s\)$", said.getvalue(), re.MULTILINE)[-1])
+    figures |= {"seconds": seconds, "job_seconds": job_seconds}
+    return figures | {"computed_px": computed, "cost": computed / sum(sizes)}
 
 
 if __name__ == "__main__":
