@@ -19,9 +19,9 @@ ANSWER = np.random.default_rng(0).integers(1, 255, (1, 2, 1, 32, 32), np.uint8)
 def make(tmp_path):
     """Makes the store anew and its ledger, as each run does: (array, ledger)."""
 
-    def make(recipe="recipe"):
+    def make(recipe="recipe", chunk_px=16):
         shutil.rmtree(tmp_path / "store", ignore_errors=True)
-        array = create_store(tmp_path / "store", (2, 2, 1, 80, 64), np.uint8, chunk_px=16, shard_px=32)
+        array = create_store(tmp_path / "store", (2, 2, 1, 80, 64), np.uint8, chunk_px=chunk_px, shard_px=32)
         return array, Ledger(tmp_path / "kept", array, recipe)
 
     return make
@@ -62,6 +62,12 @@ def test_other_pixels_place_or_recipe_are_other_regions(make, kept):
     assert not restored(make, place="there")
     assert not restored(make, recipe="another")
     assert restored(make, pixels=np.asfortranarray(PIXELS))
+
+
+def test_a_region_of_shards_that_hold_other_chunks_is_another(make, kept):
+    array, ledger = make(chunk_px=32)
+    assert not ledger.restore(key_of(ledger), REGION)
+    assert not array[REGION].any()
 
 
 def test_a_region_at_the_border_and_one_whose_shards_are_partly_zeros_come_back(make):

@@ -19,11 +19,12 @@ class Ledger:
     Args:
         folder: where they are kept, beside the stores.
         array: zarr.Array, whose regions are whole shards.
-        recipe: text that stands for everything but the pixels.
+        recipe: text that stands for everything but the pixels and how the array lays them out in files.
     """
 
     def __init__(self, folder, array, recipe):
-        self._folder, self._array, self._recipe = Path(folder), array, recipe
+        self._folder, self._array = Path(folder), array
+        self._recipe = f"{recipe} {array.dtype.str} {array.chunks} {array.shards}"
         self._used = set()
         self._links = True
         self._turn = threading.Lock()  # regions of the same pixels have the same key
