@@ -122,8 +122,9 @@ def read_mirrored(read, plane, start, stop):
     rows, columns = (_reflect(*ends) for ends in zip(plane, start, stop, strict=True))
     pixels = read(slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1))
     for axis, places in enumerate((rows, columns)):
-        if len(places) != pixels.shape[axis]:
-            pixels = pixels.take(places - places.min(), axis)
+        places = places - places.min()
+        if not np.array_equal(places, np.arange(pixels.shape[axis])):
+            pixels = pixels.take(places, axis)
     return pixels
 
 
