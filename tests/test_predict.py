@@ -228,6 +228,22 @@ def test_windows_on_seams_are_predicted_once_more(tmp_path):
         np.testing.assert_array_equal(probabilities, made[t, :, z, y : y + 512, x : x + 512])
 
 
+def test_windows_on_seams_that_memory_does_not_suffice_for_are_left_out(tmp_path, capsys):
+    source = write_image(tmp_path / "a.ome.zarr", random_pixels(1, 1, 1, 1200, 1300), shard_px=512)
+    made = run(source, tmp_path / "p.ome.zarr", Threshold(most=600 * 600), core_px=512, seam_windows=2)
+    np.testing.assert_allclose(
+        made[:, 1], 255 * expect(random_pixels(1, 1, 1, 1200, 1300), read_metadata(source)), atol=1
+    )
+    assert not list(read_windows(tmp_path / "p.ome.zarr"))
+    assert "Memory does not suffice for a window on a seam (no room); seams are not audited" in capsys.readouterr().out
+
+
+def test_the_store_tells_the_cores_that_memory_sufficed_for(tmp_path):
+    source = write_image(tmp_path / "a.ome.zarr", random_pixels(1, 1, 1, 600, 700))
+    run(source, tmp_path / "p.ome.zarr", Threshold(most=400_000), core_px=1024)
+    assert read_metadata(tmp_path / "p.ome.zarr").extra["prediction"]["core_px"] == 512
+
+
 def test_an_image_of_another_scale_is_brought_to_the_models_and_back(tmp_path):
     y, x = np.mgrid[:300, :411]
     pixels = (2000 + 1500 * np.sin(y / 15) * np.cos(x / 20)).astype(np.uint16)[None, None, None]

@@ -1,6 +1,7 @@
 """Predictions: one image through a network, region by region, into a store."""
 
 import json
+import threading
 import time
 from functools import partial
 
@@ -69,7 +70,8 @@ def predict_image(
         dask.compute(*wave, scheduler="threads", num_workers=max(1, min(workers or IN_FLIGHT, IN_FLIGHT)))
     kept.forget_others()
     _predict_seams(path, made, predictor, seam_windows, frames, roi)
-    described = about | {"scale": scale, "overlap_cost": progress.cost, "regions_skipped": skipped}
+    described = about | {"scale": scale, "core_px": predictor.core_px}
+    described |= {"overlap_cost": progress.cost, "regions_skipped": skipped}
     sizes = {"pixel_um": metadata.pixel_um, "frame_s": metadata.frame_s, "windows": [(0, 255)] * len(outputs)}
     finish_image(path, name=name, channels=outputs, levels=1, extra={"prediction": described}, **sizes)
     progress.finish(skipped)
@@ -88,21 +90,24 @@ class Progress:
         self.cost = sum(seen for _, seen, _ in counted) / max(1, sum(kept for _, _, kept in counted))
         self._done = self._restored = self._pixels = 0
         self._started = self._reported = time.monotonic()
+        self._turn = threading.Lock()
 
     def add(self, tiles):
         """Count `tiles` (of `lib.tiles`) as done."""
-        self._done += len(tiles)
-        self._pixels += sum(tile.shape[0] * tile.shape[1] for tile in tiles)
-        now = time.monotonic()
-        if now - self._reported >= SECONDS_BETWEEN_REPORTS:
-            self._reported = now
-            left = (now - self._started) * (self._tiles - self._restored - self._done) / self._done
-            done = f"{self._done + self._restored}/{self._tiles} tiles"
-            print(f"{self._name}: {done}, {self._rate()}, {left:.0f} s left", flush=True)
+        with self._turn:
+            self._done += len(tiles)
+            self._pixels += sum(tile.shape[0] * tile.shape[1] for tile in tiles)
+            now = time.monotonic()
+            if now - self._reported >= SECONDS_BETWEEN_REPORTS:
+                self._reported = now
+                left = (now - self._started) * (self._tiles - self._restored - self._done) / self._done
+                done = f"{self._done + self._restored}/{self._tiles} tiles"
+                print(f"{self._name}: {done}, {self._rate()}, {left:.0f} s left", flush=True)
 
     def restore(self, tiles):
         """Count `tiles` as done before."""
-        self._restored += len(tiles)
+        with self._turn:
+            self._restored += len(tiles)
 
     def finish(self, skipped):
         """Say what was done in all; `skipped` regions were not looked at."""
@@ -185,23 +190,16 @@ def _put(block, region, core, answer):
 
 def _predict_seams(path, made, predictor, count, frames, roi):
     """Predict windows on seams once more, each as one tile centred on it, and keep them in the store."""
-    steps = made.shards[-2:]
-    rows, columns = (
-        sorted(
-            {
-                first
-                for start in range(0, size, step)
-                for first in predictor.starts(axis, start, min(start + step, size))
-            }
-            - {0}
-        )
-        for axis, (size, step) in enumerate(zip(predictor.plane, steps, strict=True))
-    )
+    rows, columns = predictor.find_seams(made.shards[-2:], roi)
     origins = choose_windows(made, rows, columns, count=count, side_px=SEAM_WINDOW_PX, frames=frames, roi=roi)
     height, width = window_shape(predictor.plane, SEAM_WINDOW_PX, roi)
     answers = []
     for t, z, y, x in origins:
         region = slice(y, y + height), slice(x, x + width)
         (tile,) = predictor.cut(region, core_px=2**31, halo_px=SEAM_HALO_PX)
-        answers += predictor.answer([(tile, predictor.read(t, z, tile))])
+        try:
+            answers += predictor.answer([(tile, predictor.read(t, z, tile))])
+        except MemoryError as error:  # a window is one tile, and may be larger than those of the image
+            print(f"Memory does not suffice for a window on a seam ({error}); seams are not audited", flush=True)
+            return
     write_windows(path, origins, answers)

@@ -66,11 +66,23 @@ class Predictor:
                 )
         print(f"Memory does not suffice for a tile ({error}); going on with cores of {self.core_px} px", flush=True)
 
-    def starts(self, axis, start, stop):
-        """First pixels along an axis of the cores between `start` and `stop`."""
-        region = [slice(0, 1), slice(0, 1)]
-        region[axis] = slice(start, stop)
-        return [tile.core[axis].start for tile in self.cut(tuple(region))]
+    def find_seams(self, steps, roi=None):
+        """Where cores meet: pixels along y, and along x, that are the first beyond a seam, sorted.
+
+        Args:
+            steps: (y, x), sides of the regions that are cut into tiles.
+            roi: (y0, y1, x0, x1) that is looked at, or None.
+        """
+        roi = roi or (0, self.plane[0], 0, self.plane[1])
+        found = []
+        for axis, (low, high, step) in enumerate(zip(roi[::2], roi[1::2], steps, strict=True)):
+            firsts = set()
+            for start in range(low // step * step, high, step):
+                region = [slice(0, 1), slice(0, 1)]
+                region[axis] = slice(max(start, low), min(start + step, high))
+                firsts |= {tile.core[axis].start for tile in self.cut(tuple(region))}
+            found.append(sorted(firsts - {low}))
+        return found
 
     def read(self, t, z, tile):
         """The image's pixels (y, x, c) that a tile is made of, as they are stored."""
@@ -86,15 +98,21 @@ class Predictor:
         Raises:
             MemoryError: it does not suffice for the smallest of tiles.
         """
-        seen = [tile.enlarge(normalise(pixels, self._windows)) for tile, pixels in pairs]
         alike = defaultdict(list)
-        for number, pixels in enumerate(seen):
-            alike[pixels.shape].append(number)
+        for number, (tile, _) in enumerate(pairs):
+            alike[tile.shape].append(number)
         answers = [None] * len(pairs)
-        for numbers in alike.values():
-            batch = seen[numbers[0]][None] if len(numbers) == 1 else np.stack([seen[number] for number in numbers])
-            with self._turn:
-                found = self._ensemble.predict(np.ascontiguousarray(batch))
-            for number, answer in zip(numbers, found, strict=True):
-                answers[number] = pairs[number][0].keep(answer)
+        for shape, numbers in alike.items():
+            # A region of large shards has more tiles than memory would hold as the network sees them.
+            most = max(1, self.batch_px // math.prod(shape))
+            for batch in (numbers[first : first + most] for first in range(0, len(numbers), most)):
+                for number, answer in zip(batch, self._ask([pairs[number] for number in batch]), strict=True):
+                    answers[number] = pairs[number][0].keep(answer)
         return answers
+
+    def _ask(self, pairs):
+        """What the networks answer to pairs of one shape: uint8 (n, outputs, y, x)."""
+        seen = [tile.enlarge(normalise(pixels, self._windows)) for tile, pixels in pairs]
+        batch = seen[0][None] if len(seen) == 1 else np.stack(seen)
+        with self._turn:
+            return self._ensemble.predict(np.ascontiguousarray(batch))
