@@ -140,7 +140,8 @@ def test_mirrored_pixels_go_there_and_back():
 
 
 def test_a_last_core_of_one_pixel_is_answered_by_that_pixel():
-    assert read_mirrored(reader(np.arange(4).reshape(1, 4, 1)), (1, 4), (0, 3), (1, 7))[0, :, 0].tolist() == [3, 2, 1, 0]
+    line = np.arange(4).reshape(1, 4, 1)
+    assert read_mirrored(reader(line), (1, 4), (0, 3), (1, 7))[0, :, 0].tolist() == [3, 2, 1, 0]
     pixels = np.random.default_rng(4).random((65, 40, 1), np.float32) + 1
     for region in regions_of((65, 40), 64):
         made = predict_region(pixels, itself, region, core_px=64, halo_px=0)
