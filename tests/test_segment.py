@@ -130,14 +130,14 @@ def test_objects_of_images_of_several_blocks_are_whole_and_measured_whole(tmp_pa
     for name in ("images", "predictions"):
         (tmp_path / name).mkdir()
         pixels = open_array(tmp_path / "whole" / name / "movie.ome.zarr")[:]
-        store = create_store(tmp_path / name / "movie.ome.zarr", pixels.shape, pixels.dtype, chunk_px=32, shard_px=64)
+        store = create_store(tmp_path / name / "movie.ome.zarr", pixels.shape, pixels.dtype, chunk_px=32, shard_px=128)
         store[:] = pixels
         channels = ["dna"] if name == "images" else None
         finish_image(tmp_path / name / "movie.ome.zarr", name="movie", pixel_um=(None, 0.5, 0.5), channels=channels)
     monkeypatch.setattr(segment_module, "BLOCK_PX", 64)
     rows = run(tmp_path, {"movie": "1"}, **INSTANCES)
     labels = open_array(tmp_path / "labels" / "movie.ome.zarr")
-    assert labels.shards[-2:] == (64, 64)
+    assert (labels.chunks[-2:], labels.shards[-2:]) == ((32, 32), (128, 128))
     np.testing.assert_array_equal(labels[:], expected)
     rows = rows.sort_values("label", ignore_index=True)
     pd.testing.assert_frame_equal(rows, whole, check_exact=False, rtol=1e-9)

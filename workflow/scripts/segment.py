@@ -11,17 +11,18 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 from lib.batches import find_stores, make_stores
-from lib.blocks import work_through
+from lib.blocks import gather, part_shard, within, work_through
+from lib.classes import likeliest
 from lib.errors import InputError
 from lib.instances import BACKGROUND, make_rules
 from lib.jobs import running
-from lib.measurements import finish, measure_block
+from lib.measurements import finish, measure_block, merge
 from lib.objects import join_tables, make_schema, number_alike, tabulate, write_tables
 from lib.separations import PERIMETER_PX, cut_into_waves, find_objects, read_ids
 from lib.stores import create_store, finish_labels, open_array, read_metadata
 
-BLOCK_PX = 2048
-WAVE = 64  # blocks of small frames whose objects are named at once
+BLOCK_PX = 1024
+WAVE = 128  # blocks of small frames whose objects are named at once
 
 
 def choose_type(task, shape, min_area_px):
@@ -29,11 +30,6 @@ def choose_type(task, shape, min_area_px):
     if task == "semantic":
         return np.uint8
     return np.int32 if np.prod(shape, dtype=object) < 2**31 * max(1, min_area_px) else np.int64
-
-
-def certainty_of(probabilities, task):
-    """Of each pixel that it is of a cell or of its class: uint8 (y, x) from probabilities uint8 (c, y, x)."""
-    return 255 - probabilities[BACKGROUND] if task == "instances" else probabilities.max(0)
 
 
 def segment_image(source, probable, path, table, *, name, task, classes, workers, join_z=None, **settings):
@@ -59,28 +55,42 @@ def segment_image(source, probable, path, table, *, name, task, classes, workers
         raise InputError(f"{probable}: has {outputs} outputs where {task} needs {expected}; train and predict again")
     rules = make_rules(name, metadata.pixel_um, **settings)
     shape = (frames, 1, depth, *plane)
-    sides = {"chunk_px": max(pixels.chunks[-2:]), "shard_px": BLOCK_PX}
+    sides = {"chunk_px": max(pixels.chunks[-2:]), "shard_px": max(pixels.shards[-2:])}
     labels = create_store(path, shape, choose_type(task, shape, rules.min_area_px), **sides)
+    side = part_shard(max(labels.chunks[-2:]), max(labels.shards[-2:]), BLOCK_PX)
+    many = max(labels.shards[-2:]) // side
     joined = bool(depth > 1 and join_z)
     schema = make_schema(number_alike(metadata.channels))
     about = {"image": name, "pixel_um": metadata.pixel_um, "shape": shape[2:], "joined": joined}
 
-    def write_block(block, scratch, named, count):
+    def write_block(block, shard, found, scratch, named, count):
         window = read_ids(scratch, named, block, PERIMETER_PX)
         inner = np.s_[PERIMETER_PX:-PERIMETER_PX, PERIMETER_PX:-PERIMETER_PX]
-        ids = window[inner].astype(labels.dtype)
         channels = (block.t, slice(None), *block.region[2:])
         chances = probabilities[channels]
-        labels[block.region] = np.where(ids, ids + count, 0) if task == "instances" else chances.argmax(0)
-        return block, measure_block(window, inner, certainty_of(chances, task), pixels[channels], block)
+        ids = window[inner]
+        if task == "instances":
+            found[within(block, shard)] = np.where(ids, ids + found.dtype.type(count), 0)
+            certainty = 255 - chances[BACKGROUND]
+        else:
+            found[within(block, shard)] = likeliest(chances)
+            certainty = chances.max(0)
+        return measure_block(window, inner, certainty, pixels[channels], block)
+
+    def write_shard(gathered, **told):
+        shard, blocks = gathered
+        found = np.empty([span.stop - span.start for span in (shard.rows, shard.columns)], labels.dtype)
+        sums = merge([write_block(block, shard, found, **told) for block in blocks])
+        labels[shard.region] = found
+        return shard, sums
 
     def tabulated(scratch):
         count = 0
-        for blocks in cut_into_waves(shape, max(labels.shards[-2:]), WAVE):
+        for blocks in cut_into_waves(shape, side, WAVE):
             told = {"task": task, "rules": rules, "join_z": join_z, "workers": workers, "name": name}
             named = find_objects(probabilities, scratch, blocks, **told)
-            write = partial(write_block, scratch=scratch, named=named, count=count)
-            measured = work_through(write, blocks, workers, f"{name}: measuring {len(named.areas) - 1} objects")
+            write = partial(write_shard, scratch=scratch, named=named, count=count)
+            measured = work_through(write, gather(blocks, many), workers, f"{name}: {len(named.areas) - 1} objects")
             for t, sums in finish(measured, joined):
                 of_class = [classes[kind] for kind in named.kinds[sums["label"]]]
                 yield tabulate(sums, schema, t=t, classes=of_class, first_label=count, **about)
@@ -88,9 +98,9 @@ def segment_image(source, probable, path, table, *, name, task, classes, workers
         print(f"{name}: {count} objects", flush=True)
 
     with TemporaryDirectory(dir=path.parent, prefix=".") as scratch:
-        write_tables(table, schema, tabulated(create_store(scratch, shape, np.int32, **sides)))
-    names = classes if task == "semantic" else None
-    finish_labels(path, name=name, pixel_um=metadata.pixel_um, frame_s=metadata.frame_s, classes=names)
+        write_tables(table, schema, tabulated(create_store(scratch, shape, np.int32, **sides | {"shard_px": side})))
+    sizes = {"pixel_um": metadata.pixel_um, "frame_s": metadata.frame_s}
+    finish_labels(path, name=name, classes=classes if task == "semantic" else None, **sizes)
 
 
 def segment(predictions, images, recipes, output, objects, *, task, classes, **settings):
@@ -104,8 +114,7 @@ def segment(predictions, images, recipes, output, objects, *, task, classes, **s
         objects: Parquet file.
         task: instances or semantic.
         classes: names of the classes, background first.
-        settings: workers, threads of this job; join_z, the share of the smaller of two cross-sections in neighbouring
-            planes that overlaps if they are one object, None to leave planes apart; and those of
+        settings: workers, threads of this job; join_z, see `lib.separations.find_objects`; and those of
             `lib.instances.make_rules`.
 
     Raises:

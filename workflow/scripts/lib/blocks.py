@@ -47,6 +47,41 @@ def cut_planes(frames, depth, plane, side):
     ]
 
 
+def part_shard(chunk, shard, most):
+    """Side of the blocks that a shard is worked on in: whole chunks that part it evenly, within `most` pixels."""
+    return max(side for side in range(chunk, shard + 1, chunk) if shard % side == 0 and side <= max(most, chunk))
+
+
+def gather(blocks, many):
+    """Put `many` x `many` neighbouring blocks of a plane together.
+
+    Args:
+        blocks: of `cut_planes`.
+
+    Returns:
+        [(Block, the blocks in it), ...] in the order t, z, y, x.
+    """
+    parts = {}
+    for block in blocks:
+        parts.setdefault((block.t, block.z, block.row // many, block.column // many), []).append(block)
+    return [
+        (Block(*at, _span(part[0].rows, part[-1].rows), _span(part[0].columns, part[-1].columns)), part)
+        for at, part in parts.items()
+    ]
+
+
+def _span(first, last):
+    return slice(first.start, last.stop)
+
+
+def within(block, whole):
+    """Index (rows, columns) of the block in an array of what `whole`, a larger one, covers."""
+    return tuple(
+        slice(part.start - of.start, part.stop - of.start)
+        for part, of in ((block.rows, whole.rows), (block.columns, whole.columns))
+    )
+
+
 def widen(block, by, plane):
     """The block with `by` more pixels on each side, as far as the plane (y, x) goes.
 

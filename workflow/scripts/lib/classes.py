@@ -8,6 +8,15 @@ from .components import describe, label_pieces, name_pieces
 HALO_PX = 1
 
 
+def likeliest(probabilities):
+    """The class of each pixel, the first of the likeliest: uint8 (y, x) from probabilities uint8 (classes, y, x)."""
+    classes, most = np.zeros(probabilities.shape[1:], np.uint8), probabilities[0].copy()
+    for class_, probability in enumerate(probabilities[1:], start=1):
+        classes[probability > most] = class_
+        np.maximum(most, probability, out=most)
+    return classes
+
+
 def find_classes(probabilities, block, plane, number):
     """The pieces of each class in one block.
 
@@ -20,7 +29,7 @@ def find_classes(probabilities, block, plane, number):
         its `lib.components.Part`, with the classes as kinds.
     """
     _, inner = widen(block, HALO_PX, plane)
-    window = probabilities.argmax(0).astype(np.uint8)
+    window = likeliest(probabilities)
     classes = window[inner]
     ids, kinds = np.zeros(classes.shape, np.int32), [np.zeros(0, np.uint8)]
     for class_ in range(1, len(probabilities)):

@@ -14,6 +14,7 @@ import numpy as np
 from .blocks import cut_planes, widen
 from .components import describe, join, label_pieces, name_pieces
 from .errors import InputError
+from .runs import count_pixels
 
 BACKGROUND, INTERIOR, BOUNDARY = range(3)  # the order of `lib.targets.INSTANCE_OUTPUTS`
 REACH_PX = 64  # steps that a seed grows at most
@@ -113,15 +114,17 @@ def find_cells(probabilities, block, plane, number, rules):
     """
     _, inner = widen(block, rules.halo_px, plane)
     # Where nothing was predicted, not even background is.
-    cells = (255 - probabilities[BACKGROUND] > 255 * rules.foreground) & probabilities.any(0)
-    seeds, count = label_pieces(cells & (probabilities[INTERIOR] > 255 * rules.seed_interior))
-    specks = np.bincount(seeds.ravel()) < rules.min_seed_px
+    cells = (255 - probabilities[BACKGROUND] > math.floor(255 * rules.foreground)) & probabilities.any(0)
+    seeds, count = label_pieces(cells & (probabilities[INTERIOR] > math.floor(255 * rules.seed_interior)))
+    specks = count_pixels(seeds, count) < rules.min_seed_px
     seeds[specks[seeds]] = 0
     window = grow(seeds, cells)
+    del seeds
     window[(window == 0) & cells] = count + 1
     window[~cells] = count + 2
     ids = window[inner]
-    present = np.bincount(ids.ravel(), minlength=count + 3)[: count + 1] > 0
+    present = count_pixels(ids, count + 2)[: count + 1] > 0
+    present[0] = False
     numbers = np.concatenate([np.cumsum(present, dtype=np.int32) * present, np.zeros(2, np.int32)])
     remnants, gaps = ids == count + 1, ids == count + 2
     ids = numbers[ids]
@@ -178,7 +181,7 @@ def grow(seeds, cells):
         reached = np.concatenate(found)
         if not len(reached):
             break
-    return grown.reshape(-1, width)[1:-1, 1:-1].copy()
+    return grown.reshape(-1, width)[1:-1, 1:-1]
 
 
 def name_cells(pieces, rules):

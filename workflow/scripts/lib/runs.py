@@ -27,6 +27,12 @@ def find_runs(plane):
     return Runs(starts, plane.ravel()[starts], np.diff(starts, append=plane.size))
 
 
+def count_pixels(ids, count):
+    """How many pixels of the plane `ids` (y, x) each id 0 .. count has: int64 (count + 1,)."""
+    runs = find_runs(ids)
+    return np.bincount(runs.values, runs.lengths, minlength=count + 1).astype(np.int64)
+
+
 def first_of(numbers, values, count):
     """The first of `values` that goes with each number 0 .. count - 1 in the array `numbers`; 0 if none."""
     first = np.zeros(count, values.dtype)

@@ -238,8 +238,13 @@ def _build_pyramid(path, reduce, levels):
         coarse = _create_level(path, count, shape, array.dtype, array.chunks, array.shards)
         for region in iterate_shards(coarse):
             *planes, rows, columns = region
-            fine = (*planes, slice(2 * rows.start, 2 * rows.stop), slice(2 * columns.start, 2 * columns.stop))
-            coarse[region] = reduce(array[fine])
+            reduced = np.empty([part.stop - part.start for part in region], coarse.dtype)
+            # A chunk's height of the coarse shard at a time, since what it is made of is four times as large.
+            for top in range(rows.start, rows.stop, coarse.chunks[-2]):
+                part = slice(top, min(top + coarse.chunks[-2], rows.stop))
+                fine = (*planes, slice(2 * part.start, 2 * part.stop), slice(2 * columns.start, 2 * columns.stop))
+                reduced[..., part.start - rows.start : part.stop - rows.start, :] = reduce(array[fine])
+            coarse[region] = reduced
         array = coarse
         count += 1
     return count

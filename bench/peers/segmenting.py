@@ -1,0 +1,94 @@
+"""This pipeline's rule segment, and its parts alone: labelling, and measuring."""
+
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import yaml
+from cells import BLOCK_PX, CLASSES
+from lib.blocks import cut_planes, widen, work_through
+from lib.instances import make_rules, separate
+from lib.measurements import finish, measure_block
+from lib.objects import make_schema, tabulate, write_tables
+from lib.separations import PERIMETER_PX, find_objects, read_ids
+from lib.stores import create_store, open_array
+from segment import segment
+from tasks import answer
+
+CONFIGURATION = Path(__file__).resolve().parents[2] / "config" / "config.yaml"
+SETTINGS = yaml.safe_load(CONFIGURATION.read_text())["segment"]
+
+
+def label(folder, workers):
+    """Connected pieces of the class "cell", from a store of probabilities to a store of ids."""
+    shutil.rmtree(folder / "pieces", ignore_errors=True)
+    started = time.monotonic()
+    probabilities = open_array(folder / "classes" / "cells.ome.zarr")
+    shape = (1, 1, 1, *probabilities.shape[3:])
+    scratch, ids = (create_store(folder / "pieces" / name, shape, np.int32) for name in ("scratch", "ids"))
+    blocks = cut_planes([0], 1, shape[3:], max(ids.shards[-2:]))
+    rules = make_rules("cells", (None, None, None), **SETTINGS | {"min_area_px": 0})
+    passes = {"task": "semantic", "rules": rules, "join_z": None, "workers": workers, "name": "cells"}
+    named = find_objects(probabilities, scratch, blocks, **passes)
+
+    def write(block):
+        ids[block.region] = read_ids(scratch, named, block, 0)
+
+    for _ in work_through(write, blocks, workers, "writing"):
+        pass
+    return {"seconds": time.monotonic() - started, "objects": len(named.areas) - 1}
+
+
+def segment_whole(folder, workers):
+    """The rule: cells parted, labels with pyramid, table of objects."""
+    output, table = folder / "labels", folder / "objects.parquet"
+    shutil.rmtree(output, ignore_errors=True)
+    started = time.monotonic()
+    segment(
+        folder / "predictions", folder / "images", {"cells": "bench"}, output, table,
+        task="instances", classes=CLASSES, workers=workers, **SETTINGS,
+    )  # fmt: skip
+    return {"seconds": time.monotonic() - started, "objects": pq.read_metadata(table).num_rows}
+
+
+def measure(folder, workers):
+    """Ten properties and more of each object of a store of labels, to a table."""
+    labels = open_array(folder / "labels" / "cells.ome.zarr")
+    probabilities, pixels = (open_array(folder / kind / "cells.ome.zarr") for kind in ("predictions", "images"))
+    plane, schema = labels.shape[3:], make_schema(["dna"])
+    started = time.monotonic()
+
+    def work(block):
+        window, _ = widen(block, PERIMETER_PX, plane)
+        missing = [(PERIMETER_PX - span.start + part.start, PERIMETER_PX + span.stop - part.stop)
+                   for part, span in zip(window, (block.rows, block.columns), strict=True)]  # fmt: skip
+        ids = np.pad(labels[(0, 0, 0, *window)], missing)
+        inner = np.s_[PERIMETER_PX:-PERIMETER_PX, PERIMETER_PX:-PERIMETER_PX]
+        certainty = probabilities[(0, 1, 0, *block.region[3:])]
+        return block, measure_block(ids, inner, certainty, pixels[(0, slice(None), 0, *block.region[3:])], block)
+
+    measured = work_through(work, cut_planes([0], 1, plane, BLOCK_PX), workers, "measuring")
+    about = {"image": "cells", "pixel_um": (None, 0.5, 0.5), "shape": (1, *plane)}
+    path = folder / "measured.parquet"
+    write_tables(path, schema, (
+        tabulate(sums, schema, t=t, classes=["cell"] * len(sums["label"]), **about)
+        for t, sums in finish(measured, False)
+    ))  # fmt: skip
+    return {"seconds": time.monotonic() - started, "objects": pq.read_metadata(path).num_rows}
+
+
+def compare(folder, workers):
+    """Whether the labels are those of the whole plane at once."""
+    whole = separate(open_array(folder / "predictions" / "cells.ome.zarr")[0, :, 0], **SETTINGS)
+    return {"same": bool(np.array_equal(whole, open_array(folder / "labels" / "cells.ome.zarr")[0, 0, 0]))}
+
+
+def run(folder, part, workers=1):
+    parts = {"label": label, "segment": segment_whole, "measure": measure, "compare": compare}
+    return parts[part](Path(folder), workers)
+
+
+if __name__ == "__main__":
+    answer(run)
