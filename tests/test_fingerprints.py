@@ -67,6 +67,24 @@ def test_an_image_of_another_kind_is_told_of(tmp_path, model, alter):
     assert all(sentence.startswith("a: ") for sentence in sentences)
 
 
+def test_only_what_is_looked_at_has_to_fit(tmp_path, model):
+    frames = np.stack([np.hstack([discs(9), discs(8, noise=0.6)]), np.hstack([discs(8, noise=0.6)] * 2)])
+    path = tmp_path / "a.ome.zarr"
+    create_store(path, (2, 1, 1, 256, 512), np.uint16)[...] = frames[:, None, None]
+    finish_image(path, name="a", channels=["DAPI"], windows=[np.percentile(discs(9), (1, 99.8))])
+    assert check_fit(path, model, roi=(0, 256, 0, 256), frames="0") == []
+    for seen in ({}, {"roi": (0, 256, 256, 512), "frames": "0"}, {"roi": (0, 256, 0, 256), "frames": "1"}):
+        assert check_fit(path, model, **seen)
+
+
+def test_an_image_that_is_damaged_is_named(tmp_path, model):
+    store = write(tmp_path / "a.ome.zarr", discs(9), channels=["DAPI"])
+    shard = next(path for path in (store / "0" / "c").rglob("*") if path.is_file())
+    shard.write_bytes(b"\0" * shard.stat().st_size)
+    with pytest.raises(InputError, match=r"a\.ome\.zarr: the store is damaged, pixels at .* cannot be read"):
+        check_fit(store, model)
+
+
 def test_an_image_that_shows_nothing_is_told_of(tmp_path, model):
     store = write(tmp_path / "a.ome.zarr", np.full((64, 64), 7, np.uint16), channels=["DAPI"])
     assert check_fit(store, model) == [

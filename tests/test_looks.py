@@ -96,6 +96,14 @@ def test_a_part_of_a_cell_at_the_edge_of_a_region_is_not_overlooked(store):
     assert not is_empty(1, 0, slice(987, 988), slice(987, 1024))
 
 
+def test_a_coarse_level_that_is_damaged_is_named(tmp_path):
+    path = write_image(tmp_path, "a", np.random.default_rng(0).integers(0, 9, (1, 1, 1, 700, 700)).astype(np.uint8))
+    shard = next(file for file in (path / "1" / "c").rglob("*") if file.is_file())
+    shard.write_bytes(b"\0" * shard.stat().st_size)
+    with pytest.raises(InputError, match=r"a\.ome\.zarr: the store is damaged, pixels at .* cannot be read"):
+        Emptiness(path, [(0, 9)], [0], 0.1)(0, 0, slice(0, 700), slice(0, 700))
+
+
 def test_no_contrast_finds_nothing_empty_not_even_what_is_constant(tmp_path):
     path = write_image(tmp_path, "a", np.zeros((1, 1, 1, 40, 40), np.uint8))
     everything = (0, 0, slice(0, 40), slice(0, 40))

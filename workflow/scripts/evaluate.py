@@ -47,7 +47,7 @@ def list_engines(made):
     }
 
 
-def find_misfits(image, made, about, row, scaling):
+def find_misfits(image, made, about, row, seen):
     """Sentences on what sets an image, and the objects found in it, apart from those of the training.
 
     Args:
@@ -55,12 +55,12 @@ def find_misfits(image, made, about, row, scaling):
         made: from `read_prediction`.
         about: content of model.json.
         row: of the table of scores.
-        scaling: rescale and object_px, see `lib.scales`.
+        seen: rescale, object_px, roi and frames, see `lib.fingerprints.check_fit`.
     """
     # Objects of a stack have volumes, the training diameters in planes.
     area_px = row.get("area_px_median") if open_array(image).shape[2] == 1 else None
     name = image.name.removesuffix(".ome.zarr")
-    return check_fit(image, about, **(scaling or {})) + check_size(name, area_px, about, made.get("scale", 1.0))
+    return check_fit(image, about, **seen) + check_size(name, area_px, about, made.get("scale", 1.0))
 
 
 def evaluate(
@@ -100,7 +100,8 @@ def evaluate(
         scored = {"task": task, "classes": classes, "ious": ious} | (looks or {}).get(image, {})
         row, scores = score_image(found[image], true.get(image), **scored)
         made = read_prediction(probable.get(image))
-        fit = find_misfits(stores[image], made, about, row, scaling) if about else []
+        seen = (scaling or {}) | (looks or {}).get(image, {})
+        fit = find_misfits(stores[image], made, about, row, seen) if about else []
         t, score = worst_frame(scores, row["frames"])
         drawn = {"image": stores[image], "classes": classes if task == "semantic" else ()}
         draw_pictures(Path(pictures) / image, labels=found[image], truth=true.get(image), t=t, score=score, **drawn)

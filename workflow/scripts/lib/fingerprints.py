@@ -13,8 +13,9 @@ import numpy as np
 from .channels import match_channels
 from .errors import InputError
 from .intensities import normalise
+from .looks import chosen_frames
 from .scales import NEGLIGIBLE, choose_scale
-from .stores import open_array, read_metadata
+from .stores import open_array, read_block, read_metadata
 from .textures import PER_CHANNEL, compare_textures, describe_texture
 
 PERCENTILES = (25, 50, 75)
@@ -71,13 +72,15 @@ def measure_sources(sources, counts):
     }
 
 
-def check_fit(path, settings, *, rescale=True, object_px=None):
+def check_fit(path, settings, *, rescale=True, object_px=None, roi=None, frames=None):
     """What sets an image apart from those that a model was trained on.
 
     Args:
         path: store of the image.
         settings: content of model.json; one without a fingerprint says nothing of intensities and textures.
         rescale, object_px: see `lib.scales.choose_scale`.
+        roi: (y0, y1, x0, x1) that is looked at, or None.
+        frames: see `lib.looks.chosen_frames`.
 
     Returns:
         Sentences for the user; none where all is well.
@@ -93,7 +96,7 @@ def check_fit(path, settings, *, rescale=True, object_px=None):
         sentences += _unlike_pixels(name, metadata.pixel_um, settings, scale)
     if settings.get("fingerprint"):
         mark = _read_fingerprint(settings)
-        windows = _sample(path, metadata, order, mark["patch_px"], scale)
+        windows = _sample(path, metadata, order, mark["patch_px"], scale, roi, frames)
         sentences += _unlike_content(name, windows, settings["channels"], mark)
     return sentences
 
@@ -187,19 +190,23 @@ def _unlike_content(name, windows, channels, mark):
     return sentences
 
 
-def _sample(path, metadata, order, patch_px, scale):
-    """Normalised windows (y, x, c) of an image, evenly spread, as the network sees them: SAMPLED at most."""
+def _sample(path, metadata, order, patch_px, scale, roi, frames):
+    """Normalised windows (y, x, c) of what is looked at, evenly spread, as the network sees them: SAMPLED at most."""
     pixels = open_array(path)
-    frames, _, depth, *plane = pixels.shape
+    count, _, depth, *plane = pixels.shape
+    frames = chosen_frames(Path(path).name.removesuffix(".ome.zarr"), frames, count)
+    spans = (roi[:2], roi[2:]) if roi else [(0, size) for size in plane]
     side = max(LEAST_PX, round(patch_px / scale))
-    rows, columns = (range(0, max(size - side, 0) + 1, side) for size in plane)
-    places = np.arange(frames * depth * len(rows) * len(columns))
-    chosen = places[np.unique(((np.arange(SAMPLED) + 0.5) * len(places) / SAMPLED).astype(int))]
+    rows, columns = (range(low, max(high - side, low) + 1, side) for low, high in spans)
+    shape = len(frames), depth, len(rows), len(columns)
+    chosen = np.unique(((np.arange(SAMPLED) + 0.5) * math.prod(shape) / SAMPLED).astype(int))
     ranges = [metadata.windows[channel] for channel in order]
     windows = []
-    for t, z, row, column in zip(*np.unravel_index(chosen, (frames, depth, len(rows), len(columns))), strict=True):
-        box = slice(rows[row], rows[row] + side), slice(columns[column], columns[column] + side)
-        window = normalise(np.moveaxis(pixels[t, :, z, *box], 0, -1)[..., order], ranges)
+    for t, z, row, column in zip(*np.unravel_index(chosen, shape), strict=True):
+        starts = rows[row], columns[column]
+        box = (slice(start, min(start + side, high)) for start, (_, high) in zip(starts, spans, strict=True))
+        found = read_block(pixels, (frames[t], slice(None), z, *box))
+        window = normalise(np.moveaxis(found, 0, -1)[..., order], ranges)
         size = [max(LEAST_PX, round(length * scale)) for length in window.shape[1::-1]]
         resized = cv2.resize(window, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
         windows.append(resized.reshape(size[1], size[0], len(order)))

@@ -6,7 +6,7 @@ import numpy as np
 
 from .errors import InputError
 from .intensities import normalise
-from .stores import open_array
+from .stores import open_array, read_block
 
 _SLICE = re.compile(r"(-?\d*):(-?\d*)(?::(\d*))?")
 
@@ -84,6 +84,6 @@ class Emptiness:
         if not self._contrast:
             return False
         spans = [slice(span.start // self._step, -(-span.stop // self._step)) for span in (rows, columns)]
-        pixels = np.moveaxis(self._pixels[t, :, z, *spans], 0, -1)[..., self._order]
+        pixels = np.moveaxis(read_block(self._pixels, (t, slice(None), z, *spans)), 0, -1)[..., self._order]
         seen = normalise(pixels, self._windows)
         return bool((np.ptp(seen, axis=(0, 1)) <= self._contrast).all())

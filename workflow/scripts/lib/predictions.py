@@ -52,8 +52,9 @@ def predict_image(
     windows = [metadata.windows[channel] for channel in order]
     scaling = {"rescale": rescale, "object_px": object_px}
     scale = choose_scale(name, metadata.pixel_um, ensemble.settings, **scaling)
-    print("".join(f"{sentence}\n" for sentence in check_fit(source, ensemble.settings, **scaling)), end="", flush=True)
     check_roi(name, roi, pixels.shape[-2:])
+    misfits = check_fit(source, ensemble.settings, **scaling, roi=roi, frames=frames)
+    print("".join(f"{sentence}\n" for sentence in misfits), end="", flush=True)
     frames = chosen_frames(name, frames, pixels.shape[0])
     outputs = ensemble.settings["outputs"]
     sides = {"chunk_px": max(pixels.chunks[-2:]), "shard_px": max(pixels.shards[-2:])}
