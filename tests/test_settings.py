@@ -220,6 +220,16 @@ def test_all_problems_are_named_at_once():
             "predict.engine",
             "openvino has no float16 on the CPU, predict.precision; give bfloat16 or auto there",
         ),
+        (
+            {"predict": {"object_px": 20, "rescale": False}},
+            "predict.object_px",
+            "is 20, but predict.rescale is false, so no image is resized; give true there, or null here",
+        ),
+        (
+            {"predict": {"seam_windows": 0}, "evaluate": {"seam_f1_least": 0.9}},
+            "evaluate.seam_f1_least",
+            "is 0.9, but predict.seam_windows is 0, so no seam is looked at; give some there, or null here",
+        ),
         ({"augment": {"transforms": [{"p": 1}]}}, "augment.transforms[1].name", "is missing; every entry needs it"),
         (
             {"train": {"losses": {"dice": 0}}},

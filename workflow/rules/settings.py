@@ -130,6 +130,18 @@ def _can_compute(engine, device, precision):
     return None
 
 
+def _resizes(object_px, rescale):
+    if object_px and not rescale:
+        return f"is {object_px:g}, but predict.rescale is false, so no image is resized; give true there, or null here"
+    return None
+
+
+def _looks_at_seams(least, windows):
+    if least is not None and not windows:
+        return f"is {least:g}, but predict.seam_windows is 0, so no seam is looked at; give some there, or null here"
+    return None
+
+
 def _have_columns_of_their_own(ious):
     scored = {0.5, *ious}
     if len({round(100 * iou) for iou in scored}) < len(scored):
@@ -154,6 +166,8 @@ CROSS_CHECKS = {
     _weigh_something: ["train.losses"],
     _leaves_a_core: ["predict.tile_px", "predict.halo_px"],
     _can_compute: ["predict.engine", "predict.device", "predict.precision"],
+    _resizes: ["predict.object_px", "predict.rescale"],
+    _looks_at_seams: ["evaluate.seam_f1_least", "predict.seam_windows"],
     _have_columns_of_their_own: ["evaluate.ious"],
     _is_recorded: ["select_model.metric", "task", "classes"],
 }
