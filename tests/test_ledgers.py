@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from lib.ledgers import Ledger
+from lib.ledgers import Ledger, forget_strangers
 from lib.stores import create_store
 
 REGION = (slice(1, 2), slice(0, 2), slice(0, 1), slice(32, 64), slice(0, 32))
@@ -117,6 +117,15 @@ def test_what_was_not_asked_about_is_forgotten(make, kept):
     assert {path.name.partition(".")[0] for path in kept.iterdir()} == {other}
     assert not restored(make)
     assert restored(make, place="there")
+
+
+def test_ledgers_of_images_that_a_batch_no_longer_has_are_removed(tmp_path):
+    for image in ("a", "a.b", "gone"):
+        (tmp_path / image).mkdir()
+        (tmp_path / image / "key").write_text("1")
+    forget_strangers(tmp_path, {"a": "", "a.b": ""})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "a.b"]
+    forget_strangers(tmp_path / "none", {})
 
 
 def test_where_files_cannot_have_two_names_work_goes_on(make, kept, monkeypatch, capsys):

@@ -15,7 +15,7 @@ from lib.networks import build_network, load_network
 from lib.predictions import predict_image
 from lib.seams import read_windows
 from lib.stores import create_store, finish_image, open_array, read_metadata
-from predict import find_models, predict
+from predict import find_models, plan_tiles, predict
 from select_model import select_model
 
 OUTPUTS = ["background", "cell"]
@@ -268,6 +268,17 @@ def test_a_store_that_is_damaged_in_the_middle_is_named_and_the_others_are_kept(
     again = Threshold()
     run(source, tmp_path / "p.ome.zarr", again, batch_px=1)
     assert 0 < again.seen < 2 * 35 * 128**2
+
+
+def test_tiles_are_planned_for_the_memory_of_all_models_of_an_ensemble(capsys):
+    class Keeping(Threshold):
+        def predict(self, tiles):
+            self.kept = np.ones(tiles[..., 0].size * 60, np.uint8)
+            return None
+
+    plan_tiles(Ensemble([Keeping(), Keeping()]), tile_px="auto", halo_px=32, batch_tiles="auto", memory_mb=None)
+    need = float(capsys.readouterr().out.split("needs ")[1].split()[0])
+    assert need == pytest.approx(120, rel=0.2)
 
 
 def test_a_selected_model_that_is_not_there_is_named(tmp_path):

@@ -63,7 +63,7 @@ def lock_results():
 def name_strangers():
     """Say which batches under results are of no row of the table any more, since nothing removes them."""
     former = {path.stem for path in Path("results/objects").glob("*.parquet")} - BATCHES.keys()
-    places = ("*/{}", "*/{}.parquet", "*/{}.tsv", "recipes/*/{}.json")
+    places = ("*/{}", "predictions/.{}.regions", "*/{}.parquet", "*/{}.tsv", "recipes/*/{}.json")
     left = [str(path) for name in former for place in places for path in Path("results").glob(place.format(name))]
     if left:
         print(

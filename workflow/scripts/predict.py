@@ -13,6 +13,7 @@ from lib.batches import find_stores, make_stores
 from lib.ensembles import load_ensemble
 from lib.errors import InputError
 from lib.jobs import running
+from lib.ledgers import forget_strangers
 from lib.memories import bytes_per_px, largest_core, limit_mb, resident_mb
 from lib.models import digest_model
 from lib.predictions import predict_image
@@ -48,7 +49,7 @@ def plan_tiles(ensemble, *, tile_px, halo_px, batch_tiles, memory_mb):
         core_px = tile_px - 2 * halo_px
     elif ensemble.engines[0].device == "cpu":
         channels = len(ensemble.engines[0].settings["channels"])
-        need = bytes_per_px(ensemble.engines[0].predict, channels)
+        need = sum(bytes_per_px(engine.predict, channels) for engine in ensemble.engines)
         core_px = largest_core(CORE_PX, halo_px, need, limit_mb(memory_mb))
         fewer = "" if core_px == CORE_PX else f", too many for tiles of {CORE_PX + 2 * halo_px} px"
         print(f"The network needs {need:.0f} bytes a pixel{fewer}", flush=True)
@@ -107,6 +108,7 @@ def predict(
         )  # fmt: skip
 
     make_stores({image: recipes[image] for image in stores}, make, output=output)
+    forget_strangers(ledgers, stores)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ files under another name and then renames them, so what has a name is whole.
 
 import hashlib
 import os
+import shutil
 import threading
 from pathlib import Path
 
@@ -100,6 +101,13 @@ class Ledger:
         root = Path(self._array.store_path.store.root) / self._array.store_path.path
         names = np.stack(np.meshgrid(*places, indexing="ij"), -1).reshape(-1, len(places))
         return [root / self._array.metadata.encode_chunk_key(tuple(map(int, name))) for name in names]
+
+
+def forget_strangers(folder, names):
+    """Remove the ledgers in `folder` but those of such `names`."""
+    for path in Path(folder).glob("*"):
+        if path.name not in names:
+            shutil.rmtree(path)
 
 
 def _size(path):
