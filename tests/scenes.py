@@ -63,6 +63,14 @@ def write_batch(root, images, *, batch="one", classes=None, set_aside=None):
     return folders
 
 
+def damage(file):
+    """Change bytes in the middle of a file of a store, which stays as long as it was."""
+    content = bytearray(file.read_bytes())
+    middle = len(content) // 4
+    content[middle : middle + 8] = bytes(byte ^ 0xFF for byte in content[middle : middle + 8])
+    file.write_bytes(content)
+
+
 def outputs_of(ids):
     """What a network that knows everything answers to a plane of ids: uint8 (3, y, x)."""
     inside = (ndimage.minimum_filter(ids, 3) == ids) & (ndimage.maximum_filter(ids, 3) == ids) & (ids > 0)

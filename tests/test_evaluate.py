@@ -10,7 +10,7 @@ from lib.errors import InputError
 from lib.pictures import FOUND_COLOURS, TRUTH_COLOURS, draw_pictures, is_colour, outlines, resize_nearest, stretch
 from lib.stores import create_store, finish_labels
 from PIL import Image
-from scenes import place_discs, write_batch, write_image, write_labels
+from scenes import damage, place_discs, write_batch, write_image, write_labels
 
 IOUS = [0.5, 0.75, 0.95]
 CLASSES = ["background", "mother", "daughter"]
@@ -306,3 +306,13 @@ def test_what_does_not_fit_the_model_is_kept_in_words(tmp_path):
     assert table.loc["a", "fit"].startswith("a: the objects found are 15")
     table, _ = run(tmp_path, folders, {"a": "test"}, about=about | {"object_px": 16.0})
     assert np.isnan(table.loc["a", "fit"])
+
+
+@pytest.mark.parametrize("kind", ["labels", "truth", "images"])
+def test_a_store_that_is_damaged_in_the_middle_is_named(tmp_path, kind):
+    folders = write_batch(tmp_path, {"a": (CELLS[None], CELLS[None])})
+    damage(tmp_path / kind / "one" / "a.ome.zarr" / "0" / "c" / "0" / "0" / "0" / "0" / "0")
+    with pytest.raises(
+        InputError, match=rf"{kind}/one/a\.ome\.zarr: the store is damaged, pixels at .* cannot be read"
+    ):
+        run(tmp_path, folders, {"a": "test"})

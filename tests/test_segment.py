@@ -11,6 +11,7 @@ import zarr
 from lib.errors import InputError
 from lib.stores import create_store, finish_image, open_array, read_metadata
 from lib.targets import INSTANCE_OUTPUTS, instance_targets
+from scenes import damage
 from segment import segment
 from skimage.measure import regionprops
 
@@ -236,3 +237,12 @@ def test_two_runs_give_the_same(tmp_path):
     first = open_array(tmp_path / "labels" / "movie.ome.zarr")[:]
     pd.testing.assert_frame_equal(rows, run(tmp_path, {"movie": "2"}, **INSTANCES))
     np.testing.assert_array_equal(first, open_array(tmp_path / "labels" / "movie.ome.zarr")[:])
+
+
+@pytest.mark.parametrize("kind", ["predictions", "images"])
+def test_a_store_that_is_damaged_in_the_middle_is_named_and_the_others_are_kept(tmp_path, capsys, kind):
+    write_batch(tmp_path, draw_frames(), images=["a", "b"])
+    damage(tmp_path / kind / "a.ome.zarr" / "0" / "c" / "1" / "0" / "0" / "0" / "0")
+    with pytest.raises(InputError, match=rf"{kind}/a\.ome\.zarr: the store is damaged, pixels at .* cannot be read"):
+        run(tmp_path, {"a": "1", "b": "1"}, **INSTANCES)
+    assert "b: 9 objects" in capsys.readouterr().out

@@ -19,7 +19,7 @@ from lib.jobs import running
 from lib.measurements import finish, measure_block, merge
 from lib.objects import join_tables, make_schema, number_alike, tabulate, write_tables
 from lib.separations import PERIMETER_PX, cut_into_waves, find_objects, read_ids
-from lib.stores import create_store, finish_labels, open_array, read_metadata
+from lib.stores import create_store, finish_labels, open_array, read_block, read_metadata
 
 BLOCK_PX = 1024
 WAVE = 128  # blocks of small frames whose objects are named at once
@@ -67,7 +67,7 @@ def segment_image(source, probable, path, table, *, name, task, classes, workers
         window = read_ids(scratch, named, block, PERIMETER_PX)
         inner = np.s_[PERIMETER_PX:-PERIMETER_PX, PERIMETER_PX:-PERIMETER_PX]
         channels = (block.t, slice(None), *block.region[2:])
-        chances = probabilities[channels]
+        chances = read_block(probabilities, channels)
         ids = window[inner]
         if task == "instances":
             found[within(block, shard)] = np.where(ids, ids + found.dtype.type(count), 0)
@@ -75,7 +75,7 @@ def segment_image(source, probable, path, table, *, name, task, classes, workers
         else:
             found[within(block, shard)] = likeliest(chances)
             certainty = chances.max(0)
-        return measure_block(window, inner, certainty, pixels[channels], block)
+        return measure_block(window, inner, certainty, read_block(pixels, channels), block)
 
     def write_shard(gathered, **told):
         shard, blocks = gathered

@@ -15,7 +15,7 @@ from .errors import InputError
 from .instances import REACH_PX, separate
 from .pictures import draw_crop
 from .seams import read_windows
-from .stores import open_array, read_metadata
+from .stores import open_array, read_block, read_metadata
 
 PICTURED = 6
 NAMED = 5
@@ -49,7 +49,7 @@ def audit_seams(predictions, labels, *, task, segment):
     stored, pixel_um = open_array(labels), read_metadata(labels).pixel_um
     for (t, z, y, x), probabilities in read_windows(predictions) if predictions else ():
         shape = probabilities.shape[1:]
-        found = stored[t, 0, z, y : y + shape[0], x : x + shape[1]]
+        found = read_block(stored, np.s_[t, 0, z, y : y + shape[0], x : x + shape[1]])
         if task == "instances":
             reference = _renumbered(separate(probabilities, pixel_um=pixel_um, name=str(labels), **segment))
             found = _renumbered(found)

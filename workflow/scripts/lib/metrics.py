@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from .errors import InputError
 from .looks import clip
-from .stores import iterate_shards
+from .stores import iterate_shards, read_block
 from .targets import IGNORE
 
 SPLIT_PIECE = 0.1
@@ -55,8 +55,13 @@ def overlaps_by_frame(found, truth=None, *, roi=None, frames=None):
             continue
         parts = ((*region[:3], clip(roi, region[3:])) for region in regions)
         regions = ((*lead, *part) for *lead, part in parts if part)
-        blocks = ((region, found[region]) for region in regions)
-        yield t, count_overlaps((np.zeros_like(block) if truth is None else truth[at], block) for at, block in blocks)
+        blocks = ((region, read_block(found, region)) for region in regions)
+        yield (
+            t,
+            count_overlaps(
+                (np.zeros_like(block) if truth is None else read_block(truth, at), block) for at, block in blocks
+            ),
+        )
 
 
 def percent(iou):

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
 
-from .stores import open_array, read_metadata
+from .stores import open_array, read_block, read_metadata
 
 LONGER_SIDE_PX = 768
 CROP_SIDE_PX = 384
@@ -64,7 +64,7 @@ def draw_crop(folder, image, t, z, corner, layers, *, classes=()):
     folder.mkdir(parents=True)
     metadata = read_metadata(image)
     spans = [slice(first, first + side) for first, side in zip(corner, layers["labels"].shape, strict=True)]
-    pixels = open_array(image)[(t, slice(None), z, *spans)]
+    pixels = read_block(open_array(image), (t, slice(None), z, *spans))
     base = Image.fromarray(stretch(pixels, metadata.windows, colour=is_colour(metadata.channels)))
     size = fit(base.size, CROP_SIDE_PX)
     base.resize(size, Image.Resampling.LANCZOS).save(folder / "base.jpg", quality=88)
@@ -91,7 +91,7 @@ def read_plane(path, t):
             break
         array, level = coarser, level + 1
     z = array.shape[2] // 2
-    return array[t, :, z], z, 2**level
+    return read_block(array, (t, slice(None), z)), z, 2**level
 
 
 def is_colour(channels):

@@ -9,6 +9,7 @@ from .classes import HALO_PX, find_classes, name_classes
 from .components import join
 from .instances import find_cells, name_cells
 from .stacks import count_shared, join_sections
+from .stores import read_block
 
 PERIMETER_PX = 2  # pixels around a block that perimeters in it depend on
 
@@ -37,7 +38,7 @@ def find_objects(probabilities, scratch, blocks, *, task, rules, join_z, workers
 
     def work(block):
         window, _ = widen(block, halo_px, plane)
-        chances = probabilities[(block.t, slice(None), block.z, *window)]
+        chances = read_block(probabilities, (block.t, slice(None), block.z, *window))
         ids, part = find(chances, block, plane, block.t * depth + block.z)
         scratch[block.region] = ids
         return part
