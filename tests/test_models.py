@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import zarr
 from lib.errors import InputError
-from lib.models import FORMAT, SETTINGS, VALIDATION, digest_model, read_patches, write_patches
+from lib.models import FORMAT, SETTINGS, VALIDATION, digest_model, read_patches, read_settings, write_patches
 
 
 @pytest.fixture
@@ -20,6 +20,31 @@ def patches(number, side=32, channels=2):
     random = np.random.default_rng(0)
     images = random.random((number, side, side, channels)).astype(np.float16)
     return images, random.integers(0, 2, (number, side, side), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"normalisation": {"method": "zscore"}}, "its normalisation is {'method': 'zscore'}, and images are"),
+        ({"normalisation": {"method": "percentile", "low": 0}}, "its normalisation is"),
+        ({"pixel_um": "0.5"}, "have to be numbers above 0, or null"),
+        ({"object_px": 0}, "have to be numbers above 0, or null"),
+        ({"pixel_um_range": 0.5}, "have to be numbers above 0, or null"),
+        ({"pixel_um_range": [0.5]}, "have to be numbers above 0, or null"),
+        ({"channels": []}, "channels missing or not as Tessera writes them"),
+    ],
+)
+def test_a_model_json_that_would_be_misread_is_refused(folder, changes, told):
+    path = folder / SETTINGS
+    about = json.loads(path.read_text())
+    known = {"pixel_um": 0.5, "pixel_um_range": [0.4, 1], "object_px": 20.5}
+    path.write_text(json.dumps(about | known | {"normalisation": {"method": "percentile", "low": 1, "high": 99.8}}))
+    read_settings(folder)
+    path.write_text(json.dumps(about | changes))
+    with pytest.raises(InputError) as refused:
+        read_settings(folder)
+    assert f"{path}: " in str(refused.value)
+    assert told in str(refused.value)
 
 
 def test_few_patches_are_kept_as_they_are(folder):

@@ -34,6 +34,10 @@ def test_pixels_within_the_range_of_training_are_left(pixel_um, scale):
     assert choose_scale("a", (None, pixel_um, pixel_um), settings) == pytest.approx(scale)
 
 
+def test_a_range_alone_says_what_size_pixels_are_to_have():
+    assert choose_scale("a", (None, 1.0, 1.0), {"pixel_um_range": [0.25, 0.25]}) == pytest.approx(4)
+
+
 def test_a_diameter_of_objects_says_more_than_pixel_sizes():
     assert choose_scale("a", (None, 1.0, 1.0), MODEL, object_px=80) == pytest.approx(0.25)
     assert choose_scale("a", UNKNOWN, MODEL, object_px=10) == pytest.approx(2)

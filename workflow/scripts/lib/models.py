@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import platform
 import shutil
 from importlib.metadata import version
@@ -42,6 +43,7 @@ _REQUIRED = {
     "normalisation": dict,
     "task": str,
 }
+_NORMALISATION = {"method": "percentile", "low": 1, "high": 99.8}  # what images are given to networks by
 
 
 def read_settings(folder):
@@ -62,7 +64,23 @@ def read_settings(folder):
     wrong = [key for key, kind in _REQUIRED.items() if not isinstance(settings.get(key), kind) or not settings[key]]
     if wrong:
         raise InputError(f"{path}: {', '.join(wrong)} missing or not as Tessera writes them; train the model again")
+    if _NORMALISATION | settings["normalisation"] != _NORMALISATION:
+        raise InputError(
+            f"{path}: its normalisation is {settings['normalisation']}, and images are normalised by "
+            f"{_NORMALISATION} alone; give a model that was trained so"
+        )
+    ends = settings.get("pixel_um_range") or [None, None]
+    sizes = [settings.get("pixel_um"), settings.get("object_px"), *(ends if isinstance(ends, list) else [ends])]
+    if len(sizes) != 4 or not all(size is None or _is_size(size) for size in sizes):
+        raise InputError(
+            f"{path}: pixel_um, object_px and both ends of pixel_um_range have to be numbers above 0, or null; "
+            "correct them"
+        )
     return settings
+
+
+def _is_size(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def digest_model(folder):

@@ -38,8 +38,8 @@ def choose_scale(name, pixel_um, settings, *, rescale=True, object_px=None):
         least, most = settings.get("pixel_um_range") or [settings.get("pixel_um")] * 2
         if len(known) < 2 or not least:
             return 1.0
-        size = math.sqrt(known[0] * known[1])
-        scale = 1.0 if least / NEGLIGIBLE <= size <= most * NEGLIGIBLE else size / settings["pixel_um"]
+        size, wanted = math.sqrt(known[0] * known[1]), settings.get("pixel_um") or math.sqrt(least * most)
+        scale = 1.0 if least / NEGLIGIBLE <= size <= most * NEGLIGIBLE else size / wanted
     if not 1 / LARGEST <= scale <= LARGEST:
         raise InputError(
             f"{name}: would be magnified {scale:.3g} times to suit the model, and {1 / LARGEST:g} to {LARGEST:g} is "
