@@ -9,6 +9,7 @@ import pytest
 import segment as segment_module
 import zarr
 from lib.errors import InputError
+from lib.separations import choose_type
 from lib.stores import create_store, finish_image, open_array, read_metadata
 from lib.targets import INSTANCE_OUTPUTS, instance_targets
 from scenes import damage
@@ -91,6 +92,20 @@ def test_the_table_agrees_with_the_labels_it_came_from(tmp_path):
     assert (set(rows["image"]), set(rows["class"]), set(rows["confidence"])) == ({"movie"}, {"cell"}, {1.0})
 
 
+def test_ids_that_thirty_two_bits_might_not_number_have_sixty_four(tmp_path, monkeypatch):
+    assert choose_type("instances", (1, 1, 1, 2**18, 2**17), 16) == np.int64
+    assert choose_type("instances", (1, 1, 1, 2**18, 2**17 - 1), 16) == np.int32
+    assert choose_type("instances", (1, 1, 1, 2**16, 2**15), 0) == np.int64
+    assert choose_type("instances", (100_000, 1, 1000, 2**18, 2**18), 16) == np.int64
+    assert choose_type("semantic", (100_000, 1, 1000, 2**18, 2**18), 16) == np.uint8
+    monkeypatch.setattr(segment_module, "choose_type", lambda *_: np.int64)
+    write_batch(tmp_path, draw_frames())
+    rows = run(tmp_path, {"movie": "1"}, **INSTANCES)
+    labels = open_array(tmp_path / "labels" / "movie.ome.zarr")
+    assert labels.dtype == np.int64
+    assert np.unique(labels[:]).tolist() == [0, *sorted(rows["label"])]
+
+
 def test_the_planes_of_a_stack_are_left_apart_where_this_is_asked_for(tmp_path):
     write_batch(tmp_path, draw_frames(frames=1, planes=2))
     rows = run(tmp_path, {"movie": "1"}, **INSTANCES | {"join_z": None})
@@ -142,6 +157,19 @@ def test_objects_of_images_of_several_blocks_are_whole_and_measured_whole(tmp_pa
     np.testing.assert_array_equal(labels[:], expected)
     rows = rows.sort_values("label", ignore_index=True)
     pd.testing.assert_frame_equal(rows, whole, check_exact=False, rtol=1e-9)
+
+
+def test_objects_that_the_region_of_interest_cuts_are_marked(tmp_path):
+    ids = np.zeros((1, 1, 80, 90), np.int32)
+    for number, (y, x) in enumerate([(20, 10), (20, 40), (40, 60), (60, 20)], start=1):
+        ids[0, 0, y : y + 12, x : x + 12] = number
+    roi = (26, 72, 14, 90)
+    looked_at = np.zeros_like(ids)
+    looked_at[..., roi[0] : roi[1], roi[2] : roi[3]] = ids[..., roi[0] : roi[1], roi[2] : roi[3]]
+    write_batch(tmp_path, looked_at)
+    looks = {"movie": {"roi": roi, "frames": None}}
+    rows = run(tmp_path, {"movie": "1"}, **INSTANCES, looks=looks).sort_values("label")
+    assert rows["touches_border"].tolist() == [True, True, False, True]
 
 
 def test_labels_keep_the_sizes_of_the_image_and_have_colours(tmp_path):

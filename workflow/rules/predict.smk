@@ -57,6 +57,7 @@ rule segment:
         recipes=lambda wildcards: recipe_of("segment", wildcards.batch),
         task=config["task"],
         classes=config["classes"],
+        looks=lambda wildcards: looks_of(wildcards.batch),
         settings=config["segment"],
     script:
         "../scripts/segment.py"

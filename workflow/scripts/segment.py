@@ -18,21 +18,14 @@ from lib.instances import BACKGROUND, make_rules
 from lib.jobs import running
 from lib.measurements import finish, measure_block, merge
 from lib.objects import join_tables, make_schema, number_alike, tabulate, write_tables
-from lib.separations import PERIMETER_PX, cut_into_waves, find_objects, read_ids
+from lib.separations import PERIMETER_PX, choose_type, cut_into_waves, find_objects, read_ids
 from lib.stores import create_store, finish_labels, open_array, read_block, read_metadata
 
 BLOCK_PX = 1024
 WAVE = 128  # blocks of small frames whose objects are named at once
 
 
-def choose_type(task, shape, min_area_px):
-    """Type of labels (t, c, z, y, x): int32, or int64 where there may be more objects than that can number."""
-    if task == "semantic":
-        return np.uint8
-    return np.int32 if np.prod(shape, dtype=object) < 2**31 * max(1, min_area_px) else np.int64
-
-
-def segment_image(source, probable, path, table, *, name, task, classes, workers, join_z=None, **settings):
+def segment_image(source, probable, path, table, *, name, task, classes, workers, roi, join_z=None, **settings):
     """Write the labels of one image to a new store at `path` and its objects to the Parquet file `table`.
 
     Args:
@@ -41,6 +34,7 @@ def segment_image(source, probable, path, table, *, name, task, classes, workers
         path: where the store of labels is made.
         table: where the table of objects is made.
         name: of the image.
+        roi: (y0, y1, x0, x1) that was looked at, None: all.
         task, classes, workers, join_z, settings: as of `segment`.
 
     Raises:
@@ -61,7 +55,7 @@ def segment_image(source, probable, path, table, *, name, task, classes, workers
     many = max(labels.shards[-2:]) // side
     joined = bool(depth > 1 and join_z)
     schema = make_schema(number_alike(metadata.channels))
-    about = {"image": name, "pixel_um": metadata.pixel_um, "shape": shape[2:], "joined": joined}
+    about = {"image": name, "pixel_um": metadata.pixel_um, "shape": shape[2:], "roi": roi, "joined": joined}
 
     def write_block(block, shard, found, scratch, named, count):
         window = read_ids(scratch, named, block, PERIMETER_PX)
@@ -103,7 +97,7 @@ def segment_image(source, probable, path, table, *, name, task, classes, workers
     finish_labels(path, name=name, classes=classes if task == "semantic" else None, **sizes)
 
 
-def segment(predictions, images, recipes, output, objects, *, task, classes, **settings):
+def segment(predictions, images, recipes, output, objects, *, task, classes, looks=None, **settings):
     """Write the labels of a batch of images to the folder `output`, their objects to the file `objects`.
 
     Args:
@@ -114,6 +108,7 @@ def segment(predictions, images, recipes, output, objects, *, task, classes, **s
         objects: Parquet file.
         task: instances or semantic.
         classes: names of the classes, background first.
+        looks: {image: its roi and frames}, of images that were not looked at in whole.
         settings: workers, threads of this job; join_z, see `lib.separations.find_objects`; and those of
             `lib.instances.make_rules`.
 
@@ -126,7 +121,8 @@ def segment(predictions, images, recipes, output, objects, *, task, classes, **s
     def make(image, path):
         # The table is kept beside the store, so that an interrupted job keeps both or neither.
         table = path.with_name(f"{image}.parquet")
-        segment_image(sources[image], probable[image], path, table, name=image, task=task, classes=classes, **settings)
+        told = {"name": image, "task": task, "classes": classes, "roi": (looks or {}).get(image, {}).get("roi")}
+        segment_image(sources[image], probable[image], path, table, **told, **settings)
 
     make_stores({image: recipes[image] for image in probable}, make, output=output)
     tables = [Path(output) / f"{image}.parquet" for image in probable]
@@ -145,6 +141,7 @@ if __name__ == "__main__":
             objects=snakemake.output.objects,
             task=snakemake.params.task,
             classes=snakemake.params.classes,
+            looks=snakemake.params.looks,
             workers=snakemake.threads,
             **snakemake.params.settings,
         )

@@ -53,7 +53,7 @@ def number_alike(channels):
     return [f"{number}_{channel}" for number, channel in enumerate(channels)]
 
 
-def tabulate(sums, schema, *, image, t, classes, pixel_um, shape, joined=False, first_label=0):
+def tabulate(sums, schema, *, image, t, classes, pixel_um, shape, roi=None, joined=False, first_label=0):
     """A piece of the table of objects.
 
     Axes are those of the ellipse with the object's second central moments, eccentricity is that ellipse's, and the
@@ -68,6 +68,7 @@ def tabulate(sums, schema, *, image, t, classes, pixel_um, shape, joined=False, 
         classes: name of the class of each object.
         pixel_um: size of a pixel in z, y, x in micrometres, None where unknown.
         shape: (z, y, x) pixels of a frame.
+        roi: (y0, y1, x0, x1) that was looked at, whose border cuts objects as the image's does; None: all.
         joined: whether objects go through planes; they have a volume then, and not what a plane alone defines.
         first_label: what is added to the labels.
 
@@ -84,9 +85,10 @@ def tabulate(sums, schema, *, image, t, classes, pixel_um, shape, joined=False, 
     sizes = dict(zip("zyx", pixel_um, strict=True))
     known |= {f"centroid_{axis}_um": centroid[axis] * sizes[axis] for axis in "yx" if sizes["y"] and sizes["x"]}
     outermost = "zyx" if joined else "yx"
-    lengths = dict(zip("zyx", shape, strict=True))
+    ends = {axis: (0, length) for axis, length in zip("zyx", shape, strict=True)}
+    ends |= {"y": roi[:2], "x": roi[2:]} if roi else {}
     known["touches_border"] = np.any(
-        [(sums[f"{axis}0"] == 0) | (sums[f"{axis}1"] == lengths[axis]) for axis in outermost], axis=0
+        [(sums[f"{axis}0"] == ends[axis][0]) | (sums[f"{axis}1"] == ends[axis][1]) for axis in outermost], axis=0
     )
     if joined:
         known |= {"centroid_z_px": centroid["z"], "bbox_z0_px": sums["z0"], "bbox_z1_px": sums["z1"], "volume_px": n}

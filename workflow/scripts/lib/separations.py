@@ -107,6 +107,13 @@ def join_planes(scratch, named, blocks, *, share, workers, name):
     return named._replace(ids={at: objects[ids] for at, ids in named.ids.items()}, areas=areas, kinds=kinds)
 
 
+def choose_type(task, shape, min_area_px):
+    """Type of labels (t, c, z, y, x): int32, or int64 where there may be more objects than that can number."""
+    if task == "semantic":
+        return np.uint8
+    return np.int32 if np.prod(shape, dtype=object) < 2**31 * max(1, min_area_px) else np.int64
+
+
 def cut_into_waves(shape, side, wave):
     """Blocks of whole frames, so many of these at a time that there are `wave` blocks if a frame has fewer.
 
