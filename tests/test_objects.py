@@ -1,6 +1,7 @@
 """Measurements, by hand and against scikit-image; tables, read by others."""
 
 import math
+import time
 
 import numpy as np
 import pandas as pd
@@ -128,6 +129,12 @@ def test_pixels_that_are_no_numbers_do_not_count():
     assert found["intensity_mean_dna"].to_pylist() == [5, 5, None]
 
 
+@pytest.mark.parametrize("value", [2**63 - 1, 2**64 - 1])
+def test_the_largest_of_whole_numbers_have_a_mean(value):
+    values = np.full(DRAWING.shape, value, np.uint64)
+    assert table_of(DRAWING, {"dna": values})["intensity_mean_dna"].to_pylist() == [float(value)] * 3
+
+
 @pytest.mark.parametrize("side", [100, 4])
 def test_an_object_of_a_stack_is_measured_through_its_planes(side):
     labels = np.zeros((4, 9, 8), int)
@@ -168,6 +175,14 @@ def test_a_large_table_comes_in_groups(tmp_path):
     with pq.ParquetFile(tmp_path / "a.parquet") as written:
         assert written.metadata.num_rows == 120_000
         assert written.num_row_groups == 2
+
+
+def test_a_movie_of_very_many_frames_without_objects_is_written_at_once(tmp_path):
+    table = table_of(DRAWING, [])[:0]
+    started = time.monotonic()
+    write_tables(tmp_path / "a.parquet", table.schema, [table] * 100_000)
+    assert time.monotonic() - started < 5
+    assert pq.read_metadata(tmp_path / "a.parquet").num_rows == 0
 
 
 def test_a_plane_without_objects_gives_an_empty_table_of_the_same_columns_and_types():

@@ -69,7 +69,8 @@ def measure_block(window, inner, certainty, pixels, block):
             known = np.isfinite(values)
             finite[:, channel] = add_pixels(known, np.int64)
             values = np.where(known, values, 0)
-        value[:, channel] = add_pixels(values, np.float64 if values.dtype.kind == "f" else np.int64)
+        is_small = values.dtype.kind != "f" and values.dtype.itemsize < 8  # sums of others go beyond 64 bits
+        value[:, channel] = add_pixels(values, np.int64 if is_small else np.float64)
     return sums | {"value": value, "finite": finite}
 
 

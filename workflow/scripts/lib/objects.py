@@ -112,13 +112,14 @@ def tabulate(sums, schema, *, image, t, classes, pixel_um, shape, roi=None, join
 
 def write_tables(path, schema, tables):
     """Write the pieces `tables` of one table to a Parquet file, in groups of ROWS_PER_GROUP or more as they come."""
-    waiting = [schema.empty_table()]
+    waiting, rows = [], 0
     with pq.ParquetWriter(path, schema) as writer:
-        for table in tables:
+        for table in filter(len, tables):
             waiting.append(table)
-            if sum(map(len, waiting)) >= ROWS_PER_GROUP:
+            rows += len(table)
+            if rows >= ROWS_PER_GROUP:
                 writer.write_table(pa.concat_tables(waiting))
-                waiting.clear()
+                waiting, rows = [], 0
         writer.write_table(pa.concat_tables([schema.empty_table(), *waiting]))
 
 
