@@ -230,6 +230,11 @@ def test_all_problems_are_named_at_once():
             "evaluate.seam_f1_least",
             "is 0.9, but predict.seam_windows is 0, so no seam is looked at; give some there, or null here",
         ),
+        (
+            {"segment": {"max_hole_um2": 4, "fill_holes": False}},
+            "segment.max_hole_um2",
+            "is 4, but segment.fill_holes is false, so no hole is filled; give true there, or null here",
+        ),
         ({"augment": {"transforms": [{"p": 1}]}}, "augment.transforms[1].name", "is missing; every entry needs it"),
         (
             {"train": {"losses": {"dice": 0}}},

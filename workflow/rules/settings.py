@@ -142,6 +142,12 @@ def _looks_at_seams(least, windows):
     return None
 
 
+def _fills_holes(largest, fill):
+    if largest is not None and not fill:
+        return f"is {largest:g}, but segment.fill_holes is false, so no hole is filled; give true there, or null here"
+    return None
+
+
 def _have_columns_of_their_own(ious):
     scored = {0.5, *ious}
     if len({round(100 * iou) for iou in scored}) < len(scored):
@@ -168,6 +174,7 @@ CROSS_CHECKS = {
     _can_compute: ["predict.engine", "predict.device", "predict.precision"],
     _resizes: ["predict.object_px", "predict.rescale"],
     _looks_at_seams: ["evaluate.seam_f1_least", "predict.seam_windows"],
+    _fills_holes: ["segment.max_hole_um2", "segment.fill_holes"],
     _have_columns_of_their_own: ["evaluate.ious"],
     _is_recorded: ["select_model.metric", "task", "classes"],
 }
