@@ -134,6 +134,32 @@ def test_holes_are_filled_as_scipy_does_for_one_cell():
     np.testing.assert_array_equal(found > 0, ndimage.binary_fill_holes(largest))
 
 
+def test_holes_are_filled_with_the_debris_in_them_as_scipy_does_without_it():
+    smooth = ndimage.gaussian_filter(np.random.default_rng(3).random((150, 150)), 2)
+    pieces = label(smooth > 0.49, connectivity=1)
+    areas = np.bincount(pieces.ravel())
+    largest = areas[1:].argmax() + 1
+    mask = (pieces == largest) | (areas < 60)[pieces] & (pieces > 0)
+    filled = ndimage.binary_fill_holes(pieces == largest)
+    assert (filled & mask & (pieces != largest)).any()
+    sure = np.where(mask, np.array([0, 255, 0])[:, None, None], np.array([255, 0, 0])[:, None, None]).astype(np.uint8)
+    found = separate(sure, **SETTINGS | {"min_area_px": 60})
+    np.testing.assert_array_equal(found > 0, filled)
+    for side in (16, 37):
+        blocks = in_blocks(sure[None, :, None], side, min_area_px=60)[0, 0]
+        np.testing.assert_array_equal(blocks, found)
+
+
+def test_what_debris_alone_closes_is_no_hole():
+    mask, debris = np.zeros((30, 30), bool), np.zeros((30, 30), bool)
+    mask[4:18, 4:26] = True
+    mask[8:18, 12:16] = False
+    debris[18:20, 12:16] = True  # it touches the cell's corners alone
+    assert label(~mask & ~debris, connectivity=1).max() == 2
+    sure = np.where(mask | debris, np.array([0, 255, 0])[:, None, None], np.array([255, 0, 0])[:, None, None])
+    np.testing.assert_array_equal(separate(sure.astype(np.uint8), **SETTINGS) > 0, mask)
+
+
 def test_a_hole_that_is_too_large_stays():
     ids = draw_discs((60, 60), (30, 30, 20))
     holed = paint(ids)

@@ -10,6 +10,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from .blocks import cut_planes, widen
 from .components import describe, join, label_pieces, name_pieces
@@ -189,7 +191,7 @@ def name_cells(pieces, rules):
 
     A remnant goes to the cell with which it shares the longest border, and is a cell of its own, one too faint to be
     seeded, where there is none. So does then a cell that is too small, which is removed where there is none. A hole is
-    a gap that touches one cell alone, and no edge of the plane.
+    a gap, with all that was removed in it, that touches one cell alone, and no edge of the plane.
 
     Args:
         pieces: `lib.components.Pieces` of planes.
@@ -211,14 +213,27 @@ def name_cells(pieces, rules):
     taken = np.arange(count)
     _give(taken, small[one] & is_cell[other] & ~small[other], one, other, shared)
     taken[small & (taken == np.arange(count))] = 0
-    owner = taken[owner]
-    holes = (kinds[one] == GAP) & (kinds[other] != GAP)
+    empty = (kinds == GAP) | (taken == 0)
+    hollow = _connect(count, *(side[empty[one] & empty[other]] for side in (one, other)))
+    rim = empty[one] & ~empty[other]
     least, most = np.full(count, count), np.zeros(count, np.int64)
-    np.minimum.at(least, one[holes], owner[other[holes]])
-    np.maximum.at(most, one[holes], owner[other[holes]])
-    is_hole = (least == most) & ~pieces.edges & (pieces.areas <= rules.max_hole_px)
-    owner = np.where(kinds == GAP, np.where(is_hole, most, 0), owner)
+    np.minimum.at(least, hollow[one[rim]], taken[other[rim]])
+    np.maximum.at(most, hollow[one[rim]], taken[other[rim]])
+    hollow = hollow[owner]
+    areas, edges = (np.bincount(hollow, each, minlength=count) for each in (pieces.areas, pieces.edges))
+    is_hole = (least == most) & (edges == 0) & (areas <= rules.max_hole_px)
+    owner = np.where(empty[owner], np.where(is_hole, most, 0)[hollow], taken[owner])
     return name_pieces(pieces._replace(kinds=np.full(count, CELL, np.uint8)), owner)
+
+
+def _connect(count, one, other):
+    """Of each number 0 .. count - 1 the least of those that the pairs connect it with: int64 (count,)."""
+    least = np.arange(count)
+    numbers, at = np.unique(np.concatenate([one, other]), return_inverse=True)
+    graph = coo_array((np.ones(len(one), bool), tuple(at.reshape(2, -1))), shape=(len(numbers), len(numbers)))
+    _, first, group = np.unique(connected_components(graph, directed=False)[1], return_index=True, return_inverse=True)
+    least[numbers] = numbers[first[group]]
+    return least
 
 
 def _give(owner, pairs, one, other, shared):
