@@ -33,10 +33,8 @@ def match_channels(name, channels, wanted, whose="the model", told=True):
             f"({', '.join(shared)}); give both the same names, or take the image out of the table"
         )
     if told:
-        print(
-            f"{name}: its channels ({', '.join(channels)}) are taken for {whose}'s ({', '.join(wanted)}), in this order",
-            flush=True,
-        )
+        theirs = f"{whose}'s ({', '.join(wanted)})"
+        print(f"{name}: its channels ({', '.join(channels)}) are taken for {theirs}, in this order", flush=True)
     return list(range(len(wanted)))
 
 
