@@ -57,7 +57,6 @@ class OpenVINOEngine:
             self._request.infer([np.zeros((1, DIVISOR, 2 * DIVISOR, pixels.shape[3]), np.float32)])
             raise MemoryError(str(error).strip().splitlines()[-1]) from error
 
-
     def _try(self, path):
         """Refuse a model that answers in another size, or with numbers that are no probabilities."""
         side, outputs = 2 * DIVISOR, len(self.settings["outputs"])
