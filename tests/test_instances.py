@@ -1,7 +1,10 @@
 """Cells are parted, specks and holes go, faint cells stay; all the same however a plane is cut into blocks."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
+from lib import separations
 from lib.blocks import cut_planes
 from lib.classes import find_classes, name_classes
 from lib.components import join
@@ -264,6 +267,30 @@ def test_blocks_of_any_size_and_any_number_of_workers_give_the_same_ids(field, s
     if not settings.get("join_z"):
         first = separate(probabilities[0, :, 0], **SETTINGS | settings)
         np.testing.assert_array_equal(first, whole[0, 0])
+
+
+@pytest.mark.parametrize("task", ["instances", "semantic"])
+def test_planes_named_one_by_one_or_all_at_once_give_the_same_ids(monkeypatch, task):
+    for join_z in (None, 0.5):
+        at_once = in_blocks(FIELDS["several planes"], 64, task=task, join_z=join_z)
+        with monkeypatch.context() as patch:
+            patch.setattr(separations, "NAMED_AT_ONCE", 1)
+            np.testing.assert_array_equal(in_blocks(FIELDS["several planes"], 64, task=task, join_z=join_z), at_once)
+
+
+def test_of_a_stack_little_is_kept_for_each_plane():
+    def peak_bytes(planes):
+        probabilities = np.repeat(smooth_noise(4, shape=(1, 1, 128, 128), sigma=1.5), planes, axis=2)
+        blocks, scratch = cut_planes([0], planes, (128, 128), 128), np.zeros((1, 1, planes, 128, 128), np.int32)
+        told = {"rules": make_rules("a", (None, None, None), **SETTINGS | {"min_area_px": 4}), "join_z": None}
+        tracemalloc.start()
+        named = find_objects(probabilities, scratch, blocks, task="instances", workers=1, name="a", **told)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak, len(named.areas)
+
+    (few, objects), (many, more_objects) = peak_bytes(64), peak_bytes(256)
+    assert (many - few) / (more_objects - objects) < 40
 
 
 @pytest.mark.parametrize("field", ["smooth noise", "several planes"])

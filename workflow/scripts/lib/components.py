@@ -163,6 +163,20 @@ def name_pieces(pieces, owner):
     return Named({at: objects[numbers] for at, numbers in pieces.numbers.items()}, areas, pieces.kinds[rising])
 
 
+def chain(several):
+    """One Named of `several`, of other planes each, numbered on in their order."""
+    if len(several) == 1:
+        return several[0]
+    ids, before = {}, 0
+    for named in several:
+        for at, objects in named.ids.items():
+            ids[at] = np.where(objects > 0, objects + np.int32(before), np.int32(0))
+        before += len(named.areas) - 1
+    areas = np.concatenate([[sum(named.areas[0] for named in several)], *(named.areas[1:] for named in several)])
+    kinds = np.concatenate([several[0].kinds, *(named.kinds[1:] for named in several[1:])])
+    return Named(ids, areas, kinds)
+
+
 def _whole(blocks, parts, offsets, piece, touches):
     """The Pieces, numbered by their first pixels, of parts whose pieces 1, 2, ... are each of one connected `piece`."""
     count = int(piece.max()) + 1

@@ -1,17 +1,19 @@
 """Separations: the objects of frames of any size, found by passes over blocks, a few of which are in memory."""
 
 from functools import partial
+from itertools import islice
 
 import numpy as np
 
 from .blocks import cut_planes, widen, work_through
 from .classes import HALO_PX, find_classes, name_classes
-from .components import join
+from .components import chain, join
 from .instances import find_cells, name_cells
 from .stacks import count_shared, join_sections
 from .stores import read_block
 
 PERIMETER_PX = 2  # pixels around a block that perimeters in it depend on
+NAMED_AT_ONCE = 64  # blocks of small planes; pieces are known of whole planes, and of no more than it takes
 
 
 def find_objects(probabilities, scratch, blocks, *, task, rules, join_z, workers, name):
@@ -43,7 +45,11 @@ def find_objects(probabilities, scratch, blocks, *, task, rules, join_z, workers
         scratch[block.region] = ids
         return part
 
-    named = assign(join(blocks, list(work_through(work, blocks, workers, f"{name}: separating"))))
+    parts = work_through(work, blocks, workers, f"{name}: separating")
+    of_plane = sum(block[:2] == blocks[0][:2] for block in blocks)
+    step = of_plane * max(1, NAMED_AT_ONCE // of_plane)
+    starts = range(0, len(blocks), step)
+    named = chain([assign(join(some, list(islice(parts, step)))) for some in (blocks[at : at + step] for at in starts)])
     if depth > 1 and join_z:
         return join_planes(scratch, named, blocks, share=join_z, workers=workers, name=name)
     return named
