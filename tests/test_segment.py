@@ -259,6 +259,21 @@ def test_predictions_that_do_not_fit_are_named_and_the_others_kept(tmp_path, cap
     assert "a: 9 objects" not in capsys.readouterr().out
 
 
+def test_a_job_that_was_stopped_while_tables_were_joined_keeps_all_images(tmp_path, monkeypatch, capsys):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    write_batch(tmp_path, draw_frames(), images=["a", "b"])
+    with monkeypatch.context() as patch:
+        patch.setattr(segment_module, "join_tables", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, {"a": "1", "b": "1"}, **INSTANCES)
+    capsys.readouterr()
+    rows = run(tmp_path, {"a": "1", "b": "1"}, **INSTANCES)
+    assert rows["image"].value_counts().to_dict() == {"a": 9, "b": 9}
+    assert "objects" not in capsys.readouterr().out
+
+
 def test_two_runs_give_the_same(tmp_path):
     write_batch(tmp_path, draw_frames())
     rows = run(tmp_path, {"movie": "1"}, **INSTANCES)

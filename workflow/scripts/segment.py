@@ -124,9 +124,10 @@ def segment(predictions, images, recipes, output, objects, *, task, classes, loo
         told = {"name": image, "task": task, "classes": classes, "roi": (looks or {}).get(image, {}).get("roi")}
         segment_image(sources[image], probable[image], path, table, **told, **settings)
 
-    make_stores({image: recipes[image] for image in probable}, make, output=output)
-    tables = [Path(output) / f"{image}.parquet" for image in probable]
-    join_tables(tables, objects)
+    def finish(folder):
+        join_tables([folder / f"{image}.parquet" for image in probable], objects)
+
+    make_stores({image: recipes[image] for image in probable}, make, output=output, finish=finish)
     for table in Path(output).glob("*.parquet"):
         table.unlink()
 

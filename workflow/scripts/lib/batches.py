@@ -10,7 +10,7 @@ from .errors import InputError
 SET_ASIDE = "set_aside.json"
 
 
-def make_stores(recipes, make, *, output, set_aside=False):
+def make_stores(recipes, make, *, output, set_aside=False, finish=None):
     """Make one store per image in a hidden folder beside `output`, then rename the folder to `output`.
 
     What an earlier, interrupted call finished is kept where its recipe is the same.
@@ -22,6 +22,7 @@ def make_stores(recipes, make, *, output, set_aside=False):
         output: the folder of the batch; afterwards it holds `{image}.ome.zarr` for each image and `set_aside.json`,
             {image: reason}, of those that were bad.
         set_aside: go on without bad images, rather than refuse the batch.
+        finish: finish(folder) makes what else is made of the whole batch, while an interruption still loses nothing.
 
     Raises:
         InputError: a line for every bad image, unless `set_aside`; the good ones stay in the hidden folder.
@@ -54,6 +55,8 @@ def make_stores(recipes, make, *, output, set_aside=False):
     if bad and not set_aside:
         raise InputError("\n".join(bad.values()))
     _write_json(workplace / SET_ASIDE, bad)
+    if finish:
+        finish(workplace)
     shutil.rmtree(output, ignore_errors=True)
     workplace.rename(output)
     (output / ledger.name).unlink(missing_ok=True)
