@@ -26,7 +26,7 @@ class Part(NamedTuple):
         edges: bool (pieces,), whether one of these is at the plane's edge.
         sides: numbers, 0 for none, of the pixels of the first row, last row, first column, last column.
         onward: bool, for the last row and the last column: the pixel and the one across the border are of one piece.
-        touches: int64 (3, pairs): a piece, another, and the pixel sides they share within the block.
+        touches: int32 (3, pairs): a piece, another, and the pixel sides they share within the block.
     """
 
     kinds: np.ndarray
@@ -107,8 +107,28 @@ def describe(ids, kinds, window, inner, block, plane, number, named=None):
         _onward(window[inner[0].stop - 1 : inner[0].stop + 1, inner[1]]),
         _onward(window[inner[0], inner[1].stop - 1 : inner[1].stop + 1].T),
     )
-    touches = _touches(ids, named(areas), count) if named else np.zeros((3, 0), np.int64)
+    touches = _touches(ids, named(areas), count) if named else np.zeros((3, 0), np.int32)
     return Part(kinds, areas[1:], firsts.astype(np.int64), edges[1:], sides, onward, touches)
+
+
+def forget(ids, part, forgotten):
+    """Make nobody's what pieces no one else has to know of.
+
+    Args:
+        ids: of the block, changed.
+        part: its Part.
+        forgotten: bool (pieces + 1,), pieces that are at no side of the block and among no one's neighbours.
+
+    Returns:
+        Part.
+    """
+    numbers = np.cumsum(~forgotten, dtype=np.int32) - 1
+    numbers[forgotten] = 0
+    np.take(numbers, ids, out=ids)
+    one, other, shared = part.touches
+    touches = np.stack([numbers[one], numbers[other], shared])[:, ~forgotten[one]]
+    of = {name: getattr(part, name)[~forgotten[1:]] for name in ("kinds", "areas", "firsts", "edges")}
+    return part._replace(sides=tuple(numbers[side] for side in part.sides), touches=touches, **of)
 
 
 def join(blocks, parts):
@@ -124,20 +144,20 @@ def join(blocks, parts):
     offsets = np.cumsum([0, *(len(part.kinds) for part in parts)])
     total = int(offsets[-1]) + 1
     at = {block[:4]: place for place, block in enumerate(blocks)}
-    links, touches = [], [np.zeros((3, 0), np.int64)]
+    links, touches = [], [np.zeros((3, 0), np.int32)]
     for place, (block, part) in enumerate(zip(blocks, parts, strict=True)):
-        touches.append(part.touches + np.array([[offsets[place]], [offsets[place]], [0]]))
+        touches.append(part.touches + np.array([[offsets[place]], [offsets[place]], [0]], np.int32))
         for side, (row, column) in enumerate(((1, 0), (0, 1))):
             beside = at.get((block.t, block.z, block.row + row, block.column + column))
             if beside is None:
                 continue
             here, across = part.sides[2 * side + 1], parts[beside].sides[2 * side]
             both = (here > 0) & (across > 0)
-            pair = np.stack([here + offsets[place], across + offsets[beside]]).astype(np.int64)
+            pair = np.stack([here + offsets[place], across + offsets[beside]]).astype(np.int32)
             links.append(np.unique(pair[:, both & part.onward[side]], axis=1))
             apart, shared = np.unique(pair[:, both & ~part.onward[side]], axis=1, return_counts=True)
-            touches += [np.vstack([apart, shared]), np.vstack([apart[::-1], shared])]
-    one, other = np.concatenate(links, axis=1) if links else np.zeros((2, 0), np.int64)
+            touches += [np.vstack([pair, shared.astype(np.int32)]) for pair in (apart, apart[::-1])]
+    one, other = np.concatenate(links, axis=1) if links else np.zeros((2, 0), np.int32)
     graph = coo_array((np.ones(len(one), bool), (one, other)), shape=(total, total))
     _, piece = connected_components(graph, directed=False)
     return _whole(blocks, parts, offsets, piece, np.concatenate(touches, axis=1))
@@ -148,18 +168,20 @@ def name_pieces(pieces, owner):
 
     Args:
         pieces: Pieces.
-        owner: int64 (pieces + 1,), the piece whose object each is part of, 0 for those that are part of none.
+        owner: integers (pieces + 1,), the piece whose object each is part of, 0 for those that are part of none.
 
     Returns:
         Named.
     """
     count = len(owner)
-    first = np.full(count, count)
-    np.minimum.at(first, owner, np.arange(count))  # pieces are in the order of their first pixels
+    first = np.full(count, count, np.int32)
+    np.minimum.at(first, owner, np.arange(count, dtype=np.int32))  # pieces are in the order of their first pixels
     first[0] = 0
-    rising, objects = np.unique(first[owner], return_inverse=True)
-    areas = np.bincount(objects, pieces.areas, minlength=len(rising)).astype(np.int64)
-    objects = objects.astype(np.int32)
+    first = first[owner]
+    rising = np.zeros(count, bool)
+    rising[0] = rising[first] = True
+    objects = (np.cumsum(rising, dtype=np.int32) - np.int32(1))[first]
+    areas = np.bincount(objects, pieces.areas).astype(np.int64)
     return Named({at: objects[numbers] for at, numbers in pieces.numbers.items()}, areas, pieces.kinds[rising])
 
 
@@ -179,23 +201,23 @@ def chain(several):
 
 def _whole(blocks, parts, offsets, piece, touches):
     """The Pieces, numbered by their first pixels, of parts whose pieces 1, 2, ... are each of one connected `piece`."""
+
+    def gather(name):
+        return np.concatenate([np.zeros(1, np.int64), *(getattr(part, name) for part in parts)])
+
     count = int(piece.max()) + 1
-    firsts = np.full(count, -1, np.int64)
-    everything = {name: [getattr(part, name) for part in parts] for name in ("kinds", "areas", "firsts", "edges")}
-    own = {name: np.concatenate(each) if each else np.zeros(0, np.int64) for name, each in everything.items()}
-    of = piece[1:]
-    firsts[of] = np.iinfo(np.int64).max
-    np.minimum.at(firsts, of, own["firsts"])
-    order = np.argsort(firsts)  # nobody's -1 comes first
-    rank = np.empty(count, np.int32)
-    rank[order] = np.arange(count, dtype=np.int32)
-    number = rank[piece]
-    number[0] = 0
-    of = number[1:]
+    firsts = np.full(count, np.iinfo(np.int64).max)
+    own = gather("firsts")
+    own[0] = -1  # nobody comes first
+    np.minimum.at(firsts, piece, own)
+    number = np.empty(count, np.int32)
+    number[np.argsort(firsts)] = np.arange(count, dtype=np.int32)
+    del firsts, own
+    number = number[piece]
     kinds, edges = np.zeros(count, np.uint8), np.zeros(count, bool)
-    kinds[of] = own["kinds"]
-    edges[of[own["edges"]]] = True
-    areas = np.bincount(of, own["areas"], minlength=count).astype(np.int64)
+    kinds[number] = gather("kinds")
+    edges[number[gather("edges") > 0]] = True
+    areas = np.bincount(number, gather("areas"), minlength=count).astype(np.int64)
     numbers = {}
     for place, block in enumerate(blocks):
         numbers[block[:4]] = number[offsets[place] : offsets[place + 1] + 1].copy()
@@ -210,7 +232,7 @@ def _onward(lines):
 
 
 def _touches(ids, named, count):
-    """Neighbours of the pieces that are `named`, with the sides they share: int64 (3, pairs)."""
+    """Neighbours of the pieces that are `named`, with the sides they share: int32 (3, pairs)."""
     total = coo_array((count + 1, count + 1), dtype=np.int32).tocsr()
     for here, across in ((ids[:-1], ids[1:]), (ids[:, :-1], ids[:, 1:])):
         differ = np.flatnonzero(here != across)
@@ -221,4 +243,4 @@ def _touches(ids, named, count):
             ones = np.ones(np.count_nonzero(wanted), np.int32)
             total += coo_array((ones, (piece[wanted], beside[wanted])), shape=total.shape).tocsr()
     pairs = total.tocoo()
-    return np.stack([pairs.row, pairs.col, pairs.data]).astype(np.int64)
+    return np.stack([pairs.row, pairs.col, pairs.data]).astype(np.int32)

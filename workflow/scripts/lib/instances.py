@@ -14,7 +14,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from .blocks import cut_planes, widen
-from .components import describe, join, label_pieces, name_pieces
+from .components import describe, forget, join, label_pieces, name_pieces
 from .errors import InputError
 from .runs import count_pixels
 
@@ -142,7 +142,22 @@ def find_cells(probabilities, block, plane, number, rules):
         most = np.array([rules.max_hole_px, rules.min_area_px - 1, math.inf])
         return np.concatenate([[False], areas[1:] <= most[kinds]])
 
-    return ids, describe(ids, kinds, window, inner, block, plane, number, is_named)
+    return ids, _settle(ids, describe(ids, kinds, window, inner, block, plane, number, is_named), rules)
+
+
+def _settle(ids, part, rules):
+    """The Part without what is settled in the block: a gap between two cells that stay what they are is no hole."""
+    kinds, areas = (np.concatenate([[0], each]) for each in (part.kinds, part.areas))
+    at_side = np.zeros(len(kinds), bool)
+    at_side[np.concatenate(part.sides)] = True
+    stays = (kinds == CELL) & (areas >= rules.min_area_px) & ~at_side
+    one, other, _ = part.touches
+    of_gap = kinds[one] == GAP
+    neighbours, staying = (np.bincount(one[each], minlength=len(kinds)) for each in (of_gap, of_gap & stays[other]))
+    no_hole = staying >= 2
+    part.edges[no_hole[1:]] = True  # as good as at the edge
+    part = part._replace(touches=part.touches[:, ~no_hole[one]])
+    return forget(ids, part, no_hole & ~at_side & (neighbours == staying))
 
 
 def grow(seeds, cells):
@@ -201,6 +216,19 @@ def name_cells(pieces, rules):
         lib.components.Named, with kind CELL for all.
     """
     count = len(pieces.kinds)
+    open_ = (pieces.kinds != CELL) | (pieces.areas < rules.min_area_px)
+    open_[pieces.touches[:2]] = open_[0] = True
+    at = np.flatnonzero(open_)
+    numbers = np.cumsum(open_, dtype=np.int32) - np.int32(1)
+    some = pieces._replace(kinds=pieces.kinds[at], areas=pieces.areas[at], edges=pieces.edges[at])
+    owner = np.arange(count, dtype=np.int32)
+    owner[at] = at[_assign(some._replace(touches=np.vstack([numbers[pieces.touches[:2]], pieces.touches[2]])), rules)]
+    return name_pieces(pieces._replace(kinds=np.full(count, CELL, np.uint8)), owner)
+
+
+def _assign(pieces, rules):
+    """The owner of each of the pieces whose cell is not known to be their own, as of `name_pieces`."""
+    count = len(pieces.kinds)
     owner = np.arange(count)
     kinds = pieces.kinds.copy()
     kinds[0] = GAP
@@ -223,7 +251,7 @@ def name_cells(pieces, rules):
     areas, edges = (np.bincount(hollow, each, minlength=count) for each in (pieces.areas, pieces.edges))
     is_hole = (least == most) & (edges == 0) & (areas <= rules.max_hole_px)
     owner = np.where(empty[owner], np.where(is_hole, most, 0)[hollow], taken[owner])
-    return name_pieces(pieces._replace(kinds=np.full(count, CELL, np.uint8)), owner)
+    return owner
 
 
 def _connect(count, one, other):
@@ -240,7 +268,7 @@ def _give(owner, pairs, one, other, shared):
     """Let `owner` of each piece in the `pairs` be the other that it shares most sides with, the first of these."""
     if not pairs.any():
         return
-    key = one[pairs] * len(owner) + other[pairs]
+    key = one[pairs].astype(np.int64) * len(owner) + other[pairs]
     keys, at = np.unique(key, return_inverse=True)
     lengths = np.bincount(at, shared[pairs])
     giver, taker = np.divmod(keys, len(owner))

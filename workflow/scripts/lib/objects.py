@@ -37,7 +37,7 @@ SCHEMA = pa.schema(
         "volume_um3": pa.float64(),
     }
 )
-ROWS_PER_GROUP = 100_000
+ROWS_PER_GROUP = 25_000
 INTENSITY = "intensity_mean_"
 
 
