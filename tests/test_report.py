@@ -12,7 +12,7 @@ import pytest
 import yaml
 from evaluate import evaluate
 from lib.splits import LEAKS_KEPT
-from lib.summaries import choose_pictures, histogram, learning_curves, read_table, run_times, warn
+from lib.summaries import choose_pictures, count_engines, histogram, learning_curves, read_table, run_times, warn
 from PIL import Image
 from report import report
 from scenes import outputs_of, place_discs, write_batch, write_predictions
@@ -272,6 +272,14 @@ def test_pictures_are_the_worst_of_each_side_test_first():
     assert choose_pictures(table, "ap_50", 6) == ["test0", "test1", "val0", "val1", "train0", "predict0"]
     assert len(choose_pictures(table, "ap_50", 100)) == 20
     assert choose_pictures(table, "ap_50", 0) == []
+
+
+def test_engines_are_told_with_what_the_check_gave_or_nothing_where_none_was_made():
+    rows = [("a", "float32", None), ("b", "bfloat16", 0.001), ("c", "bfloat16", 0.002)]
+    table = pd.DataFrame(rows, columns=["image", "engine", "precision_iou_change"]).assign(halo_px=96, scale=1.0)
+    for some in (table, table[:1]):  # a column of nothing has another type
+        changes = {line["engine"]: line["change"] for line in count_engines(some.convert_dtypes())}
+        assert changes == ({"float32": None, "bfloat16": 0.002} if len(some) > 1 else {"float32": None})
 
 
 def test_a_histogram_counts_both_ends():

@@ -89,13 +89,16 @@ def summarise(table, split, leaks, set_aside, settings, pictures_limit):
 
 
 def count_engines(table):
-    """A dict for each engine, device and precision that predicted: engine, images, change, halo_px, cost, rescaled."""
+    """A dict for each engine, device and precision that predicted: engine, images, change, halo_px, cost, rescaled.
+
+    `change` is None where no lower precision was checked.
+    """
     columns = ["image", "engine", "precision_iou_change", "halo_px", "overlap_cost", "scale"]
     return [
         {
             "engine": engine,
             "images": len(rows),
-            "change": rows["precision_iou_change"].max(),
+            "change": max(rows["precision_iou_change"].dropna(), default=None),
             "halo_px": rows["halo_px"].max(),
             "cost": rows["overlap_cost"].mean(),
             "rescaled": int((rows["scale"] != 1).sum()),
