@@ -74,7 +74,7 @@ def measure(folder, workers):
     path = folder / "measured.parquet"
     write_tables(path, schema, (
         tabulate(sums, schema, t=t, classes=["cell"] * len(sums["label"]), **about)
-        for t, sums in finish(measured, False)
+        for t, sums in finish(measured, False, plane)
     ))  # fmt: skip
     return {"seconds": time.monotonic() - started, "objects": pq.read_metadata(path).num_rows}
 

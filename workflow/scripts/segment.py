@@ -85,7 +85,7 @@ def segment_image(source, probable, path, table, *, name, task, classes, workers
             named = find_objects(probabilities, scratch, blocks, **told)
             write = partial(write_shard, scratch=scratch, named=named, count=count)
             measured = work_through(write, gather(blocks, many), workers, f"{name}: {len(named.areas) - 1} objects")
-            for t, sums in finish(measured, joined):
+            for t, sums in finish(measured, joined, plane):
                 of_class = [classes[kind] for kind in named.kinds[sums["label"]]]
                 yield tabulate(sums, schema, t=t, classes=of_class, first_label=count, **about)
             count += len(named.areas) - 1

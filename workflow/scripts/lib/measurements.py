@@ -111,29 +111,44 @@ def merge(parts):
     return merged
 
 
-def finish(measured, joined):
+def finish(measured, joined, plane):
     """Yield the sums of objects as soon as no later block can add to them.
 
-    Objects are connected. So one that is not in a row of blocks is in none below it; one of a stack that is not in a
-    plane is in none above it.
+    One that does not touch the border of its block is whole. Objects are connected. So one that is not in a row of
+    blocks is in none below it; one of a stack that is not in a plane is in none above it.
 
     Args:
         measured: pairs (block, sums of `measure_block`), in the order of `lib.blocks.cut_planes`.
         joined: whether objects go through the planes of a stack.
+        plane: (y, x) pixels of the plane.
 
     Yields:
         (t, sums by rising label).
     """
     for (t, *_), of_unit in groupby(measured, lambda pair: pair[0][: 1 if joined else 2]):
-        whole = None
+        waiting = None
         for _, of_stage in groupby(of_unit, lambda pair: pair[0][: 2 if joined else 3]):
-            new = merge([sums for _, sums in of_stage])
-            if whole is not None:
-                alive = np.isin(whole["label"], new["label"])
-                yield t, choose(whole, ~alive)
-                new = merge([choose(whole, alive), new])
-            whole = new
-        yield t, whole
+            new = []
+            for block, sums in of_stage:
+                goes_on = np.full(len(sums["label"]), True) if joined else _goes_on(sums, block, plane)
+                yield t, choose(sums, ~goes_on)
+                new.append(choose(sums, goes_on))
+            new = merge(new)
+            if waiting is not None:
+                alive = np.isin(waiting["label"], new["label"])
+                yield t, choose(waiting, ~alive)
+                new = merge([choose(waiting, alive), new])
+            waiting = new
+        yield t, waiting
+
+
+def _goes_on(sums, block, plane):
+    """Whether each object may go on in another block: bool (objects,)."""
+    goes_on = np.zeros(len(sums["label"]), bool)
+    for axis, span, size in zip("yx", (block.rows, block.columns), plane, strict=True):
+        goes_on |= (sums[f"{axis}0"] == span.start) & (span.start > 0)
+        goes_on |= (sums[f"{axis}1"] == span.stop) & (span.stop < size)
+    return goes_on
 
 
 def choose(sums, chosen):
