@@ -245,7 +245,16 @@ def smooth_noise(seed, shape=(1, 1, 330, 290), sigma=3.0, offsets=(0.0, 0.0, 0.0
     return np.rint(255 * spread / spread.sum(0)).astype(np.uint8).transpose(1, 0, 2, 3, 4)
 
 
+def packed_discs(seed, shape=(300, 310), spacing=13, radius=7):
+    """Cells that nearly all touch, with gaps between them, small ones, and debris: (1, 3, 1, y, x)."""
+    rng = np.random.default_rng(seed)
+    centres = [(y, x) for y in range(6, shape[0], spacing) for x in range(6, shape[1], spacing)]
+    discs = [(y + rng.integers(-2, 3), x + rng.integers(-2, 3), rng.integers(2, radius + 2)) for y, x in centres]
+    return paint(draw_discs(shape, *discs), blur=0.7)[None, :, None]
+
+
 FIELDS = {
+    "packed discs": packed_discs(0),
     "smooth noise": smooth_noise(0),
     "rough noise": smooth_noise(1, sigma=1.0),
     "few seeds, one foreground": smooth_noise(2, sigma=5.0, offsets=(-6.0, -3.0, 0.0)),

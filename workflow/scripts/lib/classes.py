@@ -3,7 +3,8 @@
 import numpy as np
 
 from .blocks import widen
-from .components import describe, label_pieces, name_pieces
+from .components import describe, label_pieces
+from .names import name_pieces
 
 HALO_PX = 1
 
@@ -41,5 +42,5 @@ def find_classes(probabilities, block, plane, number):
 
 
 def name_classes(pieces, min_area_px):
-    """Each piece of `lib.components.Pieces` that is not smaller is an object: lib.components.Named."""
+    """Each piece of `lib.components.Pieces` that is not smaller is an object: lib.names.Named."""
     return name_pieces(pieces, np.where(pieces.areas >= max(min_area_px, 1), np.arange(len(pieces.areas)), 0))

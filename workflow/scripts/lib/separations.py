@@ -7,8 +7,10 @@ import numpy as np
 
 from .blocks import cut_planes, widen, work_through
 from .classes import HALO_PX, find_classes, name_classes
-from .components import chain, join
-from .instances import find_cells, name_cells
+from .components import join
+from .instances import find_cells
+from .names import chain
+from .owners import name_cells
 from .stacks import count_shared, join_sections
 from .stores import read_block
 
@@ -30,7 +32,7 @@ def find_objects(probabilities, scratch, blocks, *, task, rules, join_z, workers
         name: of the image.
 
     Returns:
-        lib.components.Named.
+        lib.names.Named.
     """
     _, _, depth, *plane = probabilities.shape
     if task == "instances":
@@ -92,7 +94,7 @@ def join_planes(scratch, named, blocks, *, share, workers, name):
 
     Args:
         scratch, blocks, workers, name: as of `find_objects`.
-        named: `lib.components.Named`, the objects of each plane.
+        named: `lib.names.Named`, the objects of each plane.
         share: see `lib.stacks.join_sections`.
 
     Returns:
