@@ -21,7 +21,7 @@ class Part(NamedTuple):
 
     Attributes:
         kinds: uint8 (pieces,), what each piece is of.
-        areas: int64 (pieces,), pixels in the block.
+        areas: int32 (pieces,), pixels in the block.
         firsts: int64 (pieces,), where the first of these lies, counted through all planes.
         edges: bool (pieces,), whether one of these is at the plane's edge.
         sides: numbers, 0 for none, of the pixels of the first row, last row, first column, last column.
@@ -79,7 +79,7 @@ def describe(ids, kinds, window, inner, block, plane, number, named=None):
     """
     count, width = len(kinds), ids.shape[1]
     starts, values, lengths = find_runs(ids)
-    areas = np.bincount(values, lengths, minlength=count + 1).astype(np.int64)
+    areas = np.bincount(values, lengths, minlength=count + 1).astype(np.int32)
     first = first_of(values, starts, count + 1)[1:]
     rows, columns = np.divmod(first, width)
     firsts = (number * plane[0] + block.rows.start + rows) * plane[1] + block.columns.start + columns
@@ -121,59 +121,67 @@ def join(blocks, parts):
     """Join what lies across the borders of blocks.
 
     Args:
-        blocks: [Block, ...].
-        parts: the Part of each.
+        blocks: [Block, ...] of whole planes, in the order of `lib.blocks.cut_planes`.
+        parts: the Part of each, as they come; the lines of a block are kept until those beside and below it came.
 
     Returns:
         Pieces.
     """
-    offsets = np.cumsum([0, *(len(part.kinds) for part in parts)])
-    total = int(offsets[-1]) + 1
-    at = {block[:4]: place for place, block in enumerate(blocks)}
-    links, touches = [], [np.zeros((3, 0), np.int32)]
-    for place, (block, part) in enumerate(zip(blocks, parts, strict=True)):
-        touches.append(part.touches + np.array([[offsets[place]], [offsets[place]], [0]], np.int32))
-        for side, (row, column) in enumerate(((1, 0), (0, 1))):
-            beside = at.get((block.t, block.z, block.row + row, block.column + column))
-            if beside is None:
-                continue
-            here, across = part.sides[2 * side + 1], parts[beside].sides[2 * side]
+    offsets, kept, below, beside = [0], [], {}, None
+    links, touches = [np.zeros((2, 0), np.int32)], [np.zeros((3, 0), np.int32)]
+    for block, part in zip(blocks, parts, strict=True):
+        first_row, last_row, first_column, last_column = (np.where(side, side + offsets[-1], 0) for side in part.sides)
+        borders = [(*below[block.column], first_row)] if block.row else []
+        borders += [(*beside, first_column)] if block.column else []
+        for here, onward, across in borders:
+            pairs = np.stack([here, across]).astype(np.int32)
             both = (here > 0) & (across > 0)
-            pair = np.stack([here + offsets[place], across + offsets[beside]]).astype(np.int32)
-            links.append(np.unique(pair[:, both & part.onward[side]], axis=1))
-            apart, shared = np.unique(pair[:, both & ~part.onward[side]], axis=1, return_counts=True)
-            touches += [np.vstack([pair, shared.astype(np.int32)]) for pair in (apart, apart[::-1])]
-    one, other = np.concatenate(links, axis=1) if links else np.zeros((2, 0), np.int32)
-    graph = coo_array((np.ones(len(one), bool), (one, other)), shape=(total, total))
-    _, piece = connected_components(graph, directed=False)
-    return _whole(blocks, parts, offsets, piece, np.concatenate(touches, axis=1))
+            links.append(np.unique(pairs[:, both & onward], axis=1))
+            apart, shared = np.unique(pairs[:, both & ~onward], axis=1, return_counts=True)
+            touches += [np.vstack([each, shared.astype(np.int32)]) for each in (apart, apart[::-1])]
+        below[block.column], beside = (last_row, part.onward[0]), (last_column, part.onward[1])
+        touches.append(part.touches + np.array([[offsets[-1]], [offsets[-1]], [0]], np.int32))
+        kept.append(part._replace(sides=(), onward=(), touches=None))
+        offsets.append(offsets[-1] + len(part.kinds))
+    number = _number(blocks, kept, offsets, np.concatenate(links, axis=1))
+    numbers, count = {}, int(number.max()) + 1
+    kinds, areas, edges = np.zeros(count, np.uint8), np.zeros(count, np.int64), np.zeros(count, bool)
+    for block, part, first, last in zip(blocks, kept, offsets, offsets[1:], strict=False):
+        own = number[first + 1 : last + 1]
+        numbers[block[:4]] = np.concatenate([np.zeros(1, np.int32), own])
+        kinds[own] = part.kinds
+        edges[own[part.edges]] = True
+        np.add.at(areas, own, part.areas)
+    one, other, shared = np.concatenate(touches, axis=1)
+    return Pieces(numbers, kinds, areas, edges, np.stack([number[one], number[other], shared]))
 
 
-def _whole(blocks, parts, offsets, piece, touches):
-    """The Pieces, numbered by their first pixels, of parts whose pieces 1, 2, ... are each of one connected `piece`."""
+def connect(count, one, other):
+    """Of each number 0 .. count - 1 the least of those that the pairs connect it with: int32 (count,)."""
+    least = np.arange(count, dtype=np.int32)
+    numbers, at = np.unique(np.concatenate([one, other]), return_inverse=True)
+    graph = coo_array((np.ones(len(one), bool), tuple(at.reshape(2, -1))), shape=(len(numbers), len(numbers)))
+    _, first, group = np.unique(connected_components(graph, directed=False)[1], return_index=True, return_inverse=True)
+    least[numbers] = numbers[first[group]]
+    return least
 
-    def gather(name):
-        return np.concatenate([np.zeros(1, np.int64), *(getattr(part, name) for part in parts)])
 
-    count = int(piece.max()) + 1
-    firsts = np.full(count, np.iinfo(np.int64).max)
-    own = gather("firsts")
-    own[0] = -1  # nobody comes first
-    np.minimum.at(firsts, piece, own)
-    number = np.empty(count, np.int32)
-    number[np.argsort(firsts)] = np.arange(count, dtype=np.int32)
-    del firsts, own
-    number = number[piece]
-    kinds, edges = np.zeros(count, np.uint8), np.zeros(count, bool)
-    kinds[number] = gather("kinds")
-    edges[number[gather("edges") > 0]] = True
-    areas = np.bincount(number, gather("areas"), minlength=count).astype(np.int64)
-    numbers = {}
-    for place, block in enumerate(blocks):
-        numbers[block[:4]] = number[offsets[place] : offsets[place + 1] + 1].copy()
-        numbers[block[:4]][0] = 0
-    touches = np.stack([number[touches[0]], number[touches[1]], touches[2]])
-    return Pieces(numbers, kinds, areas, edges, touches)
+def _number(blocks, parts, offsets, links):
+    """Number the pieces that linked ones make up by their first pixels: int32, by the number of a piece among all."""
+    firsts = np.concatenate([np.full(1, -1), *(part.firsts for part in parts)])
+    whole = connect(len(firsts), *links)
+    linked = np.unique(links)
+    linked = linked[np.lexsort((firsts[linked], whole[linked]))]
+    _, leading, of = np.unique(whole[linked], return_index=True, return_inverse=True)
+    whole[linked] = linked[leading][of]  # its part with the first pixel
+    number, count = np.zeros(len(firsts), np.int32), 1
+    rows = [place for place, block in enumerate(blocks) if block.column == 0]
+    for first, last in zip(rows, [*rows[1:], len(blocks)], strict=True):
+        span = np.arange(offsets[first] + 1, offsets[last] + 1)
+        leaders = span[whole[span] == span]
+        number[leaders[np.argsort(firsts[leaders])]] = np.arange(count, count + len(leaders))
+        count += len(leaders)
+    return number[whole]
 
 
 def _onward(lines):

@@ -1,9 +1,8 @@
 """Owners: which pieces are cells, and to which cells the others belong."""
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
+from .components import connect
 from .names import name_pieces
 
 GAP, CELL, REMNANT = range(3)  # kinds of pieces; a remnant is foreground that no seed reaches
@@ -50,7 +49,7 @@ def _assign(pieces, rules):
     _give(taken, small[one] & is_cell[other] & ~small[other], one, other, shared)
     taken[small & (taken == np.arange(count))] = 0
     empty = (kinds == GAP) | (taken == 0)
-    hollow = _connect(count, *(side[empty[one] & empty[other]] for side in (one, other)))
+    hollow = connect(count, *(side[empty[one] & empty[other]] for side in (one, other)))
     rim = empty[one] & ~empty[other]
     least, most = np.full(count, count), np.zeros(count, np.int64)
     np.minimum.at(least, hollow[one[rim]], taken[other[rim]])
@@ -60,16 +59,6 @@ def _assign(pieces, rules):
     is_hole = (least == most) & (edges == 0) & (areas <= rules.max_hole_px)
     owner = np.where(empty[owner], np.where(is_hole, most, 0)[hollow], taken[owner])
     return owner
-
-
-def _connect(count, one, other):
-    """Of each number 0 .. count - 1 the least of those that the pairs connect it with: int64 (count,)."""
-    least = np.arange(count)
-    numbers, at = np.unique(np.concatenate([one, other]), return_inverse=True)
-    graph = coo_array((np.ones(len(one), bool), tuple(at.reshape(2, -1))), shape=(len(numbers), len(numbers)))
-    _, first, group = np.unique(connected_components(graph, directed=False)[1], return_index=True, return_inverse=True)
-    least[numbers] = numbers[first[group]]
-    return least
 
 
 def _give(owner, pairs, one, other, shared):

@@ -51,7 +51,7 @@ def find_objects(probabilities, scratch, blocks, *, task, rules, join_z, workers
     of_plane = sum(block[:2] == blocks[0][:2] for block in blocks)
     step = of_plane * max(1, NAMED_AT_ONCE // of_plane)
     starts = range(0, len(blocks), step)
-    named = chain([assign(join(some, list(islice(parts, step)))) for some in (blocks[at : at + step] for at in starts)])
+    named = chain([assign(join(some, islice(parts, step))) for some in (blocks[at : at + step] for at in starts)])
     if depth > 1 and join_z:
         return join_planes(scratch, named, blocks, share=join_z, workers=workers, name=name)
     return named
