@@ -37,7 +37,8 @@ def name_pieces(pieces, owner):
     rising = np.zeros(count, bool)
     rising[0] = rising[first] = True
     objects = (np.cumsum(rising, dtype=np.int32) - np.int32(1))[first]
-    areas = np.bincount(objects, pieces.areas).astype(np.int64)
+    areas = np.zeros(int(objects.max()) + 1, np.int64)
+    np.add.at(areas, objects, pieces.areas)
     return Named({at: objects[numbers] for at, numbers in pieces.numbers.items()}, areas, pieces.kinds[rising])
 
 

@@ -133,7 +133,7 @@ def join_tables(tables, path):
         for table in tables:
             with pq.ParquetFile(table) as rows:
                 for group in range(rows.num_row_groups):
-                    pieces = [schema.empty_table(), rows.read_row_group(group)]
+                    pieces = [schema.empty_table(), rows.read_row_group(group, use_threads=False)]
                     writer.write_table(pa.concat_tables(pieces, promote_options="default"))
     partial.replace(path)
 
