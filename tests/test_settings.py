@@ -179,14 +179,18 @@ def test_all_problems_are_named_at_once():
             "val_loss, val_iou, val_iou_interior, val_iou_boundary",
         ),
         ({"select_model": {"zzz": 3}}, "select_model.zzz", "unknown setting; known are metric, ensemble"),
-        ({"train": {"learning_rate": "fast"}}, "train.learning_rate", "'fast' is not a number"),
+        ({"train": {"learning_rate": "fast"}}, "train.learning_rate", "'fast' is not a number, or auto"),
         ({"split": {"train": "0,7"}}, "split.train", "'0,7' is not a number; write 0.7"),
         ({"segment": {"fill_holes": "yes"}}, "segment.fill_holes", "'yes' is not true or false"),
         ({"augment": {"patch_px": "nan"}}, "augment.patch_px", "is not a finite number"),
         ({"train": {"epochs": True}}, "train.epochs", "true is not a whole number"),
         ({"train": {"epochs": 2.5}}, "train.epochs", "2.5 is not a whole number"),
         ({"train": {"epochs": 0}}, "train.epochs", "0 is out of range; give 1 to 100000"),
-        ({"train": {"learning_rate": 0}}, "train.learning_rate", "0 is out of range; give more than 0 and at most 1"),
+        (
+            {"train": {"learning_rate": 0}},
+            "train.learning_rate",
+            "0 is out of range; give more than 0 and at most 1, or auto",
+        ),
         ({"augment": {"patch_px": float("nan")}}, "augment.patch_px", "is not a finite number"),
         ({"augment": {"patch_px": float("inf")}}, "augment.patch_px", "is not a finite number"),
         ({"classes": ["background", False]}, "classes[2]", "false is not text; put it in quotes"),
@@ -287,11 +291,43 @@ def test_the_transforms_on_offer_work():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("train", "setting", "text"),
+    [
+        ({"architecture": "PlainUnet"}, "backbone", "has no backbone; give null"),
+        ({"backbone": None}, "backbone", "Unet, which needs one"),
+        ({"width": 16}, "width", "are of PlainUnet"),
+        ({"depth": 3}, "width", "are of PlainUnet"),
+        (
+            {"deep_supervision": [1, 1, 1, 1], "architecture": "PlainUnet", "backbone": None},
+            "deep_supervision",
+            "has 3",
+        ),
+        ({"deep_supervision": [1], "architecture": "PSPNet"}, "deep_supervision", "has none"),
+        ({"frozen_epochs": 3}, "frozen_epochs", "from scratch has to learn"),
+        ({"unfrozen_rate": 0.2}, "unfrozen_rate", "train.frozen_epochs is 0"),
+        ({"tversky_beta": 0.6}, "tversky_beta", "train.losses has no tversky"),
+        ({"weight_decay": 0.1}, "weight_decay", "train.optimizer is adam"),
+        ({"class_weights": {"cell": 2}}, "class_weights", "'cell' is no output"),
+        ({"class_weights": {"background": 0, "interior": 0, "boundary": 0}}, "class_weights", "leaves no output"),
+        ({"class_weights": "much"}, "class_weights", "'much' is not right"),
+        ({"monitor": "val_iou_cell"}, "monitor", "is not recorded"),
+        ({"monitor": "loss"}, "monitor", "is not right"),
+        ({"batch_size": 0}, "batch_size", "0 is out of range; give 1 to 4096, or auto"),
+        ({"wandb": "yes"}, "wandb", "is not one of off, offline, online"),
+    ],
+)
+def test_settings_of_training_that_would_do_nothing_or_harm_are_refused(train, setting, text):
+    found = refusal({"train": train})
+    assert list(found) == [f"train.{setting}"]
+    assert text in found[f"train.{setting}"]
+
+
 def test_the_backbones_on_offer_are_those_of_the_library():
     from lib.frameworks import sm
 
     backbones = read_schema("config")["properties"]["train"]["properties"]["backbone"]["enum"]
-    assert set(backbones) == set(sm.get_available_backbone_names())
+    assert set(backbones) - {None} == set(sm.get_available_backbone_names())
 
 
 def test_loading_takes_no_time():

@@ -16,7 +16,11 @@ from workflow.scripts.lib.errors import InputError
 WORKFLOW = Path(__file__).resolve().parent.parent
 SMALL_FILE_BYTES = 1_000_000
 # Settings that decide how a job runs, not what it makes; scripts read them from the configuration, not from params.
-WITHOUT_EFFECT = {"ingest": {"bad_images"}, "train": {"device"}, "predict": {"device", "batch_tiles"}}
+WITHOUT_EFFECT = {
+    "ingest": {"bad_images"},
+    "train": {"device", "gpus", "xla", "deterministic", "pictures_every", "wandb"},
+    "predict": {"device", "batch_tiles"},
+}
 
 
 def digest(*parts):

@@ -27,7 +27,7 @@ def load_settings(config, source):
     config, problems = _tidied(typed(config, schema), schema)
     problems |= {path: text for path, text in refusals(config, schema).items() if path not in problems}
     settings = completed(_with_whole_movies(config), schema)
-    for check, paths in CROSS_CHECKS.items():
+    for check, paths in CROSS_CHECKS:
         if not any(_touch(path, wrong) for path in paths for wrong in problems):
             text = check(*[_at(settings, path) for path in paths])
             problems |= {paths[0]: text} if text else {}
@@ -116,6 +116,60 @@ def _weigh_something(losses):
     return None if sum(losses.values()) > 0 else "has no weight above 0; give a loss one, such as {dice: 1.0}"
 
 
+def _suits_the_architecture(backbone, architecture):
+    if architecture == "PlainUnet" and backbone is not None:
+        return f"is {backbone}, but train.architecture is PlainUnet, which has no backbone; give null"
+    if architecture != "PlainUnet" and backbone is None:
+        return f"is null, but train.architecture is {architecture}, which needs one; give one, such as resnet18"
+    return None
+
+
+def _shapes_the_network(width, depth, architecture):
+    if architecture == "PlainUnet" or width is depth is None:
+        return None
+    return f"width and depth are of PlainUnet, but train.architecture is {architecture}; give null for both"
+
+
+def _has_levels(weights, architecture, depth):
+    levels = {"PlainUnet": (depth or 4) - 1, "PSPNet": 0}.get(architecture, 4)
+    if len(weights) > levels:
+        below = f"has {levels}" if levels else "has none"
+        return f"has {len(weights)} weights, but the decoder of {architecture} {below} lower levels; give no more"
+    return None
+
+
+def _can_freeze(epochs, weights, architecture):
+    if epochs and weights is None:
+        return f"is {epochs}, but train.encoder_weights is null, and an encoder from scratch has to learn; give 0"
+    if epochs and architecture == "PlainUnet":
+        return f"is {epochs}, but train.architecture is PlainUnet, which has no encoder to freeze; give 0"
+    return None
+
+
+def _needs(wanted, absence):
+    """A check that a setting is null unless what another is set to is `wanted`; `absence` says so to the user."""
+
+    def check(value, other):
+        return None if value is None or wanted(other) else f"is {shown(value)}, but {absence}; give null"
+
+    return check
+
+
+def _weigh_outputs(weights, task, classes):
+    outputs = _outputs(task, classes)
+    if isinstance(weights, str):
+        return None
+    if unknown := [name for name in weights if name not in outputs]:
+        return f"{shown(unknown[0])} is no output of the network; they are {', '.join(outputs)}"
+    if not any((dict.fromkeys(outputs, 1) | weights).values()):
+        return "leaves no output a weight above 0; give one to some"
+    return None
+
+
+def _outputs(task, classes):
+    return ["background", "interior", "boundary"] if task == "instances" else classes
+
+
 def _leaves_a_core(tile_px, halo_px):
     if "auto" not in (tile_px, halo_px) and tile_px <= 2 * halo_px:
         return f"{tile_px} leaves nothing within halos of predict.halo_px, {halo_px}, on each side; give more, or auto"
@@ -156,25 +210,43 @@ def _have_columns_of_their_own(ious):
 
 
 def _is_recorded(metric, task, classes):
-    outputs = ["interior", "boundary"] if task == "instances" else classes[1:]
+    outputs = _outputs(task, classes)[1:]
     known = [f"val_{name}" for name in ("loss", "iou", *(f"iou_{output}" for output in outputs))]
     if metric not in known:
         return f"{metric!r} is not recorded of the validation images; give one of {', '.join(known)}"
     return None
 
 
-CROSS_CHECKS = {
-    _suit_the_task: ["classes", "task"],
-    _hold_whole_chunks: ["ingest.shard_px", "ingest.chunk_px"],
-    _add_up: ["split.train", "split.val", "split.test"],
-    _compiles: ["split.group_pattern"],
-    _exist: ["train.encoder_weights"],
-    _weigh_something: ["train.losses"],
-    _leaves_a_core: ["predict.tile_px", "predict.halo_px"],
-    _can_compute: ["predict.engine", "predict.device", "predict.precision"],
-    _resizes: ["predict.object_px", "predict.rescale"],
-    _looks_at_seams: ["evaluate.seam_f1_least", "predict.seam_windows"],
-    _fills_holes: ["segment.max_hole_um2", "segment.fill_holes"],
-    _have_columns_of_their_own: ["evaluate.ious"],
-    _is_recorded: ["select_model.metric", "task", "classes"],
-}
+CROSS_CHECKS = [
+    (_suit_the_task, ["classes", "task"]),
+    (_hold_whole_chunks, ["ingest.shard_px", "ingest.chunk_px"]),
+    (_add_up, ["split.train", "split.val", "split.test"]),
+    (_compiles, ["split.group_pattern"]),
+    (_exist, ["train.encoder_weights"]),
+    (_suits_the_architecture, ["train.backbone", "train.architecture"]),
+    (_shapes_the_network, ["train.width", "train.depth", "train.architecture"]),
+    (_has_levels, ["train.deep_supervision", "train.architecture", "train.depth"]),
+    (_can_freeze, ["train.frozen_epochs", "train.encoder_weights", "train.architecture"]),
+    (
+        _needs(lambda epochs: epochs > 0, "train.frozen_epochs is 0, so all learns from the start"),
+        ["train.unfrozen_rate", "train.frozen_epochs"],
+    ),
+    (_weigh_something, ["train.losses"]),
+    (
+        _needs(lambda losses: losses.get("tversky"), "train.losses has no tversky"),
+        ["train.tversky_beta", "train.losses"],
+    ),
+    (_weigh_outputs, ["train.class_weights", "task", "classes"]),
+    (
+        _needs(lambda name: name == "adamw", "train.optimizer is adam, which has none"),
+        ["train.weight_decay", "train.optimizer"],
+    ),
+    (_leaves_a_core, ["predict.tile_px", "predict.halo_px"]),
+    (_can_compute, ["predict.engine", "predict.device", "predict.precision"]),
+    (_resizes, ["predict.object_px", "predict.rescale"]),
+    (_looks_at_seams, ["evaluate.seam_f1_least", "predict.seam_windows"]),
+    (_fills_holes, ["segment.max_hole_um2", "segment.fill_holes"]),
+    (_have_columns_of_their_own, ["evaluate.ious"]),
+    (_is_recorded, ["train.monitor", "task", "classes"]),
+    (_is_recorded, ["select_model.metric", "task", "classes"]),
+]
