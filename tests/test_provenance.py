@@ -117,11 +117,15 @@ def test_a_folder_counts_by_its_files_wherever_it_lies(tmp_path):
 RULES = ("ingest", "annotate", "split", "augment", "train", "select_model", "predict", "segment", "evaluate", "report")
 
 
-def recipes_of(folder, *, sides=None, existing=None, columns=None, **sections):
-    """{rule: recipe} of the annotated training image "a" and the whole.
+KEYS = {"augment": "fold1", "train": "fold1"}
+
+
+def recipes_of(folder, *, sides=None, models=None, existing=None, columns=None, **sections):
+    """{rule: recipe} of the annotated training image "a", of the one fold, of the model fold1, and of the whole.
 
     Args:
         sides, existing: see `Recipes`.
+        models: {model: {"fold", "variant", "train": settings}}; None: fold1 alone, by the section train.
         columns: {column: cell} of the table, for all images.
         sections: of the settings, changed.
     """
@@ -144,12 +148,18 @@ def recipes_of(folder, *, sides=None, existing=None, columns=None, **sections):
             "image": image, "path": f"{image}.tif", "files": files, "truth": truth, "truth_files": truth_files
         }  # fmt: skip
     fingerprint.cache_clear()
-    made = Recipes(settings, rows, {}, sides or {"a": "train", "b": "test", "c": "predict"}, {}, existing)
-    return {rule: value("a") if callable(value := getattr(made, rule)) else value for rule in RULES}
+    sides = sides or {"a": "train", "b": "test", "c": "predict"}
+    learners = {"fold1": {image: side for image, side in sides.items() if side in ("train", "val")}}
+    if models is None:
+        models = {"fold1": {"fold": "fold1", "variant": "", "train": settings["train"]}}
+    made = Recipes(settings, rows, {}, sides, learners, {} if existing else models, {}, existing)
+    keys = dict.fromkeys(RULES, "a") | KEYS
+    rules = [rule for rule in RULES if not (existing and rule in KEYS)]
+    return {rule: value(keys[rule]) if callable(value := getattr(made, rule)) else value for rule in rules}
 
 
 def changed(before, after):
-    return [rule for rule in RULES if before[rule] != after[rule]]
+    return [rule for rule in before if before[rule] != after[rule]]
 
 
 @pytest.mark.parametrize("rule", RULES)

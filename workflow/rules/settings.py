@@ -6,7 +6,9 @@ from pathlib import Path
 
 from workflow.rules.messages import shown
 from workflow.rules.schemas import completed, dotted, read_schema, refusals, typed
+from workflow.rules.sweeps import as_configured, combine, read_sweep
 from workflow.scripts.lib.errors import InputError
+from workflow.scripts.lib.variants import OF_THE_LOSS
 
 
 def load_settings(config, source):
@@ -18,7 +20,7 @@ def load_settings(config, source):
 
     Returns:
         All settings, in the order of the schema. `simulate` holds `movies` alone, each with all of its settings, those
-        that all movies share included.
+        that all movies share included. `sweep` has a name for every value.
 
     Raises:
         InputError: a line for each problem.
@@ -27,13 +29,40 @@ def load_settings(config, source):
     config, problems = _tidied(typed(config, schema), schema)
     problems |= {path: text for path, text in refusals(config, schema).items() if path not in problems}
     settings = completed(_with_whole_movies(config), schema)
+    sweep = {} if "sweep" in problems else settings["sweep"]
+    axes, wrong = read_sweep({axis: part for axis, part in sweep.items() if f"sweep.{axis}" not in problems}, schema)
+    problems |= {path: text for path, text in wrong.items() if path not in problems}
+    settings["sweep"] = as_configured(axes)
     for check, paths in CROSS_CHECKS:
-        if not any(_touch(path, wrong) for path in paths for wrong in problems):
-            text = check(*[_at(settings, path) for path in paths])
-            problems |= {paths[0]: text} if text else {}
+        faulty = [*problems, *(["train"] if wrong else [])]
+        if not any(_touch(path, other) for path in paths for other in faulty):
+            problems |= _found_by(check, paths, settings, axes, config.get("sweep"))
     if problems:
         raise InputError("\n".join(f"{source}: {path}: {text}" for path, text in problems.items()))
     return settings | {"simulate": {"movies": settings["simulate"]["movies"]}}
+
+
+def _found_by(check, paths, settings, axes, sweep):
+    """{path: problem} that a check of the settings at `paths` finds; of train, in every variant of `sweep`."""
+    found = {}
+    swept = {path: axis for path in paths if (axis := _axis_of(path, axes))}
+    for point, own in combine({axis: axes[axis] for axis in swept.values()}):
+        text = check(*[_at(settings | {"train": settings["train"] | own}, path) for path in paths])
+        if text and swept:
+            path, axis = next(iter(swept.items()))
+            text = text if path == paths[0] else f"with it, {paths[0]} {text}"
+            place = list(axes[axis]).index(point[axis])
+            found[dotted(["sweep", axis, place if isinstance(sweep[axis], list) else point[axis]])] = text
+        elif text:
+            found[paths[0]] = text
+    return found
+
+
+def _axis_of(path, axes):
+    """The axis of a sweep that changes the setting at `path`, or None."""
+    section, _, key = path.partition(".")
+    owners = [axis for axis, values in axes.items() if any(key in part for part in values.values())]
+    return owners[0] if section == "train" and owners else None
 
 
 def _tidied(config, schema):
@@ -210,10 +239,21 @@ def _have_columns_of_their_own(ious):
 
 
 def _is_recorded(metric, task, classes):
+    if metric == "auto":
+        return None
     outputs = _outputs(task, classes)[1:]
     known = [f"val_{name}" for name in ("loss", "iou", *(f"iou_{output}" for output in outputs))]
     if metric not in known:
         return f"{metric!r} is not recorded of the validation images; give one of {', '.join(known)}"
+    return None
+
+
+def _is_comparable(metric, sweep):
+    sections = [part for values in sweep.values() for part in values.values() if isinstance(part, dict)]
+    changing = [key for part in (sweep, *sections) for key in part if key in OF_THE_LOSS]
+    if metric == "val_loss" and changing:
+        text = f"is val_loss, but sweep changes {changing[0]}, and values of different losses cannot be compared"
+        return f"{text}; give val_iou, or auto"
     return None
 
 
@@ -249,4 +289,5 @@ CROSS_CHECKS = [
     (_have_columns_of_their_own, ["evaluate.ious"]),
     (_is_recorded, ["train.monitor", "task", "classes"]),
     (_is_recorded, ["select_model.metric", "task", "classes"]),
+    (_is_comparable, ["select_model.metric", "sweep"]),
 ]
