@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import zarr
 from augment import augment
+from lib.crops import read_window
 from lib.errors import InputError
-from lib.examples import Pool, list_grid, open_sources, read_window, survey
+from lib.examples import Pool, list_grid, open_sources, survey
 from lib.fingerprints import take_fingerprint
 from lib.renderings import Renderer
 from lib.stores import create_store, finish_image, finish_labels
@@ -30,7 +31,8 @@ OPTICAL = [
 ]
 SETTINGS = {
     **{"task": "instances", "classes": ["background", "cell"], "seed": 0, "patch_px": 64, "patches": 40},
-    **{"balance": 0.5, "boundary_px": 2, "transforms": GEOMETRIC + OPTICAL, "workers": 2},
+    **{"balance": 0.5, "boundary_px": 2, "transforms": GEOMETRIC + OPTICAL, "workers": 2, "preset": "auto"},
+    **{"normalisation": "auto", "scale": "auto", "pixel_um": None, "object_px": None},
 }
 
 
@@ -110,11 +112,19 @@ def test_patches_say_what_they_are(patches):
     assert shares == pytest.approx([(target == class_).sum() / (target != IGNORE).sum() for class_ in range(3)])
     assert 10 < described.pop("object_px") < 22
     assert described.pop("fingerprint") == take_fingerprint(read(patches, "train", "image")[:])
+    assert described.pop("label_check")["objects"] > 10
+    speed = described.pop("speed")
+    assert speed["patches_per_s"] / 2 == pytest.approx(speed["per_core"], abs=0.1)
+    reasons = described.pop("plan")
+    assert [one["setting"] for one in reasons] == ["augment.patch_px", "augment.normalisation", "augment.scale"]
+    assert reasons[0] == {"setting": "augment.patch_px", "value": 64, "reason": "as set."}
     assert described == {
         **{"task": "instances", "classes": ["background", "cell"], "outputs": ["background", "interior", "boundary"]},
         **{"channels": ["phase"], "pixel_um": 0.5, "pixel_um_range": [0.5, 0.5], "patch_px": 64, "recipe": "digest"},
         "sources": {"train": ["image0", "image1"], "val": ["image2"]},
         "normalisation": {"method": "percentile", "low": 1, "high": 99.8},
+        "scale": {"method": "none", "typical": 1.0, "range": [1.0, 1.0]},
+        "transforms": GEOMETRIC + OPTICAL,
     }
 
 

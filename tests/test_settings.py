@@ -157,7 +157,7 @@ def test_all_problems_are_named_at_once():
     assert problems == {
         "clases": "unknown setting; did you mean classes?",
         "task": "'instance' is not one of instances, semantic; did you mean instances?",
-        "augment.patch_px": "100 is not a multiple of 32; give 96 or 128",
+        "augment.patch_px": "100 is not a multiple of 32; give 96 or 128, or auto",
         "augment.transforms[2].name": problems["augment.transforms[2].name"],
         "augment.transforms[2].p": "2 is out of range; give 0 to 1",
         "split.train": "train 0.5, val 0.2 and test 0.1 add up to 0.8; change them to add up to 1",
@@ -287,7 +287,7 @@ def test_the_transforms_on_offer_work():
 
     items = read_schema("config")["properties"]["augment"]["properties"]["transforms"]["items"]
     for name in items["properties"]["name"]["enum"]:
-        check_transforms([{"name": name}], channels=1)
+        check_transforms([{"name": name}], channels=3)
 
 
 @pytest.mark.slow

@@ -135,6 +135,18 @@ def _compiles(pattern):
     return None
 
 
+def _has_objects(scale, task):
+    if scale == "object" and task == "semantic":
+        return "is object, but task is semantic, whose truth does not tell objects apart; give pixel, none or auto"
+    return None
+
+
+def _is_used(preset, transforms):
+    if preset != "auto" and transforms is not None:
+        return f"is {preset}, but augment.transforms says what is done instead; give auto here, or null there"
+    return None
+
+
 def _exist(weights):
     if weights not in (None, "imagenet") and not Path(weights).is_file():
         return f"there is no file {weights} in {Path.cwd()}; give null, imagenet or the path of a weights file"
@@ -262,6 +274,10 @@ CROSS_CHECKS = [
     (_hold_whole_chunks, ["ingest.shard_px", "ingest.chunk_px"]),
     (_add_up, ["split.train", "split.val", "split.test"]),
     (_compiles, ["split.group_pattern"]),
+    (_needs("augment.scale", lambda scale: scale == "pixel"), ["augment.pixel_um", "augment.scale"]),
+    (_needs("augment.scale", lambda scale: scale == "object"), ["augment.object_px", "augment.scale"]),
+    (_has_objects, ["augment.scale", "task"]),
+    (_is_used, ["augment.preset", "augment.transforms"]),
     (_exist, ["train.encoder_weights"]),
     (_suits_the_architecture, ["train.backbone", "train.architecture"]),
     (_shapes_the_network, ["train.width", "train.depth", "train.architecture"]),

@@ -8,7 +8,6 @@ import zarr
 
 from .batches import find_stores
 from .errors import InputError
-from .intensities import normalise
 from .stores import Metadata, open_array, read_metadata
 from .targets import IGNORE
 
@@ -26,6 +25,8 @@ class Source:
         holds_instances: the truth is ids of objects, which count as two classes, background and object.
         contents: pixels of each class in each block of each plane, (planes, rows, columns, classes); see `survey`.
         areas: pixels of each object in each plane that it is in.
+        ranges: what is 0 and 1 in each channel that patches have, (low, high); None: the image's own windows.
+        scale: pixels of patches per pixel of the image, along y and x.
     """
 
     image: str
@@ -37,6 +38,13 @@ class Source:
     holds_instances: bool = False
     contents: np.ndarray | None = None
     areas: list[int] = field(default_factory=list)
+    ranges: list[tuple[float, float]] | None = None
+    scale: float = 1.0
+
+    @property
+    def diameters_px(self):
+        """Of circles with the `areas`, in pixels of the image: (objects,)."""
+        return np.sqrt(4 / math.pi * np.array(self.areas, np.float64))
 
     @property
     def block_px(self):
@@ -109,6 +117,24 @@ def survey(source, task, classes):
         source.areas += objects.values()
 
 
+def check_contents(sources, classes):
+    """Refuse sources after `survey` from which nothing can be learnt, and tell of classes that none shows.
+
+    Raises:
+        InputError: all truth is of one class, or there is none.
+    """
+    totals = sum(source.contents.sum((0, 1, 2)) for source in sources)
+    names = ["background", "objects"] if sources[0].holds_instances else classes
+    shown = [name for name, total in zip(names, totals, strict=True) if total]
+    if len(shown) < 2:
+        raise InputError(
+            f"All truth of the side train is {shown[0] if shown else 'unknown'}, so nothing can be learnt; annotate "
+            f"images that show {' and '.join(name for name in names if name not in shown)} too"
+        )
+    if missing := [name for name in names if name not in shown]:
+        print(f"No image of the side train shows {', '.join(missing)}, so they will not be found", flush=True)
+
+
 class Pool:
     """Sources after `survey`, from which centres of patches are drawn.
 
@@ -119,7 +145,7 @@ class Pool:
     def __init__(self, sources):
         self.sources = sources
         # By area, one large movie would push all others out; evenly, its many cells would count for nothing.
-        areas = [len(source.planes) * source.pixels.shape[-2] * source.pixels.shape[-1] for source in sources]
+        areas = [len(one.planes) * math.prod(one.pixels.shape[-2:]) * one.scale**2 for one in sources]
         self._weights = np.sqrt(areas)
         self._totals = np.array([source.contents.sum((0, 1, 2)) for source in sources])
 
@@ -164,41 +190,6 @@ def _draw_pixel(source, class_, rng):
     return (t, z), int(y + dy), int(x + dx)
 
 
-def read_window(source, plane, row, column, window_px, patch_px):
-    """Read the square of `window_px` around a centre.
-
-    The centre is moved so that the patch, the middle of the window, lies in the image; a smaller image is centred. What
-    is outside of the image is its mirror image.
-
-    Returns:
-        Pixels, normalised, (y, x, c) float32; ids (y, x) int32; and whether a pixel is in the image, (y, x).
-    """
-    t, z = plane
-    height, width = source.pixels.shape[-2:]
-    rows, rows_inside = _span(_move_in(row, patch_px, height), window_px, height)
-    columns, columns_inside = _span(_move_in(column, patch_px, width), window_px, width)
-    top, left = rows.min(), columns.min()
-    box = slice(top, rows.max() + 1), slice(left, columns.max() + 1)
-    spread = np.ix_(rows - top, columns - left)
-    order = range(source.pixels.shape[1]) if source.order is None else source.order
-    pixels = np.moveaxis(source.pixels[(t, slice(None), z, *box)], 0, -1)[spread][..., order]
-    windows = [source.metadata.windows[channel] for channel in order]
-    ids = source.truth[(t, 0, z, *box)].astype(np.int32)[spread]
-    return normalise(pixels, windows), ids, np.logical_and.outer(rows_inside, columns_inside)
-
-
-def _move_in(centre, patch_px, size):
-    half = patch_px // 2
-    return size // 2 if size <= patch_px else min(max(centre, half), size - patch_px + half)
-
-
-def _span(centre, window_px, size):
-    """Indices into an axis of `size` that mirror what is beyond its ends, and which of them are not mirrored."""
-    wanted = np.arange(window_px) + centre - window_px // 2
-    folded = wanted % (2 * size)
-    return np.where(folded < size, folded, 2 * size - 1 - folded), (wanted >= 0) & (wanted < size)
-
-
 def list_grid(sources, patch_px, most):
     """Centres of patches that cover the annotated planes of `sources`, the same ones each time.
 
@@ -209,7 +200,10 @@ def list_grid(sources, patch_px, most):
         (Source, plane (t, z), row, column) of each patch.
     """
     places = []
-    centres = [[_centres(size, patch_px) for size in source.pixels.shape[-2:]] for source in sources]
+    centres = [
+        [_centres(size, max(round(patch_px / source.scale), 1)) for size in source.pixels.shape[-2:]]
+        for source in sources
+    ]
     shapes = [(len(source.planes), *map(len, both)) for source, both in zip(sources, centres, strict=True)]
     kept = _share_out([math.prod(shape) for shape in shapes], most)
     for source, (rows, columns), shape, count in zip(sources, centres, shapes, kept, strict=True):

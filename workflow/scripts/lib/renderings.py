@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .examples import Pool, read_window
+from .crops import read_window
+from .examples import Pool
 from .targets import IGNORE, instance_targets
 from .transforms import transform_patch, window_px
 

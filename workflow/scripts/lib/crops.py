@@ -1,0 +1,76 @@
+"""Crops: pixels and truth around a place in an image, at the scale at which a network sees it."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from .intensities import normalise
+from .resamplings import resample
+
+
+def read_window(source, plane, row, column, window_px, patch_px):
+    """Read the square around a centre that is `window_px` wide at the source's `scale`.
+
+    The centre is moved so that the patch, the middle of the window, lies in the image; a smaller image is centred. What
+    is outside of the image is its mirror image.
+
+    Args:
+        source: of `lib.examples`.
+        plane: (t, z).
+        row, column: the centre, in pixels of the image.
+        window_px, patch_px: sides at the source's scale.
+
+    Returns:
+        Pixels, normalised, (y, x, c) float32; ids (y, x) int32; and whether a pixel is in the image, (y, x).
+    """
+    t, z = plane
+    spans = [
+        _span(centre, window_px, patch_px, size, source.scale)
+        for centre, size in zip((row, column), source.pixels.shape[-2:], strict=True)
+    ]
+    lows = [span.read.min() for span in spans]
+    box = [slice(low, span.read.max() + 1) for low, span in zip(lows, spans, strict=True)]
+    order = range(source.pixels.shape[1]) if source.order is None else source.order
+    found = np.moveaxis(source.pixels[(t, slice(None), z, *box)], 0, -1)
+    found = found[np.ix_(*(span.read - low for low, span in zip(lows, spans, strict=True)))][..., order]
+    pixels = normalise(found, source.ranges or [source.metadata.windows[channel] for channel in order])
+    if source.scale != 1:
+        for axis, span in enumerate(spans):
+            pixels = resample(pixels, span.at, axis, reach=max(1, 1 / source.scale))
+    nearest = np.ix_(*(span.nearest - low for low, span in zip(lows, spans, strict=True)))
+    ids = source.truth[(t, 0, z, *box)].astype(np.int32)[nearest]
+    return pixels, ids, np.logical_and.outer(*(span.inside for span in spans))
+
+
+class _Span(NamedTuple):
+    """Pixels of a window along one axis: those of the image to `read`, mirrored beyond its ends; the places `at` which
+    the window has its own among these; the ones `nearest` to them in the image; and which are `inside` of it."""
+
+    read: np.ndarray
+    at: np.ndarray
+    nearest: np.ndarray
+    inside: np.ndarray
+
+
+def _span(centre, window_px, patch_px, size, scale):
+    seen = size if scale == 1 else max(1, round(size * scale))
+    start = _move_in(math.floor((centre + 0.5) * scale), patch_px, seen) - window_px // 2
+    places = (start + np.arange(window_px) + 0.5) / scale - 0.5
+    reach = 0 if scale == 1 else max(1, 1 / scale)
+    first, last = math.floor(places[0] - reach), math.ceil(places[-1] + reach)
+    inside = (places >= -0.5) & (places < size - 0.5)
+    return _Span(
+        _fold(np.arange(first, last + 1), size), places - first, _fold(np.floor(places + 0.5).astype(int), size), inside
+    )
+
+
+def _move_in(centre, patch_px, size):
+    half = patch_px // 2
+    return size // 2 if size <= patch_px else min(max(centre, half), size - patch_px + half)
+
+
+def _fold(wanted, size):
+    """Indices into an axis of `size` that mirror what is beyond its ends."""
+    folded = wanted % (2 * size)
+    return np.where(folded < size, folded, 2 * size - 1 - folded)
