@@ -96,11 +96,11 @@ def write_products(
         **settings["evaluate"],
     )
     annotated = [
-        {"image": image, "group": image[:4], "split": side, "why": "hash"}
+        {"image": image, "group": image[:4], "split": side, "why": "hash", "fold": "1" if side == "val" else ""}
         for image, side in sides.items()
         if side != "predict"
     ]
-    pd.DataFrame(annotated, columns=["image", "group", "split", "why"]).to_csv(
+    pd.DataFrame(annotated, columns=["image", "group", "split", "why", "fold"]).to_csv(
         root / "split.tsv", sep="\t", index=False
     )
     columns = ["image_a", "t_a", "image_b", "t_b", "split_a", "split_b", "similarity"]
@@ -110,7 +110,7 @@ def write_products(
     Image.new("RGB", (200, 100), "teal").save(root / "fold1.png")
     (root / "model" / "model.json").write_text(json.dumps(MODEL | {"task": task, "classes": list(classes)}))
     (root / "model" / "history.csv").write_text("epoch,loss,val_loss,seconds\n1,2,2.5,20\n2,1,1.25,20\n3,0.5,nan,21\n")
-    (root / "selected.json").write_text(json.dumps({"model": "model", "metric": "val_loss", "value": 1.25}))
+    (root / "selected.json").write_text(json.dumps({"model": "model", "metric": "val_loss", "members": ["model"]}))
     (root / "benchmarks" / "train").mkdir(parents=True)
     (root / "benchmarks" / "train" / "model.tsv").write_text("s\th:m:s\tmax_rss\n90.0\t0:01:30\t512.5\n")
     return {

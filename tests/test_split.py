@@ -210,6 +210,20 @@ def test_one_duplicated_frame_of_a_movie_is_found_and_named(tmp_path):
     ]
 
 
+def test_look_alikes_in_two_folds_are_found_and_in_one_fold_are_not(tmp_path):
+    plane = np.rint(1000 * field_of_cells(1)).astype(np.uint16)[None, None, None]
+    rows = numbered(6)
+    settings = SETTINGS | {"test": 0, "folds": 2}
+    folds = {line["image"]: line["fold"] for line in explain_sides(rows, **SHARES | {"test": 0, "folds": 2})[0]}
+    for image in folds:
+        write_image(tmp_path / "batch" / f"{image}.ome.zarr", plane)
+    split(rows, [tmp_path / "batch"], tmp_path / "split.tsv", tmp_path / "leakage.tsv", **settings)
+    found = read_table(tmp_path / "leakage.tsv")
+    assert {(pair["split_a"], pair["split_b"]) for pair in found} == {("fold1", "fold2")}
+    assert len(found) == 3 * 3
+    assert {line["image"]: int(line["fold"]) for line in read_table(tmp_path / "split.tsv")} == folds
+
+
 def naive_leaks(frames, signatures, least):
     """{(image, image): similarity} of the pairs that `find_leaks` looks for, one by one."""
     best = {}

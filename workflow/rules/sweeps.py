@@ -9,7 +9,7 @@ from workflow.rules.messages import shown, suggestion
 from workflow.rules.provenance import WITHOUT_EFFECT
 from workflow.rules.schemas import completed, refusals, typed
 
-SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,49}")
+SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,49}")
 LONGEST_NAME = 180
 MOST_VARIANTS = 1000
 
@@ -132,7 +132,7 @@ def _name_of(value):
 
 def _name_advice(value, named):
     if named:
-        return "is not a safe name; use letters a to z, digits and . + -, first a letter or digit, 50 at most"
+        return "is not a safe name; use letters a to z, digits and _ . + -, first a letter or digit, 50 at most"
     return f"{shown(value)} cannot be part of a model's name; give the values names, such as {{first: …, second: …}}"
 
 

@@ -4,7 +4,7 @@ Used when Snakemake plans, so it needs the standard library only.
 """
 
 import hashlib
-from collections import defaultdict
+from collections import Counter
 
 ALL = "all"
 
@@ -18,8 +18,8 @@ def spot(seed, name):
 def deal_folds(groups, folds, seed):
     """Deal groups into folds whose numbers of groups differ by one at most.
 
-    Each group has a fold by a hash of the seed and its name; as long as a fold has two groups more than another, it
-    gives it one, by a hash of both. So another group moves few of those that are there, and their order none.
+    Of all pairs of a group and a fold that has room, the one with the smallest hash of the seed and both names comes
+    first, and so on. So the order of the groups does not matter, and another group moves hardly any of the others.
 
     Args:
         groups: names.
@@ -28,18 +28,18 @@ def deal_folds(groups, folds, seed):
     Returns:
         {group: number of its fold, from 1}.
     """
-    members = defaultdict(set)
-    for group in groups:
-        members[1 + int(folds * spot(seed, f"fold\n{group}"))].add(group)
-    numbers = range(1, folds + 1)
-    while True:
-        most = max(numbers, key=lambda fold: (len(members[fold]), -fold))
-        least = min(numbers, key=lambda fold: (len(members[fold]), fold))
-        if len(members[most]) - len(members[least]) <= 1:
-            return {group: fold for fold in numbers for group in members[fold]}
-        moved = min(members[most], key=lambda group: (spot(seed, f"fold {least}\n{group}"), group))
-        members[most].remove(moved)
-        members[least].add(moved)
+    even, larger = divmod(len(groups), folds)
+    pairs = sorted(
+        (spot(seed, f"fold {fold}\n{group}"), group, fold) for group in groups for fold in range(1, folds + 1)
+    )
+    dealt, sizes = {}, Counter()
+    for _, group, fold in pairs:
+        if group in dealt or sizes[fold] > even or (sizes[fold] == even and not larger):
+            continue
+        larger -= sizes[fold] == even
+        sizes[fold] += 1
+        dealt[group] = fold
+    return dealt
 
 
 def sides_in_fold(lines, fold):
