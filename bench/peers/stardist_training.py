@@ -1,9 +1,9 @@
 """StarDist, trained for some minutes as its authors' example for 2D does, and the labels that it then gives.
 
 From https://github.com/stardist/stardist, examples/2D/2_training.ipynb and 3_prediction.ipynb: 32 rays on a grid of 2,
-batches of 4 patches of 256, channels normalised one by one, flips, quarter turns and changes of intensity, Adam at 3e-4 that
-is halved where the validation loss has not fallen for a tenth of the epochs (40 of 400), best weights, and thresholds
-optimised on the validation images. The epochs are those that fit into the minutes.
+batches of 4 patches of 256, channels normalised one by one, flips, quarter turns and changes of intensity, Adam at 3e-4
+that is halved where the validation loss has not fallen for a tenth of the epochs (40 of 400), best weights, and
+thresholds optimised on the validation images. The epochs are those that fit into the minutes.
 """
 
 import json
@@ -15,8 +15,8 @@ from pathlib import Path
 os.environ |= {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
 
 import numpy as np
-import tensorflow as tf
-import tf_keras as keras
+import tensorflow as tf  # noqa: TID251 - in an environment of its own
+import tf_keras as keras  # noqa: TID251
 from csbdeep.utils import normalize
 from stardist import fill_label_holes
 from stardist.models import Config2D, StarDist2D
@@ -25,6 +25,7 @@ from tasks import answer
 PRECISIONS = ("float32", "mixed_bfloat16")
 STEPS = 100  # of an epoch
 PROBE_STEPS, PROBE_SECONDS = 12, 20
+RNG = np.random.default_rng(0)
 
 
 class Network(StarDist2D):
@@ -69,10 +70,10 @@ def read_side(folder, side):
 
 def augment(image, labels):
     """Flips, quarter turns and changes of intensity, as the example has them."""
-    quarter, flip = np.random.randint(4), np.random.randint(2)
+    quarter, flip = RNG.integers(4), RNG.integers(2)
     image, labels = (np.rot90(array, quarter)[:: -1 if flip else 1] for array in (image, labels))
-    image = image * np.random.uniform(0.6, 2) + np.random.uniform(-0.2, 0.2)
-    return image + 0.02 * np.random.uniform(0, 1) * np.random.normal(0, 1, image.shape), labels
+    image = image * RNG.uniform(0.6, 2) + RNG.uniform(-0.2, 0.2)
+    return image + 0.02 * RNG.uniform() * RNG.standard_normal(image.shape), labels
 
 
 def build(output, name, channels, precision, **settings):
