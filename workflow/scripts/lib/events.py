@@ -16,18 +16,17 @@ class Events:
         self._settings = settings
 
     def start(self, epochs):
-        if epochs:
-            self._forget(epochs + 1)
-        else:
+        if not epochs:
             for path in self._folder.glob("events.out.tfevents.*"):
                 path.unlink()
+        self._mark_start(epochs + 1)
         self._writer = tf.summary.create_file_writer(str(self._folder))
         if not epochs:
             with self._writer.as_default(step=0):
                 tf.summary.text("settings", settings_table(self._settings))
 
-    def _forget(self, step):
-        """Have readers drop what an earlier run wrote of `step` and later; TensorFlow 2 has no call for it."""
+    def _mark_start(self, step):
+        """Have readers drop what earlier runs wrote of `step` and later; TensorFlow 2 has no call for it."""
         with tf.Graph().as_default():
             writer = tf.compat.v1.summary.FileWriter(str(self._folder))
             writer.add_session_log(tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START), step)
