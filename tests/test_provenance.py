@@ -219,3 +219,40 @@ def test_an_existing_model_stands_for_all_training(tmp_path):
     assert not set(applied) & set(changed(before, recipes_of(tmp_path, existing={"model": model}, **trained)))
     (model / "model.json").write_text("{ }")
     assert changed(before, recipes_of(tmp_path, existing={"model": model})) == applied
+
+
+TRAINED = ["train", "select_model", "predict", "segment", "evaluate", "report"]
+
+
+def test_weights_to_start_from_count_by_their_content_wherever_they_lie(tmp_path):
+    def recipes(path):
+        return recipes_of(tmp_path, train={"encoder_weights": path and str(path)})
+
+    weights, copy = tmp_path / "weights.h5", tmp_path / "copy.h5"
+    weights.write_bytes(b"1")
+    copy.write_bytes(b"1")
+    before = recipes(weights)
+    assert changed(before, recipes(copy)) == []
+    copy.write_bytes(b"2")
+    assert changed(before, recipes(copy)) == TRAINED
+    assert changed(before, recipes(None)) == changed(before, recipes("imagenet")) == TRAINED
+    assert changed(recipes(None), recipes("imagenet")) == TRAINED
+
+
+def test_an_earlier_model_to_start_from_counts_by_its_weights_and_description_alone(tmp_path):
+    def recipes(folder):
+        return recipes_of(tmp_path, train={"encoder_weights": str(folder)})
+
+    model, moved = tmp_path / "model", tmp_path / "moved"
+    model.mkdir()
+    for name in ("model.json", "model.weights.h5", "history.csv"):
+        (model / name).write_bytes(b"1")
+    before = recipes(model)
+    shutil.copytree(model, moved)
+    assert changed(before, recipes(moved)) == []
+    (moved / "history.csv").write_bytes(b"2")
+    assert changed(before, recipes(moved)) == []
+    for name in ("model.json", "model.weights.h5"):
+        (moved / name).write_bytes(b"2")
+        assert changed(before, recipes(moved)) == TRAINED
+        (moved / name).write_bytes(b"1")

@@ -265,9 +265,28 @@ def test_a_pattern_that_does_not_compile_is_refused():
 def test_weights_have_to_be_there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = {"train": {"encoder_weights": "weights.h5"}}
-    assert "there is no file weights.h5" in refusal(config)["train.encoder_weights"]
+    assert "there is no file or folder weights.h5" in refusal(config)["train.encoder_weights"]
     (tmp_path / "weights.h5").touch()
     assert load_settings(config, "x")["train"]["encoder_weights"] == "weights.h5"
+
+
+def test_an_earlier_model_has_to_be_whole_and_not_what_is_trained(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("yesterday", "results/models/fold1"):
+        config = {"train": {"encoder_weights": folder}}
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "model.json").touch()
+        assert "has no model.json and model.weights.h5" in refusal(config)["train.encoder_weights"]
+        (tmp_path / folder / "model.weights.h5").touch()
+    assert "is replaced when its own training runs again" in refusal(config)["train.encoder_weights"]
+    config = {"train": {"encoder_weights": "yesterday"}}
+    assert load_settings(config, "x")["train"]["encoder_weights"] == "yesterday"
+
+
+def test_a_plain_unet_takes_no_weights_of_a_backbone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plain = {"architecture": "PlainUnet", "backbone": None}
+    assert "has no backbone" in refusal({"train": plain | {"encoder_weights": "imagenet"}})["train.encoder_weights"]
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", ".hidden", "-dash", "x" * 101, "two words"])

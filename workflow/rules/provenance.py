@@ -59,6 +59,16 @@ def effective(settings, rule):
     return {key: value for key, value in settings[rule].items() if key not in WITHOUT_EFFECT.get(rule, ())}
 
 
+def _pretrained(weights):
+    """What `encoder_weights` counts by: a file by its content, the folder of a model by what is taken from it."""
+    if weights in (None, "imagenet"):
+        return weights
+    path = Path(weights)
+    if path.is_dir():
+        return [fingerprint(path / name) for name in ("model.json", "model.weights.h5")]
+    return fingerprint(path)
+
+
 def _modules(path):
     """`path` and the files of every module of `lib` that it imports, however deep."""
     found, waiting = set(), [path]
@@ -205,10 +215,9 @@ class Recipes:
         return digest(members, self._task, self._settings["augment"], source("augment.py"))
 
     def _train(self, model):
-        fold, settings = self._models[model]["fold"], self._models[model]["train"]
-        weights = settings.get("encoder_weights")
-        pretrained = fingerprint(weights) if weights and Path(weights).is_file() else None
-        return digest(self.augment(fold), effective(self._models[model], "train"), pretrained, source("train.py"))
+        settings = effective(self._models[model], "train")
+        settings |= {"encoder_weights": _pretrained(settings.get("encoder_weights"))}
+        return digest(self.augment(self._models[model]["fold"]), settings, source("train.py"))
 
     def _raw(self, files):
         return [self.simulate(self._simulated[f]) if f in self._simulated else fingerprint(f) for f in files]

@@ -147,9 +147,23 @@ def _is_used(preset, transforms):
     return None
 
 
-def _exist(weights):
-    if weights not in (None, "imagenet") and not Path(weights).is_file():
-        return f"there is no file {weights} in {Path.cwd()}; give null, imagenet or the path of a weights file"
+def _exist(weights, architecture):
+    if weights is None:
+        return None
+    folder = Path(weights)
+    if weights != "imagenet" and folder.is_dir():
+        if not all((folder / name).is_file() for name in ("model.json", "model.weights.h5")):
+            return f"{weights} has no model.json and model.weights.h5; give the folder of an earlier model, or null"
+        if folder.resolve().is_relative_to(Path("results/models").resolve()):
+            return f"{weights} is replaced when its own training runs again; give a copy of it that lies elsewhere"
+        return None
+    if weights != "imagenet" and not folder.is_file():
+        return (
+            f"there is no file or folder {weights} in {Path.cwd()}; give null, imagenet, the path of a weights file or "
+            "of an earlier model's folder"
+        )
+    if architecture == "PlainUnet":
+        return f"is {weights}, but PlainUnet has no backbone to take it; give null, or an earlier model of PlainUnet"
     return None
 
 
@@ -278,7 +292,7 @@ CROSS_CHECKS = [
     (_needs("augment.scale", lambda scale: scale == "object"), ["augment.object_px", "augment.scale"]),
     (_has_objects, ["augment.scale", "task"]),
     (_is_used, ["augment.preset", "augment.transforms"]),
-    (_exist, ["train.encoder_weights"]),
+    (_exist, ["train.encoder_weights", "train.architecture"]),
     (_suits_the_architecture, ["train.backbone", "train.architecture"]),
     (_shapes_the_network, ["train.width", "train.depth", "train.architecture"]),
     (_has_levels, ["train.deep_supervision", "train.architecture", "train.depth"]),

@@ -1,12 +1,15 @@
 """Architectures: networks as they are drawn, layer by layer, before they have weights of any use."""
 
 import re
+import warnings
 
 from .errors import InputError
 from .frameworks import keras, sm, tf
 
 ARCHITECTURES = ("Unet", "FPN", "Linknet", "PSPNet", "PlainUnet")
 SUBMODULES = {"backend": keras.backend, "layers": keras.layers, "models": keras.models, "utils": keras.utils}
+# It does not know that other numbers of channels serve as well.
+warnings.filterwarnings("ignore", "This model usually expects 1 or 3 input channels", UserWarning)
 # With two to the fifth, the multiples of 32 that all other networks ask for do for this one too.
 DEEPEST = 5
 _LEVELS = {
