@@ -208,11 +208,11 @@ def test_losses_that_differ_are_not_compared():
 
 
 def test_why_another_metric_was_taken_is_written_down(tmp_path, networks, capsys):
-    settings = [{"deep_supervision": []}, {"deep_supervision": [0.5]}]
+    settings = [{"class_weights": "none"}, {"class_weights": "auto"}]
     folders = [write_folder(tmp_path / f"m{n}", networks["deep"], settings=one) for n, one in enumerate(settings)]
     content = chosen(folders, "auto")
     assert content["metric"] == "val_iou"
-    assert "differ in deep_supervision" in content["note"]
+    assert "differ in class_weights" in content["note"]
     assert content["note"] in capsys.readouterr().out
 
 

@@ -50,7 +50,9 @@ def test_settings_that_change_together_are_one_axis():
     assert (residual["architecture"], residual["backbone"], residual["width"]) == ("Unet", "resnet34", None)
 
 
-def test_every_variant_has_a_model_in_every_fold():
+def test_every_variant_has_a_model_in_every_fold_whatever_the_order():
+    models = list_models({"seed~1": {"seed": 1}, "seed~0": {"seed": 0}}, ["fold2", "fold1"])
+    assert [*models] == ["seed~0_fold1", "seed~0_fold2", "seed~1_fold1", "seed~1_fold2"]
     models = list_models({"seed~0": {"seed": 0}, "seed~1": {"seed": 1}}, ["fold1", "fold2"])
     assert [*models] == ["seed~0_fold1", "seed~0_fold2", "seed~1_fold1", "seed~1_fold2"]
     assert models["seed~1_fold2"] == {"variant": "seed~1", "fold": "fold2", "train": {"seed": 1}}

@@ -67,13 +67,15 @@ def list_variants(axes, train):
 def list_models(variants, folds):
     """{model: {"variant", "fold", "train": settings}} for every variant in every fold.
 
-    Models are named fold1 and so on, after the name of the variant where there is a sweep.
+    Models are named fold1 and so on, after the name of the variant where there is a sweep. They are sorted by name, so
+    that the order in a configuration is of no matter.
     """
-    return {
+    models = {
         f"{variant}_{fold}" if variant else fold: {"variant": variant, "fold": fold, "train": train}
         for variant, train in variants.items()
         for fold in folds
     }
+    return dict(sorted(models.items()))
 
 
 def as_configured(axes):

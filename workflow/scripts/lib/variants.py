@@ -8,7 +8,7 @@ import statistics
 from .errors import InputError
 
 # Settings that say what a loss is: its values can only be compared where these are the same.
-OF_THE_LOSS = ("losses", "tversky_beta", "class_weights", "deep_supervision")
+OF_THE_LOSS = ("losses", "tversky_beta", "class_weights")
 
 
 def choose_metric(metric, trainings):
