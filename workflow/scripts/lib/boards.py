@@ -82,7 +82,8 @@ class Display(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self._done = epoch + 1
-        own = {"lr": float(self.model.optimizer.learning_rate), "seconds": round(time.monotonic() - self._began, 2)}
+        rate = keras.backend.get_value(self.model.optimizer.learning_rate)
+        own = {"lr": float(rate), "seconds": round(time.monotonic() - self._began, 2)}
         self._each("scalars", self._done, {key: float(value) for key, value in logs.items()} | own)
         if self._patches and self._shown and self._done % self._every == 0:
             self._each("pictures", self._done, self._predicted(), self._outputs)
