@@ -68,9 +68,9 @@ def write_project(work, rows, number, settings):
     (work / "config.yaml").write_text(yaml.safe_dump({"images": "images.tsv"} | settings))
 
 
-def train_stardist(work, minutes, precision):
+def train_stardist(work, **settings):
     """StarDist on the examples of a round, unless an earlier run did the same: its figures."""
-    made, about = work / "stardist", {"minutes": minutes, "precision": precision}
+    made, about = work / "stardist", dict(settings)
     done = made / "done.json"
     about["sides"] = {
         side: sorted(path.stem for path in (work / "examples" / side).glob("*.npz"))
@@ -80,8 +80,8 @@ def train_stardist(work, minutes, precision):
         earlier = json.loads(done.read_text())
         if earlier["about"] == about:
             return earlier["figures"]
-    settings = {"examples": work / "examples", "output": made, "minutes": minutes, "precision": precision}
-    figures = ask("stardist_training", python=python_with("stardist.txt", VENV), **settings)[0]
+    settings |= {"python": python_with("stardist.txt", VENV), "examples": work / "examples", "output": made}
+    figures = ask("stardist_training", **settings)[0]
     done.write_text(json.dumps({"about": about, "figures": figures}, indent=1))
     return figures
 
@@ -113,7 +113,8 @@ def main():
         snakemake(work)
         counts = ask("examples", results=work / "results", examples=work / "examples")[0]
         print(f"round {number + 1}: StarDist, {minutes:g} min, on {counts}", flush=True)
-        trained.append(train_stardist(work, minutes, arguments.precision))
+        options = {"minutes": minutes, "precision": arguments.precision, "optimise": not arguments.quick}
+        trained.append(train_stardist(work, **options))
         print(json.dumps(trained[-1]), flush=True)
         rounds.append(
             ask(

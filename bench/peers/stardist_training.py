@@ -101,7 +101,7 @@ def measure_rate(output, train, precision):
     return rates[-1]
 
 
-def run(examples, output, minutes, precision):
+def run(examples, output, minutes, precision, optimise=True):
     """Train on the examples and label the test images.
 
     Args:
@@ -109,6 +109,7 @@ def run(examples, output, minutes, precision):
         output: folder of the model, and of {image}.npy, the labels of the test images.
         minutes: of training; finding out the quicker precision and the thresholds does not count.
         precision: of Keras, or "quickest".
+        optimise: whether thresholds are; of a network that has hardly learnt it takes very long.
 
     Returns:
         {"precision", "epochs", "steps", "seconds", "images_per_second": seen in training, "thresholds", "val_loss"}.
@@ -125,7 +126,7 @@ def run(examples, output, minutes, precision):
     watch = Stopwatch(minutes * 60)
     model.callbacks.append(watch)
     history = model.train(*train, validation_data=val, augmenter=augment, seed=0, epochs=10 * epochs).history
-    thresholds = model.optimize_thresholds(*val)
+    thresholds = model.optimize_thresholds(*val) if optimise else model.thresholds._asdict()
     for path in sorted((Path(examples) / "test").glob("*.npz")):
         with np.load(path) as arrays:
             labels, _ = model.predict_instances(normalize(arrays["image"], 1, 99.8, axis=(0, 1)))
