@@ -12,7 +12,7 @@ from .overlays import displayed
 from .targets import IGNORE
 
 CONNECT_S = 30
-# Weights & Biases is told what a training shows, and nothing of the machine or the code.
+# Weights & Biases is told what a training shows, not what the machine is called or does, nor the code.
 QUIET = {
     "console": "off",
     "silent": True,
