@@ -19,6 +19,7 @@ from lib.jobs import running
 from lib.losses import class_weights, weighted_sum
 from lib.models import describe, write_model
 from lib.networks import build_network, decoder_levels, encoder_layers
+from lib.paces import Pace
 from lib.rates import draw_trial
 from lib.records import Record, room_on_disk
 from lib.trainees import Trainee, suit_batch
@@ -69,7 +70,8 @@ def train(patches, recipe, output, *, threads=None, memory_mb=None, training_dat
         training = Training(trainee, encoder, sides, record, taken)
         rate, why_rate, trial = training.settle_rate(workplace)
         options = {"every": taken["pictures_every"], "wandb": taken["wandb"], "name": output.name, "settings": taken}
-        training.run(boards(network, *sides["val"], about["outputs"], folder=logs, **options) if logs else [])
+        shown = boards(network, *sides["val"], about["outputs"], folder=logs, **options) if logs else []
+        training.run([*shown, Pace(batch_size, settings["epochs"])])
         with room_on_disk(workplace):
             network.save_weights(workplace / LAST)
         throughput = training.measure_throughput()
