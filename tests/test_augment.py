@@ -13,7 +13,7 @@ from lib.examples import Pool, list_grid, open_sources, survey
 from lib.fingerprints import take_fingerprint
 from lib.renderings import Renderer
 from lib.stores import create_store, finish_image, finish_labels
-from lib.targets import IGNORE
+from lib.targets import IGNORE, UNKNOWN
 from lib.transforms import check_transforms, transform_patch, window_px
 from PIL import Image
 from skimage.draw import disk
@@ -363,3 +363,52 @@ def test_the_transforms_of_the_tests_work_for_any_number_of_channels(channels):
 def test_a_wider_window_is_read_only_where_a_transform_reaches_beyond_the_patch():
     assert window_px([GEOMETRIC[0], *OPTICAL], 64) == 64
     assert window_px(GEOMETRIC, 64) == 128
+
+
+def partly(ids, columns):
+    """A copy of ids in which nobody annotated the columns from this one on."""
+    ids = ids.copy()
+    ids[:, columns:] = UNKNOWN
+    return ids
+
+
+def test_what_lies_where_nobody_annotated_is_neither_drawn_nor_measured_nor_learnt(tmp_path):
+    ids, pixels = cells(0, (150, 340), 24)
+    batch = Batch(tmp_path).add("partly", "train", pixels, partly(ids, 100))
+    source = batch.source("partly")
+    assert source.contents.sum() == 150 * 100
+    seen = ids[:, :100]
+    assert sorted(source.areas) == sorted(np.unique(seen[seen > 0], return_counts=True)[1])
+    rng = np.random.default_rng(0)
+    for balance in (0.0, 1.0):
+        assert max(Pool([source]).draw(rng, balance)[3] for _ in range(60)) < 100
+    # of 3 x 6 patches, 56 px from one to the next in x, those that begin before column 100
+    assert {place[3] - 32 for place in list_grid([source], 64, 100)} == {0, 55}
+    renderer = Renderer("instances", 64, 2, GEOMETRIC, 0.5, 0)
+    target = renderer.cut((source, (0, 0), 75, 100)).target
+    assert (target[:, 32:] == IGNORE).all()
+    assert (target[:, :28] != IGNORE).all()
+    drawn = [renderer.transform(Pool([source]), number) for number in range(6)]
+    assert all((one.target != IGNORE).any() for one in drawn)
+    assert any((one.target == IGNORE).any() for one in drawn)
+    for one in drawn:
+        assert np.isin(one.target[one.ids > 0], (1, 2, IGNORE)).all()
+
+
+def test_targets_do_not_depend_on_the_objects_where_nobody_annotated(tmp_path):
+    (one, pixels), (other, _) = cells(0), cells(1)
+    other[:, :80] = one[:, :80]
+    batch = Batch(tmp_path)
+    targets = []
+    for name, ids in (("one", one), ("other", other)):
+        source = batch.add(name, "train", pixels, partly(ids, 80)).source(name)
+        renderer = Renderer("instances", 64, 2, GEOMETRIC, 0.5, 0)
+        targets.append([renderer.transform(Pool([source]), number).target for number in range(3)])
+    assert np.array_equal(*targets)
+
+
+def test_a_side_in_which_nothing_is_annotated_is_refused_by_name(tmp_path):
+    ids, pixels = cells(0)
+    batch = Batch(tmp_path).add("full", "train", pixels, ids).add("blank", "val", pixels, partly(ids, 0))
+    with pytest.raises(InputError, match="blank: nothing is annotated; correct the column truth"):
+        batch.augment(tmp_path / "fold1", patches=2)

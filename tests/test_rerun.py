@@ -59,6 +59,7 @@ def test_a_moved_project_reruns_nothing(project):
         ("ingest", "chunk_px", 256, EVERYTHING),
         ("ingest", "bad_images", "set_aside", {}),
         ("annotate", "pieces", "separate", {"annotate": 2} | LEARNING | APPLYING),
+        ("annotate", "ignore", 65535, {"annotate": 2} | LEARNING | APPLYING),
         ("split", "leakage_similarity", 0.7, {"split": 1, "report": 1}),
         ("augment", "seed", 1, LEARNING | APPLYING),
         ("train", "epochs", 3, {"train": 1, "select_model": 1} | APPLYING),

@@ -239,6 +239,16 @@ def test_all_problems_are_named_at_once():
             "segment.max_hole_um2",
             "is 4, but segment.fill_holes is false, so no hole is filled; give true there, or null here",
         ),
+        (
+            {"annotate": {"ignore": 0}},
+            "annotate.ignore",
+            "is 0, which stands for background; give a value that annotations use for nothing else",
+        ),
+        (
+            {"annotate": {"ignore": 1}, "task": "semantic"},
+            "annotate.ignore",
+            "is 1, which stands for cell; give a value that annotations use for nothing else",
+        ),
         ({"augment": {"transforms": [{"p": 1}]}}, "augment.transforms[1].name", "is missing; every entry needs it"),
         (
             {"train": {"losses": {"dice": 0}}},

@@ -120,6 +120,15 @@ def _hold_whole_chunks(shard_px, chunk_px):
     return None
 
 
+def _marks_no_class(ignore, task, classes):
+    if ignore is None:
+        return None
+    known = classes if task == "semantic" else ["background"]
+    if ignore in range(len(known)):
+        return f"is {ignore}, which stands for {known[ignore]}; give a value that annotations use for nothing else"
+    return None
+
+
 def _add_up(train, val, test):
     if abs(train + val + test - 1) > 1e-6:
         total = f"{train + val + test:.6g}"
@@ -286,6 +295,7 @@ def _is_comparable(metric, sweep):
 CROSS_CHECKS = [
     (_suit_the_task, ["classes", "task"]),
     (_hold_whole_chunks, ["ingest.shard_px", "ingest.chunk_px"]),
+    (_marks_no_class, ["annotate.ignore", "task", "classes"]),
     (_add_up, ["split.train", "split.val", "split.test"]),
     (_compiles, ["split.group_pattern"]),
     (_needs("augment.scale", lambda scale: scale == "pixel"), ["augment.pixel_um", "augment.scale"]),

@@ -7,6 +7,7 @@ import numpy as np
 
 from .intensities import normalise
 from .resamplings import resample
+from .targets import IGNORE, UNKNOWN
 
 
 def read_window(source, plane, row, column, window_px, patch_px):
@@ -22,7 +23,8 @@ def read_window(source, plane, row, column, window_px, patch_px):
         window_px, patch_px: sides at the source's scale.
 
     Returns:
-        Pixels, normalised, (y, x, c) float32; ids (y, x) int32; and whether a pixel is in the image, (y, x).
+        Pixels, normalised, (y, x, c) float32; ids (y, x) int32, 0 where nobody annotated instances; and whether a pixel
+        is in the image, and not one of those, (y, x).
     """
     t, z = plane
     spans = [
@@ -38,9 +40,24 @@ def read_window(source, plane, row, column, window_px, patch_px):
     if source.scale != 1:
         for axis, span in enumerate(spans):
             pixels = resample(pixels, span.at, axis, reach=max(1, 1 / source.scale))
+    return pixels, *_read_ids(source, plane, spans)
+
+
+def shows_known(source, plane, row, column, patch_px):
+    """Whether any pixel of the patch at a place (see `read_window`) is annotated."""
+    centre = zip((row, column), source.pixels.shape[-2:], strict=True)
+    ids, inside = _read_ids(source, plane, [_span(at, patch_px, patch_px, size, source.scale) for at, size in centre])
+    return bool((inside if source.holds_instances else inside & (ids != IGNORE)).any())
+
+
+def _read_ids(source, plane, spans):
+    lows = [span.nearest.min() for span in spans]
+    box = [slice(low, span.nearest.max() + 1) for low, span in zip(lows, spans, strict=True)]
     nearest = np.ix_(*(span.nearest - low for low, span in zip(lows, spans, strict=True)))
-    ids = source.truth[(t, 0, z, *box)].astype(np.int32)[nearest]
-    return pixels, ids, np.logical_and.outer(*(span.inside for span in spans))
+    ids = source.truth[(plane[0], 0, plane[1], *box)].astype(np.int32)[nearest]
+    unknown = ids == UNKNOWN
+    ids[unknown] = 0
+    return ids, np.logical_and.outer(*(span.inside for span in spans)) & ~unknown
 
 
 class _Span(NamedTuple):

@@ -7,9 +7,10 @@ import numpy as np
 import zarr
 
 from .batches import find_stores
+from .crops import shows_known
 from .errors import InputError
 from .stores import Metadata, open_array, read_metadata
-from .targets import IGNORE
+from .targets import IGNORE, UNKNOWN
 
 
 @dataclass
@@ -23,7 +24,8 @@ class Source:
         planes: its annotated (t, z).
         order: which of its channels is each of those that patches have; None: all as they are.
         holds_instances: the truth is ids of objects, which count as two classes, background and object.
-        contents: pixels of each class in each block of each plane, (planes, rows, columns, classes); see `survey`.
+        contents: pixels of each class in each block of each plane, (planes, rows, columns, classes), those that nobody
+            annotated left out; see `survey`.
         areas: pixels of each object in each plane that it is in.
         ranges: what is 0 and 1 in each channel that patches have, (low, high); None: the image's own windows.
         scale: pixels of patches per pixel of the image, along y and x.
@@ -103,6 +105,7 @@ def survey(source, task, classes):
             y, x = row * rows, column * columns
             ids, pixels = np.unique(source.truth[t, 0, z, y : y + rows, x : x + columns], return_counts=True)
             if source.holds_instances:
+                ids, pixels = ids[ids != UNKNOWN], pixels[ids != UNKNOWN]
                 source.contents[number, row, column] = pixels[ids == 0].sum(), pixels[ids != 0].sum()
                 for label, area in zip(ids[ids != 0].tolist(), pixels[ids != 0].tolist(), strict=True):
                     objects[label] = objects.get(label, 0) + area
@@ -144,13 +147,13 @@ class Pool:
 
     def __init__(self, sources):
         self.sources = sources
-        # By area, one large movie would push all others out; evenly, its many cells would count for nothing.
-        areas = [len(one.planes) * math.prod(one.pixels.shape[-2:]) * one.scale**2 for one in sources]
-        self._weights = np.sqrt(areas)
         self._totals = np.array([source.contents.sum((0, 1, 2)) for source in sources])
+        # By area, one large movie would push all others out; evenly, its many cells would count for nothing.
+        areas = [known * one.scale**2 for known, one in zip(self._totals.sum(1), sources, strict=True)]
+        self._weights = np.sqrt(areas)
 
     def draw(self, rng, balance):
-        """Draw the centre of a patch: with probability `balance` on a pixel of a class, otherwise anywhere.
+        """Draw the centre of a patch: with probability `balance` on a pixel of a class, else on any that is annotated.
 
         The class is drawn evenly among those that the sources have, then an image that has it, by the root of its
         annotated area, then a pixel of the class in it. So a class that is rare, or is in one image alone, is met as
@@ -169,23 +172,24 @@ class Pool:
             source = self._draw_source(rng, self._totals[:, class_] > 0)
             return source, *_draw_pixel(source, class_, rng)
         source = self._draw_source(rng, np.ones(len(self.sources)))
-        height, width = source.pixels.shape[-2:]
-        plane = source.planes[rng.integers(len(source.planes))]
-        return source, plane, int(rng.integers(height)), int(rng.integers(width))
+        return source, *_draw_pixel(source, slice(None), rng)
 
     def _draw_source(self, rng, among):
         weights = self._weights * among
         return self.sources[rng.choice(len(weights), p=weights / weights.sum())]
 
 
-def _draw_pixel(source, class_, rng):
-    counts = source.contents[..., class_]
+def _draw_pixel(source, classes, rng):
+    """A pixel of one class or of a slice of them: (t, z), row, column."""
+    among = np.arange(source.contents.shape[-1])[classes]
+    counts = source.contents[..., np.atleast_1d(among)].sum(-1)
     chosen = np.searchsorted(np.cumsum(counts), rng.integers(counts.sum()), side="right")
     number, row, column = np.unravel_index(chosen, counts.shape)
     (t, z), (rows, columns) = source.planes[number], source.block_px
     y, x = row * rows, column * columns
     block = source.truth[t, 0, z, y : y + rows, x : x + columns]
-    own = np.flatnonzero((block != 0) == bool(class_) if source.holds_instances else block == class_)
+    kinds = np.sign(block) if source.holds_instances else block
+    own = np.flatnonzero(np.isin(kinds, among))
     dy, dx = np.unravel_index(own[rng.integers(len(own))], block.shape)
     return (t, z), int(y + dy), int(x + dx)
 
@@ -194,10 +198,13 @@ def list_grid(sources, patch_px, most):
     """Centres of patches that cover the annotated planes of `sources`, the same ones each time.
 
     Where there are more than `most`, every image keeps as many as any other as far as it has them, evenly spread over
-    its planes and its area.
+    its planes and its area. Those in which nothing is annotated are left out.
 
     Returns:
         (Source, plane (t, z), row, column) of each patch.
+
+    Raises:
+        InputError: nothing is annotated in any of the sources.
     """
     places = []
     centres = [
@@ -205,12 +212,27 @@ def list_grid(sources, patch_px, most):
         for source in sources
     ]
     shapes = [(len(source.planes), *map(len, both)) for source, both in zip(sources, centres, strict=True)]
-    kept = _share_out([math.prod(shape) for shape in shapes], most)
-    for source, (rows, columns), shape, count in zip(sources, centres, shapes, kept, strict=True):
-        for spot in ((np.arange(count) + 0.5) * math.prod(shape) / max(count, 1)).astype(int):
-            plane, row, column = np.unravel_index(spot, shape)
+    spots = [_spots(*each, patch_px) for each in zip(sources, centres, shapes, strict=True)]
+    kept = _share_out([len(some) for some in spots], most)
+    for source, (rows, columns), shape, some, count in zip(sources, centres, shapes, spots, kept, strict=True):
+        for number in ((np.arange(count) + 0.5) * len(some) / max(count, 1)).astype(int):
+            plane, row, column = np.unravel_index(some[number], shape)
             places.append((source, source.planes[plane], int(rows[row]), int(columns[column])))
+    if sources and not places:
+        raise InputError(f"{', '.join(one.image for one in sources)}: nothing is annotated; correct the column truth")
     return places
+
+
+def _spots(source, centres, shape, patch_px):
+    """Numbers of the patches of a grid of this shape (planes, rows, columns) that show what is annotated."""
+    spots = range(math.prod(shape))
+    if source.contents.sum() == len(source.planes) * math.prod(source.truth.shape[-2:]):
+        return spots
+    return [
+        spot
+        for spot, (plane, row, column) in enumerate(np.ndindex(*shape))
+        if shows_known(source, source.planes[plane], int(centres[0][row]), int(centres[1][column]), patch_px)
+    ]
 
 
 def _centres(size, patch_px):
