@@ -85,7 +85,7 @@ class Record(keras.callbacks.Callback):
             )
         # Saving counts as part of the next epoch, so that the seconds add up to the time that training took.
         marked, self._marked = self._marked, time.monotonic()
-        learning_rate = float(self.model.optimizer.learning_rate)
+        learning_rate = float(keras.backend.get_value(self.model.optimizer.learning_rate))
         row = {"epoch": epoch + 1, **logs, "lr": learning_rate, "seconds": round(self._marked - marked, 2)}
         self.rows.append(row)
         over = self.verdict is not None

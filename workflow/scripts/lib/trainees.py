@@ -115,7 +115,11 @@ def make_optimizer(settings, precision):
 def activation_bytes(network, patch_px):
     """Bytes of all that the layers of `network` put out for one patch, as a step of training keeps it for gradients."""
     patch = tf.TensorSpec((1, patch_px, patch_px, network.input_shape[-1]))
-    graph = tf.function(lambda pixels: network(pixels, training=True)).get_concrete_function(patch).graph
+
+    def step(pixels):
+        network(pixels, training=True)
+
+    graph = tf.function(step).get_concrete_function(patch).graph
     tensors = [tensor for operation in graph.get_operations() for tensor in operation.outputs]
     maps = [tensor for tensor in tensors if tensor.shape.rank == 4 and tensor.shape[0] == 1]
     return sum(math.prod(tensor.shape) * tensor.dtype.size for tensor in maps if tensor.shape.is_fully_defined())
