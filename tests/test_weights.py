@@ -235,18 +235,45 @@ def test_sizes_that_a_file_declares_are_not_believed(tmp_path, file, model, earl
         check_file(Path(folder) / WEIGHTS)
 
 
-def test_without_internet_the_message_says_which_file_goes_where(tmp_path, monkeypatch):
+@pytest.fixture
+def offline(tmp_path, monkeypatch):
+    """The folder for ImageNet weights, where nothing can be downloaded."""
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    folder = tmp_path / "keras" / "models"
-    name = "resnet18_imagenet_1000_no_top.h5"
+    return tmp_path / "keras" / "models"
+
+
+@pytest.mark.parametrize(
+    ("backbone", "name"),
+    [
+        ("resnet18", "resnet18_imagenet_1000_no_top.h5"),
+        ("vgg16", "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"),
+        ("efficientnetb0", "efficientnet-b0_weights_tf_dim_ordering_tf_kernels_autoaugment_notop.h5"),
+    ],
+)
+def test_without_internet_the_message_says_which_file_goes_where(offline, backbone, name):
     fetch = rf"fetch https://\S+/{name} by hand and put it there as {name}"
-    with pytest.raises(InputError, match=rf"not in {folder}: it could not be downloaded .*; {fetch}"):
-        pretrained_encoder("imagenet", "resnet18")
-    (folder / name).write_bytes(b"cut short")
-    with pytest.raises(InputError, match="the file there is not the same, and it could not be downloaded"):
-        pretrained_encoder("imagenet", "resnet18")
+    with pytest.raises(InputError, match=rf"not in {offline}: it could not be downloaded .*; {fetch}"):
+        pretrained_encoder("imagenet", backbone)
+
+
+def test_a_damaged_file_of_imagenet_weights_and_the_usual_folder_are_named(offline, tmp_path, monkeypatch):
     monkeypatch.delenv("KERAS_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(InputError, match=rf"not in {tmp_path}/\.keras/models"):
+    folder = tmp_path / ".keras" / "models"
+    folder.mkdir(parents=True)
+    (folder / "resnet18_imagenet_1000_no_top.h5").write_bytes(b"cut short")
+    with pytest.raises(InputError, match=rf"not in {folder}: the file there is not the same, and it could not be"):
         pretrained_encoder("imagenet", "resnet18")
+
+
+def test_imagenet_weights_that_were_put_there_by_hand_are_taken(offline):
+    keras.utils.set_random_seed(4)
+    theirs = draw_backbone("mobilenet", 3)
+    offline.mkdir(parents=True)
+    theirs.save_weights(offline / "mobilenet_1_0_224_tf_no_top.h5")
+    network = build("Linknet", "mobilenet", channels=2, encoder_weights="imagenet")
+    # -1 to 1 is twice 0 to 1, and three colours are shared by two channels.
+    kernel, folded = weights_of(theirs, "conv1")[0], weights_of(network, "conv1")[0]
+    assert folded == pytest.approx(np.repeat(2 * kernel.mean(2, keepdims=True) * 3 / 2, 2, 2), abs=1e-5)
+    assert same(weights_of(network, "conv_pw_11"), weights_of(theirs, "conv_pw_11"))
