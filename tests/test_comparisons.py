@@ -59,7 +59,7 @@ def test_variants_are_told_by_their_values_the_best_first(swept):
     assert lines == [(1, ["0.01", "dice"], 0.8, True), (2, ["0.001", "cross_entropy"], 0.6, False)]
     second = compared["variants"][1]
     assert (second["epochs"], second["seconds"], second["parameters"]) == (12, 120, 1000)
-    assert compared["variants"][0]["parameters"] == 3000
+    assert compared["variants"][0]["parameters"] == 2000
 
 
 def test_models_are_told_the_best_first_with_what_predicts_marked(swept):
@@ -77,7 +77,7 @@ def test_of_a_loss_the_smallest_is_first_and_none_is_last():
 
 
 def test_charts_have_a_dot_for_each_model_and_a_bar_for_each_variant_within_their_ends(swept):
-    epochs, minutes = compare_models(*swept, SWEEP)["charts"]
+    epochs, minutes, parameters = compare_models(*swept, SWEEP)["charts"]
     assert [(p["x"], p["y"], p["number"], p["early"]) for p in epochs["points"]] == [
         (20, 0.9, 1, False),
         (6, 0.7, 1, True),
@@ -85,6 +85,7 @@ def test_charts_have_a_dot_for_each_model_and_a_bar_for_each_variant_within_thei
         (14, 0.7, 2, True),
     ]
     assert [point["x"] for point in minutes["points"]] == [1, 1, 1, 3]
+    assert [point["x"] for point in parameters["points"]] == [0.001, 0.003, 0.001, 0.001]
     bar = epochs["means"][0]
     assert (bar["x"], bar["y"]) == (13, 0.8)
     assert (bar["low"], bar["high"]) == pytest.approx((0.659, 0.941))
@@ -94,9 +95,9 @@ def test_charts_have_a_dot_for_each_model_and_a_bar_for_each_variant_within_thei
         assert all(chart["y_low"] < bar["low"] < bar["high"] < chart["y_high"] for bar in chart["means"])
 
 
-def test_equal_values_have_a_chart_with_room():
-    models = [model("a_1", 0.5), model("b_1", 0.5)]
-    chart = compare_models(models, selection(models, {"a": (0.5, None), "b": (0.5, None)}), {})["charts"][0]
+def test_equal_values_have_a_chart_with_room_and_equal_quantities_none():
+    models = [model("a_1", 0.5), model("b_1", 0.5, epochs=11)]
+    [chart] = compare_models(models, selection(models, {"a": (0.5, None), "b": (0.5, None)}), {})["charts"]
     assert (chart["y_low"], chart["y_high"]) == pytest.approx((0.45, 0.55))
     assert chart["means"] == []
 

@@ -3,6 +3,12 @@
 import re
 import statistics
 
+QUANTITIES = {
+    "epochs": "epochs until training was over",
+    "minutes": "minutes of training",
+    "million_parameters": "million parameters of the network",
+}
+
 
 def compare_models(models, selected, sweep):
     """How several models did, or None for one.
@@ -29,8 +35,7 @@ def compare_models(models, selected, sweep):
     for number, variant in enumerate(variants, start=1):
         variant["number"] = number
     columns = list(dict.fromkeys(column for model in described.values() for column in model["scores"]))
-    axes = {"epochs": "epochs until training was over", "minutes": "minutes of training"}
-    charts = [_chart(variants, selected["metric"], quantity, label) for quantity, label in axes.items()]
+    charts = [_chart(variants, selected["metric"], quantity, label) for quantity, label in QUANTITIES.items()]
     return {
         "metric": selected["metric"],
         "note": selected.get("note"),
@@ -48,7 +53,7 @@ def _rank(value, better):
 
 
 def _describe_model(model, selected):
-    """name, value of the metric, member, epochs, early (it stopped before all), minutes, parameters, scores, …."""
+    """name, value of the metric, member, epochs, early (it stopped before all), parameters, scores and so on."""
     epochs, seconds = model.get("epochs"), model.get("seconds")
     planned = (model.get("settings") or {}).get("epochs")
     return {
@@ -61,32 +66,30 @@ def _describe_model(model, selected):
         "minutes": seconds and seconds / 60,
         "seconds": seconds,
         "parameters": model.get("parameters"),
+        "million_parameters": model.get("parameters") and model["parameters"] / 1e6,
         "scores": model.get("validation") or {},
     }
 
 
 def _describe_variant(name, summary, models, sweep):
-    """name, values (its names on the axes), models, mean, spread, epochs and seconds (means), parameters (most)."""
+    """name, values (its names on the axes), models, mean and spread of the metric, and means of quantities."""
     parts = re.split(rf"_(?=(?:{'|'.join(sweep)})~)", name) if sweep else []
     points = dict(part.split("~", maxsplit=1) for part in parts if "~" in part)
-    known = {
-        key: [m[key] for m in models if m[key] is not None] for key in ("epochs", "minutes", "seconds", "parameters")
-    }
+    means = {}
+    for quantity in ("epochs", "minutes", "seconds", "parameters", "million_parameters"):
+        known = [model[quantity] for model in models if model[quantity] is not None]
+        means[quantity] = statistics.mean(known) if known else None
     return {
         "name": name,
         "values": [points.get(axis) for axis in sweep],
         "models": models,
         "mean": summary["mean"],
         "spread": summary["spread"],
-        "epochs": statistics.mean(known["epochs"]) if known["epochs"] else None,
-        "minutes": statistics.mean(known["minutes"]) if known["minutes"] else None,
-        "seconds": statistics.mean(known["seconds"]) if known["seconds"] else None,
-        "parameters": max(known["parameters"], default=None),
-    }
+    } | means
 
 
 def _chart(variants, metric, quantity, label):
-    """A chart of the metric against a quantity, or None where fewer than two models have both.
+    """A chart of the metric against a quantity, or None where not two models differ in it.
 
     `points`, a dict for each model: x, y, number (of its variant), chosen and early; `means`, one for each variant of
     several: x, y, low and high (a spread below and above), number, chosen; `x_low`, `x_high`, `y_low`, `y_high`.
@@ -100,12 +103,12 @@ def _chart(variants, metric, quantity, label):
         if variant["spread"] is not None and variant[quantity] is not None:
             y, spread = variant["mean"], variant["spread"]
             means.append({"x": variant[quantity], "y": y, "low": y - spread, "high": y + spread} | marks)
-    if len(points) < 2:
+    if len({point["x"] for point in points}) < 2:
         return None
     ends = [point["y"] for point in points] + [mean[end] for mean in means for end in ("low", "high")]
     margin = 0.1 * (max(ends) - min(ends)) or 0.05
     return {
-        "title": f"{metric} against {label}",
+        "title": f"{metric} against {quantity.replace('_', ' ')}",
         "x_label": label,
         "points": points,
         "means": means,
