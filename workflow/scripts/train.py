@@ -17,7 +17,7 @@ from lib.errors import InputError
 from lib.frameworks import keras, tf
 from lib.jobs import running
 from lib.losses import class_weights, weighted_sum
-from lib.models import describe, write_model
+from lib.models import LAST, RATES, describe, write_model
 from lib.networks import build_network, decoder_levels, encoder_layers
 from lib.paces import Pace
 from lib.rates import draw_trial
@@ -28,7 +28,6 @@ from lib.trainings import Training
 IN_MEMORY_BYTES = 2**31
 DESIGN = ("architecture", "backbone", "width", "depth")
 LIMITS = ("epochs", "patience", "minutes", "monitor", "min_delta", "frozen_epochs")
-LAST, TRIAL = "last.weights.h5", "rates.png"
 
 
 def train(patches, recipe, output, *, threads=None, memory_mb=None, training_data=None, logs=None, **settings):
@@ -87,7 +86,7 @@ def train(patches, recipe, output, *, threads=None, memory_mb=None, training_dat
     with room_on_disk(workplace):
         write_model(workplace / "model", model, whole(network, settings, about), record.rows, sides["val"])
         if trial:
-            draw_trial(trial, rate, workplace / "model" / TRIAL)
+            draw_trial(trial, rate, workplace / "model" / RATES)
         (workplace / LAST).rename(workplace / "model" / LAST)
     shutil.rmtree(output, ignore_errors=True)
     (workplace / "model").rename(output)

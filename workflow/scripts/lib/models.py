@@ -19,7 +19,7 @@ from .scales import check_scale
 
 FORMAT = "tessera-model/1"
 SETTINGS, WEIGHTS, SAVED_MODEL = "model.json", "model.weights.h5", "saved_model"
-HISTORY, CURVES = "history.csv", "curves.png"
+HISTORY, CURVES, RATES, LAST = "history.csv", "curves.png", "rates.png", "last.weights.h5"
 VALIDATION = "validation.zarr"  # some validation patches, with which whoever uses the model can check it
 CONVERTED = ".xml"
 DIVISOR = 32
