@@ -202,12 +202,13 @@ def test_run_times_versions_settings_and_digests_are_told(page):
 
 
 def test_what_was_chosen_for_a_training_is_told_with_its_reasons_and_its_pace(page):
-    listed = page[page.index("What was chosen for model, and why") :]
+    text = page.read_text()
+    listed = text[text.index("What was chosen for model, and why") :]
     assert (
         '<th scope="row">train.batch_size</th><td class="text">4</td><td class="text">so few &amp; small</td>' in listed
     )
-    assert "<dt>Speed</dt><dd>12.3 patches/s through the network, 400 from the input pipeline alone; " in page
-    assert "the input pipeline keeps up" in page
+    assert "<dt>Speed</dt><dd>12.3 patches/s through the network, 400 from the input pipeline alone; " in text
+    assert "the input pipeline keeps up" in text
     assert "Smoothed loss against the learning rate" in listed
 
 
