@@ -47,7 +47,7 @@ def train_all(work, data, seeds, epochs, patches, patch_px):
     snakemake(work, "results/selected.json")
     folders = {}
     for path in sorted((work / "results" / "models").glob("*/model.json")):
-        trained = json.loads(path.read_text())["training"]
+        trained = json.loads(path.read_text())["settings"]
         for variant, own in VARIANTS.items():
             for seed in seeds:
                 if path.parent.name.startswith(f"design~{variant}_seed~{seed}_"):
@@ -90,7 +90,7 @@ def main():
     scores, seconds = {}, {}
     for (variant, seed), model in folders.items():
         scores[variant, seed] = test(work / "tested" / f"{variant}-{seed}", data, model)
-        seconds.setdefault(variant, []).append(pandas.read_csv(model / "history.csv")["seconds"].sum())
+        seconds.setdefault(variant, []).append(json.loads((model / "model.json").read_text())["seconds"])
     figures = Figures("make bench-training", Path(os.devnull) if arguments.quick else RESULTS)
     about = (
         f"yeast, 3 test images of 2 positions, {len(seeds)} seeds, {epochs} epochs of {patches} patches of {patch_px}²"
