@@ -297,12 +297,74 @@ def test_an_empty_side_is_refused_with_the_way_out(batch, tmp_path, lacking):
         augment([batch.images], [batch.truth], sides, "digest", tmp_path / "fold1", tmp_path / "fold1.png", **SETTINGS)
 
 
-def test_training_truth_without_objects_is_refused(batch, tmp_path):
-    empty = Batch(tmp_path)
+@pytest.mark.parametrize(("filled", "told"), [(0, "background.*objects too"), (1, "objects.*background too")])
+def test_truth_of_a_single_class_is_refused(tmp_path, filled, told):
+    one = Batch(tmp_path)
     ids, pixels = cells(0)
-    empty.add("blank", "train", pixels, 0 * ids).add("full", "val", pixels, ids)
-    with pytest.raises(InputError, match="background"):
-        empty.augment(tmp_path / "fold1")
+    one.add("single", "train", pixels, np.full_like(ids, filled)).add("full", "val", pixels, ids)
+    with pytest.raises(InputError, match=f"All truth of the side train is {told}"):
+        one.augment(tmp_path / "fold1")
+
+
+def test_a_class_that_no_training_image_shows_is_told_of(tmp_path, capsys):
+    ids, pixels = cells(0)
+    names = ["background", "mother", "daughter"]
+    batch = Batch(tmp_path)
+    for side in ("train", "val"):
+        batch.add(side, side, pixels, (ids > 0).astype(np.uint8), classes=names)
+    batch.augment(tmp_path / "fold1", task="semantic", classes=names, patches=2)
+    assert "No image of the side train shows daughter, so they will not be found" in capsys.readouterr().out
+
+
+def test_pixels_that_are_no_numbers_and_channels_that_are_constant_become_0(tmp_path):
+    ids, pixels = cells(0)
+    bad = np.stack([pixels.astype(np.float32), np.full(ids.shape, np.nan), np.full(ids.shape, 7)]).astype(np.float32)
+    bad[0, :40, :40] = np.nan
+    batch = Batch(tmp_path)
+    for side in ("train", "val"):
+        batch.add(side, side, bad[None, :, None], ids)
+    folder = batch.augment(tmp_path / "fold1", patches=4, transforms=None)
+    image = read(folder, "val", "image")[:]
+    assert np.isfinite(read(folder, "train", "image")[:]).all()
+    assert np.ptp(image[..., 0]) > 0.5
+    assert not image[..., 1:].any()
+
+
+def test_images_that_disagree_in_pixel_size_are_rendered_at_one(tmp_path, capsys):
+    batch = Batch(tmp_path)
+    for number, (side, size) in enumerate([("train", 0.5), ("train", 1.0), ("val", 0.5)]):
+        ids, pixels = cells(number)
+        batch.add(f"image{number}", side, pixels, ids, pixel_um=(None, size, size))
+    folder = batch.augment(tmp_path / "fold1", patches=2, patch_px="auto", transforms=[])
+    described = json.loads((folder / "patches.json").read_text())
+    assert described["scale"] == {"method": "pixel", "typical": 1.0, "range": [1.0, 2.0]}
+    assert (described["pixel_um"], described["pixel_um_range"]) == (0.5, [0.5, 0.5])
+    assert read(folder, "train", "image").shape == (2, 160, 160, 1)
+    assert "augment.scale: pixel (pixels are 0.5 to 1 µm wide; images are magnified 1 to 2 times)" in (
+        capsys.readouterr().out
+    )
+
+
+def test_8_bit_images_of_like_windows_are_normalised_by_one_for_all(tmp_path):
+    batch = Batch(tmp_path)
+    for number in range(5):
+        ids, pixels = cells(number)
+        pixels = (pixels // 8 + (number == 4) * 5).astype(np.uint8)
+        batch.add(f"image{number}", "val" if number == 4 else "train", pixels, ids)
+    folder = batch.augment(tmp_path / "fold1", patches=18, transforms=[])
+    described = json.loads((folder / "patches.json").read_text())
+    assert described["normalisation"]["method"] == "fixed"
+    ((low, high),) = described["normalisation"]["windows"]
+    expected = ((pixels.astype(float) - low) / (high - low)).clip(-1, 3)
+    assert read(folder, "val", "image")[0, ..., 0] == pytest.approx(expected[:64, :64], abs=2e-3)
+
+
+def test_a_transform_that_tears_objects_is_warned_about(batch, tmp_path, capsys):
+    tears = [{"name": "ElasticTransform", "p": 1.0, "alpha": 400, "sigma": 2}]
+    folder = batch.augment(tmp_path / "fold1", patches=2, transforms=tears)
+    (warning,) = json.loads((folder / "patches.json").read_text())["label_check"]["warnings"]
+    assert warning.endswith("lower alpha, or raise sigma")
+    assert f"Beware: {warning}" in capsys.readouterr().out
 
 
 def test_images_that_were_set_aside_are_left_out(batch, tmp_path, capsys):

@@ -123,6 +123,7 @@ def test_for_tensorflow_nothing_is_converted(tmp_path, networks):
         ("channels", ["red"]),
         ("outputs", ["cell", "background"]),
         ("normalisation", {"method": "none"}),
+        ("scale", {"method": "pixel", "typical": 0.5, "range": [0.5, 0.5]}),
     ],
 )
 def test_models_that_see_or_answer_something_else_make_no_ensemble(key, value):

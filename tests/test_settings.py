@@ -249,6 +249,26 @@ def test_all_problems_are_named_at_once():
             "annotate.ignore",
             "is 1, which stands for cell; give a value that annotations use for nothing else",
         ),
+        (
+            {"augment": {"pixel_um": 1}},
+            "augment.pixel_um",
+            "is 1.0, but augment.scale is not pixel; give null",
+        ),
+        (
+            {"augment": {"object_px": 9, "scale": "pixel"}},
+            "augment.object_px",
+            "is 9.0, but augment.scale is not object; give null",
+        ),
+        (
+            {"task": "semantic", "augment": {"scale": "object"}},
+            "augment.scale",
+            "is object, but task is semantic, whose truth does not tell objects apart; give pixel, none or auto",
+        ),
+        (
+            {"augment": {"preset": "em", "transforms": []}},
+            "augment.preset",
+            "is em, but augment.transforms says what is done instead; give auto here, or null there",
+        ),
         ({"augment": {"transforms": [{"p": 1}]}}, "augment.transforms[1].name", "is missing; every entry needs it"),
         (
             {"train": {"losses": {"dice": 0}}},

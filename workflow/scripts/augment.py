@@ -17,7 +17,7 @@ import numpy as np
 import zarr
 from lib.channels import align_channels
 from lib.configurations import configure
-from lib.damages import check_damage
+from lib.damages import check_damage, describe_damage
 from lib.examples import Pool, check_contents, list_grid, open_sources, survey
 from lib.fingerprints import measure_sources, take_fingerprint
 from lib.jobs import running
@@ -93,6 +93,8 @@ def augment(
     } | configured
     described |= measure_sources(both, counts[: len(described["outputs"])])
     described["fingerprint"] = take_fingerprint(zarr.open_array(workplace / "train.zarr" / "image", mode="r"))
+    print(f"Rendered {rate:.1f} patches a second, {rate / workers:.1f} a core")
+    print(describe_damage(described["label_check"]), flush=True)
     (workplace / "patches.json").write_text(json.dumps(described, indent=1))
     shown = np.linspace(0, patches - 1, min(SHOWN, patches)).astype(int).tolist()
     samples = [renderer.transform(pool, number) for number in shown]

@@ -76,8 +76,8 @@ def find_halo(folder, engine, device, converted, threads):
 
 def check_alike(members):
     """Refuse models {name: settings} for one ensemble that differ in channels, outputs or task."""
-    for key in ("task", "channels", "outputs", "normalisation"):
-        if len(kinds := {json.dumps(settings[key]): name for name, settings in members.items()}) > 1:
+    for key in ("task", "channels", "outputs", "normalisation", "scale"):
+        if len(kinds := {json.dumps(settings.get(key)): name for name, settings in members.items()}) > 1:
             differing = "; ".join(f"{name}: {kind}" for kind, name in kinds.items())
             raise InputError(f"select_model.ensemble: models differ in {key} ({differing}); set it to false")
 

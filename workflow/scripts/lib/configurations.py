@@ -69,7 +69,7 @@ def configure(sources, *, patch_px, normalisation, scale, pixel_um, object_px, p
 def look_at(source):
     """How bright the background of an image is, and how far its three channels are apart, as shares of its window.
 
-    Background is where the truth has no object; of other than three channels, the spread is 0.
+    Background is where the truth has no object. The spread is that of the objects, and 0 of other than three channels.
     """
     windows = [source.metadata.windows[channel] for channel in source.order]
     colour = len(windows) == 3
@@ -79,10 +79,10 @@ def look_at(source):
     backgrounds, spreads = [], []
     for place in list_grid([replace(source, ranges=windows)], LOOK_PX, LOOKED_AT):
         pixels, ids, inside = read_window(*place, LOOK_PX, LOOK_PX)
-        empty = inside & (ids == 0)
-        pixels = np.clip(pixels[empty if empty.any() else inside], 0, 1)
-        backgrounds.append(np.median(pixels))
-        spreads.append(np.ptp(pixels, axis=1).mean() if colour else 0.0)
+        pixels = np.clip(pixels, 0, 1)
+        empty, full = inside & (ids == 0), inside & (ids != 0)
+        backgrounds.append(np.median(pixels[empty] if empty.any() else pixels))
+        spreads.append(np.ptp(pixels[full] if full.any() else pixels, axis=-1).mean() if colour else 0.0)
     return float(np.mean(backgrounds)), float(np.mean(spreads))
 
 

@@ -33,10 +33,14 @@ def read_window(source, plane, row, column, window_px, patch_px):
     ]
     lows = [span.read.min() for span in spans]
     box = [slice(low, span.read.max() + 1) for low, span in zip(lows, spans, strict=True)]
-    order = range(source.pixels.shape[1]) if source.order is None else source.order
-    found = np.moveaxis(source.pixels[(t, slice(None), z, *box)], 0, -1)
-    found = found[np.ix_(*(span.read - low for low, span in zip(lows, spans, strict=True)))][..., order]
-    pixels = normalise(found, source.ranges or [source.metadata.windows[channel] for channel in order])
+    order = list(range(source.pixels.shape[1])) if source.order is None else source.order
+    found = source.pixels[(t, slice(None), z, *box)]
+    if order != list(range(len(found))):
+        found = found[order]
+    for axis, (low, span) in enumerate(zip(lows, spans, strict=True)):
+        found = _taken(found, span.read - low, axis + 1)
+    ranges = source.ranges or [source.metadata.windows[channel] for channel in order]
+    pixels = normalise(np.ascontiguousarray(np.moveaxis(found, 0, -1)), ranges)
     if source.scale != 1:
         for axis, span in enumerate(spans):
             pixels = resample(pixels, span.at, axis, reach=max(1, 1 / source.scale))
@@ -53,8 +57,10 @@ def shows_known(source, plane, row, column, patch_px):
 def _read_ids(source, plane, spans):
     lows = [span.nearest.min() for span in spans]
     box = [slice(low, span.nearest.max() + 1) for low, span in zip(lows, spans, strict=True)]
-    nearest = np.ix_(*(span.nearest - low for low, span in zip(lows, spans, strict=True)))
-    ids = source.truth[(plane[0], 0, plane[1], *box)].astype(np.int32)[nearest]
+    ids = source.truth[(plane[0], 0, plane[1], *box)]
+    for axis, (low, span) in enumerate(zip(lows, spans, strict=True)):
+        ids = _taken(ids, span.nearest - low, axis)
+    ids = ids.astype(np.int32)
     unknown = ids == UNKNOWN
     ids[unknown] = 0
     return ids, np.logical_and.outer(*(span.inside for span in spans)) & ~unknown
@@ -80,6 +86,11 @@ def _span(centre, window_px, patch_px, size, scale):
     return _Span(
         _fold(np.arange(first, last + 1), size), places - first, _fold(np.floor(places + 0.5).astype(int), size), inside
     )
+
+
+def _taken(values, places, axis):
+    """`values` at places along an axis; most are all of them, and nothing is to be done."""
+    return values if np.array_equal(places, np.arange(values.shape[axis])) else values.take(places, axis)
 
 
 def _move_in(centre, patch_px, size):

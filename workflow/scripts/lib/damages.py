@@ -16,6 +16,7 @@ SPECK_PX = 4  # smaller pieces are specks
 LIMIT = 0.05  # share of the objects lost, cut or with specks above which it is told of
 TOGETHER = "augment.transforms"
 _DONE = {"lost": "loses", "cut": "cuts into pieces", "specks": "leaves specks of"}
+_AFTER = {"lost": "were lost", "cut": "cut into pieces", "specks": "left specks"}
 _LOWER = {
     "Affine": "narrow scale, shear and translate_percent",
     "ElasticTransform": "lower alpha, or raise sigma",
@@ -67,6 +68,18 @@ def check_damage(sources, transforms, patch_px, seed):
         shares = (counts[1:] / max(objects, 1)).round(4).tolist()
         rows.append({"setting": setting} | dict(zip(_DONE, shares, strict=True)))
     return {"limit": LIMIT, "objects": objects, "transforms": rows, "warnings": _warn(rows, objects)}
+
+
+def describe_damage(check):
+    """What `check_damage` found, for the log: a sentence and its warnings."""
+    together = check["transforms"][-1]
+    told = ", ".join(f"{together[kind]:.1%} {word}" for kind, word in _AFTER.items())
+    return "\n".join(
+        [
+            f"Transforms were tried on {check['objects']} objects: {told}",
+            *(f"Beware: {warning}" for warning in check["warnings"]),
+        ]
+    )
 
 
 def count_damage(before, after, margin):

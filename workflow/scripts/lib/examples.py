@@ -4,13 +4,15 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
-import zarr
 
 from .batches import find_stores
+from .caches import Cache, CachedArray
 from .crops import shows_known
 from .errors import InputError
 from .stores import Metadata, open_array, read_metadata
 from .targets import IGNORE, UNKNOWN
+
+CACHED_BYTES = 2**28  # of the chunks of images and truth that were read last
 
 
 @dataclass
@@ -32,8 +34,8 @@ class Source:
     """
 
     image: str
-    pixels: zarr.Array
-    truth: zarr.Array
+    pixels: CachedArray
+    truth: CachedArray
     metadata: Metadata
     planes: list[tuple[int, int]]
     order: list[int] | None = None
@@ -68,12 +70,12 @@ def open_sources(images, truth, names):
         InputError: the truth has another shape than its image.
     """
     image_paths, truth_paths = find_stores(images, names), find_stores(truth, names)
-    sources = []
+    sources, cache = [], Cache(CACHED_BYTES)
     for image in names:
         if image not in image_paths or image not in truth_paths:
             print(f"{image}: was set aside, gives no patches", flush=True)
             continue
-        pixels, ids = open_array(image_paths[image]), open_array(truth_paths[image])
+        pixels, ids = (CachedArray(open_array(paths[image]), cache) for paths in (image_paths, truth_paths))
         if (pixels.shape[0], *pixels.shape[2:]) != (ids.shape[0], *ids.shape[2:]):
             raise InputError(
                 f"{truth_paths[image]}: its shape tczyx {ids.shape} does not fit {pixels.shape} of the image; "

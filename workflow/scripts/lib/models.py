@@ -36,6 +36,7 @@ _FROM_PATCHES = (
     "scale",
     "patch_px",
     "class_share",
+    "label_check",
     "fingerprint",
 )
 _KEPT_PATCHES = 16

@@ -56,7 +56,8 @@ def list_misfits(table):
 
 
 def warn(table, models, misfits, existing):
-    """Sentences [(text, section that says more)] about images that do not fit, or that the model knows already.
+    """Sentences [(text, section that says more)] about images that do not fit, or that the model knows already, and
+    about transforms that damaged the truth it learnt from.
 
     Args:
         table: of `lib.summaries.join_tables`.
@@ -68,6 +69,8 @@ def warn(table, models, misfits, existing):
     if misfits:
         verb = "differs" if len(misfits) == 1 else "differ"
         warnings.append((f"{count(len(misfits), 'image')} {verb} from what the model was trained on.", "misfits"))
+    damages = {text for model in models for text in (model.get("label_check") or {}).get("warnings", [])}
+    warnings += [(f"{text}.", "training") for text in sorted(damages)]
     known = {image for model in models for images in (model.get("sources") or {}).values() for image in images}
     scored = set(table.loc[table["frames_scored"] > 0, "image"])
     if existing and known & scored:

@@ -18,7 +18,7 @@ LARGE_PX, SHRUNK_PX = 128, 96  # large objects that are wider than the one are s
 WIDE = 2.0  # times that sizes of objects differ between images before it is told of
 AGREE = 0.1  # of a window's span, by which its ends may differ between images that have one for all
 AGREEING = 5  # images whose windows have to agree
-DARK, LIGHT, COLOURED = 0.35, 0.5, 0.08  # background and spread of channels, as shares of the window
+DARK, LIGHT, COLOURED = 0.2, 0.5, 0.08  # background and spread of channels, as shares of the window
 MIXED = 0.05  # share of the images of other kinds from which on a set is mixed
 SET = "as set"
 

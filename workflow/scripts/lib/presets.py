@@ -1,11 +1,11 @@
 """Presets: transforms of training patches that suit a kind of microscopy, as the configuration would list them.
 
-Intensities are those of `lib.transforms.transform_patch`: albumentations' 0 to 1 is the patch's range with headroom.
+Right angles and mirrors are not in them, since `lib.patches` turns patches anew in each epoch. Intensities are those of
+`lib.transforms.transform_patch`: albumentations' 0 to 1 is the patch's range with headroom.
 """
 
-_TURNS = {"name": "D4", "p": 1.0}
-_AFFINE = {"name": "Affine", "p": 0.7, "scale": [0.75, 1.33], "rotate": [-180, 180]}
-_ELASTIC = {"name": "ElasticTransform", "p": 0.15, "alpha": 60, "sigma": 8}
+_AFFINE = {"name": "Affine", "p": 0.7, "scale": [0.75, 1.33], "keep_ratio": True, "rotate": [-180, 180]}
+_ELASTIC = {"name": "ElasticTransform", "p": 0.15, "alpha": 150, "sigma": 8}
 _BLUR = {"name": "GaussianBlur", "p": 0.2, "sigma_limit": [0.3, 1.5]}
 _UNEVEN = {"name": "Illumination", "p": 0.2, "mode": "linear", "intensity_range": [0.01, 0.1]}
 
@@ -44,21 +44,21 @@ def _stain(p, saturation, hue):
 
 PRESETS = {
     "none": [],
-    "fluorescence": [_TURNS, _AFFINE, _ELASTIC, _gain(0.5, 0.08, 0.25), _gamma(0.4, 70, 140), _BLUR, _noise(0.3, 0.04)],
+    "fluorescence": [_AFFINE, _ELASTIC, _gain(0.5, 0.08, 0.25), _gamma(0.4, 70, 140), _BLUR, _noise(0.3, 0.04)],
     "brightfield": [
-        *(_TURNS, _AFFINE, _ELASTIC, _gain(0.5, 0.1, 0.2), _gamma(0.3, 80, 125), _UNEVEN),
+        *(_AFFINE, _ELASTIC, _gain(0.5, 0.06, 0.15), _gamma(0.3, 80, 125), _UNEVEN),
         *(_BLUR | {"p": 0.25, "sigma_limit": [0.3, 2.0]}, _noise(0.3, 0.03)),
     ],
     "histology": [
-        *(_TURNS, _AFFINE, _ELASTIC, _stain(0.6, 0.3, 0.04), _tint(0.3, 0.05), _gain(0.4, 0.08, 0.2)),
+        *(_AFFINE, _ELASTIC, _stain(0.6, 0.3, 0.04), _tint(0.3, 0.05), _gain(0.4, 0.08, 0.2)),
         *(_gamma(0.3, 80, 125), _BLUR, _noise(0.2, 0.02)),
     ],
     "em": [
-        *(_TURNS, _AFFINE, _ELASTIC | {"p": 0.3}, _gain(0.5, 0.1, 0.25), _gamma(0.3, 80, 125)),
+        *(_AFFINE, _ELASTIC | {"p": 0.3}, _gain(0.5, 0.1, 0.25), _gamma(0.3, 80, 125)),
         *(_BLUR | {"p": 0.25}, _noise(0.4, 0.06)),
     ],
     "mixed": [
-        *(_TURNS, _AFFINE, _ELASTIC, {"name": "InvertImg", "p": 0.25}, {"name": "ChannelShuffle", "p": 0.2}),
+        *(_AFFINE, _ELASTIC, {"name": "InvertImg", "p": 0.25}, {"name": "ChannelShuffle", "p": 0.2}),
         *({"name": "ToGray", "p": 0.2}, _stain(0.4, 0.3, 0.1), _tint(0.4, 0.1), _gain(0.5, 0.08, 0.25)),
         *(_gamma(0.3, 75, 133), _BLUR, _noise(0.3, 0.03)),
     ],

@@ -55,7 +55,7 @@ def check_transforms(transforms, channels):
 
 def window_px(transforms, patch_px):
     """Side of the window to read for a patch: wider where rotation, scale or warp reach beyond the patch."""
-    return _sides([_build(settings) for settings in transforms], patch_px)[0]
+    return _window_px(json.dumps(transforms), patch_px)
 
 
 def moves_pixels(settings):
@@ -125,11 +125,16 @@ def _tuples(value):
 
 
 @functools.lru_cache(maxsize=64)
+def _window_px(transforms, patch_px):
+    return _sides([_build(settings) for settings in json.loads(transforms)], patch_px)[0]
+
+
+@functools.lru_cache(maxsize=64)
 def _composed(transforms, patch_px, window_px, thread):
     """The pipeline of `transforms`, as JSON; each thread has its own, since it holds the random numbers."""
     built = [_build(settings) for settings in json.loads(transforms)]
     sides = [min(side, window_px) for side in _sides(built, patch_px)]
-    steps = []
+    steps = [A.CenterCrop(sides[0], sides[0])] if sides[0] < window_px else []
     for transform, before, after in zip(built, sides[:-1], sides[1:], strict=True):
         steps += [transform] + ([A.CenterCrop(after, after)] if after < before else [])
     return A.Compose(steps or [A.NoOp()], save_applied_params=True)
