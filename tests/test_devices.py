@@ -8,9 +8,10 @@ import pytest
 from conftest import REPOSITORY
 from lib.devices import choose_device, choose_precision, computing_in, share_out, suit_gpu
 from lib.errors import InputError
-from lib.frameworks import keras
+from lib.frameworks import keras, tf
 
 
+@pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="there is a GPU")
 def test_a_gpu_that_is_asked_for_and_not_there_is_an_error(capsys):
     with pytest.raises(InputError, match="a GPU was asked for"):
         choose_device("gpu")

@@ -9,7 +9,7 @@ import pytest
 from conftest import REPOSITORY
 from lib.architectures import _pool, draw_backbone
 from lib.errors import InputError
-from lib.frameworks import keras, sm, tf
+from lib.frameworks import keras, tf
 from lib.models import FORMAT
 from lib.networks import (
     ARCHITECTURES,
@@ -239,6 +239,3 @@ def test_a_model_folder_that_cannot_be_used_is_refused_by_name(folder):
         load_network(folder)
     with pytest.raises(InputError, match=r"model\.json: cannot be read"):
         load_network(folder / "nowhere")
-
-
-@pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="there is a GPU")

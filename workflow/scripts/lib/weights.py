@@ -87,8 +87,10 @@ def _read_encoder(path, backbone):
     encoder = draw_backbone(backbone, channels)
     own = [(layer.name, [tuple(weight.shape) for weight in layer.weights]) for layer in encoder.layers if layer.weights]
     for (name, shapes), (layer, expected) in zip(saved, own, strict=False):
-        if shapes != expected:
+        if shapes not in (None, expected):
             raise _misfit(path, backbone, f"its layer {name} has weights {shapes}, where {layer} has {expected}")
+    if len(saved) != len(own):
+        raise _misfit(path, backbone, f"it has {len(saved)} layers with weights, and the encoder {len(own)}")
     try:
         encoder.load_weights(path)
     except (OSError, ValueError, KeyError) as error:
@@ -106,11 +108,12 @@ def _misfit(path, backbone, reason):
 def _saved(file):
     """The channels that weights are for, and [(layer, [shape, ...]), ...] of those that have some, in their order.
 
-    The latter is empty for Keras's newer form (.weights.h5), which it tells the misfits of by itself.
+    In Keras's newer form (.weights.h5) layers are in no order, and None stands for their shapes.
     """
     group = file.get("model_weights", file)
     if "layers" in group:
-        return group["layers/conv2d/vars/0"].shape[2], []
+        layers = [(name, None) for name, layer in group["layers"].items() if len(layer["vars"])]
+        return group["layers/conv2d/vars/0"].shape[2], layers
     layers = [
         (name, [group[name][weight].shape for weight in _names(group[name], "weight_names")])
         for name in _names(group, "layer_names")
