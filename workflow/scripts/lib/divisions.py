@@ -6,13 +6,17 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from .links import NONE, density_of
-from .motions import light_evidence, log_shift, log_t
+from .motions import light_evidence, log_shift, log_t, spread_of
 
 NEAREST = 6  # mothers that are looked at for each new object
 SUM_SPREAD = 0.25  # of the logarithm of the daughters' sizes together over the mother's
 RATIO_SPREAD = 0.45  # of the logarithm of one daughter's size over the other's
 APART_SPREAD = 0.5  # of the logarithm of the daughters' distance over the sum of their radii
 SIZE_LIMITS = (-8.0, 6.0)
+UNEQUAL = 1.0  # logarithm of the ratio of sizes beyond which daughters are called unequal
+UNEQUAL_SHARE = 0.1  # divisions into unequal daughters for each one into equal ones
+EM_ROUNDS = 10
+MOST_PRIOR = 1.0
 PRIOR_OBJECTS = 50.0
 PRIOR_DIVIDING = 0.005
 REASONS = ("prior", "place", "size", "light", "overlap", "persistence", "age")
@@ -87,28 +91,43 @@ def find_divisions(objects, motion, after, before):
     return found
 
 
-def decide_divisions(candidates, objects, motion, starts):
-    """Prior of a division, learned from how many of the candidates look like one; `terms` gets it.
+def decide_divisions(candidates, objects, before, bridged, gains):
+    """Fill in the prior of the candidates, learned from how many of the movie's objects look like newborns.
+
+    Daughters of about the same size are told by many signs, a small one beside a large one may be a bud, debris or a
+    newcomer. So unequal divisions are only as likely as the equal ones of the same movie make them.
 
     Args:
-        candidates: Candidates; their prior is filled in.
-        starts: number of objects that begin without a predecessor, after the first frame.
-
-    Returns:
-        Share of objects that divide, share of objects that are new.
+        candidates: Candidates; `terms` gets the prior.
+        objects: Detections.
+        before: rows of the former selves; NONE for the objects that are to be explained.
+        bridged, gains: objects that may come after a gap, and the evidence for it.
     """
     count = len(objects.labels)
-    dividing, new = 0.01, max(motion.lost, 0.01)
-    best = np.full(len(objects.labels), -np.inf)
-    np.maximum.at(best, candidates.new, candidates.evidence)
-    best = best[np.isfinite(best)]
-    for _ in range(10):
-        odds = best + np.log(dividing) - np.log(new)
-        expected = (1 / (1 + np.exp(-np.clip(odds, -50, 50)))).sum()
-        dividing = (expected + PRIOR_OBJECTS * PRIOR_DIVIDING) / (count + PRIOR_OBJECTS)
-        new = (max(starts - expected, 0) + PRIOR_OBJECTS * 0.01) / (count + PRIOR_OBJECTS)
-    candidates.terms[:, 0] = np.log(dividing) - np.log(new)
-    return dividing, new
+    evidence = candidates.evidence
+    ratio = np.abs(np.log(objects.sizes[candidates.heir] / objects.sizes[candidates.new]))
+    cut = objects.cut[candidates.heir] | objects.cut[candidates.new] | objects.cut[candidates.mother]
+    unequal = (ratio > UNEQUAL) & ~cut
+    gap = np.zeros(count)
+    np.maximum.at(gap, bridged, np.maximum(gains, 0))
+    starts = (before[objects.starts[1] :] == NONE).sum()
+    priors = {True: 0.0, False: 0.0}
+    newcomers = 0.01
+    for _ in range(EM_ROUNDS):
+        expected = {}
+        for kind in (False, True):
+            best = np.full(count, -np.inf)
+            rows = unequal == kind
+            np.maximum.at(best, candidates.new[rows], evidence[rows])
+            here = np.flatnonzero(np.isfinite(best))
+            odds = best[here] + priors[kind] - gap[here]
+            expected[kind] = float((1 / (1 + np.exp(-np.clip(odds, -50, 50)))).sum())
+        equal = (expected[False] + PRIOR_OBJECTS * PRIOR_DIVIDING) / (count + PRIOR_OBJECTS)
+        rest = starts - expected[False] - (gap > 0).sum()
+        newcomers = (max(rest, 0) + PRIOR_OBJECTS * 0.01) / (count + PRIOR_OBJECTS)
+        prior = min(np.log(equal / newcomers), MOST_PRIOR)
+        priors = {False: prior, True: prior + np.log(UNEQUAL_SHARE)}
+    candidates.terms[:, 0] = np.where(unequal, priors[True], priors[False])
 
 
 def _weigh(objects, motion, found, after, before, times, radii):
@@ -117,7 +136,7 @@ def _weigh(objects, motion, found, after, before, times, radii):
     density = np.array([density_of(objects, t) for t in range(objects.frames)])[times[new]]
     terms = np.zeros((len(mother), len(REASONS)))
     terms[:, 1] = _place(objects, motion, found, before, times, radii, density, fresh)
-    terms[:, 2] = _size(objects, motion, found, fresh)
+    terms[:, 2] = _size(objects, motion, found, fresh, np.log(objects.sizes[np.unique(new)]))
     terms[:, 3] = 0.5 * light_evidence(objects.lights[heir], objects.lights[new], motion)
     terms[:, 4] = _overlap(objects, motion, found, times)
     life = np.minimum(_life(after, heir), _life(after, new))
@@ -157,19 +176,25 @@ def _place(objects, motion, found, before, times, radii, density, fresh):
     return divided - np.where(fresh, chance, alone) - np.log(density)
 
 
-def _size(objects, motion, found, fresh):
+def _size(objects, motion, found, fresh, logs):
     """Daughters add up to the mother, softly; against one that stays as large and any new one."""
     mother, heir, new = (np.log(objects.sizes[rows]) for rows in (found.mother, found.heir, found.new))
     both = np.logaddexp(heir, new) - mother
     spread = np.hypot(SUM_SPREAD, motion.size_spread)
     divided = log_t(((both - motion.growth) / spread) ** 2) - np.log(spread)
     divided += log_t(((heir - new) / RATIO_SPREAD) ** 2) - np.log(RATIO_SPREAD)
-    middle, wide = motion.sizes[0], 1.5 * motion.sizes[1]
-    anyone = [log_t(((size - middle) / wide) ** 2) - np.log(wide) for size in (heir, new)]
+    anyone = [_any_size(size, motion, logs) for size in (heir, new)]
     same = log_t(((heir - mother - motion.growth) / motion.size_spread) ** 2) - np.log(motion.size_spread)
     evidence = np.clip(divided - np.where(fresh, anyone[0], same) - anyone[1], *SIZE_LIMITS)
     cut = objects.cut[found.mother] | objects.cut[found.heir] | objects.cut[found.new]
     return np.where(cut, np.minimum(evidence, 0) * 0.25, evidence)
+
+
+def _any_size(sizes, motion, newborn):
+    """Logarithm of the density of the sizes of newcomers: as all objects, or as all that are new, half and half."""
+    middle = np.median(newborn)
+    kinds = (motion.sizes, (middle, max(spread_of(newborn - middle, 0.25), 0.25)))
+    return np.logaddexp(*(log_t(((sizes - at) / wide) ** 2) - np.log(wide) for at, wide in kinds)) - np.log(2)
 
 
 def _overlap(objects, motion, found, times):
@@ -187,7 +212,7 @@ def _overlap(objects, motion, found, times):
             hit = keys[order][at] == wanted[here]
             shared[here[hit]] = pixels[order][at][hit]
     part = shared / objects.sizes[found.new]
-    said = np.select([part < 0.05, part < 0.2, part < 0.5], [-2.5, -0.5, 1.0], 2.0)
+    said = np.select([part < 0.1, part < 0.35, part < 0.6], [-3.0, -1.0, 0.5], 2.0)
     return said * motion.usual_overlap
 
 

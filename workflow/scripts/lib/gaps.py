@@ -8,6 +8,7 @@ from .motions import light_evidence, log_shift, size_evidence
 
 NEAREST = 4
 USUAL_MISSED = 0.02
+RARELY_LOST = 0.01  # what is missed for some frames is not lost
 
 
 def find_gaps(objects, motion, after, before, most, ends):
@@ -62,6 +63,5 @@ def _weigh(objects, motion, before, old, new, missing, moved, density):
     ratios = (logs - np.log(objects.sizes[first]) - motion.growth * missing) / np.sqrt(missing + 1)
     evidence += np.where(whole, size_evidence(ratios, logs, motion), 0)
     evidence += light_evidence(objects.lights[first], objects.lights[second], motion)
-    lost = np.where(objects.cut[first], motion.lost_cut, motion.lost)
-    came = np.where(objects.cut[second], motion.lost_cut, motion.lost)
+    lost, came = (np.where(objects.cut[rows], motion.lost_cut, RARELY_LOST) for rows in (first, second))
     return first, second, evidence + missing * np.log(USUAL_MISSED) - np.log(lost) - np.log(came)

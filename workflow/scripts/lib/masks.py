@@ -47,7 +47,7 @@ class Masks:
         for last in trace.gaps:
             first = trace.before[last]
             for t in range(times[first] + 1, times[last]):
-                hidden = trace.hides.get((int(first), t))
+                hidden = trace.hides.get((last, t))
                 if hidden is not None or fill:
                     self._due[t].append((first, last, hidden))
 

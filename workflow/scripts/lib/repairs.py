@@ -1,91 +1,167 @@
 """Repairs: pieces of a cell that was split in one frame, and cells that were merged in a few, told by looking along time."""
 
+import itertools
+
 import numpy as np
 from scipy.spatial import cKDTree
 
 from .links import NONE
 
-TOLERANCE = 0.25  # of the logarithm of sizes that should be the same
+TOLERANCE = 0.25, 0.45  # least and most, of the logarithm of sizes that should be the same
+LOOSEST = 0.7  # the same where overlap tells as well
 LEAST_CHANGE = 0.12  # of the logarithm by which a piece alone differs from the whole
+WITHIN = 0.5  # share of a cell that lies in the object that holds it, where cells move little
+LONGEST = 3  # frames that cells are merged for
+NEAREST = 5
 
 
-def find_splits(objects, motion, after, before):
-    """Pairs of objects of one frame that are one cell, for it is whole in the frames before and after.
+class Repairs:
+    """Looks along time for cells that were split or merged.
 
     Args:
         objects: Detections.
         motion: Motion.
         after, before: of `lib.chains.link_frames`.
-
-    Returns:
-        [(row that stays, row that joins it, row before, row after), ...].
     """
-    found, taken = [], set()
-    sizes, times = objects.sizes, objects.times
-    loose = np.flatnonzero((before == NONE) ^ (after == NONE)) if len(before) else ()
-    alone = np.flatnonzero((before == NONE) & (after == NONE)) if len(before) else ()
-    tolerance = max(TOLERANCE, 2 * motion.size_spread)
-    pieces = np.concatenate([alone, [row for row in loose if after[row] == NONE]]).astype(int)
-    by_time = {}
-    for row in pieces:
-        if 0 < times[row] < objects.frames - 1:
-            by_time.setdefault(times[row], []).append(row)
-    for t, rows in by_time.items():
-        span = objects.rows(t)
-        near, at = cKDTree(objects.centres[span]).query(objects.centres[rows], k=min(5, span.stop - span.start))
-        for row, distances, others in zip(rows, np.atleast_2d(near), np.atleast_2d(at), strict=True):
-            for distance, other in zip(distances, others + span.start, strict=True):
-                if other == row or {row, other} & taken or not np.isfinite(distance):
+
+    def __init__(self, objects, motion, after, before):
+        self._objects, self._motion, self._after, self._before = objects, motion, after, before
+        self._tolerance = float(np.clip(2 * motion.size_spread, *TOLERANCE))
+        self._trees = {}
+
+    def find_splits(self):
+        """Pairs of objects of one frame that are one cell, for it is whole in the frames before and after.
+
+        Returns:
+            [(row that stays, row that joins it, row before, row after), ...].
+        """
+        objects, after, before = self._objects, self._after, self._before
+        sizes, times = objects.sizes, objects.times
+        found, taken = [], set()
+        for row in np.flatnonzero(after == NONE):
+            t = int(times[row])
+            if not 0 < t < objects.frames - 1 or row in taken:
+                continue
+            for other in self._near(t, objects.centres[row]):
+                if other == row or other in taken or sum(before[[row, other]] == NONE) != 1 or after[other] == NONE:
                     continue
-                # One of the two goes back, one goes on.
-                first = before[row] if before[row] != NONE else before[other]
-                last = after[row] if after[row] != NONE else after[other]
-                if NONE in (first, last) or (before[row] != NONE and before[other] != NONE):
-                    continue
-                if after[row] != NONE and after[other] != NONE:
-                    continue
-                if distance > 1.5 * (objects.radii[row] + objects.radii[other]):
-                    continue
+                first, last = max(before[row], before[other]), after[other]
                 whole = np.log([sizes[first], sizes[last]])
                 both, single = np.log(sizes[row] + sizes[other]), np.log(max(sizes[other], sizes[row]))
-                if np.abs(whole - both).max() > tolerance or np.abs(whole - both).mean() > np.abs(whole - single).mean():
-                    continue
-                if (whole - single).min() < min(LEAST_CHANGE, 2 * motion.size_spread):
-                    continue
-                middle = (objects.centres[first] + objects.drifts[t] + objects.centres[last] - objects.drifts[t + 1]) / 2
+                distance = np.linalg.norm(objects.centres[row] - objects.centres[other])
+                middle = self._between(first, last, t)
                 share = sizes[row] / (sizes[row] + sizes[other])
                 centre = share * objects.centres[row] + (1 - share) * objects.centres[other]
-                if np.linalg.norm(centre - middle) > objects.radii[first] + 2 * motion.shift:
+                if (
+                    np.abs(whole - both).max() > self._tolerance
+                    or np.abs(whole - both).mean() > np.abs(whole - single).mean()
+                    or (whole - single).min() < LEAST_CHANGE
+                    or distance > 1.5 * (objects.radii[row] + objects.radii[other])
+                    or np.linalg.norm(centre - middle) > 0.5 * objects.radii[first] + 2 * self._motion.shift
+                    or not (self._holds(first, row) and self._holds(first, other))
+                ):
                     continue
-                taken |= {row, other}
+                taken |= {int(row), int(other)}
                 stays, joins = (other, row) if sizes[other] >= sizes[row] else (row, other)
-                found.append((stays, joins, first, last))
+                found.append((int(stays), int(joins), int(first), int(last)))
                 break
-    return found
+        return found
 
+    def find_mergers(self):
+        """Cells that are part of another object for some frames, and are there before and after.
 
-def find_merger(objects, motion, after, before, gap, t, centre):
-    """The object of frame t in which a cell that is missed there is hidden with another, NONE where it is in none.
+        Returns:
+            [(row before, row after, rows of the objects that hold it, row that the other goes on from, to), ...]; the
+            other cell is NONE on a side where nothing was linked with the object.
+        """
+        objects, after, before = self._objects, self._after, self._before
+        times = objects.times
+        starts = {}
+        for row in np.flatnonzero(before == NONE):
+            starts.setdefault(int(times[row]), []).append(int(row))
+        found, taken = [], set()
+        for row in np.flatnonzero(after == NONE):
+            place, chain = objects.centres[row], None
+            # The frame before the merger may lack the cell as well.
+            for t in range(int(times[row]) + 1, min(int(times[row]) + 3, objects.frames - 1)):
+                place = place + objects.drifts[t]
+                for holder in self._near(t, place):
+                    chain = chain or self._merged_until(row, int(holder), place, starts, taken)
+            if chain:
+                found.append(chain)
+                taken |= {chain[0], chain[1]}
+        return found
 
-    Args:
-        objects, motion, after, before: as in `find_splits`.
-        gap: (row before the gap, row after it).
-        t: a frame in the gap.
-        centre: float64 (3,), where the cell should be.
-    """
-    span = objects.rows(t)
-    if span.start == span.stop:
-        return NONE
-    distance = np.linalg.norm(objects.centres[span] - centre, axis=1)
-    missed = (objects.sizes[gap[0]] + objects.sizes[gap[1]]) / 2
-    tolerance = max(TOLERANCE, 2 * motion.size_spread)
-    for place in np.argsort(distance)[:3]:
-        row = span.start + place
-        if distance[place] > 1.2 * objects.radii[row] + motion.shift:
-            continue
-        kin = [other for other in (before[row], after[row]) if other != NONE]
-        own = np.mean([objects.sizes[other] for other in kin]) if kin else missed
-        excess = np.log(objects.sizes[row] / (own + missed))
-        if abs(excess) < tolerance and np.log(objects.sizes[row] / own) > 2 * tolerance / 3:
-            return row
-    return NONE
+    def _merged_until(self, row, holder, place, starts, taken):
+        """The merger of the cell at `row`, expected at `place`, with what is at `holder`, as in `find_mergers`, or None."""
+        objects, after, before = self._objects, self._after, self._before
+        sizes, t = objects.sizes, int(objects.times[row])
+        at_once = objects.times[holder] == t + 1
+        near = np.linalg.norm(objects.centres[holder] - place)
+        if near > 1.2 * objects.radii[holder] + self._motion.shift or not (
+            self._holds(holder, row, back=True) if at_once else before[holder] != NONE
+        ):
+            return None
+        others = [before[holder]] if before[holder] != NONE else self._ends(t, holder, row)
+        others = [other for other in others if other != row and self._alike(holder, row, other, at_once)]
+        if not others:
+            return None
+        holders = [holder]
+        while len(holders) <= LONGEST:
+            last = holders[-1]
+            at = int(objects.times[last]) + 1
+            news = [new for new in starts.get(at, ()) if new not in taken and self._holds(last, new)]
+            heirs = [after[last]] if after[last] != NONE else news
+            best = None
+            for new, heir in itertools.product(news, heirs):
+                apart = np.linalg.norm(objects.centres[new] - objects.centres[last] - objects.drifts[at])
+                fits = new != heir and self._alike(last, new, heir)
+                if fits and apart < 1.2 * objects.radii[last] + self._motion.shift:
+                    best = (apart, new, heir) if best is None or apart < best[0] else best
+            if best is not None:
+                return int(row), int(best[1]), holders, int(others[0]), int(best[2])
+            if after[last] == NONE or at >= objects.frames - 1:
+                return None
+            holders = [*holders, int(after[last])]
+        return None
+
+    def _ends(self, t, holder, row):
+        """Other objects of frame t without successor that lie in the object at `holder`, nearest first."""
+        near = self._near(t, self._objects.centres[holder] - self._objects.drifts[t + 1])
+        return [
+            other for other in near if other != row and self._after[other] == NONE and self._holds(holder, other, True)
+        ]
+
+    def _alike(self, whole, one, two, overlap=True):
+        """Whether the size of `whole` is that of two objects together rather than that of `two` alone.
+
+        Where overlap tells what lies in what, it only has to be larger.
+        """
+        sizes = self._objects.sizes
+        both, alone = np.log(sizes[whole] / (sizes[one] + sizes[two])), np.log(sizes[whole] / sizes[two])
+        if overlap and self._motion.usual_overlap >= WITHIN:
+            return abs(both) < LOOSEST and alone > LEAST_CHANGE
+        return abs(both) < min(self._tolerance, abs(alone))
+
+    def _holds(self, holder, row, back=False):
+        """Whether an object lies in `holder`, of the frame before or (`back`) after it; overlap tells where it can."""
+        objects = self._objects
+        if self._motion.usual_overlap < WITHIN:
+            return True
+        first, second = (row, holder) if back else (holder, row)
+        one, two, shared = objects.overlaps[int(objects.times[first])]
+        span = slice(*np.searchsorted(one, [first, first + 1]))
+        return shared[span][two[span] == second].sum() > WITHIN * objects.sizes[row]
+
+    def _between(self, first, last, t):
+        objects = self._objects
+        return (objects.centres[first] + objects.drifts[t] + objects.centres[last] - objects.drifts[t + 1]) / 2
+
+    def _near(self, t, place):
+        """Rows of the objects of frame t that are nearest to a place, nearest first."""
+        span = self._objects.rows(t)
+        if span.start == span.stop:
+            return []
+        if t not in self._trees:
+            self._trees[t] = cKDTree(self._objects.centres[span])
+        return span.start + np.atleast_1d(self._trees[t].query(place, k=min(NEAREST, span.stop - span.start))[1])

@@ -9,7 +9,7 @@ from .divisions import REASONS, decide_divisions, find_divisions
 from .gaps import find_gaps
 from .links import NONE, assign
 from .motions import Motion
-from .repairs import find_merger, find_splits
+from .repairs import Repairs
 
 
 @dataclass
@@ -20,7 +20,7 @@ class Trace:
         before: int64 (objects,), row of the object's former self, in the frame before or, after a gap, earlier; NONE.
         mother: int64 (objects,), row of the mother of a newborn; NONE.
         joins: int64 (objects,), row of the same frame that a piece of a cell belongs to; NONE: the object is no piece.
-        hides: {(row before a gap, frame): row of the object that the missed cell is part of}.
+        hides: {(row after a gap, frame in it): row of the object that the missed cell is part of}.
         divisions: [(mother, heir, new, confidence, {reason: log-likelihood ratio}), ...], rows.
         gaps: {row after a gap: confidence}.
         motion: Motion that was found.
@@ -51,13 +51,14 @@ def trace(objects, *, max_gap_frames=3, divisions=True, repair=True):
     after, before = link_frames(objects, motion)
     result = Trace(before, np.full_like(before, NONE), np.full_like(before, NONE), motion=motion)
     if repair:
-        for stays, joins, first, last in find_splits(objects, motion, after, before):
+        repairs = Repairs(objects, motion, after, before)
+        for stays, joins, first, last in repairs.find_splits():
             after[joins], before[joins] = NONE, NONE
             after[first], before[stays], after[stays], before[last] = stays, first, last, stays
             result.joins[joins] = stays
+        for merger in repairs.find_mergers():
+            _part(objects, motion, after, result, *merger)
     _explain_starts(objects, motion, after, result, max_gap_frames, divisions)
-    if repair:
-        _find_hidden(objects, motion, after, result)
     return result
 
 
@@ -65,28 +66,29 @@ def _explain_starts(objects, motion, after, result, most, divide):
     """Each object without a former self is a daughter, comes after a gap, or is new, whatever is likeliest for all."""
     before, count = result.before, len(result.before)
     free = result.joins == NONE
-    hidden = np.where(free, before, 0)  # pieces are no newcomers
-    starts = int((hidden[objects.starts[1] :] == NONE).sum()) if objects.frames > 1 else 0
-    found = find_divisions(objects, motion, after, hidden) if divide else None
+    known = np.where(free, before, 0)  # pieces are no newcomers
+    ends = (after == NONE) & free
+    old, new, gains = find_gaps(objects, motion, after, known, most, ends) if most else (np.zeros(0, int),) * 3
+    sides = [new], [old], [gains]
+    found = find_divisions(objects, motion, after, known) if divide else None
     if found is not None and len(found.mother):
-        decide_divisions(found, objects, motion, starts)
+        decide_divisions(found, objects, known, new, gains)
         # Of the pairs of newcomers that a lost mother may have, the best come first.
-        fresh = hidden[found.heir] == NONE
+        fresh = known[found.heir] == NONE
         order = np.flatnonzero(fresh)[np.argsort(-found.evidence[fresh])]
+        bridged = np.zeros(count)
+        np.maximum.at(bridged, new, gains)
         taken = set()
         for place in order:
-            mother, heir, new = found.mother[place], found.heir[place], found.new[place]
-            if found.evidence[place] <= 0 or {mother, heir, new} & taken:
+            mother, heir, child = found.mother[place], found.heir[place], found.new[place]
+            if found.evidence[place] <= bridged[heir] + bridged[child] or {mother, heir, child} & taken:
                 continue
-            taken |= {mother, heir, new}
+            taken |= {mother, heir, child}
             _divide(result, after, found, place)
-        still = ~fresh & ~np.isin(found.new, list(taken))
-        found = found.chosen(np.flatnonzero(still))
-    ends = (after == NONE) & free
-    hidden = np.where(free & (result.mother == NONE), before, 0)
-    old, new, gains = find_gaps(objects, motion, after, hidden, most, ends) if most else ((), (), ())
-    sides = [np.asarray(new, int)], [np.asarray(old, int)], [np.asarray(gains, float)]
-    if found is not None:
+        gone = np.isin(found.new, list(taken)) | np.isin(found.mother, list(taken))
+        found = found.chosen(np.flatnonzero(~fresh & ~gone))
+        held = np.isin(new, list(taken)) | np.isin(old, list(taken))
+        sides = [new[~held]], [old[~held]], [gains[~held]]
         for side, more in zip(sides, (found.new, found.mother + count, found.evidence), strict=True):
             side.append(more)
     first, second, gains = (np.concatenate(side) for side in sides)
@@ -110,26 +112,18 @@ def _divide(result, after, found, place):
     result.divisions.append((mother, heir, new, confidence, reasons))
 
 
-def _find_hidden(objects, motion, after, result):
-    """Find the objects in which missed cells are hidden, and undo the exchange of two cells that went through one."""
-    times = objects.times
-    for last in list(result.gaps):
-        first = result.before[last]
-        for t in range(times[first] + 1, times[last]):
-            share = (t - times[first]) / (times[last] - times[first])
-            centre = (1 - share) * objects.centres[first] + share * objects.centres[last]
-            row = find_merger(objects, motion, after, result.before, (first, last), t, centre)
-            if row == NONE:
-                continue
-            result.hides[int(first), t] = int(row)
-            other, next_ = result.before[row], after[row]
-            if times[last] - times[first] == 2 and NONE not in (other, next_) and next_ not in result.gaps:
-                straight = _unlike(objects, motion, first, last) + _unlike(objects, motion, other, next_)
-                if straight > _unlike(objects, motion, first, next_) + _unlike(objects, motion, other, last):
-                    # What went on in the merged object is the other cell.
-                    result.before[last], result.before[next_] = row, first
-                    after[row], after[first] = last, next_
-                    result.gaps[int(next_)] = result.gaps.pop(last)
+def _part(objects, motion, after, result, first, last, holders, other, heir):
+    """Lead two cells through the object that held both, each to what is most like it."""
+    straight = _unlike(objects, motion, first, last) + _unlike(objects, motion, other, heir)
+    if straight > _unlike(objects, motion, first, heir) + _unlike(objects, motion, other, last):
+        last, heir = heir, last
+    # The other cell keeps the row of the merged object, the first one skips it.
+    after[other], result.before[holders[0]] = holders[0], other
+    after[holders[-1]], result.before[heir] = heir, holders[-1]
+    after[first], result.before[last] = last, first
+    result.gaps[last] = 1.0
+    for holder in holders:
+        result.hides[last, int(objects.times[holder])] = holder
 
 
 def _unlike(objects, motion, one, two):
