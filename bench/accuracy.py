@@ -31,22 +31,16 @@ def run_dataset(name, data, trained):
     settings = {"images": "images.tsv"} | yaml.safe_load((BENCH / "datasets" / f"{name}.yaml").read_text())
     settings |= {"model": str(earlier / "results" / "models" / "fold1")} if trained else {}
     (work / "config.yaml").write_text(yaml.safe_dump(settings))
-    snakemake = Path(sys.executable).with_name("snakemake")
-    subprocess.run(
-        [
-            snakemake,
-            "--snakefile",
-            BENCH.parent / "Snakefile",
-            "--directory",
-            work,
-            "--configfile",
-            work / "config.yaml",
-        ],
-        check=True,
-    )
+    snakemake(work)
     metrics = pandas.read_csv(work / "results" / "metrics.tsv", sep="\t", dtype={"image": str})
     split = pandas.read_csv(earlier / "results" / "split.tsv", sep="\t", dtype={"image": str})
     return settings, metrics[metrics["image"].isin(split["image"][split["split"] == "test"])]
+
+
+def snakemake(work, *targets):
+    """Run the pipeline with the configuration config.yaml of the folder `work`, in it."""
+    command = [Path(sys.executable).with_name("snakemake"), *targets, "--snakefile", BENCH.parent / "Snakefile"]
+    subprocess.run([*command, "--directory", work, "--configfile", work / "config.yaml"], check=True)
 
 
 def pooled_ap(metrics):

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from projects import make_project, planned, snakemake
+from projects import SWEPT_SETTINGS, SWEPT_TABLE, make_project, planned, snakemake
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -26,4 +26,12 @@ def finished(tmp_path_factory):
     planned_jobs |= dict.fromkeys(("split", "augment", "train", "select_model", "report"), 1)
     assert planned(folder) == planned_jobs
     snakemake(folder, "--cores", "2", "--max-threads", "2")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def swept(tmp_path_factory):
+    """A small project of two variants in two folds that has run to its end; tests must not change it."""
+    folder = make_project(tmp_path_factory.mktemp("swept") / "project", table=SWEPT_TABLE, settings=SWEPT_SETTINGS)
+    snakemake(folder, "--cores", "2", "--max-threads", "1")
     return folder

@@ -27,6 +27,26 @@ val\t../raw/val.ome.tif\t../raw/val_truth\tval\ttwo
 test\t../raw/test.ome.tif\t../raw/test_truth\ttest\ttwo
 """
 
+# Two variants in two folds of three groups, networks of some hundred weights on the CPU.
+SWEPT_SETTINGS = SETTINGS | {
+    "split": {"folds": 2},
+    "augment": {"patch_px": 64, "patches": 16, "transforms": [{"name": "D4"}]},
+    "train": {
+        "architecture": "PlainUnet", "backbone": None, "width": 4, "depth": 2, "epochs": 2, "batch_size": 4,
+        "learning_rate": 0.001, "device": "cpu", "pictures_every": 0,
+    },
+    "sweep": {"learning_rate": [0.01, 0.03]},
+}  # fmt: skip
+
+SWEPT_TABLE = """\
+image\tpath\ttruth\tsplit\tbatch
+train\t../raw/train.ome.tif\t../raw/train_truth\t\tone
+plain\t../raw/plain.ome.tif\t\t\tone
+val\t../raw/val.ome.tif\t../raw/val_truth\t\tone
+spare\t../raw/spare.ome.tif\t../raw/spare_truth\t\tone
+test\t../raw/test.ome.tif\t../raw/test_truth\ttest\tone
+"""
+
 
 def make_project(folder, *, table=TABLE, settings=SETTINGS):
     """A folder with the workflow, raw movies of two frames, a table and settings."""

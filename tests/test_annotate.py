@@ -5,11 +5,16 @@ import json
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from annotate import annotate
 from ingest import ingest
 from lib.errors import InputError
 from lib.ids import separate_pieces
 from lib.stores import create_store, finish_image, open_array, read_metadata
+from lib.targets import IGNORE, UNKNOWN
+from ome_zarr.io import parse_url
+from ome_zarr.reader import Reader
+from ome_zarr_models.v05.image_label import ImageLabel
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 from simulate import simulate
@@ -33,7 +38,9 @@ def make_images(folder, **shapes):
         finish_image(path, name=image, pixel_um=(None, 0.5, 0.5), frame_s=60)
 
 
-def annotate_rows(folder, truths, *, axes="", task="instances", classes=CLASSES, bad_images="refuse", pieces="keep"):
+def annotate_rows(
+    folder, truths, *, axes="", task="instances", classes=CLASSES, bad_images="refuse", pieces="keep", ignore=None
+):
     rows = [
         {"image": image, "truth_files": [str(file) for file in files], "axes": axes} for image, files in truths.items()
     ]
@@ -46,6 +53,7 @@ def annotate_rows(folder, truths, *, axes="", task="instances", classes=CLASSES,
         classes=list(classes),
         bad_images=bad_images,
         pieces=pieces,
+        ignore=ignore,
     )
     return folder / "truth"
 
@@ -401,3 +409,54 @@ def test_a_simulated_movie_brings_its_lineage_and_sizes(tmp_path):
     assert (image.pixel_um, image.frame_s) == ((None, 0.5, 0.5), 600)
     assert (truth.pixel_um, truth.frame_s) == ((None, 0.5, 0.5), 600)
     assert {track[0] for track in truth.extra["lineage"]} == set(np.unique(ids)) - {0}
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"), [(255, np.uint8), (65535, np.uint16), (-1, np.int16), (2**32 - 1, np.uint32)]
+)
+def test_pixels_that_nobody_annotated_are_marked_as_such(tmp_path, value, dtype):
+    pixels = cells().astype(dtype)
+    pixels[40:] = value
+    array, _ = annotate_one(tmp_path, save(tmp_path / "a.tif", pixels), ignore=value)
+    assert (array[0, 0, 0, 40:] == UNKNOWN).all()
+    assert np.array_equal(array[0, 0, 0, :40], cells()[:40])
+    (layer,) = list(Reader(parse_url(tmp_path / "truth/a.ome.zarr"))())
+    assert int(layer.data[0][0, 0, 0, 40:].max().compute()) == UNKNOWN
+    label = ImageLabel.from_zarr(zarr.open_group(tmp_path / "truth/a.ome.zarr", mode="r")).ome_attributes.image_label
+    assert [colour.rgba for colour in label.colors if colour.label_value == UNKNOWN] == [(128, 128, 128, 128)]
+
+
+def test_classes_that_nobody_annotated_are_marked_even_where_white_would_be_a_class(tmp_path):
+    pixels = (cells() > 0).astype(np.uint8)
+    pixels[:, 60:] = 255
+    mask = save(tmp_path / "a.png", pixels)
+    array, _ = annotate_one(tmp_path, mask, task="semantic", classes=CLASSES[:2], ignore=255)
+    assert np.array_equal(array[0, 0, 0], np.where(pixels == 255, IGNORE, pixels))
+    label = ImageLabel.from_zarr(zarr.open_group(tmp_path / "truth/a.ome.zarr", mode="r")).ome_attributes.image_label
+    assert {entry.label_value for entry in label.properties} == {0, 1, IGNORE}
+
+
+def test_truth_in_which_nothing_is_annotated_is_refused(tmp_path):
+    mask = save(tmp_path / "a.png", np.full((60, 80), 255, np.uint8))
+    with pytest.raises(
+        InputError, match=r"a\.png: holds only 255, which annotate\.ignore says that nobody annotated; an"
+    ):
+        annotate_one(tmp_path, mask, ignore=255)
+
+
+def test_separated_pieces_and_tracks_leave_the_mark_as_it_is(tmp_path):
+    ids = cells()
+    ids[:3], ids[20:24, 60:66], ids[55:] = 255, 1, 255
+    array, _ = annotate_one(tmp_path / "a", save(tmp_path / "a.png", ids), pieces="separate", ignore=255)
+    expected = np.where(ids == 255, UNKNOWN, ids.astype(int))
+    expected[20:24, 60:66] = 8
+    assert np.array_equal(array[0, 0, 0], expected)
+    frames = {t: np.where(ids == 255, 255, frame) for t, frame in tracked().items()}
+    make_challenge(tmp_path / "gt", frames)
+    array, _ = annotate_one(tmp_path / "b", tmp_path / "gt", shape=(3, 1, 1, 60, 80), ignore=255)
+    assert (array[:, 0, 0, :3] == UNKNOWN).all()
+
+
+def test_the_object_whose_number_is_the_mark_is_no_mark(tmp_path):
+    array, _ = annotate_one(tmp_path, save_objects(tmp_path / "masks"), ignore=2)
+    assert np.array_equal(array[0, 0, 0], cells() * (cells() < 7))

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import zarr
 from augment import augment
+from lib.crops import read_window
 from lib.errors import InputError
-from lib.examples import Pool, list_grid, open_sources, read_window, survey
+from lib.examples import Pool, list_grid, open_sources, survey
 from lib.fingerprints import take_fingerprint
 from lib.renderings import Renderer
 from lib.stores import create_store, finish_image, finish_labels
-from lib.targets import IGNORE
+from lib.targets import IGNORE, UNKNOWN
 from lib.transforms import check_transforms, transform_patch, window_px
 from PIL import Image
 from skimage.draw import disk
@@ -30,7 +31,8 @@ OPTICAL = [
 ]
 SETTINGS = {
     **{"task": "instances", "classes": ["background", "cell"], "seed": 0, "patch_px": 64, "patches": 40},
-    **{"balance": 0.5, "boundary_px": 2, "transforms": GEOMETRIC + OPTICAL, "workers": 2},
+    **{"balance": 0.5, "boundary_px": 2, "transforms": GEOMETRIC + OPTICAL, "workers": 2, "preset": "auto"},
+    **{"normalisation": "auto", "scale": "auto", "pixel_um": None, "object_px": None},
 }
 
 
@@ -110,11 +112,19 @@ def test_patches_say_what_they_are(patches):
     assert shares == pytest.approx([(target == class_).sum() / (target != IGNORE).sum() for class_ in range(3)])
     assert 10 < described.pop("object_px") < 22
     assert described.pop("fingerprint") == take_fingerprint(read(patches, "train", "image")[:])
+    assert described.pop("label_check")["objects"] > 10
+    speed = described.pop("speed")
+    assert speed["patches_per_s"] / 2 == pytest.approx(speed["per_core"], abs=0.1)
+    reasons = described.pop("plan")
+    assert [one["setting"] for one in reasons] == ["augment.patch_px", "augment.normalisation", "augment.scale"]
+    assert reasons[0] == {"setting": "augment.patch_px", "value": 64, "reason": "as set."}
     assert described == {
         **{"task": "instances", "classes": ["background", "cell"], "outputs": ["background", "interior", "boundary"]},
         **{"channels": ["phase"], "pixel_um": 0.5, "pixel_um_range": [0.5, 0.5], "patch_px": 64, "recipe": "digest"},
         "sources": {"train": ["image0", "image1"], "val": ["image2"]},
         "normalisation": {"method": "percentile", "low": 1, "high": 99.8},
+        "scale": {"method": "none", "typical": 1.0, "range": [1.0, 1.0]},
+        "transforms": GEOMETRIC + OPTICAL,
     }
 
 
@@ -287,12 +297,74 @@ def test_an_empty_side_is_refused_with_the_way_out(batch, tmp_path, lacking):
         augment([batch.images], [batch.truth], sides, "digest", tmp_path / "fold1", tmp_path / "fold1.png", **SETTINGS)
 
 
-def test_training_truth_without_objects_is_refused(batch, tmp_path):
-    empty = Batch(tmp_path)
+@pytest.mark.parametrize(("filled", "told"), [(0, "background.*objects too"), (1, "objects.*background too")])
+def test_truth_of_a_single_class_is_refused(tmp_path, filled, told):
+    one = Batch(tmp_path)
     ids, pixels = cells(0)
-    empty.add("blank", "train", pixels, 0 * ids).add("full", "val", pixels, ids)
-    with pytest.raises(InputError, match="background"):
-        empty.augment(tmp_path / "fold1")
+    one.add("single", "train", pixels, np.full_like(ids, filled)).add("full", "val", pixels, ids)
+    with pytest.raises(InputError, match=f"All truth of the side train is {told}"):
+        one.augment(tmp_path / "fold1")
+
+
+def test_a_class_that_no_training_image_shows_is_told_of(tmp_path, capsys):
+    ids, pixels = cells(0)
+    names = ["background", "mother", "daughter"]
+    batch = Batch(tmp_path)
+    for side in ("train", "val"):
+        batch.add(side, side, pixels, (ids > 0).astype(np.uint8), classes=names)
+    batch.augment(tmp_path / "fold1", task="semantic", classes=names, patches=2)
+    assert "No image of the side train shows daughter, so they will not be found" in capsys.readouterr().out
+
+
+def test_pixels_that_are_no_numbers_and_channels_that_are_constant_become_0(tmp_path):
+    ids, pixels = cells(0)
+    bad = np.stack([pixels.astype(np.float32), np.full(ids.shape, np.nan), np.full(ids.shape, 7)]).astype(np.float32)
+    bad[0, :40, :40] = np.nan
+    batch = Batch(tmp_path)
+    for side in ("train", "val"):
+        batch.add(side, side, bad[None, :, None], ids)
+    folder = batch.augment(tmp_path / "fold1", patches=4, transforms=None)
+    image = read(folder, "val", "image")[:]
+    assert np.isfinite(read(folder, "train", "image")[:]).all()
+    assert np.ptp(image[..., 0]) > 0.5
+    assert not image[..., 1:].any()
+
+
+def test_images_that_disagree_in_pixel_size_are_rendered_at_one(tmp_path, capsys):
+    batch = Batch(tmp_path)
+    for number, (side, size) in enumerate([("train", 0.5), ("train", 1.0), ("val", 0.5)]):
+        ids, pixels = cells(number)
+        batch.add(f"image{number}", side, pixels, ids, pixel_um=(None, size, size))
+    folder = batch.augment(tmp_path / "fold1", patches=2, patch_px="auto", transforms=[])
+    described = json.loads((folder / "patches.json").read_text())
+    assert described["scale"] == {"method": "pixel", "typical": 1.0, "range": [1.0, 2.0]}
+    assert (described["pixel_um"], described["pixel_um_range"]) == (0.5, [0.5, 0.5])
+    assert read(folder, "train", "image").shape == (2, 160, 160, 1)
+    assert "augment.scale: pixel (pixels are 0.5 to 1 µm wide; images are magnified 1 to 2 times)" in (
+        capsys.readouterr().out
+    )
+
+
+def test_8_bit_images_of_like_windows_are_normalised_by_one_for_all(tmp_path):
+    batch = Batch(tmp_path)
+    for number in range(5):
+        ids, pixels = cells(number)
+        pixels = (pixels // 8 + (number == 4) * 5).astype(np.uint8)
+        batch.add(f"image{number}", "val" if number == 4 else "train", pixels, ids)
+    folder = batch.augment(tmp_path / "fold1", patches=18, transforms=[])
+    described = json.loads((folder / "patches.json").read_text())
+    assert described["normalisation"]["method"] == "fixed"
+    ((low, high),) = described["normalisation"]["windows"]
+    expected = ((pixels.astype(float) - low) / (high - low)).clip(-1, 3)
+    assert read(folder, "val", "image")[0, ..., 0] == pytest.approx(expected[:64, :64], abs=2e-3)
+
+
+def test_a_transform_that_tears_objects_is_warned_about(batch, tmp_path, capsys):
+    tears = [{"name": "ElasticTransform", "p": 1.0, "alpha": 400, "sigma": 2}]
+    folder = batch.augment(tmp_path / "fold1", patches=2, transforms=tears)
+    (warning,) = json.loads((folder / "patches.json").read_text())["label_check"]["warnings"]
+    assert warning.endswith("lower alpha, or raise sigma")
+    assert f"Beware: {warning}" in capsys.readouterr().out
 
 
 def test_images_that_were_set_aside_are_left_out(batch, tmp_path, capsys):
@@ -353,3 +425,52 @@ def test_the_transforms_of_the_tests_work_for_any_number_of_channels(channels):
 def test_a_wider_window_is_read_only_where_a_transform_reaches_beyond_the_patch():
     assert window_px([GEOMETRIC[0], *OPTICAL], 64) == 64
     assert window_px(GEOMETRIC, 64) == 128
+
+
+def partly(ids, columns):
+    """A copy of ids in which nobody annotated the columns from this one on."""
+    ids = ids.copy()
+    ids[:, columns:] = UNKNOWN
+    return ids
+
+
+def test_what_lies_where_nobody_annotated_is_neither_drawn_nor_measured_nor_learnt(tmp_path):
+    ids, pixels = cells(0, (150, 340), 24)
+    batch = Batch(tmp_path).add("partly", "train", pixels, partly(ids, 100))
+    source = batch.source("partly")
+    assert source.contents.sum() == 150 * 100
+    seen = ids[:, :100]
+    assert sorted(source.areas) == sorted(np.unique(seen[seen > 0], return_counts=True)[1])
+    rng = np.random.default_rng(0)
+    for balance in (0.0, 1.0):
+        assert max(Pool([source]).draw(rng, balance)[3] for _ in range(60)) < 100
+    # of 3 x 6 patches, 56 px from one to the next in x, those that begin before column 100
+    assert {place[3] - 32 for place in list_grid([source], 64, 100)} == {0, 55}
+    renderer = Renderer("instances", 64, 2, GEOMETRIC, 0.5, 0)
+    target = renderer.cut((source, (0, 0), 75, 100)).target
+    assert (target[:, 32:] == IGNORE).all()
+    assert (target[:, :28] != IGNORE).all()
+    drawn = [renderer.transform(Pool([source]), number) for number in range(6)]
+    assert all((one.target != IGNORE).any() for one in drawn)
+    assert any((one.target == IGNORE).any() for one in drawn)
+    for one in drawn:
+        assert np.isin(one.target[one.ids > 0], (1, 2, IGNORE)).all()
+
+
+def test_targets_do_not_depend_on_the_objects_where_nobody_annotated(tmp_path):
+    (one, pixels), (other, _) = cells(0), cells(1)
+    other[:, :80] = one[:, :80]
+    batch = Batch(tmp_path)
+    targets = []
+    for name, ids in (("one", one), ("other", other)):
+        source = batch.add(name, "train", pixels, partly(ids, 80)).source(name)
+        renderer = Renderer("instances", 64, 2, GEOMETRIC, 0.5, 0)
+        targets.append([renderer.transform(Pool([source]), number).target for number in range(3)])
+    assert np.array_equal(*targets)
+
+
+def test_a_side_in_which_nothing_is_annotated_is_refused_by_name(tmp_path):
+    ids, pixels = cells(0)
+    batch = Batch(tmp_path).add("full", "train", pixels, ids).add("blank", "val", pixels, partly(ids, 0))
+    with pytest.raises(InputError, match="blank: nothing is annotated; correct the column truth"):
+        batch.augment(tmp_path / "fold1", patches=2)

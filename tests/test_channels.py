@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from lib.channels import align_channels, match_channels
+from lib.crops import read_window
 from lib.errors import InputError
-from lib.examples import open_sources, read_window
+from lib.examples import open_sources
 from scenes import place_discs, write_image, write_labels
 
 

@@ -9,6 +9,7 @@ from evaluate import evaluate, worst_frame
 from lib.errors import InputError
 from lib.pictures import FOUND_COLOURS, TRUTH_COLOURS, draw_pictures, is_colour, outlines, resize_nearest, stretch
 from lib.stores import create_store, finish_labels
+from lib.targets import UNKNOWN
 from PIL import Image
 from scenes import damage, place_discs, write_batch, write_image, write_labels
 
@@ -316,3 +317,18 @@ def test_a_store_that_is_damaged_in_the_middle_is_named(tmp_path, kind):
         InputError, match=rf"{kind}/one/a\.ome\.zarr: the store is damaged, pixels at .* cannot be read"
     ):
         run(tmp_path, folders, {"a": "test"})
+
+
+def test_where_nobody_annotated_nothing_is_scored_and_the_truth_is_hatched(tmp_path):
+    marked = np.where(np.arange(64) < 26, CELLS, UNKNOWN)
+    for name, found in (("all", CELLS), ("half", np.where(CELLS % 2, CELLS, 0))):
+        folders = write_batch(tmp_path / name, {"a": (found[None], marked[None])})
+        table, pictures = run(tmp_path / name, folders, {"a": "test"})
+        row = table.loc["a"]
+        assert row[["objects_truth", "tp_50", "fp_50", "fn_50", "pixels"]].tolist() == [2, 2, 0, 0, 64 * 26]
+        assert row[["ap_95", "seg", "foreground_iou"]].tolist() == [1, 1, 1]
+        assert json.loads((pictures / "a" / "picture.json").read_text())["hatched"]
+        truth = np.asarray(Image.open(pictures / "a" / "truth.png").convert("RGBA"))
+        grey = (truth == [0x9A, 0x9A, 0x9A, 255]).all(-1)
+        assert grey[:, 26 * 12 :].mean() == pytest.approx(2 / 12, abs=0.01)
+        assert not grey[:, : 26 * 12].any()

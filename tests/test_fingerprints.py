@@ -99,6 +99,27 @@ def test_pixels_of_another_size_are_told_of_only_where_the_image_is_not_rescaled
     assert not any(sentence.startswith(told) for sentence in check_fit(store, model))
 
 
+def test_an_unknown_size_is_told_of_only_where_training_images_were_magnified_differently(tmp_path, model):
+    store = write(tmp_path / "a.ome.zarr", discs(9), channels=["DAPI"])
+    alike, apart = ({"scale": {"method": "pixel", "typical": 1.0, "range": ends}} for ends in ([1.0, 1.0], [0.5, 2.0]))
+    assert check_fit(store, model | alike) == []
+    (sentence,) = check_fit(store, model | apart)
+    assert sentence.startswith("a: the size of its pixels is not known, and training images were magnified 0.5 to 2")
+    assert check_fit(store, model | apart, object_px=12.0) == []
+
+
+def test_intensities_are_compared_in_the_windows_of_the_model(tmp_path, model):
+    plane = discs(9)
+    low, high = np.percentile(plane, (1, 99.8))
+    dim = (plane - low) * 0.3 + low
+    store = write(tmp_path / "a.ome.zarr", dim.astype(np.float32), channels=["DAPI"])
+    fixed = {"normalisation": {"method": "fixed", "windows": [[float(low), float(high)]]}}
+    assert not any("percentile" in sentence for sentence in check_fit(store, model))
+    least, greatest = ([[0.3]] * 3, [[0.9]] * 3)
+    mark = model["fingerprint"] | {"least": least, "greatest": greatest}
+    assert any("percentile" in sentence for sentence in check_fit(store, model | fixed | {"fingerprint": mark}))
+
+
 def test_a_rescaled_image_is_seen_as_the_network_sees_it(tmp_path, model):
     plane = cv2.resize(discs(9).astype(np.float32), (128, 128), interpolation=cv2.INTER_AREA)
     store = write(tmp_path / "a.ome.zarr", plane, channels=["DAPI"], pixel_um=(None, 1.0, 1.0))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from lib.intensities import normalise
+from lib.intensities import PERCENTILE, check_normalisation, choose_ranges, normalise
 
 
 def test_a_window_is_mapped_to_0_to_1_per_channel():
@@ -42,3 +42,31 @@ def test_the_input_is_left_as_it_is():
 def test_a_window_per_channel_is_needed():
     with pytest.raises(ValueError, match="1 windows for 2 channels"):
         normalise(np.zeros((3, 2)), [(0, 1)])
+
+
+def test_an_image_has_its_own_windows_or_those_of_the_model():
+    own = [(0, 10), (5, 20)]
+    for settings in ({}, {"normalisation": None}, {"normalisation": {"method": "percentile"}}):
+        assert choose_ranges(own, [1, 0], settings) == [(5, 20), (0, 10)]
+    fixed = {"normalisation": {"method": "fixed", "windows": [[1, 2], [3, 4]]}}
+    assert choose_ranges(own, [1, 0], fixed) == [(1, 2), (3, 4)]
+
+
+@pytest.mark.parametrize(
+    "normalisation",
+    [
+        *({"method": "zscore"}, PERCENTILE | {"low": 0}, "percentile", {"method": "fixed"}),
+        *({"method": "fixed", "windows": windows} for windows in ([[0, 1]], [[0, 1], [0]], [[0, 1], [0, "x"]], 3)),
+        {"method": "fixed", "windows": [[0, 1], [0, float("inf")]]},
+        {"method": "fixed", "windows": [[0, 1], [0, 1]], "low": 1},
+    ],
+)
+def test_a_normalisation_that_would_be_misread_is_refused(normalisation):
+    with pytest.raises(ValueError, match=r"is |has the windows"):
+        check_normalisation(normalisation, 2)
+
+
+def test_both_ways_to_normalise_are_known():
+    check_normalisation(PERCENTILE, 2)
+    check_normalisation({"method": "percentile"}, 2)
+    check_normalisation({"method": "fixed", "windows": [[0, 1], [5, 5]]}, 2)

@@ -13,6 +13,7 @@ from lib.metrics import (
     object_areas,
     percent,
 )
+from lib.targets import UNKNOWN
 from skimage.metrics import contingency_table
 
 IOUS = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95]
@@ -306,3 +307,38 @@ def test_a_label_that_is_no_class_is_refused():
 
 def test_an_iou_is_named_by_its_two_digits():
     assert [percent(iou) for iou in (0.05, 0.5, 0.55, 0.95)] == ["05", "50", "55", "95"]
+
+
+def scores_of(truth, found):
+    counts = instance_counts(count_overlaps([(truth, found)]), IOUS)
+    return counts, instance_scores(counts, IOUS)
+
+
+def test_pixels_that_nobody_annotated_count_nowhere_whatever_is_found_there():
+    truth = line("1110002220000000")
+    truth[0, 10:] = UNKNOWN
+    alike = [scores_of(truth, line(found))[0] for found in ("5550007770000000", "5550007770444000", "5550007770443388")]
+    assert alike[0] == alike[1] == alike[2]
+    assert [alike[0][name] for name in ("pixels", "pixels_right", "tp_50", "fp_50", "fn_50")] == [10, 10, 2, 0, 0]
+
+
+def test_an_object_mostly_where_nobody_annotated_is_no_error_and_one_half_there_is():
+    truth = line("1110000000")
+    truth[0, 6:] = UNKNOWN
+    assert scores_of(truth, line("1110033300"))[0]["fp_50"] == 0
+    assert scores_of(truth, line("1110333300"))[0]["fp_50"] == 1  # two of four
+    assert scores_of(truth, line("1113330000"))[0]["fp_50"] == 1
+
+
+def test_an_object_that_the_annotation_cuts_is_matched_by_what_is_known_of_it():
+    truth = line("0112222000")
+    truth[0, 3:] = UNKNOWN
+    counts, scores = scores_of(truth, line("0333333000"))
+    assert [counts[name] for name in ("tp_50", "fp_50", "fn_50", "tp_95")] == [1, 0, 0, 1]
+    assert (scores["panoptic_quality"], scores["seg"], scores["foreground_iou"]) == (1, 1, 1)
+
+
+def test_truth_that_is_unknown_throughout_gives_no_score():
+    counts, scores = scores_of(np.full((1, 6), UNKNOWN), line("011220"))
+    assert set(counts.values()) == {0}
+    assert np.isnan([*scores.values()]).all()

@@ -27,6 +27,8 @@ def patches(number, side=32, channels=2):
     [
         ({"normalisation": {"method": "zscore"}}, "its normalisation is {'method': 'zscore'}, and images are"),
         ({"normalisation": {"method": "percentile", "low": 0}}, "its normalisation is"),
+        ({"normalisation": {"method": "fixed", "windows": [[0, 1]]}}, "two numbers for each of 2 channels"),
+        ({"scale": {"method": "pixel", "typical": 0, "range": [1, 1]}}, "its scale is"),
         ({"pixel_um": "0.5"}, "have to be numbers above 0, or null"),
         ({"object_px": 0}, "have to be numbers above 0, or null"),
         ({"pixel_um_range": 0.5}, "have to be numbers above 0, or null"),

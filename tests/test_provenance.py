@@ -117,11 +117,15 @@ def test_a_folder_counts_by_its_files_wherever_it_lies(tmp_path):
 RULES = ("ingest", "annotate", "split", "augment", "train", "select_model", "predict", "segment", "evaluate", "report")
 
 
-def recipes_of(folder, *, sides=None, existing=None, columns=None, **sections):
-    """{rule: recipe} of the annotated training image "a" and the whole.
+KEYS = {"augment": "fold1", "train": "fold1"}
+
+
+def recipes_of(folder, *, sides=None, models=None, existing=None, columns=None, **sections):
+    """{rule: recipe} of the annotated training image "a", of the one fold, of the model fold1, and of the whole.
 
     Args:
         sides, existing: see `Recipes`.
+        models: {model: {"fold", "variant", "train": settings}}; None: fold1 alone, by the section train.
         columns: {column: cell} of the table, for all images.
         sections: of the settings, changed.
     """
@@ -144,12 +148,18 @@ def recipes_of(folder, *, sides=None, existing=None, columns=None, **sections):
             "image": image, "path": f"{image}.tif", "files": files, "truth": truth, "truth_files": truth_files
         }  # fmt: skip
     fingerprint.cache_clear()
-    made = Recipes(settings, rows, {}, sides or {"a": "train", "b": "test", "c": "predict"}, {}, existing)
-    return {rule: value("a") if callable(value := getattr(made, rule)) else value for rule in RULES}
+    sides = sides or {"a": "train", "b": "test", "c": "predict"}
+    learners = {"fold1": {image: side for image, side in sides.items() if side in ("train", "val")}}
+    if models is None:
+        models = {"fold1": {"fold": "fold1", "variant": "", "train": settings["train"]}}
+    made = Recipes(settings, rows, {}, sides, learners, {} if existing else models, {}, existing)
+    keys = dict.fromkeys(RULES, "a") | KEYS
+    rules = [rule for rule in RULES if not (existing and rule in KEYS)]
+    return {rule: value(keys[rule]) if callable(value := getattr(made, rule)) else value for rule in rules}
 
 
 def changed(before, after):
-    return [rule for rule in RULES if before[rule] != after[rule]]
+    return [rule for rule in before if before[rule] != after[rule]]
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -209,3 +219,40 @@ def test_an_existing_model_stands_for_all_training(tmp_path):
     assert not set(applied) & set(changed(before, recipes_of(tmp_path, existing={"model": model}, **trained)))
     (model / "model.json").write_text("{ }")
     assert changed(before, recipes_of(tmp_path, existing={"model": model})) == applied
+
+
+TRAINED = ["train", "select_model", "predict", "segment", "evaluate", "report"]
+
+
+def test_weights_to_start_from_count_by_their_content_wherever_they_lie(tmp_path):
+    def recipes(path):
+        return recipes_of(tmp_path, train={"encoder_weights": path and str(path)})
+
+    weights, copy = tmp_path / "weights.h5", tmp_path / "copy.h5"
+    weights.write_bytes(b"1")
+    copy.write_bytes(b"1")
+    before = recipes(weights)
+    assert changed(before, recipes(copy)) == []
+    copy.write_bytes(b"2")
+    assert changed(before, recipes(copy)) == TRAINED
+    assert changed(before, recipes(None)) == changed(before, recipes("imagenet")) == TRAINED
+    assert changed(recipes(None), recipes("imagenet")) == TRAINED
+
+
+def test_an_earlier_model_to_start_from_counts_by_its_weights_and_description_alone(tmp_path):
+    def recipes(folder):
+        return recipes_of(tmp_path, train={"encoder_weights": str(folder)})
+
+    model, moved = tmp_path / "model", tmp_path / "moved"
+    model.mkdir()
+    for name in ("model.json", "model.weights.h5", "history.csv"):
+        (model / name).write_bytes(b"1")
+    before = recipes(model)
+    shutil.copytree(model, moved)
+    assert changed(before, recipes(moved)) == []
+    (moved / "history.csv").write_bytes(b"2")
+    assert changed(before, recipes(moved)) == []
+    for name in ("model.json", "model.weights.h5"):
+        (moved / name).write_bytes(b"2")
+        assert changed(before, recipes(moved)) == TRAINED
+        (moved / name).write_bytes(b"1")

@@ -58,6 +58,8 @@ MODEL = {
     "recipe": "0123456789abcdef",
     "training_data": "fedcba9876543210",
     "versions": {"tensorflow": "2.21.0"},
+    "plan": [{"setting": "train.batch_size", "value": 4, "reason": "so few & small"}],
+    "throughput": {"pipeline": 400.0, "step": 12.3, "bound": "compute"},
 }
 
 
@@ -96,11 +98,11 @@ def write_products(
         **settings["evaluate"],
     )
     annotated = [
-        {"image": image, "group": image[:4], "split": side, "why": "hash"}
+        {"image": image, "group": image[:4], "split": side, "why": "hash", "fold": "1" if side == "val" else ""}
         for image, side in sides.items()
         if side != "predict"
     ]
-    pd.DataFrame(annotated, columns=["image", "group", "split", "why"]).to_csv(
+    pd.DataFrame(annotated, columns=["image", "group", "split", "why", "fold"]).to_csv(
         root / "split.tsv", sep="\t", index=False
     )
     columns = ["image_a", "t_a", "image_b", "t_b", "split_a", "split_b", "similarity"]
@@ -109,8 +111,9 @@ def write_products(
     (root / "model").mkdir()
     Image.new("RGB", (200, 100), "teal").save(root / "fold1.png")
     (root / "model" / "model.json").write_text(json.dumps(MODEL | {"task": task, "classes": list(classes)}))
+    Image.new("RGB", (60, 40), "white").save(root / "model" / "rates.png")
     (root / "model" / "history.csv").write_text("epoch,loss,val_loss,seconds\n1,2,2.5,20\n2,1,1.25,20\n3,0.5,nan,21\n")
-    (root / "selected.json").write_text(json.dumps({"model": "model", "metric": "val_loss", "value": 1.25}))
+    (root / "selected.json").write_text(json.dumps({"model": "model", "metric": "val_loss", "members": ["model"]}))
     (root / "benchmarks" / "train").mkdir(parents=True)
     (root / "benchmarks" / "train" / "model.tsv").write_text("s\th:m:s\tmax_rss\n90.0\t0:01:30\t512.5\n")
     return {
@@ -196,6 +199,17 @@ def test_run_times_versions_settings_and_digests_are_told(page):
         "14\u2009328\u2009900",
     ):
         assert part in text
+
+
+def test_what_was_chosen_for_a_training_is_told_with_its_reasons_and_its_pace(page):
+    text = page.read_text()
+    listed = text[text.index("What was chosen for model, and why") :]
+    assert (
+        '<th scope="row">train.batch_size</th><td class="text">4</td><td class="text">so few &amp; small</td>' in listed
+    )
+    assert "<dt>Speed</dt><dd>12.3 patches/s through the network, 400 from the input pipeline alone; " in text
+    assert "the input pipeline keeps up" in text
+    assert "Smoothed loss against the learning rate" in listed
 
 
 def test_the_table_has_every_image_the_worst_first(page):

@@ -5,13 +5,14 @@ import shutil
 
 import pytest
 import yaml
-from projects import TABLE, planned, snakemake
+from projects import SWEPT_TABLE, TABLE, planned, snakemake
 
 pytestmark = pytest.mark.slow
 
 LEARNING = {"augment": 1, "train": 1, "select_model": 1}
 APPLYING = {"predict": 2, "segment": 2, "evaluate": 2, "report": 1}
 ONE_BATCH = {"predict": 1, "segment": 1, "evaluate": 1, "report": 1}
+SELECTING = {"select_model": 1} | ONE_BATCH
 EVERYTHING = {"ingest": 2, "annotate": 2, "split": 1} | LEARNING | APPLYING
 
 
@@ -19,6 +20,12 @@ EVERYTHING = {"ingest": 2, "annotate": 2, "split": 1} | LEARNING | APPLYING
 def project(finished, tmp_path):
     """A copy of the finished project, timestamps and all."""
     return shutil.copytree(finished, tmp_path / "project", symlinks=True)
+
+
+@pytest.fixture
+def folds(swept, tmp_path):
+    """A copy of the finished project of two variants in two folds."""
+    return shutil.copytree(swept, tmp_path / "project", symlinks=True)
 
 
 def edit(path, old, new):
@@ -52,6 +59,7 @@ def test_a_moved_project_reruns_nothing(project):
         ("ingest", "chunk_px", 256, EVERYTHING),
         ("ingest", "bad_images", "set_aside", {}),
         ("annotate", "pieces", "separate", {"annotate": 2} | LEARNING | APPLYING),
+        ("annotate", "ignore", 65535, {"annotate": 2} | LEARNING | APPLYING),
         ("split", "leakage_similarity", 0.7, {"split": 1, "report": 1}),
         ("augment", "seed", 1, LEARNING | APPLYING),
         ("train", "epochs", 3, {"train": 1, "select_model": 1} | APPLYING),
@@ -223,3 +231,61 @@ def test_lost_intermediate_stores_are_not_missed_until_they_are_needed(project):
     set_setting(project, "segment", "min_area_px", 8)
     assert planned(project)["predict"] == 2
     assert "train" not in planned(project)
+
+
+def test_variants_in_folds_rerun_nothing_by_themselves(swept):
+    assert planned(swept) == {}
+
+
+def test_an_added_variant_trains_alone(folds):
+    set_setting(folds, "sweep", "learning_rate", [0.01, 0.02, 0.03])
+    assert planned(folds) == {"train": 2} | SELECTING
+
+
+def test_a_removed_variant_trains_nothing(folds):
+    set_setting(folds, "sweep", "learning_rate", [0.03])
+    assert planned(folds) == SELECTING
+
+
+def test_the_order_and_the_names_of_values_that_stay_the_same_rerun_nothing(folds):
+    set_setting(folds, "sweep", "learning_rate", ["3e-2", 0.01])
+    assert planned(folds) == {}
+    set_setting(folds, "sweep", "learning_rate", {"0.01": 0.01, "0.03": 0.03})
+    assert planned(folds) == {}
+
+
+def test_a_value_that_is_swept_over_matters_to_nothing(folds):
+    set_setting(folds, "train", "learning_rate", 0.5)
+    assert planned(folds) == {}
+
+
+def test_a_setting_that_all_variants_share_trains_all(folds):
+    set_setting(folds, "train", "epochs", 3)
+    assert planned(folds) == {"train": 4} | SELECTING
+
+
+def test_a_named_value_that_changes_trains_its_variant_alone(folds):
+    set_setting(folds, "sweep", "learning_rate", {"0.01": 0.01, "0.03": 0.04})
+    assert planned(folds) == {"train": 2} | SELECTING
+
+
+def test_another_number_of_folds_renders_and_trains_anew(folds):
+    set_setting(folds, "split", "folds", 3)
+    assert planned(folds) == {"split": 1, "augment": 3, "train": 6} | SELECTING
+
+
+def test_an_image_without_truth_trains_no_fold(folds):
+    set_table(folds, SWEPT_TABLE + "more\t../raw/spare.ome.tif\t\t\tone\n")
+    assert planned(folds) == {"ingest": 1} | ONE_BATCH
+
+
+def test_a_changed_annotation_trains_every_fold_since_it_trains_or_validates_in_each(folds):
+    masks = sorted((folds / "raw" / "val_truth").glob("*.tif"))
+    shutil.copy(masks[0], masks[1])
+    assert planned(folds) == {"annotate": 1, "augment": 2, "train": 4} | SELECTING
+
+
+def test_a_lost_model_is_trained_again_alone(folds):
+    shutil.rmtree(folds / "results" / "models" / "learning_rate~0.01_fold2")
+    set_setting(folds, "report", "title", "Another")
+    assert planned(folds)["train"] == 1

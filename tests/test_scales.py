@@ -2,7 +2,7 @@
 
 import pytest
 from lib.errors import InputError
-from lib.scales import choose_scale
+from lib.scales import check_scale, choose_scale
 
 MODEL = {"pixel_um": 0.5, "object_px": 20.0}
 UNKNOWN = (None, None, None)
@@ -54,3 +54,22 @@ def test_a_diameter_needs_a_model_that_knows_its_own():
 def test_a_scale_that_cannot_be_meant_is_refused_by_the_name_of_the_image(pixel_um, object_px):
     with pytest.raises(InputError, match=r"^a: would be magnified [\d.]+ times"):
         choose_scale("a", (None, pixel_um, pixel_um), MODEL, object_px=object_px)
+
+
+def test_an_image_of_unknown_size_is_magnified_as_most_of_the_training_were():
+    settings = MODEL | {"scale": {"method": "object", "typical": 0.25, "range": [0.2, 0.5]}}
+    assert choose_scale("a", UNKNOWN, settings) == 0.25
+    assert choose_scale("a", (None, 1.0, 1.0), settings) == 2.0
+    assert choose_scale("a", UNKNOWN, settings, object_px=40) == 0.5
+    assert choose_scale("a", UNKNOWN, settings, rescale=False) == 1.0
+
+
+def test_a_scale_of_a_model_is_read_only_where_it_can_be_meant():
+    good = {"method": "pixel", "typical": 0.5, "range": [0.5, 1]}
+    for scale in (None, good):
+        check_scale(scale)
+    for wrong in ({"typical": 0}, {"typical": "x"}, {"range": [1]}, {"range": [0.5, 99]}, {"range": 1}, {"method": 1}):
+        with pytest.raises(ValueError, match="has to have a method"):
+            check_scale(good | wrong)
+    with pytest.raises(ValueError, match="has to have a method"):
+        check_scale([1])

@@ -8,7 +8,8 @@ from lib.errors import InputError
 from lib.frameworks import keras
 from lib.halos import UNMEASURED
 from lib.models import FORMAT, SAVED_MODEL, WEIGHTS, write_patches
-from select_model import check_alike, choose, select_model
+from lib.variants import choose_best, choose_metric, summarise_variants
+from select_model import check_alike, select_model
 
 CHANNELS, OUTPUTS = ["grey"], ["background", "cell"]
 
@@ -52,9 +53,10 @@ def models(tmp_path, networks):
     return folders
 
 
-def chosen(models, metric, **settings):
+def chosen(models, metric, ensemble=False, **settings):
     root = models[0].parent
-    select_model(models, root / "selected.json", root / "converted", metric=metric, device="cpu", threads=2, **settings)
+    settings |= {"metric": metric, "ensemble": ensemble, "device": "cpu", "threads": 2}
+    select_model(models, root / "selected.json", root / "converted", **settings)
     return json.loads((root / "selected.json").read_text())
 
 
@@ -66,6 +68,12 @@ def test_the_smallest_loss_wins_and_the_largest_of_anything_else(models):
         "metric": "val_loss",
         "value": 0.3,
         "candidates": {"wide": 0.4, "deep": 0.3},
+        "variant": "deep",
+        "variants": {
+            "wide": {"models": ["wide"], "mean": 0.4, "spread": None},
+            "deep": {"models": ["deep"], "mean": 0.3, "spread": None},
+        },
+        "note": None,
         "members": ["deep"],
         "halo_px": 32,
     }
@@ -115,6 +123,7 @@ def test_for_tensorflow_nothing_is_converted(tmp_path, networks):
         ("channels", ["red"]),
         ("outputs", ["cell", "background"]),
         ("normalisation", {"method": "none"}),
+        ("scale", {"method": "pixel", "typical": 0.5, "range": [0.5, 0.5]}),
     ],
 )
 def test_models_that_see_or_answer_something_else_make_no_ensemble(key, value):
@@ -138,12 +147,74 @@ def test_an_unknown_column_is_refused_with_the_known_ones(models):
 def test_a_model_without_a_value_cannot_win(models):
     with pytest.raises(InputError, match="no model has a value of odd"):
         chosen(models, "odd")
-    assert choose({"a": None, "b": 0.1}, "val_iou") == "b"
+    assert choose_best({"a": None, "b": 0.1}, "val_iou") == "b"
 
 
 def test_of_equals_the_first_by_name_wins():
-    assert choose({"b": 0.5, "a": 0.5}, "val_loss") == "a"
-    assert choose({"b": 0.5, "a": 0.5}, "val_iou") == "a"
+    assert choose_best({"b": 0.5, "a": 0.5}, "val_loss") == "a"
+    assert choose_best({"b": 0.5, "a": 0.5}, "val_iou") == "a"
+
+
+@pytest.fixture
+def folds(tmp_path, networks):
+    """Two variants in two folds: "steady" is the better by the mean of val_iou, "lucky" has the best model."""
+    scores = {"steady_fold1": 0.7, "steady_fold2": 0.72, "lucky_fold1": 0.8, "lucky_fold2": 0.5}
+    images = np.random.default_rng(0).uniform(0.3, 0.9, (2, 96, 96, 1)).astype(np.float32)
+    folders = []
+    for name, iou in scores.items():
+        folders.append(write_folder(tmp_path / name, networks["deep"], iou=iou))
+        write_patches(folders[-1], images, np.zeros((2, 96, 96), np.uint8))
+    return folders
+
+
+def test_the_variant_with_the_best_mean_over_its_folds_wins_and_all_its_folds_predict(folds):
+    variants = {folder.name: folder.name.split("_")[0] for folder in folds}
+    content = chosen(folds, "val_iou", ensemble="auto", variants=variants)
+    assert (content["variant"], content["model"]) == ("steady", "steady_fold2")
+    assert content["members"] == ["steady_fold1", "steady_fold2"]
+    assert content["variants"]["steady"]["mean"] == pytest.approx(0.71)
+    # Standard deviation of two values, n - 1: their difference over the root of two.
+    assert content["variants"]["lucky"]["spread"] == pytest.approx(0.3 / 2**0.5)
+    assert chosen(folds, "val_iou", ensemble=False, variants=variants)["members"] == ["steady_fold2"]
+    assert len(chosen(folds, "val_iou", ensemble=True, variants=variants)["members"]) == 4
+
+
+def test_models_of_no_known_variant_are_each_their_own_and_the_best_alone_predicts(folds):
+    content = chosen(folds, "val_iou", ensemble="auto")
+    assert (content["variant"], content["members"]) == ("lucky_fold1", ["lucky_fold1"])
+
+
+def test_a_fold_without_a_value_leaves_the_mean_to_the_others():
+    variants = {"a1": "a", "a2": "a", "b1": "b"}
+    summaries = summarise_variants(variants, {"a1": 0.4, "a2": None, "b1": None})
+    assert summaries["a"] == {"models": ["a1", "a2"], "mean": 0.4, "spread": None}
+    assert summaries["b"]["mean"] is None
+
+
+def test_auto_compares_by_what_the_trainings_watched():
+    assert choose_metric("auto", [{}, {}]) == ("val_loss", None)
+    assert choose_metric("auto", [{"monitor": "val_iou_cell"}] * 2) == ("val_iou_cell", None)
+    assert choose_metric("val_iou", [{"losses": {"dice": 1}}, {}]) == ("val_iou", None)
+
+
+def test_losses_that_differ_are_not_compared():
+    trainings = [{"losses": {"dice": 1}}, {"losses": {"focal": 1}}]
+    metric, note = choose_metric("auto", trainings)
+    assert metric == "val_iou"
+    assert note.endswith("since they differ in losses, and values of different losses cannot be compared.")
+    with pytest.raises(InputError, match=r"select_model\.metric: is val_loss, but the models differ in losses"):
+        choose_metric("val_loss", trainings)
+    metric, note = choose_metric("auto", [{"monitor": "val_iou"}, {"monitor": "val_loss"}])
+    assert (metric, note) == ("val_iou", "Models are compared by val_iou, since they watched val_iou and val_loss.")
+
+
+def test_why_another_metric_was_taken_is_written_down(tmp_path, networks, capsys):
+    settings = [{"class_weights": "none"}, {"class_weights": "auto"}]
+    folders = [write_folder(tmp_path / f"m{n}", networks["deep"], settings=one) for n, one in enumerate(settings)]
+    content = chosen(folders, "auto")
+    assert content["metric"] == "val_iou"
+    assert "differ in class_weights" in content["note"]
+    assert content["note"] in capsys.readouterr().out
 
 
 def test_a_damaged_model_is_refused_by_name(models):

@@ -45,7 +45,7 @@ def test_the_shipped_file_keeps_the_order_of_the_schema():
     shipped = yaml.safe_load(SHIPPED.read_text())
     assert list(shipped) == list(read_schema("config")["properties"])
     for section, values in shipped.items():
-        if isinstance(values, dict) and section != "simulate":
+        if isinstance(values, dict) and section not in ("simulate", "sweep"):
             assert list(values) == list(read_schema("config")["properties"][section]["properties"])
 
 
@@ -157,7 +157,7 @@ def test_all_problems_are_named_at_once():
     assert problems == {
         "clases": "unknown setting; did you mean classes?",
         "task": "'instance' is not one of instances, semantic; did you mean instances?",
-        "augment.patch_px": "100 is not a multiple of 32; give 96 or 128",
+        "augment.patch_px": "100 is not a multiple of 32; give 96 or 128, or auto",
         "augment.transforms[2].name": problems["augment.transforms[2].name"],
         "augment.transforms[2].p": "2 is out of range; give 0 to 1",
         "split.train": "train 0.5, val 0.2 and test 0.1 add up to 0.8; change them to add up to 1",
@@ -179,14 +179,18 @@ def test_all_problems_are_named_at_once():
             "val_loss, val_iou, val_iou_interior, val_iou_boundary",
         ),
         ({"select_model": {"zzz": 3}}, "select_model.zzz", "unknown setting; known are metric, ensemble"),
-        ({"train": {"learning_rate": "fast"}}, "train.learning_rate", "'fast' is not a number"),
+        ({"train": {"learning_rate": "fast"}}, "train.learning_rate", "'fast' is not a number, or auto"),
         ({"split": {"train": "0,7"}}, "split.train", "'0,7' is not a number; write 0.7"),
         ({"segment": {"fill_holes": "yes"}}, "segment.fill_holes", "'yes' is not true or false"),
         ({"augment": {"patch_px": "nan"}}, "augment.patch_px", "is not a finite number"),
         ({"train": {"epochs": True}}, "train.epochs", "true is not a whole number"),
         ({"train": {"epochs": 2.5}}, "train.epochs", "2.5 is not a whole number"),
         ({"train": {"epochs": 0}}, "train.epochs", "0 is out of range; give 1 to 100000"),
-        ({"train": {"learning_rate": 0}}, "train.learning_rate", "0 is out of range; give more than 0 and at most 1"),
+        (
+            {"train": {"learning_rate": 0}},
+            "train.learning_rate",
+            "0 is out of range; give more than 0 and at most 1, or auto",
+        ),
         ({"augment": {"patch_px": float("nan")}}, "augment.patch_px", "is not a finite number"),
         ({"augment": {"patch_px": float("inf")}}, "augment.patch_px", "is not a finite number"),
         ({"classes": ["background", False]}, "classes[2]", "false is not text; put it in quotes"),
@@ -235,6 +239,36 @@ def test_all_problems_are_named_at_once():
             "segment.max_hole_um2",
             "is 4, but segment.fill_holes is false, so no hole is filled; give true there, or null here",
         ),
+        (
+            {"annotate": {"ignore": 0}},
+            "annotate.ignore",
+            "is 0, which stands for background; give a value that annotations use for nothing else",
+        ),
+        (
+            {"annotate": {"ignore": 1}, "task": "semantic"},
+            "annotate.ignore",
+            "is 1, which stands for cell; give a value that annotations use for nothing else",
+        ),
+        (
+            {"augment": {"pixel_um": 1}},
+            "augment.pixel_um",
+            "is 1.0, but augment.scale is not pixel; give null",
+        ),
+        (
+            {"augment": {"object_px": 9, "scale": "pixel"}},
+            "augment.object_px",
+            "is 9.0, but augment.scale is not object; give null",
+        ),
+        (
+            {"task": "semantic", "augment": {"scale": "object"}},
+            "augment.scale",
+            "is object, but task is semantic, whose truth does not tell objects apart; give pixel, none or auto",
+        ),
+        (
+            {"augment": {"preset": "em", "transforms": []}},
+            "augment.preset",
+            "is em, but augment.transforms says what is done instead; give auto here, or null there",
+        ),
         ({"augment": {"transforms": [{"p": 1}]}}, "augment.transforms[1].name", "is missing; every entry needs it"),
         (
             {"train": {"losses": {"dice": 0}}},
@@ -261,9 +295,28 @@ def test_a_pattern_that_does_not_compile_is_refused():
 def test_weights_have_to_be_there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = {"train": {"encoder_weights": "weights.h5"}}
-    assert "there is no file weights.h5" in refusal(config)["train.encoder_weights"]
+    assert "there is no file or folder weights.h5" in refusal(config)["train.encoder_weights"]
     (tmp_path / "weights.h5").touch()
     assert load_settings(config, "x")["train"]["encoder_weights"] == "weights.h5"
+
+
+def test_an_earlier_model_has_to_be_whole_and_not_what_is_trained(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("yesterday", "results/models/fold1"):
+        config = {"train": {"encoder_weights": folder}}
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "model.json").touch()
+        assert "has no model.json and model.weights.h5" in refusal(config)["train.encoder_weights"]
+        (tmp_path / folder / "model.weights.h5").touch()
+    assert "is replaced when its own training runs again" in refusal(config)["train.encoder_weights"]
+    config = {"train": {"encoder_weights": "yesterday"}}
+    assert load_settings(config, "x")["train"]["encoder_weights"] == "yesterday"
+
+
+def test_a_plain_unet_takes_no_weights_of_a_backbone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plain = {"architecture": "PlainUnet", "backbone": None}
+    assert "has no backbone" in refusal({"train": plain | {"encoder_weights": "imagenet"}})["train.encoder_weights"]
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", ".hidden", "-dash", "x" * 101, "two words"])
@@ -283,15 +336,47 @@ def test_the_transforms_on_offer_work():
 
     items = read_schema("config")["properties"]["augment"]["properties"]["transforms"]["items"]
     for name in items["properties"]["name"]["enum"]:
-        check_transforms([{"name": name}], channels=1)
+        check_transforms([{"name": name}], channels=3)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("train", "setting", "text"),
+    [
+        ({"architecture": "PlainUnet"}, "backbone", "has no backbone; give null"),
+        ({"backbone": None}, "backbone", "Unet, which needs one"),
+        ({"width": 16}, "width", "are of PlainUnet"),
+        ({"depth": 3}, "width", "are of PlainUnet"),
+        (
+            {"deep_supervision": [1, 1, 1, 1], "architecture": "PlainUnet", "backbone": None},
+            "deep_supervision",
+            "has 3",
+        ),
+        ({"deep_supervision": [1], "architecture": "PSPNet"}, "deep_supervision", "has none"),
+        ({"frozen_epochs": 3}, "frozen_epochs", "from scratch has to learn"),
+        ({"unfrozen_rate": 0.2}, "unfrozen_rate", "train.frozen_epochs is 0"),
+        ({"tversky_beta": 0.6}, "tversky_beta", "train.losses has no tversky"),
+        ({"weight_decay": 0.1}, "weight_decay", "train.optimizer is adam"),
+        ({"class_weights": {"cell": 2}}, "class_weights", "'cell' is no output"),
+        ({"class_weights": {"background": 0, "interior": 0, "boundary": 0}}, "class_weights", "leaves no output"),
+        ({"class_weights": "much"}, "class_weights", "'much' is not right"),
+        ({"monitor": "val_iou_cell"}, "monitor", "is not recorded"),
+        ({"monitor": "loss"}, "monitor", "is not right"),
+        ({"batch_size": 0}, "batch_size", "0 is out of range; give 1 to 4096, or auto"),
+        ({"wandb": "yes"}, "wandb", "is not one of off, offline, online"),
+    ],
+)
+def test_settings_of_training_that_would_do_nothing_or_harm_are_refused(train, setting, text):
+    found = refusal({"train": train})
+    assert list(found) == [f"train.{setting}"]
+    assert text in found[f"train.{setting}"]
+
+
 def test_the_backbones_on_offer_are_those_of_the_library():
     from lib.frameworks import sm
 
     backbones = read_schema("config")["properties"]["train"]["properties"]["backbone"]["enum"]
-    assert set(backbones) == set(sm.get_available_backbone_names())
+    assert set(backbones) - {None} == set(sm.get_available_backbone_names())
 
 
 def test_loading_takes_no_time():

@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 import pytest
 from lib.errors import InputError
-from lib.splits import SIDES, assign_sides, explain_sides, group_of
+from lib.splits import SIDES, explain_sides, group_of
 from lib.stores import create_store, finish_image
 from PIL import Image
 from split import compare, find_leaks, signature, split
 
 SHARES = {"seed": 0, "train": 0.7, "val": 0.2, "test": 0.1}
-SETTINGS = SHARES | {"group_pattern": None, "leakage_similarity": 0.8}
+SETTINGS = SHARES | {"group_pattern": None, "folds": 1, "leakage_similarity": 0.8}
 YEAST_POSITION = r"^(\d+_\d+)_z"
 
 
@@ -25,6 +25,11 @@ def rows_of(*images, **columns):
 
 def numbered(count):
     return rows_of(*(f"image{number}" for number in range(count)))
+
+
+def assign_sides(rows, **settings):
+    """{image: side} of every row."""
+    return {line["image"]: line["split"] for line in explain_sides(rows, **settings)[0]}
 
 
 def write_image(path, pixels):
@@ -195,13 +200,28 @@ def test_one_duplicated_frame_of_a_movie_is_found_and_named(tmp_path):
     write_image(folder / "other.ome.zarr", np.stack(fields[5:])[:, None, None])
     rows = rows_of("movie", split="train") + rows_of("copy", split="test") + rows_of("other", split="val")
     split(rows, [folder], tmp_path / "split.tsv", tmp_path / "leakage.tsv", **SETTINGS)
-    assert read_table(tmp_path / "split.tsv")[1] == {"image": "copy", "group": "copy", "split": "test", "why": "table"}
+    copy = {"image": "copy", "group": "copy", "split": "test", "why": "table", "fold": ""}
+    assert read_table(tmp_path / "split.tsv")[1] == copy
     assert read_table(tmp_path / "leakage.tsv") == [
         {
             **{"image_a": "movie", "t_a": "3", "image_b": "copy", "t_b": "0"},
             **{"split_a": "train", "split_b": "test", "similarity": "1.000"},
         }
     ]
+
+
+def test_look_alikes_in_two_folds_are_found_and_in_one_fold_are_not(tmp_path):
+    plane = np.rint(1000 * field_of_cells(1)).astype(np.uint16)[None, None, None]
+    rows = numbered(6)
+    settings = SETTINGS | {"test": 0, "folds": 2}
+    folds = {line["image"]: line["fold"] for line in explain_sides(rows, **SHARES | {"test": 0, "folds": 2})[0]}
+    for image in folds:
+        write_image(tmp_path / "batch" / f"{image}.ome.zarr", plane)
+    split(rows, [tmp_path / "batch"], tmp_path / "split.tsv", tmp_path / "leakage.tsv", **settings)
+    found = read_table(tmp_path / "leakage.tsv")
+    assert {(pair["split_a"], pair["split_b"]) for pair in found} == {("fold1", "fold2")}
+    assert len(found) == 3 * 3
+    assert {line["image"]: int(line["fold"]) for line in read_table(tmp_path / "split.tsv")} == folds
 
 
 def naive_leaks(frames, signatures, least):

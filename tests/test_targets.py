@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from lib.targets import INSTANCE_OUTPUTS, instance_targets
+from lib.targets import IGNORE, INSTANCE_OUTPUTS, instance_targets
 from scipy import ndimage
 from skimage.draw import disk, line
 
@@ -114,3 +114,26 @@ def test_an_empty_mask_is_background():
 def test_no_boundary_is_wanted():
     ids = drawn("0110 0112 0112")
     assert np.array_equal(instance_targets(ids, 0), ids > 0)
+
+
+def test_a_cell_has_no_boundary_where_nobody_knows_whether_it_ends():
+    ids = drawn("""
+        00000000
+        01111000
+        01111000
+        01111000
+        01111000
+        00000000
+    """)
+    known = np.ones(ids.shape, bool)
+    known[:, 5:] = False
+    expected = drawn("""
+        00000999
+        02222999
+        02119999
+        02119999
+        02222999
+        00000999
+    """)
+    assert np.array_equal(instance_targets(ids, 1, known), np.where(expected == 9, IGNORE, expected))
+    assert np.array_equal(instance_targets(ids, 1, known | True), instance_targets(ids, 1))

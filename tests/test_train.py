@@ -6,31 +6,31 @@ import numpy as np
 import pytest
 import train as training
 import zarr
-from lib import trainings
+from lib import records
 from lib.errors import InputError
 from lib.frameworks import keras, tf
 from lib.histories import progress_line, read_history, verdict
 from lib.models import read_patches, read_settings
 from lib.networks import load_network
 from lib.patches import training_batches, turned, validation_batches
-from lib.trainings import rate
+from lib.rates import Schedule, share_of_peak
+from lib.records import Record
 from train import train
 
-SETTINGS = {
-    "seed": 0,
-    "architecture": "Linknet",
-    "backbone": "resnet18",
-    "encoder_weights": None,
-    "losses": {"dice": 1.0, "cross_entropy": 1.0},
-    "learning_rate": 0.003,
+from workflow.rules.settings import load_settings
+
+SETTINGS = load_settings({}, "defaults")["train"] | {
+    "architecture": "PlainUnet",
+    "backbone": None,
+    "width": 8,
+    "depth": 2,
+    "learning_rate": 0.01,
     "batch_size": 8,
     "epochs": 10,
-    "patience": 12,
-    "minutes": None,
     "device": "cpu",
     "threads": 2,
 }
-LIMITS = {"epochs": 60, "patience": 12, "minutes": None}
+LIMITS = {"epochs": 60, "patience": 12, "minutes": None, "monitor": "val_loss"}
 
 
 def discs(number, side, seed):
@@ -65,6 +65,7 @@ def write_patches(folder, side=32, train=16, val=4):
         "class_share": [0.7, 0.2, 0.1],
         "sources": {"train": ["a"], "val": ["b"]},
         "normalisation": {"method": "percentile", "low": 1, "high": 99.8},
+        "plan": [{"setting": "augment.patch_px", "value": 64, "reason": "cells of 15 px"}],
     }
     (folder / "patches.json").write_text(json.dumps(about))
     return folder
@@ -99,6 +100,7 @@ def test_a_model_folder_is_whole_and_says_all_about_itself(model):
     assert sorted(path.name for path in model.iterdir()) == [
         "curves.png",
         "history.csv",
+        "last.weights.h5",
         "model.json",
         "model.weights.h5",
         "saved_model",
@@ -116,9 +118,16 @@ def test_a_model_folder_is_whole_and_says_all_about_itself(model):
     assert settings["pixel_um"] == 0.5
     assert settings["divisor"] == 32
     assert settings["settings"] == {key: value for key, value in SETTINGS.items() if key != "threads"}
+    assert {choice["setting"]: choice["value"] for choice in settings["plan"]} == {
+        "augment.patch_px": 64,
+        "train.precision": "float32",
+        "train.batch_size": 8,
+        "train.learning_rate": 0.01,
+    }
+    assert settings["throughput"]["bound"] in ("input", "compute")
     assert set(settings["versions"]) == {"python", "tensorflow", "tf_keras", "segmentation_models", "numpy"}
     # No optimiser in it, which would make it three times as large.
-    assert (model / "model.weights.h5").stat().st_size < 4.2 * settings["parameters"]
+    assert (model / "model.weights.h5").stat().st_size < 8 * settings["parameters"]
 
 
 @pytest.mark.slow
@@ -150,9 +159,9 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights(small_patches, 
             raise KeyboardInterrupt
         return progress_line(rows, limits)
 
-    monkeypatch.setattr(trainings, "_SAVE_SECONDS", 0)
+    monkeypatch.setattr(records, "_SAVING_SHARE", 1e9)
     with monkeypatch.context() as patch:
-        patch.setattr(trainings, "progress_line", stop)
+        patch.setattr(records, "progress_line", stop)
         with pytest.raises(KeyboardInterrupt):
             train(small_patches, "recipe", tmp_path / "stopped", **settings)
     assert not (tmp_path / "stopped").exists()
@@ -169,7 +178,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights(small_patches, 
 
 @pytest.mark.slow
 def test_a_loss_that_is_no_number_stops_at_its_step_and_leaves_no_model(small_patches, tmp_path):
-    with pytest.raises(InputError, match=r"no longer a number (at step \d|after epoch)"):
+    with pytest.raises(InputError, match=r"no longer a number (at epoch 1, batch \d|after epoch)"):
         train(small_patches, "recipe", tmp_path / "model", **SETTINGS | {"learning_rate": 1e30})
     assert not (tmp_path / "model").exists()
 
@@ -181,11 +190,11 @@ def test_a_side_without_patches_is_refused_by_name(tmp_path):
 
 
 def test_another_recipe_starts_anew(tmp_path):
-    trainings.Record(None, tmp_path / "work", "one", LIMITS)
+    Record(None, tmp_path / "work", "one", LIMITS)
     (tmp_path / "work" / "history.csv").write_text("epoch")
-    trainings.Record(None, tmp_path / "work", "one", LIMITS)
+    Record(None, tmp_path / "work", "one", LIMITS)
     assert (tmp_path / "work" / "history.csv").exists()
-    trainings.Record(None, tmp_path / "work", "two", LIMITS)
+    Record(None, tmp_path / "work", "two", LIMITS)
     assert not (tmp_path / "work" / "history.csv").exists()
 
 
@@ -252,7 +261,7 @@ def test_large_patches_stay_on_disk(small_patches, monkeypatch):
 
 
 def test_the_learning_rate_rises_shortly_and_falls_to_nearly_nothing():
-    rates = [rate(share) for share in np.linspace(0, 1, 201)]
+    rates = [share_of_peak("cosine", share) for share in np.linspace(0, 1, 201)]
     assert max(rates) == pytest.approx(1)
     assert np.argmax(rates) == 10
     assert rates[0] == pytest.approx(0.01)
@@ -261,11 +270,12 @@ def test_the_learning_rate_rises_shortly_and_falls_to_nearly_nothing():
 
 
 def test_the_learning_rate_follows_the_clock_where_minutes_run_out_first():
-    schedule = trainings.Schedule(1.0, steps=1000, minutes=1, step=100, seconds=30)
+    schedule = Schedule("cosine", 1.0, 1000, step=100, budget=60, seconds=30)
     schedule.model = keras.Sequential([keras.layers.Dense(1)])
     schedule.model.compile(keras.optimizers.Adam())
+    schedule.on_epoch_begin(0)
     schedule.on_train_batch_begin(0)
-    assert float(schedule.model.optimizer.learning_rate) == pytest.approx(rate(0.5), abs=1e-2)
+    assert float(schedule.model.optimizer.learning_rate) == pytest.approx(share_of_peak("cosine", 0.5), abs=1e-2)
 
 
 def history(*losses, seconds=10.0):
@@ -278,7 +288,7 @@ def history(*losses, seconds=10.0):
         ([], {}, None),
         ([3, 2, 1], {}, None),
         ([3, 2, 1], {"epochs": 3}, "all 3 epochs"),
-        ([1, 2, 3], {"patience": 2}, "no better validation loss in 2 epochs"),
+        ([1, 2, 3], {"patience": 2}, "no better val_loss in 2 epochs"),
         ([1, 2, 0.5], {"patience": 2}, None),
         ([3, 2], {"minutes": 0.5}, None),
         ([3, 2, 1], {"minutes": 0.5}, "one more epoch would not fit into 0.5 minutes"),

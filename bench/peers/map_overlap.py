@@ -5,7 +5,8 @@ import time
 import dask.array
 import numpy as np
 import zarr
-from lib.networks import choose_device, load_network
+from lib.devices import choose_device
+from lib.networks import load_network
 from tasks import CORES, answer
 
 

@@ -1,6 +1,7 @@
 """What the rules share: the settings, the table, the batches, the recipes, and resources that follow the data."""
 
 import os
+import re
 import sys
 from collections import defaultdict
 from functools import cache
@@ -12,11 +13,14 @@ from snakemake.io import strip_wildcard_constraints
 from workflow.rules.models import find_models
 from workflow.rules.products import Products
 from workflow.rules.provenance import Recipes, effective, source
+from workflow.rules.schemas import read_schema
 from workflow.rules.settings import load_settings
+from workflow.rules.sweeps import list_models, list_variants, read_sweep
 from workflow.rules.tables import load_table
 from workflow.scripts.lib.errors import InputError
+from workflow.scripts.lib.folds import sides_in_fold
 from workflow.scripts.lib.locks import hold
-from workflow.scripts.lib.splits import PREDICT, assign_sides, check_sides
+from workflow.scripts.lib.splits import PREDICT, check_sides, explain_sides
 
 try:
     config.update(load_settings(config, source=", ".join(map(str, workflow.configfiles)) or "--config"))
@@ -29,17 +33,23 @@ try:
     if EXISTING:
         # Nothing is learnt here, so that whatever has truth tests the model.
         SIDES = {row["image"]: "test" if row["truth"] and row["split"] != PREDICT else PREDICT for row in table}
+        LEARNERS = {}
     else:
-        SIDES = assign_sides(
+        lines, _ = explain_sides(
             table,
             **{key: value for key, value in config["split"].items() if key != "leakage_similarity"},
         )
-        check_sides(SIDES.values())
+        SIDES = {line["image"]: line["split"] for line in lines}
+        LEARNERS = {f"fold{fold}": sides_in_fold(lines, fold) for fold in range(1, config["split"]["folds"] + 1)}
+        for sides in LEARNERS.values():
+            check_sides(sides.values())
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
-FOLDS = [] if EXISTING else ["fold1"]
-MODEL_FOLDERS = EXISTING or {fold: f"results/models/{fold}" for fold in FOLDS}
+VARIANTS = list_variants(read_sweep(config["sweep"], read_schema("config"))[0], config["train"])
+# {model: {"variant", "fold", "train": settings}}; no model where there are existing ones, since there is no fold.
+MODELS = list_models(VARIANTS, LEARNERS)
+MODEL_FOLDERS = EXISTING or {model: f"results/models/{model}" for model in MODELS}
 
 ROWS = {row["image"]: row for row in sorted(table, key=lambda row: row["image"])}
 BATCHES = defaultdict(list)
@@ -49,7 +59,7 @@ for image, row in ROWS.items():
 ANNOTATED = [image for image in ROWS if ROWS[image]["truth"]]
 LEARNING = {row["batch"] for image, row in ROWS.items() if SIDES[image] in ("train", "val")}
 SCORED = {ROWS[image]["batch"] for image in ANNOTATED}
-RECIPES = Recipes(config, ROWS, MOVIES, SIDES, SIMULATED, EXISTING)
+RECIPES = Recipes(config, ROWS, MOVIES, SIDES, LEARNERS, MODELS, SIMULATED, EXISTING)
 
 
 def lock_results():
@@ -61,14 +71,20 @@ def lock_results():
 
 
 def name_strangers():
-    """Say which batches under results are of no row of the table any more, since nothing removes them."""
-    former = {path.stem for path in Path("results/objects").glob("*.parquet")} - BATCHES.keys()
+    """Say what under results is of no row of the table, fold or model any more, since nothing removes it."""
+    results = Path("results")
+    batches = {path.stem for path in results.glob("objects/*.parquet")} - BATCHES.keys()
     places = ("*/{}", "predictions/.{}.regions", "*/{}.parquet", "*/{}.tsv", "recipes/*/{}.json")
-    left = [str(path) for name in former for place in places for path in Path("results").glob(place.format(name))]
-    if left:
-        print(
-            f"These are of batches that the table no longer has; remove them: {' '.join(sorted(left))}", file=sys.stderr
-        )
+    left = [
+        ("batches", "table", path) for name in batches for place in places for path in results.glob(place.format(name))
+    ]
+    for what, rule, known in (("models", "train", MODELS), ("patches", "augment", LEARNERS)):
+        paths = [] if EXISTING else [*results.glob(f"{what}/*"), *results.glob(f"recipes/{rule}/*.json")]
+        names = {path: re.sub(r"^\.|\.(part|png|json)$", "", path.name) for path in paths}
+        left += [("models", "settings", path) for path, name in names.items() if name not in known]
+    for what, owner in dict.fromkeys(line[:2] for line in left):
+        paths = " ".join(sorted(str(path) for *line, path in left if line == [what, owner]))
+        print(f"These are of {what} that the {owner} no longer has; remove them: {paths}", file=sys.stderr)
 
 
 def image_folders(images):
@@ -132,6 +148,11 @@ def minutes(base, per_mb):
     return lambda wildcards, attempt: int(attempt * (base + per_mb * raw_mb(wildcards.batch)[1]))
 
 
+def training_minutes(model):
+    """Run time to ask for when a model is trained."""
+    return 60 + int(1.2 * (MODELS[model]["train"]["minutes"] or 150))
+
+
 def recipe_of(rule, key=None):
     """{image: digest} of what the batch `key` of a rule is made from, or the digest of its one product."""
     match rule:
@@ -139,8 +160,8 @@ def recipe_of(rule, key=None):
             return {image: RECIPES.annotate(image) for image in with_truth(BATCHES[key])}
         case "ingest" | "predict" | "segment" | "evaluate":
             return {image: getattr(RECIPES, rule)(image) for image in BATCHES[key]}
-        case "simulate":
-            return RECIPES.simulate(key)
+        case "simulate" | "augment" | "train":
+            return getattr(RECIPES, rule)(key)
     return getattr(RECIPES, rule)
 
 
@@ -157,9 +178,9 @@ def upstream_of(rule, key=None):
         case "augment":
             return [(before, batch) for batch in LEARNING for before in ("ingest", "annotate")]
         case "train":
-            return [("augment", key)]
+            return [("augment", MODELS[key]["fold"])]
         case "select_model":
-            return [("train", fold) for fold in FOLDS]
+            return [("train", model) for model in MODELS]
         case "predict":
             return [("ingest", key), ("select_model", None)]
         case "segment":
@@ -183,6 +204,6 @@ PRODUCTS = Products(recipe_of, upstream_of, outputs_of)
 wildcard_constraints:
     batch="[^/]+",
     # An existing model may well lie where this workflow would put its own; it must not train it then.
-    fold="|".join(FOLDS) or "(?!)",
-    model="|".join(FOLDS) or "(?!)",
+    fold="|".join(LEARNERS) or "(?!)",
+    model="|".join(map(re.escape, MODELS)) or "(?!)",
     movie="[^/]+",

@@ -48,7 +48,7 @@ rule report:
         truth=ancient(truth_folders(ANNOTATED)),
         split=ancient([] if EXISTING else "results/split.tsv"),
         leakage=ancient([] if EXISTING else "results/leakage.tsv"),
-        sheets=ancient(expand("results/patches/{fold}.png", fold=FOLDS)),
+        sheets=ancient(expand("results/patches/{fold}.png", fold=LEARNERS)),
         models=ancient(list(MODEL_FOLDERS.values())),
         selected=ancient("results/selected.json"),
         renewed=lambda wildcards: PRODUCTS.renewed("report"),

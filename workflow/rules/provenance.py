@@ -16,7 +16,11 @@ from workflow.scripts.lib.errors import InputError
 WORKFLOW = Path(__file__).resolve().parent.parent
 SMALL_FILE_BYTES = 1_000_000
 # Settings that decide how a job runs, not what it makes; scripts read them from the configuration, not from params.
-WITHOUT_EFFECT = {"ingest": {"bad_images"}, "train": {"device"}, "predict": {"device", "batch_tiles"}}
+WITHOUT_EFFECT = {
+    "ingest": {"bad_images"},
+    "train": {"device", "gpus", "xla", "deterministic", "pictures_every", "wandb"},
+    "predict": {"device", "batch_tiles"},
+}
 
 
 def digest(*parts):
@@ -53,6 +57,16 @@ def fingerprint(path):
 def effective(settings, rule):
     """The settings of a rule that what it makes depends on."""
     return {key: value for key, value in settings[rule].items() if key not in WITHOUT_EFFECT.get(rule, ())}
+
+
+def _pretrained(weights):
+    """What `encoder_weights` counts by: a file by its content, the folder of a model by what is taken from it."""
+    if weights in (None, "imagenet"):
+        return weights
+    path = Path(weights)
+    if path.is_dir():
+        return [fingerprint(path / name) for name in ("model.json", "model.weights.h5")]
+    return fingerprint(path)
 
 
 def _modules(path):
@@ -113,15 +127,19 @@ class Recipes:
         rows: {image: row of the table}, with `files` and `truth_files`.
         movies: {movie: settings of its simulation}.
         sides: {image: side of the split}.
+        learners: {fold: {image: "train" | "val"}} of the images that a network learns from.
+        models: {model: {"fold", "variant", "train": settings}} of the models to train.
         simulated: {resolved path: movie} of the files that rule simulate makes.
         existing: {model: folder} of the models that are applied instead of training one.
     """
 
-    def __init__(self, settings, rows, movies, sides, simulated, existing=None):
+    def __init__(self, settings, rows, movies, sides, learners, models, simulated, existing=None):
         self._settings = settings
         self._rows = rows
         self._movies = movies
         self._sides = sides
+        self._learners = learners
+        self._models = models
         self._simulated = simulated
         self._existing = existing or {}
         self._known = {}
@@ -141,25 +159,17 @@ class Recipes:
         members = [(row["image"], row["group"], row["split"], self.ingest(row["image"])) for row in rows]
         return digest(members, self._settings["split"], source("split.py"))
 
-    @cached_property
-    def augment(self):
-        members = [
-            (image, side, self.ingest(image), self.annotate(image))
-            for image, side in sorted(self._sides.items())
-            if side in ("train", "val")
-        ]
-        return digest(members, self._task, self._settings["augment"], source("augment.py"))
+    def augment(self, fold):
+        return self._once("augment", fold, self._augment)
 
-    @cached_property
-    def train(self):
-        weights = self._settings["train"].get("encoder_weights")
-        pretrained = fingerprint(weights) if weights and Path(weights).is_file() else None
-        return digest(self.augment, effective(self._settings, "train"), pretrained, source("train.py"))
+    def train(self, model):
+        return self._once("train", model, self._train)
 
     @cached_property
     def select_model(self):
         engine = self._settings["predict"]["engine"]
-        models = sorted((name, fingerprint(folder)) for name, folder in self._existing.items()) or self.train
+        models = sorted((name, fingerprint(folder)) for name, folder in self._existing.items())
+        models += sorted((name, model["variant"], self.train(name)) for name, model in self._models.items())
         return digest(models, self._settings["select_model"], engine, source("select_model.py"))
 
     @cached_property
@@ -199,10 +209,20 @@ class Recipes:
         raw = row["truth"], self._raw(row["truth_files"])
         return digest(self.ingest(image), raw, self._task, self._settings["annotate"], source("annotate.py"))
 
+    def _augment(self, fold):
+        sides = sorted(self._learners[fold].items())
+        members = [(image, side, self.ingest(image), self.annotate(image)) for image, side in sides]
+        return digest(members, self._task, self._settings["augment"], source("augment.py"))
+
+    def _train(self, model):
+        settings = effective(self._models[model], "train")
+        settings |= {"encoder_weights": _pretrained(settings.get("encoder_weights"))}
+        return digest(self.augment(self._models[model]["fold"]), settings, source("train.py"))
+
     def _raw(self, files):
         return [self.simulate(self._simulated[f]) if f in self._simulated else fingerprint(f) for f in files]
 
-    def _once(self, rule, image, make):
-        if (rule, image) not in self._known:
-            self._known[rule, image] = make(image)
-        return self._known[rule, image]
+    def _once(self, rule, key, make):
+        if (rule, key) not in self._known:
+            self._known[rule, key] = make(key)
+        return self._known[rule, key]

@@ -97,7 +97,8 @@ def dotted(path):
 
 def _kinds(schema):
     kinds = schema.get("type", [])
-    return [kinds] if isinstance(kinds, str) else kinds
+    own = [kinds] if isinstance(kinds, str) else kinds
+    return [*own, *(kind for part in schema.get("anyOf", []) for kind in _kinds(part))]
 
 
 def _others(schema):

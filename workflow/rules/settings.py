@@ -6,7 +6,9 @@ from pathlib import Path
 
 from workflow.rules.messages import shown
 from workflow.rules.schemas import completed, dotted, read_schema, refusals, typed
+from workflow.rules.sweeps import as_configured, combine, read_sweep
 from workflow.scripts.lib.errors import InputError
+from workflow.scripts.lib.variants import OF_THE_LOSS
 
 
 def load_settings(config, source):
@@ -18,7 +20,7 @@ def load_settings(config, source):
 
     Returns:
         All settings, in the order of the schema. `simulate` holds `movies` alone, each with all of its settings, those
-        that all movies share included.
+        that all movies share included. `sweep` has a name for every value.
 
     Raises:
         InputError: a line for each problem.
@@ -27,13 +29,40 @@ def load_settings(config, source):
     config, problems = _tidied(typed(config, schema), schema)
     problems |= {path: text for path, text in refusals(config, schema).items() if path not in problems}
     settings = completed(_with_whole_movies(config), schema)
-    for check, paths in CROSS_CHECKS.items():
-        if not any(_touch(path, wrong) for path in paths for wrong in problems):
-            text = check(*[_at(settings, path) for path in paths])
-            problems |= {paths[0]: text} if text else {}
+    sweep = {} if "sweep" in problems else settings["sweep"]
+    axes, wrong = read_sweep({axis: part for axis, part in sweep.items() if f"sweep.{axis}" not in problems}, schema)
+    problems |= {path: text for path, text in wrong.items() if path not in problems}
+    settings["sweep"] = as_configured(axes)
+    for check, paths in CROSS_CHECKS:
+        faulty = [*problems, *(["train"] if wrong else [])]
+        if not any(_touch(path, other) for path in paths for other in faulty):
+            problems |= _found_by(check, paths, settings, axes, config.get("sweep"))
     if problems:
         raise InputError("\n".join(f"{source}: {path}: {text}" for path, text in problems.items()))
     return settings | {"simulate": {"movies": settings["simulate"]["movies"]}}
+
+
+def _found_by(check, paths, settings, axes, sweep):
+    """{path: problem} that a check of the settings at `paths` finds; of train, in every variant of `sweep`."""
+    found = {}
+    swept = {path: axis for path in paths if (axis := _axis_of(path, axes))}
+    for point, own in combine({axis: axes[axis] for axis in swept.values()}):
+        text = check(*[_at(settings | {"train": settings["train"] | own}, path) for path in paths])
+        if text and swept:
+            path, axis = next(iter(swept.items()))
+            text = text if path == paths[0] else f"with it, {paths[0]} {text}"
+            place = list(axes[axis]).index(point[axis])
+            found[dotted(["sweep", axis, place if isinstance(sweep[axis], list) else point[axis]])] = text
+        elif text:
+            found[paths[0]] = text
+    return found
+
+
+def _axis_of(path, axes):
+    """The axis of a sweep that changes the setting at `path`, or None."""
+    section, _, key = path.partition(".")
+    owners = [axis for axis, values in axes.items() if any(key in part for part in values.values())]
+    return owners[0] if section == "train" and owners else None
 
 
 def _tidied(config, schema):
@@ -91,6 +120,15 @@ def _hold_whole_chunks(shard_px, chunk_px):
     return None
 
 
+def _marks_no_class(ignore, task, classes):
+    if ignore is None:
+        return None
+    known = classes if task == "semantic" else ["background"]
+    if ignore in range(len(known)):
+        return f"is {ignore}, which stands for {known[ignore]}; give a value that annotations use for nothing else"
+    return None
+
+
 def _add_up(train, val, test):
     if abs(train + val + test - 1) > 1e-6:
         total = f"{train + val + test:.6g}"
@@ -106,14 +144,94 @@ def _compiles(pattern):
     return None
 
 
-def _exist(weights):
-    if weights not in (None, "imagenet") and not Path(weights).is_file():
-        return f"there is no file {weights} in {Path.cwd()}; give null, imagenet or the path of a weights file"
+def _has_objects(scale, task):
+    if scale == "object" and task == "semantic":
+        return "is object, but task is semantic, whose truth does not tell objects apart; give pixel, none or auto"
+    return None
+
+
+def _is_used(preset, transforms):
+    if preset != "auto" and transforms is not None:
+        return f"is {preset}, but augment.transforms says what is done instead; give auto here, or null there"
+    return None
+
+
+def _exist(weights, architecture):
+    if weights is None:
+        return None
+    folder = Path(weights)
+    if weights != "imagenet" and folder.is_dir():
+        if not all((folder / name).is_file() for name in ("model.json", "model.weights.h5")):
+            return f"{weights} has no model.json and model.weights.h5; give the folder of an earlier model, or null"
+        if folder.resolve().is_relative_to(Path("results/models").resolve()):
+            return f"{weights} is replaced when its own training runs again; give a copy of it that lies elsewhere"
+        return None
+    if weights != "imagenet" and not folder.is_file():
+        return (
+            f"there is no file or folder {weights} in {Path.cwd()}; give null, imagenet, the path of a weights file or "
+            "of an earlier model's folder"
+        )
+    if architecture == "PlainUnet":
+        return f"is {weights}, but PlainUnet has no backbone to take it; give null, or an earlier model of PlainUnet"
     return None
 
 
 def _weigh_something(losses):
     return None if sum(losses.values()) > 0 else "has no weight above 0; give a loss one, such as {dice: 1.0}"
+
+
+def _suits_the_architecture(backbone, architecture):
+    if architecture == "PlainUnet" and backbone is not None:
+        return f"is {backbone}, but train.architecture is PlainUnet, which has no backbone; give null"
+    if architecture != "PlainUnet" and backbone is None:
+        return f"is null, but train.architecture is {architecture}, which needs one; give one, such as resnet18"
+    return None
+
+
+def _shapes_the_network(width, depth, architecture):
+    if architecture == "PlainUnet" or width is depth is None:
+        return None
+    return f"width and depth are of PlainUnet, but train.architecture is {architecture}; give null for both"
+
+
+def _has_levels(weights, architecture, depth):
+    levels = {"PlainUnet": (depth or 4) - 1, "PSPNet": 0}.get(architecture, 4)
+    if len(weights) > levels:
+        below = f"has {levels}" if levels else "has none"
+        return f"has {len(weights)} weights, but the decoder of {architecture} {below} lower levels; give no more"
+    return None
+
+
+def _can_freeze(epochs, weights, architecture):
+    if epochs and weights is None:
+        return f"is {epochs}, but train.encoder_weights is null, and an encoder from scratch has to learn; give 0"
+    if epochs and architecture == "PlainUnet":
+        return f"is {epochs}, but train.architecture is PlainUnet, which has no encoder to freeze; give 0"
+    return None
+
+
+def _needs(wanted, absence):
+    """A check that a setting is null unless what another is set to is `wanted`; `absence` says so to the user."""
+
+    def check(value, other):
+        return None if value is None or wanted(other) else f"is {shown(value)}, but {absence}; give null"
+
+    return check
+
+
+def _weigh_outputs(weights, task, classes):
+    outputs = _outputs(task, classes)
+    if isinstance(weights, str):
+        return None
+    if unknown := [name for name in weights if name not in outputs]:
+        return f"{shown(unknown[0])} is no output of the network; they are {', '.join(outputs)}"
+    if not any((dict.fromkeys(outputs, 1) | weights).values()):
+        return "leaves no output a weight above 0; give one to some"
+    return None
+
+
+def _outputs(task, classes):
+    return ["background", "interior", "boundary"] if task == "instances" else classes
 
 
 def _leaves_a_core(tile_px, halo_px):
@@ -156,25 +274,60 @@ def _have_columns_of_their_own(ious):
 
 
 def _is_recorded(metric, task, classes):
-    outputs = ["interior", "boundary"] if task == "instances" else classes[1:]
+    if metric == "auto":
+        return None
+    outputs = _outputs(task, classes)[1:]
     known = [f"val_{name}" for name in ("loss", "iou", *(f"iou_{output}" for output in outputs))]
     if metric not in known:
         return f"{metric!r} is not recorded of the validation images; give one of {', '.join(known)}"
     return None
 
 
-CROSS_CHECKS = {
-    _suit_the_task: ["classes", "task"],
-    _hold_whole_chunks: ["ingest.shard_px", "ingest.chunk_px"],
-    _add_up: ["split.train", "split.val", "split.test"],
-    _compiles: ["split.group_pattern"],
-    _exist: ["train.encoder_weights"],
-    _weigh_something: ["train.losses"],
-    _leaves_a_core: ["predict.tile_px", "predict.halo_px"],
-    _can_compute: ["predict.engine", "predict.device", "predict.precision"],
-    _resizes: ["predict.object_px", "predict.rescale"],
-    _looks_at_seams: ["evaluate.seam_f1_least", "predict.seam_windows"],
-    _fills_holes: ["segment.max_hole_um2", "segment.fill_holes"],
-    _have_columns_of_their_own: ["evaluate.ious"],
-    _is_recorded: ["select_model.metric", "task", "classes"],
-}
+def _is_comparable(metric, sweep):
+    sections = [part for values in sweep.values() for part in values.values() if isinstance(part, dict)]
+    changing = [key for part in (sweep, *sections) for key in part if key in OF_THE_LOSS]
+    if metric == "val_loss" and changing:
+        text = f"is val_loss, but sweep changes {changing[0]}, and values of different losses cannot be compared"
+        return f"{text}; give val_iou, or auto"
+    return None
+
+
+CROSS_CHECKS = [
+    (_suit_the_task, ["classes", "task"]),
+    (_hold_whole_chunks, ["ingest.shard_px", "ingest.chunk_px"]),
+    (_marks_no_class, ["annotate.ignore", "task", "classes"]),
+    (_add_up, ["split.train", "split.val", "split.test"]),
+    (_compiles, ["split.group_pattern"]),
+    (_needs(lambda scale: scale == "pixel", "augment.scale is not pixel"), ["augment.pixel_um", "augment.scale"]),
+    (_needs(lambda scale: scale == "object", "augment.scale is not object"), ["augment.object_px", "augment.scale"]),
+    (_has_objects, ["augment.scale", "task"]),
+    (_is_used, ["augment.preset", "augment.transforms"]),
+    (_exist, ["train.encoder_weights", "train.architecture"]),
+    (_suits_the_architecture, ["train.backbone", "train.architecture"]),
+    (_shapes_the_network, ["train.width", "train.depth", "train.architecture"]),
+    (_has_levels, ["train.deep_supervision", "train.architecture", "train.depth"]),
+    (_can_freeze, ["train.frozen_epochs", "train.encoder_weights", "train.architecture"]),
+    (
+        _needs(lambda epochs: epochs > 0, "train.frozen_epochs is 0, so all learns from the start"),
+        ["train.unfrozen_rate", "train.frozen_epochs"],
+    ),
+    (_weigh_something, ["train.losses"]),
+    (
+        _needs(lambda losses: losses.get("tversky"), "train.losses has no tversky"),
+        ["train.tversky_beta", "train.losses"],
+    ),
+    (_weigh_outputs, ["train.class_weights", "task", "classes"]),
+    (
+        _needs(lambda name: name == "adamw", "train.optimizer is adam, which has none"),
+        ["train.weight_decay", "train.optimizer"],
+    ),
+    (_leaves_a_core, ["predict.tile_px", "predict.halo_px"]),
+    (_can_compute, ["predict.engine", "predict.device", "predict.precision"]),
+    (_resizes, ["predict.object_px", "predict.rescale"]),
+    (_looks_at_seams, ["evaluate.seam_f1_least", "predict.seam_windows"]),
+    (_fills_holes, ["segment.max_hole_um2", "segment.fill_holes"]),
+    (_have_columns_of_their_own, ["evaluate.ious"]),
+    (_is_recorded, ["train.monitor", "task", "classes"]),
+    (_is_recorded, ["select_model.metric", "task", "classes"]),
+    (_is_comparable, ["select_model.metric", "sweep"]),
+]

@@ -49,7 +49,7 @@ rule augment:
         runtime=lambda wildcards, attempt: (10 + config["augment"]["patches"] // 100) * attempt,
     params:
         recipe=lambda wildcards: recipe_of("augment", wildcards.fold),
-        sides={image: SIDES[image] for image in sorted(learning_images())},
+        sides=lambda wildcards: dict(sorted(LEARNERS[wildcards.fold].items())),
         task=config["task"],
         classes=config["classes"],
         settings=config["augment"],

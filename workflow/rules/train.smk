@@ -4,7 +4,7 @@
 rule train:
     """Train network {wildcards.model} on its patches."""
     input:
-        patches=ancient("results/patches/{model}"),
+        patches=lambda wildcards: ancient(f"results/patches/{MODELS[wildcards.model]['fold']}"),
         renewed=lambda wildcards: PRODUCTS.renewed("train", wildcards.model),
     output:
         model=directory("results/models/{model}"),
@@ -18,13 +18,13 @@ rule train:
     threads: 8
     resources:
         mem_mb=lambda wildcards, attempt: 6000 * attempt,
-        runtime=lambda wildcards, attempt: (60 + int(1.2 * (config["train"]["minutes"] or 150))) * attempt,
-        gpu=int(config["train"]["device"] == "gpu"),
+        runtime=lambda wildcards, attempt: attempt * training_minutes(wildcards.model),
+        gpu=config["train"]["gpus"] if config["train"]["device"] == "gpu" else 0,
         networks=int(config["train"]["device"] != "cpu"),
     params:
         recipe=lambda wildcards: recipe_of("train", wildcards.model),
-        training_data=lambda wildcards: RECIPES.augment,
-        settings=effective(config, "train"),
+        training_data=lambda wildcards: RECIPES.augment(MODELS[wildcards.model]["fold"]),
+        settings=lambda wildcards: effective(MODELS[wildcards.model], "train"),
     script:
         "../scripts/train.py"
 
@@ -52,6 +52,7 @@ rule select_model:
         networks=int(config["predict"]["device"] != "cpu"),
     params:
         recipe=lambda wildcards: recipe_of("select_model"),
+        variants={model: MODELS[model]["variant"] for model in MODELS},
         engine=config["predict"]["engine"],
         settings=config["select_model"],
     script:

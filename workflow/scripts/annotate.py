@@ -1,7 +1,8 @@
 """Turn annotations into OME-Zarr labels that fit their images.
 
 Reads image stores and instance images, class images, one mask per object, frames, or Cell Tracking Challenge folders.
-Writes one label store per annotated image, (t, 1, z, y, x): int32 ids (instances) or uint8 classes (semantic).
+Writes one label store per annotated image, (t, 1, z, y, x): int32 ids (instances) or uint8 classes (semantic), in which
+pixels that nobody annotated are UNKNOWN or IGNORE.
 """
 
 import itertools
@@ -13,11 +14,12 @@ from lib.errors import InputError
 from lib.ids import as_classes, as_instances, check_whole, separate_pieces
 from lib.jobs import running
 from lib.stores import create_store, finish_labels, open_array, read_metadata
+from lib.targets import IGNORE, UNKNOWN
 
 LEAST_ALIKE = 0.7  # share of neighbouring pixels with the same id: below 0.5 in photographs, above 0.95 in masks
 
 
-def annotate(rows, recipes, images, output, *, task, classes, bad_images, pieces):
+def annotate(rows, recipes, images, output, *, task, classes, bad_images, pieces, ignore=None):
     """Make the truth stores of a batch.
 
     Args:
@@ -29,6 +31,7 @@ def annotate(rows, recipes, images, output, *, task, classes, bad_images, pieces
         classes: names of the classes, background first.
         bad_images: "refuse" or "set_aside" annotations that make no sense.
         pieces: "keep" ids that lie in several pieces, or "separate" them into one id per piece.
+        ignore: the value of pixels that nobody annotated, where one mask does not show one object; None: all are.
 
     Raises:
         InputError: a line for every annotation that makes no sense, unless they are set aside.
@@ -40,17 +43,18 @@ def annotate(rows, recipes, images, output, *, task, classes, bad_images, pieces
         if image in reasons:
             raise InputError(f"{image}: has no truth, since the image was set aside ({reasons[image]})")
         stored = find_stores([images], [image])[image]
-        annotate_image(by_image[image], stored, path, task=task, classes=classes, pieces=pieces)
+        annotate_image(by_image[image], stored, path, task=task, classes=classes, pieces=pieces, ignore=ignore)
 
     make_stores(recipes, make, output=output, set_aside=bad_images == "set_aside")
 
 
-def annotate_image(row, image, path, *, task, classes, pieces):
+def annotate_image(row, image, path, *, task, classes, pieces, ignore):
     """Make the truth store of one row of the table at `path`, to fit the image store at `image`."""
     name, truth = row["image"], ", ".join(row["truth_files"][:1])
     array, metadata = open_array(image), read_metadata(image)
     semantic = task == "semantic"
-    with open_annotation(row["truth_files"], array.shape, row["axes"]) as annotation:
+    mark = IGNORE if semantic else UNKNOWN
+    with open_annotation(row["truth_files"], array.shape, row["axes"], ignore) as annotation:
         if not semantic and pieces == "separate" and annotation.lineage is not None:
             raise InputError(f"{truth}: has tracks, whose pieces cannot be separated; set annotate: pieces to keep")
         source = annotation.source
@@ -61,12 +65,15 @@ def annotate_image(row, image, path, *, task, classes, pieces):
             chunk_px=max(array.chunks[-2:]),
             shard_px=max(array.shards[-2:]),
         )
-        ids = copy_ids(
-            source, store, truth, to_ids=as_classes(classes, annotation.objects) if semantic else as_instances
-        )
+        to_ids = as_classes(classes, annotation.objects) if semantic else as_instances
+        marks = {} if annotation.objects or ignore is None else {ignore: mark}
+        ids = copy_ids(source, store, truth, to_ids=to_ids, marks=marks)
         notes = list(source.notes)
-    if not ids:
-        raise InputError(f"{truth}: holds background only; annotate it, or empty the column truth of {name}")
+    unknown = mark in ids
+    if not ids - {0, mark}:
+        what = "background only" if 0 in ids else f"only {ignore}, which annotate.ignore says that nobody annotated"
+        raise InputError(f"{truth}: holds {what}; annotate it, or empty the column truth of {name}")
+    ids -= {0, mark}
     if not semantic and pieces == "separate":
         notes.append(f"{separate_pieces(store, max(ids), truth)} pieces got ids of their own")
     elif not semantic and len(ids) == 1 and not annotation.objects:
@@ -78,13 +85,14 @@ def annotate_image(row, image, path, *, task, classes, pieces):
         pixel_um=metadata.pixel_um,
         frame_s=metadata.frame_s,
         classes=classes if semantic else None,
+        unknown=mark if unknown else None,
         extra={key: value for key, value in extra.items() if value is not None},
     )
     for note in notes:
         print(f"{name}: note: truth {note}", flush=True)
 
 
-def copy_ids(source, store, truth, *, to_ids):
+def copy_ids(source, store, truth, *, to_ids, marks):
     """Copy ids from a Source into a store, whole shards at a time, and check them.
 
     Args:
@@ -92,9 +100,10 @@ def copy_ids(source, store, truth, *, to_ids):
         store: the array to fill.
         truth: what to call the annotation in messages.
         to_ids: to_ids(pixels, truth) checks and turns pixels into ids.
+        marks: {value of pixels: what to keep for it} of pixels that are no ids.
 
     Returns:
-        The set of ids found, without 0.
+        The set of what is in the store.
 
     Raises:
         InputError: the pixels are no ids.
@@ -108,16 +117,21 @@ def copy_ids(source, store, truth, *, to_ids):
     ):
         rows, columns = slice(top, min(top + high, height)), slice(left, min(left + wide, width))
         where = f"{truth}: frame {t}" if frames > 1 else truth
-        pixels = to_ids(check_whole(source.read(t, z, rows, columns)[0], where), where)
-        store[t, 0, z, rows, columns] = pixels
-        ids.update(np.unique(pixels).tolist())
+        values = source.read(t, z, rows, columns)[0]
+        others = {mark: values == value for value, mark in marks.items()}
+        values = np.where(np.any([*others.values()], axis=0), 0, values) if others else values
+        pixels = to_ids(check_whole(values, where), where)
         both = (pixels[:, 1:] > 0) & (pixels[:, :-1] > 0)
         alike += np.count_nonzero(both & (pixels[:, 1:] == pixels[:, :-1]))
         pairs += np.count_nonzero(both)
+        for mark, where_marked in others.items():
+            pixels[where_marked] = mark
+        store[t, 0, z, rows, columns] = pixels
+        ids.update(np.unique(pixels).tolist())
     if alike < LEAST_ALIKE * pairs:
         share = f"only {100 * alike // pairs} % of neighbouring pixels are alike"
         raise InputError(f"{truth}: looks like a photograph, not like ids: {share}; correct the column truth")
-    return ids - {0}
+    return ids
 
 
 if __name__ == "__main__":

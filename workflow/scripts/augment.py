@@ -7,6 +7,7 @@ what they are; and beside the folder a contact sheet, some of them before and af
 
 import json
 import shutil
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -15,8 +16,9 @@ import cv2
 import numpy as np
 import zarr
 from lib.channels import align_channels
-from lib.errors import InputError
-from lib.examples import Pool, list_grid, open_sources, survey
+from lib.configurations import configure
+from lib.damages import check_damage, describe_damage
+from lib.examples import Pool, check_contents, list_grid, open_sources, survey
 from lib.fingerprints import measure_sources, take_fingerprint
 from lib.jobs import running
 from lib.renderings import Renderer
@@ -29,7 +31,10 @@ PER_SHARD = 32
 SHOWN = 8  # patches on the sheet
 
 
-def augment(images, truth, sides, recipe, output, sheet, *, task, classes, patches, workers, **rendering):
+def augment(
+    images, truth, sides, recipe, output, sheet, *,
+    task, classes, seed, patches, balance, boundary_px, workers, **settings,
+):  # fmt: skip
     """Write the patches of one fold.
 
     Args:
@@ -41,49 +46,55 @@ def augment(images, truth, sides, recipe, output, sheet, *, task, classes, patch
         task: "instances" | "semantic".
         classes: names of the classes, background first.
         patches: training patches to render; validation patches cover their images, and are half as many at most.
+        seed, balance, boundary_px: see `lib.renderings.Renderer`.
         workers: threads; their number changes nothing in the patches.
-        rendering: patch_px, boundary_px, transforms, balance and seed, see `lib.renderings.Renderer`.
+        settings: the others of section augment, see `lib.configurations.configure`.
 
     Raises:
         InputError: no image trains or validates, images with different channels, transforms that cannot be.
     """
     cv2.setNumThreads(1)  # the workers already keep every core busy
-    renderer = Renderer(task=task, **rendering)
     sources = {
         side: open_sources(images, truth, sorted(image for image in sides if sides[image] == side))
         for side in ("train", "val")
     }
     check_sides([side for side in sources if sources[side]])
-    channels = align_channels(sources["train"] + sources["val"])
-    check_transforms(renderer.transforms, len(channels))
+    both = sources["train"] + sources["val"]
+    channels = align_channels(both)
+    check_transforms(settings["transforms"] or [], len(channels))
     with ThreadPoolExecutor(workers) as threads:
-        list(threads.map(partial(survey, task=task, classes=classes), sources["train"] + sources["val"]))
-    if not any(source.contents[..., 1:].any() for source in sources["train"]):
-        raise InputError(
-            "All truth of the side train is background, so nothing can be learnt; annotate images with objects"
-        )
+        list(threads.map(partial(survey, task=task, classes=classes), both))
+    check_contents(sources["train"], classes)
+    patch_px, transforms, configured = configure(both, **settings)
+    renderer = Renderer(task, patch_px, boundary_px, transforms, balance, seed)
 
     pool = Pool(sources["train"])
-    places = list_grid(sources["val"], renderer.patch_px, max(patches // 2, 1))
+    places = list_grid(sources["val"], patch_px, max(patches // 2, 1))
     output = Path(output)
     workplace = output.with_name(f".{output.name}.part")
     shutil.rmtree(workplace, ignore_errors=True)
     workplace.mkdir(parents=True)
-    shape = (renderer.patch_px, renderer.patch_px, len(channels))
+    shape = (patch_px, patch_px, len(channels))
+    started = time.perf_counter()
     counts = write_patches(workplace / "train.zarr", range(patches), partial(renderer.transform, pool), shape, workers)
+    rate = patches / (time.perf_counter() - started)
     write_patches(workplace / "val.zarr", places, renderer.cut, shape, workers)
     described = {
         "task": task,
         "classes": list(classes),
         "outputs": INSTANCE_OUTPUTS if task == "instances" else list(classes),
         "channels": channels,
-        "patch_px": renderer.patch_px,
+        "patch_px": patch_px,
+        "transforms": transforms,
         "sources": {side: [source.image for source in found] for side, found in sources.items()},
-        "normalisation": {"method": "percentile", "low": 1, "high": 99.8},
         "recipe": recipe,
-    }
-    described |= measure_sources(sources["train"], counts[: len(described["outputs"])])
+        "label_check": check_damage(sources["train"], transforms, patch_px, seed),
+        "speed": {"patches_per_s": round(rate, 1), "per_core": round(rate / workers, 1), "workers": workers},
+    } | configured
+    described |= measure_sources(both, counts[: len(described["outputs"])])
     described["fingerprint"] = take_fingerprint(zarr.open_array(workplace / "train.zarr" / "image", mode="r"))
+    print(f"Rendered {rate:.1f} patches a second, {rate / workers:.1f} a core")
+    print(describe_damage(described["label_check"]), flush=True)
     (workplace / "patches.json").write_text(json.dumps(described, indent=1))
     shown = np.linspace(0, patches - 1, min(SHOWN, patches)).astype(int).tolist()
     samples = [renderer.transform(pool, number) for number in shown]

@@ -14,13 +14,14 @@ import pyarrow.parquet
 import yaml
 from lib import findings, origins, summaries
 from lib.batches import read_set_aside
+from lib.comparisons import compare_models
 from lib.jobs import running
 from lib.pages import embed, render
 from lib.pictures import FOUND_COLOURS, TRUTH_COLOURS
 
 PACKAGES = ["python", "tensorflow", "segmentation-models", "albumentations", "zarr", "dask", "numpy", "scikit-image"]
 SHEET_PX = 1600
-EMPTY = pd.DataFrame(columns=["image", "group", "split", "why"])
+EMPTY = pd.DataFrame(columns=["image", "group", "split", "why", "fold"])
 
 
 def read_picture(folder):
@@ -83,6 +84,8 @@ def report(
     content["seams"] = findings.summarise(rows, settings["task"], folders)
     content["models"] = [origins.describe_model(folder, existing) for folder in models]
     content |= {"existing": existing, "misfits": origins.list_misfits(rows)}
+    content["selected"] = json.loads(Path(selected).read_text())
+    content["comparison"] = compare_models(content["models"], content["selected"], settings.get("sweep") or {})
     content["warnings"] += findings.warn(content["seams"])
     content["warnings"] += origins.warn(rows, content["models"], content["misfits"], existing)
     for event in content["seams"]["events"]:
@@ -100,7 +103,6 @@ def report(
         "date": datetime.now().strftime("%d %B %Y, %H:%M"),
         "objects": sum(pyarrow.parquet.read_metadata(path).num_rows for path in objects),
         "sheets": [(Path(path).stem, embed(Path(path), SHEET_PX)) for path in sheets],
-        "selected": json.loads(Path(selected).read_text()),
         "times": summaries.run_times(benchmarks),
         "versions": versions,
         "packages": sorted({*versions, *(name for model in content["models"] for name in model["versions"])}),

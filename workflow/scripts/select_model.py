@@ -1,8 +1,9 @@
-"""Choose the model that did best on its validation images, and make it ready to predict.
+"""Choose the variant and the model that did best on validation images, and make what predicts ready.
 
 Reads model.json, history.csv and the validation patches of each folder in `models`. Writes the JSON file `output`:
-model, metric, value, candidates {model: value}, members (the models that predict), halo_px, halo (as measured); and the
-folder `converted` with each member as OpenVINO has it, where that is installed and wanted.
+model (the best of the best variant), metric, value, candidates {model: value}, variant, variants (see
+`lib.variants.summarise_variants`), note (on the metric, or null), members (the models that predict), halo_px, halo (as
+measured); and the folder `converted` with each member as OpenVINO has it, where that is installed and wanted.
 """
 
 import json
@@ -15,17 +16,23 @@ from lib.halos import UNMEASURED, measure_halo
 from lib.histories import read_history
 from lib.jobs import running
 from lib.models import CONVERTED, HISTORY, read_patches, read_settings
+from lib.variants import choose_best, choose_metric, summarise_variants
 
 
-def select_model(models, output, converted, *, metric, ensemble=False, engine="auto", device="auto", threads=None):
-    """Write down which of `models` has the best value of `metric` at the epoch whose weights it kept.
+def select_model(
+    models, output, converted, *, metric, ensemble, variants=None, engine="auto", device="auto", threads=None
+):
+    """Write down which of `models` predict, and how all of them did at the epochs whose weights they kept.
 
     Args:
         models: folders of models, named as the models are.
         output: the JSON file.
         converted: folder for converted models.
-        metric: a column of history.csv; the smallest value wins for a loss, the largest otherwise.
-        ensemble: predict with the mean of all models rather than with the best.
+        metric: a column of history.csv; the smallest value wins for a loss, the largest otherwise; auto: see
+            `lib.variants.choose_metric`.
+        ensemble: predict with the mean of all models (True), the best of the best variant (False), or all of the best
+            variant ("auto").
+        variants: {model: name of its variant}; a model that is not among them is a variant of its own.
         engine, device: those of section predict.
         threads: CPU cores to use; None for all.
 
@@ -34,9 +41,11 @@ def select_model(models, output, converted, *, metric, ensemble=False, engine="a
             differ in what they see or answer.
     """
     folders = {Path(folder).name: Path(folder) for folder in models}
+    metric, note = choose_metric(metric, [read_settings(folder).get("settings") or {} for folder in folders.values()])
     candidates = {name: value_of(folder, metric) for name, folder in folders.items()}
-    best = choose(candidates, metric) if len(folders) > 1 else next(iter(folders))
-    members = list(folders) if ensemble else [best]
+    summaries = summarise_variants({name: (variants or {}).get(name, name) for name in folders}, candidates)
+    variant, best = choose(summaries, candidates, metric)
+    members = list(folders) if ensemble is True else summaries[variant]["models"] if ensemble else [best]
     check_alike({name: read_settings(folders[name]) for name in members})
     engine, device = choose_engine(engine, device, threads=threads)
     Path(converted).mkdir(parents=True, exist_ok=True)
@@ -47,9 +56,11 @@ def select_model(models, output, converted, *, metric, ensemble=False, engine="a
         halos.append(find_halo(folders[name], engine, device, converted, threads))
         print(f"{name}: halo of {halos[-1][0]} px", flush=True)
     content = {"model": best, "metric": metric, "value": candidates[best], "candidates": candidates}
+    content |= {"variant": variant, "variants": summaries, "note": note}
     content |= {"members": members, "halo_px": max(halo for halo, _ in halos)}
     content["halo"] = dict(zip(members, (measured for _, measured in halos), strict=True))
     Path(output).write_text(json.dumps(content, indent=1))
+    print("".join(f"{note}\n" for note in [note] if note), end="", flush=True)
     print(f"{best}: the best of {len(folders)} by {metric}; predicting: {', '.join(members)}", flush=True)
 
 
@@ -65,8 +76,8 @@ def find_halo(folder, engine, device, converted, threads):
 
 def check_alike(members):
     """Refuse models {name: settings} for one ensemble that differ in channels, outputs or task."""
-    for key in ("task", "channels", "outputs", "normalisation"):
-        if len(kinds := {json.dumps(settings[key]): name for name, settings in members.items()}) > 1:
+    for key in ("task", "channels", "outputs", "normalisation", "scale"):
+        if len(kinds := {json.dumps(settings.get(key)): name for name, settings in members.items()}) > 1:
             differing = "; ".join(f"{name}: {kind}" for kind, name in kinds.items())
             raise InputError(f"select_model.ensemble: models differ in {key} ({differing}); set it to false")
 
@@ -89,12 +100,12 @@ def value_of(folder, metric):
     return row[metric] if math.isfinite(row[metric]) else None
 
 
-def choose(candidates, metric):
-    """Name of the best of {model: value}; of equals, the first by name."""
-    values = {name: value for name, value in sorted(candidates.items()) if value is not None}
-    if not values:
-        raise InputError(f"select_model.metric: no model has a value of {metric}; choose another, such as val_loss")
-    return min(values, key=values.get) if metric.endswith("loss") else max(values, key=values.get)
+def choose(summaries, candidates, metric):
+    """The best variant, by its mean, and its best model; a single model needs no value to be the best."""
+    if len(candidates) == 1:
+        return next(iter(summaries)), next(iter(candidates))
+    variant = choose_best({name: summary["mean"] for name, summary in summaries.items()}, metric)
+    return variant, choose_best({name: candidates[name] for name in summaries[variant]["models"]}, metric)
 
 
 if __name__ == "__main__":
@@ -103,6 +114,7 @@ if __name__ == "__main__":
             models=snakemake.input.models,
             output=snakemake.output.selected,
             converted=snakemake.output.converted,
+            variants=snakemake.params.variants,
             engine=snakemake.params.engine,
             device=snakemake.config["predict"]["device"],
             threads=snakemake.threads,

@@ -1,7 +1,7 @@
 """Write down which annotated image is on which side, and look for near-duplicates across sides.
 
-Reads image stores (t, c, z, y, x). Writes `split.tsv` (image, group, split, why) and `leakage.tsv` (image_a, t_a,
-image_b, t_b, split_a, split_b, similarity), the most similar first, LEAKS_KEPT at most.
+Reads image stores (t, c, z, y, x). Writes `split.tsv` (image, group, split, why, fold) and `leakage.tsv` (image_a, t_a,
+image_b, t_b, split_a, split_b, similarity), the most similar first, LEAKS_KEPT at most; to it, folds are sides.
 """
 
 import csv
@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from lib.batches import find_stores
+from lib.folds import place_of
 from lib.intensities import normalise
 from lib.jobs import running
 from lib.splits import LEAKS_KEPT, SIDES, explain_sides
@@ -24,7 +25,7 @@ COLUMNS = ("image_a", "t_a", "image_b", "t_b", "split_a", "split_b", "similarity
 BLOCK = 512  # signatures that are compared at once
 
 
-def split(rows, images, output, leakage, *, seed, train, val, test, group_pattern, leakage_similarity):
+def split(rows, images, output, leakage, *, leakage_similarity, **sides):
     """Write the side of every image of `rows` to `output`, and pairs that look alike across sides to `leakage`.
 
     Args:
@@ -32,21 +33,20 @@ def split(rows, images, output, leakage, *, seed, train, val, test, group_patter
         images: folders of batches that hold their stores; images that were set aside are not compared.
         output: path of the table of sides.
         leakage: path of the table of pairs.
-        seed, train, val, test, group_pattern: see `lib.splits.explain_sides`.
         leakage_similarity: pairs that are more similar than this are listed; see `compare`.
+        sides: seed, train, val, test, group_pattern and folds, see `lib.splits.explain_sides`.
     """
-    lines, remarks = explain_sides(rows, seed=seed, train=train, val=val, test=test, group_pattern=group_pattern)
-    write_table(output, ["image", "group", "split", "why"], lines)
+    lines, remarks = explain_sides(rows, **sides)
+    write_table(output, ["image", "group", "split", "why", "fold"], lines)
     for side in SIDES:
         here = [line for line in lines if line["split"] == side]
         print(f"{side}: {len(here)} images of {len({line['group'] for line in here})} groups", flush=True)
     print("".join(f"{remark}\n" for remark in remarks), end="", flush=True)
-
-    sides = {line["image"]: line["split"] for line in lines if line["split"] in SIDES}
+    places = {line["image"]: place_of(line) for line in lines if line["split"] in SIDES}
     frames, signatures = [], []
-    for image, path in find_stores(images, sides).items():
+    for image, path in find_stores(images, places).items():
         for t, plane in read_planes(path):
-            frames.append((image, t, sides[image]))
+            frames.append((image, t, places[image]))
             signatures.append(signature(plane))
     count, pairs = find_leaks(frames, np.array(signatures), leakage_similarity)
     write_table(leakage, COLUMNS, pairs)
@@ -99,7 +99,7 @@ def find_leaks(frames, signatures, least):
     """Pairs of images on two sides that are more similar than `least`, each with its most similar frames.
 
     Args:
-        frames: (image, t, side) of each signature, the frames of an image in a row.
+        frames: (image, t, side or fold) of each signature, the frames of an image in a row.
         signatures: (n, y, x).
         least: similarity above which a pair counts.
 
@@ -107,7 +107,8 @@ def find_leaks(frames, signatures, least):
         How many there are, and dicts with the columns of `leakage.tsv` of the LEAKS_KEPT most similar, those first.
     """
     total, kept = 0, []
-    for side_a, side_b in combinations(SIDES, 2):
+    folds = sorted({side for _, _, side in frames} - set(SIDES))
+    for side_a, side_b in combinations([*folds, *SIDES], 2):
         for some, others in product(_blocks(frames, side_a), _blocks(frames, side_b)):
             similarity = compare(signatures[np.concatenate(some)], signatures[np.concatenate(others)])
             starts_a, starts_b = (np.cumsum([0, *map(len, images)]) for images in (some, others))

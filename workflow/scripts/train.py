@@ -1,7 +1,8 @@
 """Train a network on patches.
 
 Reads `patches`: train.zarr and val.zarr with image (n, y, x, c) float16, normalised, and target (n, y, x) uint8, and
-patches.json. Writes the folder `output`: model.json, model.weights.h5, saved_model/, history.csv, curves.png. While it
+patches.json. Writes the folder `output`: model.json, model.weights.h5 (of the best epoch), last.weights.h5,
+saved_model/, validation.zarr, history.csv, curves.png, and rates.png where a learning rate was looked for. While it
 trains, weights, optimiser and history are in a hidden folder beside `output`, from where the same recipe goes on.
 """
 
@@ -10,37 +11,26 @@ import shutil
 from pathlib import Path
 
 import zarr
+from lib.boards import boards
+from lib.devices import choose_device, choose_precision, computing_in, share_out
 from lib.errors import InputError
 from lib.frameworks import keras, tf
 from lib.jobs import running
-from lib.losses import weighted_sum
-from lib.models import describe, write_model
-from lib.networks import build_network, choose_device
-from lib.patches import training_batches, validation_batches
-from lib.trainings import ClassIoU, Record, Schedule
+from lib.losses import class_weights, weighted_sum
+from lib.models import LAST, RATES, describe, write_model
+from lib.networks import build_network, decoder_levels, encoder_layers
+from lib.paces import Pace
+from lib.rates import draw_trial
+from lib.records import Record, room_on_disk
+from lib.trainees import Trainee, suit_batch
+from lib.trainings import Training
 
 IN_MEMORY_BYTES = 2**31
+DESIGN = ("architecture", "backbone", "width", "depth")
+LIMITS = ("epochs", "patience", "minutes", "monitor", "min_delta", "frozen_epochs")
 
 
-def train(
-    patches,
-    recipe,
-    output,
-    *,
-    seed,
-    architecture,
-    backbone,
-    encoder_weights,
-    losses,
-    learning_rate,
-    batch_size,
-    epochs,
-    patience,
-    minutes,
-    device="auto",
-    threads=None,
-    training_data=None,
-):
+def train(patches, recipe, output, *, threads=None, memory_mb=None, training_data=None, logs=None, **settings):
     """Train a network; the settings are those of the section train, as config/config.yaml explains them.
 
     Args:
@@ -48,44 +38,56 @@ def train(
         recipe: what the model is made from; an interrupted training goes on only under the same.
         output: folder of the model, in place only when whole.
         threads: CPU cores to use; None for all.
+        memory_mb: MiB that the job was given; None for what the machine has left.
         training_data: recipe of the patches, for the record.
+        logs: folder for the logs of TensorBoard; None for none.
 
     Raises:
-        InputError: a side without patches, an unknown name, a device or weights that cannot be had, or a loss that is
-            no longer a number.
+        InputError: a side without patches, an unknown name, a device or weights that cannot be had, a loss that is no
+            longer a number, or memory or room on the disk that does not suffice.
     """
-    settings = {
-        "seed": seed,
-        "architecture": architecture,
-        "backbone": backbone,
-        "encoder_weights": encoder_weights,
-        "losses": losses,
-        "learning_rate": learning_rate,
-        "batch_size": batch_size,
-        "epochs": epochs,
-        "patience": patience,
-        "minutes": minutes,
-        "device": device,
-    }
     output = Path(output)
+    workplace = output.with_name(f".{output.name}.part")
     about = json.loads((Path(patches) / "patches.json").read_text())
     sides = {side: read_side(Path(patches) / f"{side}.zarr") for side in ("train", "val")}
-    choose_device(device, threads)
+    kind = choose_device(settings["device"], threads)
+    precision, why_precision = choose_precision(settings["precision"], kind)
     keras.utils.disable_interactive_logging()
-    keras.utils.set_random_seed(seed)
-    tf.config.experimental.enable_op_determinism()
-    network = build_network(
-        architecture,
-        backbone,
-        channels=len(about["channels"]),
-        outputs=len(about["outputs"]),
-        encoder_weights=encoder_weights,
-    )
-    workplace = output.with_name(f".{output.name}.part")
-    record = Record(network, workplace, recipe, {"epochs": epochs, "patience": patience, "minutes": minutes})
-    fit(network, sides, about["outputs"], record, settings)
-    model = describe(about, network, record.rows, settings) | {"recipe": recipe, "training_data": training_data}
-    write_model(workplace / "model", model, network, record.rows, sides["val"])
+    keras.utils.set_random_seed(settings["seed"])
+    # What layers draw at random can then be set anew for each epoch, by `lib.trainees.reseed`.
+    keras.backend.experimental.enable_tf_random_generator()
+    if settings["deterministic"]:
+        tf.config.experimental.enable_op_determinism()
+
+    with share_out(kind, settings["gpus"], settings["device"]).scope(), computing_in(precision):
+        network, trainee = build(settings, about)
+        batch_size, why_batch = suit_batch(settings["batch_size"], network, sides["train"][0].shape, kind, memory_mb)
+        taken = settings | {"precision": precision, "batch_size": batch_size}
+        introduce(taken, network, about, sides)
+        record = Record(network, workplace, recipe, {key: settings[key] for key in LIMITS})
+        encoder = encoder_layers(network, settings["architecture"], settings["backbone"])
+        training = Training(trainee, encoder, sides, record, taken)
+        rate, why_rate, trial = training.settle_rate(workplace)
+        options = {"every": taken["pictures_every"], "wandb": taken["wandb"], "name": output.name, "settings": taken}
+        shown = boards(network, *sides["val"], about["outputs"], folder=logs, **options) if logs else []
+        training.run([*shown, Pace(batch_size, settings["epochs"])])
+        with room_on_disk(workplace):
+            network.save_weights(workplace / LAST)
+        throughput = training.measure_throughput()
+        record.load_best()
+
+    plan = [
+        {"setting": "train.precision", "value": precision, "reason": why_precision},
+        {"setting": "train.batch_size", "value": batch_size, "reason": why_batch},
+        {"setting": "train.learning_rate", "value": rate, "reason": why_rate},
+    ]
+    model = describe(about, network, record.rows, settings, plan)
+    model |= {"recipe": recipe, "training_data": training_data, "throughput": throughput, "device": kind}
+    with room_on_disk(workplace):
+        write_model(workplace / "model", model, whole(network, settings, about), record.rows, sides["val"])
+        if trial:
+            draw_trial(trial, rate, workplace / "model" / RATES)
+        (workplace / LAST).rename(workplace / "model" / LAST)
     shutil.rmtree(output, ignore_errors=True)
     (workplace / "model").rename(output)
     shutil.rmtree(workplace)
@@ -104,36 +106,37 @@ def read_side(path):
     return images[:], targets[:]
 
 
-def fit(network, sides, outputs, record, settings):
-    """Train `network` until `record` finds that it is over, and leave it with its best weights."""
-    trainee = keras.Model(network.inputs, network.outputs)
-    trainee.compile(keras.optimizers.Adam(), weighted_sum(settings["losses"]), [ClassIoU(outputs)])
-    record.resume(trainee)
-    done, epochs, batch_size = len(record.rows), settings["epochs"], settings["batch_size"]
-    batches, steps = training_batches(
-        *sides["train"], batch_size=batch_size, seed=settings["seed"], first_epoch=done, epochs=epochs
-    )
+def build(settings, about):
+    """The network for patches that `about` describes (patches.json), and the trainee that it learns as."""
+    network = draw(settings, about, encoder_weights=settings["encoder_weights"])
+    weights = class_weights(settings["class_weights"], about["outputs"], about["class_share"])
+    objective = weighted_sum(settings["losses"], weights, settings["tversky_beta"])
+    levels = decoder_levels(network, settings["architecture"]) if settings["deep_supervision"] else []
+    return network, Trainee(network, levels, settings["deep_supervision"], objective, about["outputs"])
+
+
+def draw(settings, about, encoder_weights=None):
+    """A network of the architecture that is set, for patches that `about` describes."""
+    shape = {"channels": len(about["channels"]), "outputs": len(about["outputs"])}
+    return build_network(**{key: settings[key] for key in DESIGN}, **shape, encoder_weights=encoder_weights)
+
+
+def introduce(settings, network, about, sides):
+    """Say what is about to be trained."""
+    design = " ".join(str(settings[key]) for key in DESIGN if settings[key] is not None)
     print(
-        f"{settings['architecture']} {settings['backbone']}: {network.count_params():,} parameters, "
-        f"{network.input_shape[-1]} channels to {', '.join(outputs)}\n"
-        f"Patches: {sides['train'][0].shape[0]} train, {sides['val'][0].shape[0]} validate; {steps} steps an epoch",
+        f"{design}: {network.count_params():,} parameters, {len(about['channels'])} channels to "
+        f"{', '.join(about['outputs'])}; {settings['precision']}, batches of {settings['batch_size']}\n"
+        f"Patches: {sides['train'][0].shape[0]} train, {sides['val'][0].shape[0]} validate",
         flush=True,
     )
-    if not record.verdict:
-        trainee.fit(
-            batches,
-            steps_per_epoch=steps,
-            initial_epoch=done,
-            epochs=epochs,
-            validation_data=validation_batches(*sides["val"], batch_size=batch_size),
-            callbacks=[
-                Schedule(settings["learning_rate"], steps * epochs, settings["minutes"], steps * done, record.seconds),
-                record,
-            ],
-            verbose=0,
-        )
-    print(f"Training is over: {record.verdict}; the best epoch was {record.best['epoch']}", flush=True)
-    record.load_best()
+
+
+def whole(network, settings, about):
+    """The network to keep: one that computes in float32, whatever it was trained in."""
+    kept = draw(settings, about)
+    kept.set_weights(network.get_weights())
+    return kept
 
 
 if __name__ == "__main__":
@@ -144,6 +147,7 @@ if __name__ == "__main__":
             output=snakemake.output.model,
             training_data=snakemake.params.training_data,
             threads=snakemake.threads,
-            device=snakemake.config["train"]["device"],
-            **snakemake.params.settings,
+            memory_mb=snakemake.resources.mem_mb,
+            logs=f"logs/tensorboard/{snakemake.wildcards.model}",
+            **snakemake.config["train"] | snakemake.params.settings,
         )

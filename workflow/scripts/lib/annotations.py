@@ -34,7 +34,7 @@ class Annotation:
 
 
 @contextlib.contextmanager
-def open_annotation(paths, shape, axes=None):
+def open_annotation(paths, shape, axes=None, ignore=None):
     """Open an annotation for the block that follows: its kind is recognised by what is there.
 
     An image or stack of ids, a folder or glob of such frames, a folder with one mask per object, or a Cell Tracking
@@ -44,6 +44,7 @@ def open_annotation(paths, shape, axes=None):
         paths: files or folders.
         shape: (t, c, z, y, x) of the image that is annotated.
         axes: axes of the image's file as the table names them; the annotation may lack the channels.
+        ignore: the value of pixels that nobody annotated, which tracks need not list; None: there are none.
 
     Yields:
         Annotation.
@@ -58,7 +59,7 @@ def open_annotation(paths, shape, axes=None):
     tracks = _tracks(paths)
     numbered = _numbered(files, results=frames > 1 or tracks is not None)
     if numbered:
-        yield _open_challenge(numbered, tracks, shape)
+        yield _open_challenge(numbered, tracks, shape, ignore)
     elif len(files) > 1 and frames == 1 and len(files) != depth:
         yield Annotation(_merge_objects(files, shape), objects=True)
     else:
@@ -192,7 +193,7 @@ def _tracks(paths):
     return next((path for path in inside + named if path.is_file()), None)
 
 
-def _open_challenge(numbered, tracks, shape):
+def _open_challenge(numbered, tracks, shape, ignore):
     """Numbered frames, of which some may be missing; one file is open at a time."""
     beyond = [file for t, file in numbered.items() if t >= shape[0]]
     if beyond:
@@ -204,7 +205,7 @@ def _open_challenge(numbered, tracks, shape):
         raise InputError(f"{tracks.parent}: frame {missing} of {shape[0]} has no mask; tracks need all frames")
     frame_shape = (1, *shape[1:])
     lineage = _read_tracks(tracks, shape[0]) if tracks else None
-    labels = {track[0] for track in lineage} if lineage else None
+    labels = {track[0] for track in lineage} | {ignore} if lineage else None
     held = {}
 
     def read(t, z, rows, columns):

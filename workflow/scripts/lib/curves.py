@@ -2,11 +2,9 @@
 
 from matplotlib.figure import Figure
 
-from .histories import best_row
 
-
-def draw_curves(rows, path):
-    """Draw loss and IoU over the epochs of a history; a line marks the epoch whose weights were kept."""
+def draw_curves(rows, best, path):
+    """Draw loss and IoU over the epochs of a history; a line marks the epoch `best`, whose weights were kept."""
     epochs = [row["epoch"] for row in rows]
     figure = Figure(figsize=(10, 4), layout="constrained")
     losses, ious = figure.subplots(1, 2)
@@ -19,7 +17,6 @@ def draw_curves(rows, path):
     losses.set(xlabel="epoch", ylabel="loss", title="Loss")
     ious.set(xlabel="epoch", ylabel="intersection over union", ylim=(0, 1), title="IoU on the validation patches")
     for axes in (losses, ious):
-        best = best_row(rows)["epoch"]
         axes.axvline(best, color="0.6", linestyle="--", linewidth=1, label=f"kept: epoch {best}")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.25)

@@ -79,7 +79,7 @@ class TensorFlowEngine:
         settings: content of model.json.
         folder: of the model.
         precision: float32, bfloat16 or float16.
-        device: cpu or gpu, for the record; `lib.networks.choose_device` settles it.
+        device: cpu or gpu, for the record; `lib.devices.choose_device` settles it.
     """
 
     name = "tensorflow"
@@ -152,7 +152,7 @@ def choose_engine(engine, device, *, threads=None):
         and (device == "cpu" or (device == "auto" and not _may_have_gpu()))
     ):
         return "openvino", "cpu"
-    from .networks import choose_device
+    from .devices import choose_device
 
     device = choose_device(device, threads)
     if engine == "auto" and device == "cpu" and is_installed("openvino"):

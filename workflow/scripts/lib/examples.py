@@ -4,13 +4,15 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
-import zarr
 
 from .batches import find_stores
+from .caches import Cache, CachedArray
+from .crops import shows_known
 from .errors import InputError
-from .intensities import normalise
 from .stores import Metadata, open_array, read_metadata
-from .targets import IGNORE
+from .targets import IGNORE, UNKNOWN
+
+CACHED_BYTES = 2**28  # of the chunks of images and truth that were read last
 
 
 @dataclass
@@ -24,19 +26,29 @@ class Source:
         planes: its annotated (t, z).
         order: which of its channels is each of those that patches have; None: all as they are.
         holds_instances: the truth is ids of objects, which count as two classes, background and object.
-        contents: pixels of each class in each block of each plane, (planes, rows, columns, classes); see `survey`.
+        contents: pixels of each class in each block of each plane, (planes, rows, columns, classes), those that nobody
+            annotated left out; see `survey`.
         areas: pixels of each object in each plane that it is in.
+        ranges: what is 0 and 1 in each channel that patches have, (low, high); None: the image's own windows.
+        scale: pixels of patches per pixel of the image, along y and x.
     """
 
     image: str
-    pixels: zarr.Array
-    truth: zarr.Array
+    pixels: CachedArray
+    truth: CachedArray
     metadata: Metadata
     planes: list[tuple[int, int]]
     order: list[int] | None = None
     holds_instances: bool = False
     contents: np.ndarray | None = None
     areas: list[int] = field(default_factory=list)
+    ranges: list[tuple[float, float]] | None = None
+    scale: float = 1.0
+
+    @property
+    def diameters_px(self):
+        """Of circles with the `areas`, in pixels of the image: (objects,)."""
+        return np.sqrt(4 / math.pi * np.array(self.areas, np.float64))
 
     @property
     def block_px(self):
@@ -58,12 +70,12 @@ def open_sources(images, truth, names):
         InputError: the truth has another shape than its image.
     """
     image_paths, truth_paths = find_stores(images, names), find_stores(truth, names)
-    sources = []
+    sources, cache = [], Cache(CACHED_BYTES)
     for image in names:
         if image not in image_paths or image not in truth_paths:
             print(f"{image}: was set aside, gives no patches", flush=True)
             continue
-        pixels, ids = open_array(image_paths[image]), open_array(truth_paths[image])
+        pixels, ids = (CachedArray(open_array(paths[image]), cache) for paths in (image_paths, truth_paths))
         if (pixels.shape[0], *pixels.shape[2:]) != (ids.shape[0], *ids.shape[2:]):
             raise InputError(
                 f"{truth_paths[image]}: its shape tczyx {ids.shape} does not fit {pixels.shape} of the image; "
@@ -95,6 +107,7 @@ def survey(source, task, classes):
             y, x = row * rows, column * columns
             ids, pixels = np.unique(source.truth[t, 0, z, y : y + rows, x : x + columns], return_counts=True)
             if source.holds_instances:
+                ids, pixels = ids[ids != UNKNOWN], pixels[ids != UNKNOWN]
                 source.contents[number, row, column] = pixels[ids == 0].sum(), pixels[ids != 0].sum()
                 for label, area in zip(ids[ids != 0].tolist(), pixels[ids != 0].tolist(), strict=True):
                     objects[label] = objects.get(label, 0) + area
@@ -109,6 +122,24 @@ def survey(source, task, classes):
         source.areas += objects.values()
 
 
+def check_contents(sources, classes):
+    """Refuse sources after `survey` from which nothing can be learnt, and tell of classes that none shows.
+
+    Raises:
+        InputError: all truth is of one class, or there is none.
+    """
+    totals = sum(source.contents.sum((0, 1, 2)) for source in sources)
+    names = ["background", "objects"] if sources[0].holds_instances else classes
+    shown = [name for name, total in zip(names, totals, strict=True) if total]
+    if len(shown) < 2:
+        raise InputError(
+            f"All truth of the side train is {shown[0] if shown else 'unknown'}, so nothing can be learnt; annotate "
+            f"images that show {' and '.join(name for name in names if name not in shown)} too"
+        )
+    if missing := [name for name in names if name not in shown]:
+        print(f"No image of the side train shows {', '.join(missing)}, so they will not be found", flush=True)
+
+
 class Pool:
     """Sources after `survey`, from which centres of patches are drawn.
 
@@ -118,13 +149,13 @@ class Pool:
 
     def __init__(self, sources):
         self.sources = sources
-        # By area, one large movie would push all others out; evenly, its many cells would count for nothing.
-        areas = [len(source.planes) * source.pixels.shape[-2] * source.pixels.shape[-1] for source in sources]
-        self._weights = np.sqrt(areas)
         self._totals = np.array([source.contents.sum((0, 1, 2)) for source in sources])
+        # By area, one large movie would push all others out; evenly, its many cells would count for nothing.
+        areas = [known * one.scale**2 for known, one in zip(self._totals.sum(1), sources, strict=True)]
+        self._weights = np.sqrt(areas)
 
     def draw(self, rng, balance):
-        """Draw the centre of a patch: with probability `balance` on a pixel of a class, otherwise anywhere.
+        """Draw the centre of a patch: with probability `balance` on a pixel of a class, else on any that is annotated.
 
         The class is drawn evenly among those that the sources have, then an image that has it, by the root of its
         annotated area, then a pixel of the class in it. So a class that is rare, or is in one image alone, is met as
@@ -143,80 +174,67 @@ class Pool:
             source = self._draw_source(rng, self._totals[:, class_] > 0)
             return source, *_draw_pixel(source, class_, rng)
         source = self._draw_source(rng, np.ones(len(self.sources)))
-        height, width = source.pixels.shape[-2:]
-        plane = source.planes[rng.integers(len(source.planes))]
-        return source, plane, int(rng.integers(height)), int(rng.integers(width))
+        return source, *_draw_pixel(source, slice(None), rng)
 
     def _draw_source(self, rng, among):
         weights = self._weights * among
         return self.sources[rng.choice(len(weights), p=weights / weights.sum())]
 
 
-def _draw_pixel(source, class_, rng):
-    counts = source.contents[..., class_]
+def _draw_pixel(source, classes, rng):
+    """A pixel of one class or of a slice of them: (t, z), row, column."""
+    among = np.arange(source.contents.shape[-1])[classes]
+    counts = source.contents[..., np.atleast_1d(among)].sum(-1)
     chosen = np.searchsorted(np.cumsum(counts), rng.integers(counts.sum()), side="right")
     number, row, column = np.unravel_index(chosen, counts.shape)
     (t, z), (rows, columns) = source.planes[number], source.block_px
     y, x = row * rows, column * columns
     block = source.truth[t, 0, z, y : y + rows, x : x + columns]
-    own = np.flatnonzero((block != 0) == bool(class_) if source.holds_instances else block == class_)
+    kinds = np.sign(block) if source.holds_instances else block
+    own = np.flatnonzero(np.isin(kinds, among))
     dy, dx = np.unravel_index(own[rng.integers(len(own))], block.shape)
     return (t, z), int(y + dy), int(x + dx)
-
-
-def read_window(source, plane, row, column, window_px, patch_px):
-    """Read the square of `window_px` around a centre.
-
-    The centre is moved so that the patch, the middle of the window, lies in the image; a smaller image is centred. What
-    is outside of the image is its mirror image.
-
-    Returns:
-        Pixels, normalised, (y, x, c) float32; ids (y, x) int32; and whether a pixel is in the image, (y, x).
-    """
-    t, z = plane
-    height, width = source.pixels.shape[-2:]
-    rows, rows_inside = _span(_move_in(row, patch_px, height), window_px, height)
-    columns, columns_inside = _span(_move_in(column, patch_px, width), window_px, width)
-    top, left = rows.min(), columns.min()
-    box = slice(top, rows.max() + 1), slice(left, columns.max() + 1)
-    spread = np.ix_(rows - top, columns - left)
-    order = range(source.pixels.shape[1]) if source.order is None else source.order
-    pixels = np.moveaxis(source.pixels[(t, slice(None), z, *box)], 0, -1)[spread][..., order]
-    windows = [source.metadata.windows[channel] for channel in order]
-    ids = source.truth[(t, 0, z, *box)].astype(np.int32)[spread]
-    return normalise(pixels, windows), ids, np.logical_and.outer(rows_inside, columns_inside)
-
-
-def _move_in(centre, patch_px, size):
-    half = patch_px // 2
-    return size // 2 if size <= patch_px else min(max(centre, half), size - patch_px + half)
-
-
-def _span(centre, window_px, size):
-    """Indices into an axis of `size` that mirror what is beyond its ends, and which of them are not mirrored."""
-    wanted = np.arange(window_px) + centre - window_px // 2
-    folded = wanted % (2 * size)
-    return np.where(folded < size, folded, 2 * size - 1 - folded), (wanted >= 0) & (wanted < size)
 
 
 def list_grid(sources, patch_px, most):
     """Centres of patches that cover the annotated planes of `sources`, the same ones each time.
 
     Where there are more than `most`, every image keeps as many as any other as far as it has them, evenly spread over
-    its planes and its area.
+    its planes and its area. Those in which nothing is annotated are left out.
 
     Returns:
         (Source, plane (t, z), row, column) of each patch.
+
+    Raises:
+        InputError: nothing is annotated in any of the sources.
     """
     places = []
-    centres = [[_centres(size, patch_px) for size in source.pixels.shape[-2:]] for source in sources]
+    centres = [
+        [_centres(size, max(round(patch_px / source.scale), 1)) for size in source.pixels.shape[-2:]]
+        for source in sources
+    ]
     shapes = [(len(source.planes), *map(len, both)) for source, both in zip(sources, centres, strict=True)]
-    kept = _share_out([math.prod(shape) for shape in shapes], most)
-    for source, (rows, columns), shape, count in zip(sources, centres, shapes, kept, strict=True):
-        for spot in ((np.arange(count) + 0.5) * math.prod(shape) / max(count, 1)).astype(int):
-            plane, row, column = np.unravel_index(spot, shape)
+    spots = [_spots(*each, patch_px) for each in zip(sources, centres, shapes, strict=True)]
+    kept = _share_out([len(some) for some in spots], most)
+    for source, (rows, columns), shape, some, count in zip(sources, centres, shapes, spots, kept, strict=True):
+        for number in ((np.arange(count) + 0.5) * len(some) / max(count, 1)).astype(int):
+            plane, row, column = np.unravel_index(some[number], shape)
             places.append((source, source.planes[plane], int(rows[row]), int(columns[column])))
+    if sources and not places:
+        raise InputError(f"{', '.join(one.image for one in sources)}: nothing is annotated; correct the column truth")
     return places
+
+
+def _spots(source, centres, shape, patch_px):
+    """Numbers of the patches of a grid of this shape (planes, rows, columns) that show what is annotated."""
+    spots = range(math.prod(shape))
+    if source.contents.sum() == len(source.planes) * math.prod(source.truth.shape[-2:]):
+        return spots
+    return [
+        spot
+        for spot, (plane, row, column) in enumerate(np.ndindex(*shape))
+        if shows_known(source, source.planes[plane], int(centres[0][row]), int(centres[1][column]), patch_px)
+    ]
 
 
 def _centres(size, patch_px):

@@ -12,7 +12,7 @@ import numpy as np
 
 from .channels import match_channels
 from .errors import InputError
-from .intensities import normalise
+from .intensities import choose_ranges, normalise
 from .looks import chosen_frames
 from .scales import NEGLIGIBLE, choose_scale
 from .stores import open_array, read_block, read_metadata
@@ -56,18 +56,18 @@ def take_fingerprint(patches):
 
 
 def measure_sources(sources, counts):
-    """Sizes of pixels and objects in the images of a training, None where unknown, and the share of each class.
+    """Sizes of pixels and objects as the network sees them, None where unknown, and the share of each class.
 
     Args:
-        sources: of `lib.examples`, after `survey`.
+        sources: of `lib.examples`, after `survey`, with their `scale`.
         counts: pixels of each class.
     """
-    areas = np.array([area for source in sources for area in source.areas])
-    sizes = [size for source in sources for size in source.metadata.pixel_um[1:] if size]
+    diameters = np.concatenate([source.scale * source.diameters_px for source in sources])
+    sizes = [size / source.scale for source in sources for size in source.metadata.pixel_um[1:] if size]
     return {
         "pixel_um": float(np.median(sizes)) if sizes else None,
         "pixel_um_range": [min(sizes), max(sizes)] if sizes else None,
-        "object_px": float(np.median(np.sqrt(4 * areas / np.pi))) if areas.size else None,
+        "object_px": float(np.median(diameters)) if diameters.size else None,
         "class_share": (counts / max(counts.sum(), 1)).tolist(),
     }
 
@@ -96,7 +96,8 @@ def check_fit(path, settings, *, rescale=True, object_px=None, roi=None, frames=
         sentences += _unlike_pixels(name, metadata.pixel_um, settings, scale)
     if settings.get("fingerprint"):
         mark = _read_fingerprint(settings)
-        windows = _sample(path, metadata, order, mark["patch_px"], scale, roi, frames)
+        ranges = choose_ranges(metadata.windows, order, settings)
+        windows = _sample(path, order, ranges, mark["patch_px"], scale, roi, frames)
         sentences += _unlike_content(name, windows, settings["channels"], mark)
     return sentences
 
@@ -152,6 +153,12 @@ def _unlike_channels(name, channels, wanted):
 def _unlike_pixels(name, pixel_um, settings, scale):
     least, most = settings.get("pixel_um_range") or [settings.get("pixel_um")] * 2
     known = [size for size in pixel_um[1:] if size]
+    smallest, largest = (settings.get("scale") or {}).get("range", (1, 1))
+    if len(known) < 2 and smallest < largest:
+        return [
+            f"{name}: the size of its pixels is not known, and training images were magnified {smallest:.3g} to "
+            f"{largest:.3g} times; it is {scale:.3g} times; give pixel_um in the table, or predict.object_px"
+        ]
     if scale != 1 or len(known) < 2 or not least:
         return []
     size = math.sqrt(known[0] * known[1])
@@ -190,7 +197,7 @@ def _unlike_content(name, windows, channels, mark):
     return sentences
 
 
-def _sample(path, metadata, order, patch_px, scale, roi, frames):
+def _sample(path, order, ranges, patch_px, scale, roi, frames):
     """Normalised windows (y, x, c) of what is looked at, evenly spread, as the network sees them: SAMPLED at most."""
     pixels = open_array(path)
     count, _, depth, *plane = pixels.shape
@@ -200,7 +207,6 @@ def _sample(path, metadata, order, patch_px, scale, roi, frames):
     rows, columns = (range(low, max(high - side, low) + 1, side) for low, high in spans)
     shape = len(frames), depth, len(rows), len(columns)
     chosen = np.unique(((np.arange(SAMPLED) + 0.5) * math.prod(shape) / SAMPLED).astype(int))
-    ranges = [metadata.windows[channel] for channel in order]
     windows = []
     for t, z, row, column in zip(*np.unravel_index(chosen, shape), strict=True):
         starts = rows[row], columns[column]

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -25,24 +26,43 @@ def claim_folder(folder, recipe):
     partial.replace(note)
 
 
-def best_row(rows):
-    """The row of the epoch with the smallest validation loss."""
-    return min(rows, key=lambda row: row["val_loss"])
+def is_smaller_better(metric):
+    """Whether a column of a history is the better the smaller it is: a loss, and no IoU."""
+    return metric.endswith("loss")
 
 
-def verdict(rows, *, epochs, patience, minutes):
+def cost(row, metric):
+    """The value of a column, negative where more is better, so that the least is the best; inf if it is no number."""
+    value = row[metric] if is_smaller_better(metric) else -row[metric]
+    return value if math.isfinite(value) else math.inf
+
+
+def best_row(rows, monitor="val_loss"):
+    """The row of the first epoch with the best value of the column `monitor`."""
+    return min(rows, key=lambda row: cost(row, monitor))
+
+
+def epochs_waited(rows, monitor, min_delta=0.0):
+    """Epochs since the value of `monitor` was last better, by more than `min_delta`, than all before."""
+    best, waited = math.inf, 0
+    for row in rows:
+        better = cost(row, monitor) < best - (min_delta if math.isfinite(best) else 0)
+        best, waited = (cost(row, monitor), 0) if better else (best, waited + 1)
+    return waited
+
+
+def verdict(rows, *, epochs, patience, minutes, monitor="val_loss", min_delta=0.0, frozen_epochs=0):
     """Why a training with the history `rows` is over, or None.
 
-    It is over after `epochs` epochs, after `patience` epochs without a better validation loss, or when one more epoch
-    would not fit into `minutes`.
+    It is over after `epochs` epochs; after `patience` epochs without a better value of `monitor`, frozen epochs not
+    counted; or when one more epoch would not fit into `minutes`.
     """
     if not rows:
         return None
-    best = best_row(rows)["epoch"]
     if len(rows) >= epochs:
         return f"all {epochs} epochs are done"
-    if len(rows) - best >= patience:
-        return f"no better validation loss in {patience} epochs"
+    if epochs_waited(rows[frozen_epochs:], monitor, min_delta) >= patience:
+        return f"no better {monitor} in {patience} epochs"
     if minutes and sum(row["seconds"] for row in rows) + rows[-1]["seconds"] > minutes * 60:
         return f"one more epoch would not fit into {minutes:g} minutes"
     return None
@@ -59,7 +79,7 @@ def progress_line(rows, limits):
     return (
         f"epoch {row['epoch']:>{len(str(limits['epochs']))}}/{limits['epochs']}  loss {row['loss']:.4f}  "
         f"val {row['val_loss']:.4f}  iou {' '.join(ious)}  {row['seconds']:.1f} s  "
-        f"at most {left / 60:.1f} min left{'  *' if best_row(rows) is row else ''}"
+        f"at most {left / 60:.1f} min left{'  *' if best_row(rows, limits['monitor']) is row else ''}"
     )
 
 

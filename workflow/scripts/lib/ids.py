@@ -4,6 +4,7 @@ import numpy as np
 from skimage.measure import label
 
 from .errors import InputError
+from .targets import UNKNOWN
 
 LARGEST_ID = np.iinfo(np.int32).max
 
@@ -59,7 +60,7 @@ def separate_pieces(store, largest, truth):
     """Give every piece of an id that is in several, but its largest one, an id of its own, frame by frame.
 
     Args:
-        store: array (t, 1, z, y, x) of ids, changed in place.
+        store: array (t, 1, z, y, x) of ids, changed in place; UNKNOWN stays as it is.
         largest: the largest id so far.
         truth: what to call the annotation in messages.
 
@@ -72,6 +73,8 @@ def separate_pieces(store, largest, truth):
     first = largest
     for t in range(store.shape[0]):
         ids = store[t, 0]
+        unknown = ids == UNKNOWN
+        ids[unknown] = 0
         parts = label(ids, background=0)
         areas = np.bincount(parts.ravel())
         _, where = np.unique(parts, return_index=True)
@@ -85,5 +88,5 @@ def separate_pieces(store, largest, truth):
                 largest += 1
                 renamed[part] = largest
             kept.add(owners[part])
-        store[t, 0] = renamed[parts]
+        store[t, 0] = np.where(unknown, UNKNOWN, renamed[parts])
     return largest - first

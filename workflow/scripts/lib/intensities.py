@@ -3,6 +3,47 @@
 import numpy as np
 
 LOW, HIGH = -1.0, 3.0
+PERCENTILE = {"method": "percentile", "low": 1, "high": 99.8}  # each image and channel by its own window
+
+
+def check_normalisation(normalisation, channels):
+    """Refuse what `choose_ranges` would misread.
+
+    Args:
+        normalisation: of a model.json, from anywhere.
+        channels: number of channels of the model.
+
+    Raises:
+        ValueError: it is neither PERCENTILE nor {"method": "fixed", "windows": [[low, high], ...]}, one per channel.
+    """
+    if not isinstance(normalisation, dict) or normalisation.get("method") != "fixed":
+        if not isinstance(normalisation, dict) or PERCENTILE | normalisation != PERCENTILE:
+            raise ValueError(f"is {normalisation}, and images are normalised by {PERCENTILE} or by fixed windows")
+        return
+    windows = normalisation.get("windows")
+    try:
+        ends = np.array(windows, np.float64)
+    except (TypeError, ValueError):
+        ends = np.empty(0)
+    if set(normalisation) != {"method", "windows"} or ends.shape != (channels, 2) or not np.isfinite(ends).all():
+        raise ValueError(f"has the windows {windows}, and has to have two numbers for each of {channels} channels")
+
+
+def choose_ranges(windows, order, settings):
+    """What is 0 and what is 1 in each of a model's channels, of one image.
+
+    Args:
+        windows: (low, high) of each channel of the image, as in `lib.stores.Metadata.windows`.
+        order: which of the image's channels is each of the model's.
+        settings: content of model.json; without `normalisation` it is PERCENTILE.
+
+    Returns:
+        [(low, high), ...] in the order of the model's channels, for `normalise`.
+    """
+    normalisation = settings.get("normalisation") or PERCENTILE
+    if normalisation["method"] == "fixed":
+        return [tuple(ends) for ends in normalisation["windows"]]
+    return [windows[channel] for channel in order]
 
 
 def normalise(pixels, windows):

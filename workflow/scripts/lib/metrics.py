@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 from .errors import InputError
 from .looks import clip
 from .stores import iterate_shards, read_block
-from .targets import IGNORE
+from .targets import IGNORE, UNKNOWN
 
 SPLIT_PIECE = 0.1
 
@@ -28,7 +28,8 @@ def count_overlaps(blocks):
     """The overlaps of truth and found labels over all blocks, in memory that grows with the pairs, not the pixels.
 
     Args:
-        blocks: pairs of integer arrays (truth, found) of the same shape, any axes, labels from 0 to 2**31 - 1.
+        blocks: pairs of integer arrays (truth, found) of the same shape, any axes, labels from 0 to 2**31 - 1; truth
+            may be UNKNOWN.
 
     Raises:
         InputError: the two arrays of a block differ in shape.
@@ -77,6 +78,10 @@ def instance_counts(overlaps, ious):
     *split* when two or more found objects lie mostly inside it (more than half of their pixels) and each covers at
     least a tenth of it. A found object is a *merge* when two or more truth objects lie mostly inside it.
 
+    Pixels whose truth is UNKNOWN are not counted. A found object with more than half of its pixels there is left out,
+    neither right nor wrong, unless what is known of it has an IoU of at least 0.5 with a truth object: the rule for
+    void regions of Kirillov et al. 2019 (https://arxiv.org/abs/1801.00868, section 4), as of Cityscapes.
+
     Args:
         overlaps: of the frame's instance ids, 0 is background.
         ious: thresholds; 0.5 is always added.
@@ -85,20 +90,29 @@ def instance_counts(overlaps, ious):
         {name: number}: pixels, pixels_right, foreground_both, foreground_either, tp_50 and so on, fp_50, fn_50,
         iou_sum, seg_sum, splits, merges.
     """
+    whole_areas = _areas(overlaps.found, overlaps)
+    known = overlaps.truth != UNKNOWN
+    overlaps = Overlaps(*(column[known] for column in overlaps))
     truth_areas, found_areas = _areas(overlaps.truth, overlaps), _areas(overlaps.found, overlaps)
     both = (overlaps.truth > 0) & (overlaps.found > 0)
-    pixels = overlaps.pixels[both]
-    rows, columns = overlaps.truth[both], overlaps.found[both]
+    foreground = overlaps.pixels[both].sum()
+    neither = overlaps.pixels[(overlaps.truth == 0) & (overlaps.found == 0)].sum()
+    pixels, rows, columns = overlaps.pixels[both], overlaps.truth[both], overlaps.found[both]
     of_truth = truth_areas.loc[rows].to_numpy()
     of_found = found_areas.loc[columns].to_numpy()
     jaccard = pixels / (of_truth + of_found - pixels)
-    neither = overlaps.pixels[(overlaps.truth == 0) & (overlaps.found == 0)].sum()
+    mostly_known = 2 * found_areas >= whole_areas.loc[found_areas.index]
+    found_areas = found_areas[mostly_known | found_areas.index.isin(columns[jaccard >= 0.5])]
+    judged = np.isin(columns, found_areas.index)
+    pixels, rows, columns, jaccard, of_truth, of_found = (
+        column[judged] for column in (pixels, rows, columns, jaccard, of_truth, of_found)
+    )
     inside_truth = (2 * pixels > of_found) & (pixels >= SPLIT_PIECE * of_truth)
     inside_found = 2 * pixels > of_truth
     counts = {
         "pixels": overlaps.pixels.sum(),
-        "pixels_right": pixels.sum() + neither,
-        "foreground_both": pixels.sum(),
+        "pixels_right": foreground + neither,
+        "foreground_both": foreground,
         "foreground_either": overlaps.pixels.sum() - neither,
         "iou_sum": jaccard[jaccard > 0.5].sum(),
         "seg_sum": jaccard[inside_found].sum(),

@@ -14,10 +14,12 @@ import zarr
 from .curves import draw_curves
 from .errors import InputError
 from .histories import best_row, write_history
+from .intensities import check_normalisation
+from .scales import check_scale
 
 FORMAT = "tessera-model/1"
 SETTINGS, WEIGHTS, SAVED_MODEL = "model.json", "model.weights.h5", "saved_model"
-HISTORY, CURVES = "history.csv", "curves.png"
+HISTORY, CURVES, RATES, LAST = "history.csv", "curves.png", "rates.png", "last.weights.h5"
 VALIDATION = "validation.zarr"  # some validation patches, with which whoever uses the model can check it
 CONVERTED = ".xml"
 DIVISOR = 32
@@ -31,8 +33,10 @@ _FROM_PATCHES = (
     "pixel_um",
     "pixel_um_range",
     "object_px",
+    "scale",
     "patch_px",
     "class_share",
+    "label_check",
     "fingerprint",
 )
 _KEPT_PATCHES = 16
@@ -43,7 +47,6 @@ _REQUIRED = {
     "normalisation": dict,
     "task": str,
 }
-_NORMALISATION = {"method": "percentile", "low": 1, "high": 99.8}  # what images are given to networks by
 
 
 def read_settings(folder):
@@ -64,11 +67,10 @@ def read_settings(folder):
     wrong = [key for key, kind in _REQUIRED.items() if not isinstance(settings.get(key), kind) or not settings[key]]
     if wrong:
         raise InputError(f"{path}: {', '.join(wrong)} missing or not as Tessera writes them; train the model again")
-    if _NORMALISATION | settings["normalisation"] != _NORMALISATION:
-        raise InputError(
-            f"{path}: its normalisation is {settings['normalisation']}, and images are normalised by "
-            f"{_NORMALISATION} alone; give a model that was trained so"
-        )
+    try:
+        check_normalisation(settings["normalisation"], len(settings["channels"]))
+    except ValueError as error:
+        raise InputError(f"{path}: its normalisation {error}; give a model that was trained so") from error
     ends = settings.get("pixel_um_range") or [None, None]
     sizes = [settings.get("pixel_um"), settings.get("object_px"), *(ends if isinstance(ends, list) else [ends])]
     if len(sizes) != 4 or not all(size is None or _is_size(size) for size in sizes):
@@ -76,6 +78,10 @@ def read_settings(folder):
             f"{path}: pixel_um, object_px and both ends of pixel_um_range have to be numbers above 0, or null; "
             "correct them"
         )
+    try:
+        check_scale(settings.get("scale"))
+    except ValueError as error:
+        raise InputError(f"{path}: its scale {error}; correct it, or set it to null") from error
     return settings
 
 
@@ -94,7 +100,7 @@ def digest_model(folder):
     return state.hexdigest()
 
 
-def describe(patches, network, rows, settings):
+def describe(patches, network, rows, settings, plan):
     """Content of model.json.
 
     Args:
@@ -102,13 +108,18 @@ def describe(patches, network, rows, settings):
         network: the Keras model.
         rows: its history.
         settings: the section train of the configuration.
+        plan: what was chosen for this training, dicts with `setting`, `value` and `reason`; that of the patches comes
+            before it.
     """
-    best = best_row(rows)
+    best = best_row(rows, settings["monitor"])
     return {
         "format": FORMAT,
         **{key: patches.get(key) for key in _FROM_PATCHES},
         "architecture": settings["architecture"],
         "backbone": settings["backbone"],
+        "width": settings["width"],
+        "depth": settings["depth"],
+        "plan": [*(patches.get("plan") or []), *plan],
         "divisor": DIVISOR,
         "parameters": network.count_params(),
         "settings": settings,
@@ -140,7 +151,7 @@ def write_model(folder, settings, network, rows, validation):
     network.export(folder / SAVED_MODEL)
     write_patches(folder, *validation)
     write_history(rows, folder / HISTORY)
-    draw_curves(rows, folder / CURVES)
+    draw_curves(rows, settings["best_epoch"], folder / CURVES)
 
 
 def write_patches(folder, images, targets):

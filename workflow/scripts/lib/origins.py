@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from .models import HISTORY, read_settings
-from .pages import duration, grouped
+from .models import HISTORY, RATES, read_settings
+from .pages import duration, embed, grouped
 from .summaries import count, learning_curves
 
 
@@ -17,8 +17,9 @@ def describe_model(folder, existing):
         existing: it was there before, and nothing was trained.
 
     Returns:
-        Content of model.json, and besides `name`, `facts` [(label, text)], `curves` of `lib.summaries.learning_curves`
-        and `versions`; a model that was made elsewhere may have no history, and say little.
+        Content of model.json, and besides `name`, `facts` [(label, text)], `curves` of `lib.summaries.learning_curves`,
+        `rates` (the trial of learning rates as a data URI, or None) and `versions`; a model that was made elsewhere may
+        have no history, and say little.
     """
     folder, about = Path(folder), read_settings(folder)
     # Where the model of another run lies, its own history says how it was trained; it is shown all the same.
@@ -35,9 +36,13 @@ def describe_model(folder, existing):
         ("Share of pixels", _shares(about["outputs"], about.get("class_share") or [])),
         ("Epochs", about.get("epochs") and f"{about['epochs']}, the best {about['best_epoch']}"),
         ("Time", about.get("seconds") and duration(about["seconds"])),
+        ("Trained on", about.get("device") and {"cpu": "CPU", "gpu": "GPU"}.get(about["device"])),
+        ("Speed", _speed(about.get("throughput"))),
     ]
+    trial = folder / RATES
     known = {"name": folder.name, "facts": [fact for fact in facts if fact[1]], "curves": curves}
-    return {"versions": {}, "best_epoch": None} | about | known
+    known["rates"] = embed(trial) if trial.is_file() else None
+    return {"versions": {}, "best_epoch": None, "plan": []} | about | known
 
 
 def list_misfits(table):
@@ -51,7 +56,8 @@ def list_misfits(table):
 
 
 def warn(table, models, misfits, existing):
-    """Sentences [(text, section that says more)] about images that do not fit, or that the model knows already.
+    """Sentences [(text, section that says more)] about images that do not fit, or that the model knows already, and
+    about transforms that damaged the truth it learnt from.
 
     Args:
         table: of `lib.summaries.join_tables`.
@@ -63,12 +69,23 @@ def warn(table, models, misfits, existing):
     if misfits:
         verb = "differs" if len(misfits) == 1 else "differ"
         warnings.append((f"{count(len(misfits), 'image')} {verb} from what the model was trained on.", "misfits"))
+    damages = {text for model in models for text in (model.get("label_check") or {}).get("warnings", [])}
+    warnings += [(f"{text}.", "training") for text in sorted(damages)]
     known = {image for model in models for images in (model.get("sources") or {}).values() for image in images}
     scored = set(table.loc[table["frames_scored"] > 0, "image"])
     if existing and known & scored:
         text = f"{count(len(known & scored), 'image')} with truth, by name, trained the model; their scores say little."
         warnings.append((text, "training"))
     return warnings
+
+
+def _speed(found):
+    """What `lib.throughputs.measure_throughput` found, in words."""
+    if not found:
+        return None
+    verdict = "the input pipeline holds it up" if found["bound"] == "input" else "the input pipeline keeps up"
+    rates = f"{found['step']:.3g} patches/s through the network, {found['pipeline']:.3g} from the input pipeline alone"
+    return f"{rates}; {verdict}"
 
 
 def _shares(outputs, shares):

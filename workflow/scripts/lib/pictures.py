@@ -8,6 +8,7 @@ from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
 
 from .stores import open_array, read_block, read_metadata
+from .targets import IGNORE, UNKNOWN
 
 LONGER_SIDE_PX = 768
 CROP_SIDE_PX = 384
@@ -16,13 +17,16 @@ FOUND_WIDTH_PX = 3
 # Cool for truth, warm for what was found, after Okabe and Ito; a class takes the colours at its place, round and round.
 TRUTH_COLOURS = ["#56b4e9", "#00c08b", "#4f7dff", "#8be0d4"]
 FOUND_COLOURS = ["#ff9f1a", "#ff6db6", "#e8402a", "#f0e442"]
+UNKNOWN_COLOUR = "#9a9a9a"
+_HATCH = 255  # in the palette of outlines
+_HATCH_PX = (2, 12)  # width of a line, and from one to the next
 
 
 def draw_pictures(folder, *, image, labels, truth=None, t=0, score=None, classes=()):
     """Write one plane of an image as base.jpg, outlines as labels.png and truth.png, and picture.json.
 
     All have the same size, the longer side LONGER_SIDE_PX, and are drawn from the level of the pyramid that suffices.
-    A volume shows its middle plane.
+    A volume shows its middle plane. Where nobody annotated, truth.png is hatched.
 
     Args:
         folder: where to write; it is made.
@@ -37,6 +41,7 @@ def draw_pictures(folder, *, image, labels, truth=None, t=0, score=None, classes
     base = Image.fromarray(stretch(pixels, metadata.windows, colour=is_colour(metadata.channels)))
     size = fit(base.size)
     base.resize(size, Image.Resampling.LANCZOS).save(folder / "base.jpg", quality=88)
+    hatched = False
     for layer, path, width, colours in (
         ("labels", labels, FOUND_WIDTH_PX, FOUND_COLOURS),
         ("truth", truth, TRUTH_WIDTH_PX, TRUTH_COLOURS),
@@ -44,8 +49,10 @@ def draw_pictures(folder, *, image, labels, truth=None, t=0, score=None, classes
         if path is not None:
             plane, _, step = read_plane(path, t)
             plane = resize_nearest(plane[0], size, step)
-            save_outlines(folder / f"{layer}.png", outlines(plane, width, classes), colours)
-    described = {"t": t, "z": z, "score": score, "width": size[0], "height": size[1]}
+            rims, unknown = outlines(plane, width, classes), plane == (IGNORE if classes else UNKNOWN)
+            hatched |= bool(unknown.any())
+            save_outlines(folder / f"{layer}.png", hatch_rims(rims, unknown), colours)
+    described = {"t": t, "z": z, "score": score, "hatched": hatched, "width": size[0], "height": size[1]}
     (folder / "picture.json").write_text(json.dumps(described))
 
 
@@ -142,12 +149,19 @@ def outlines(labels, width, classes=()):
     return rims.astype(np.uint8)
 
 
+def hatch_rims(rims, unknown):
+    """Rims (y, x) with oblique lines over the pixels that are `unknown` (y, x), for `save_outlines`."""
+    y, x = np.indices(rims.shape, dtype=np.uint16)
+    return np.where(unknown & ((y + x) % _HATCH_PX[1] < _HATCH_PX[0]), np.uint8(_HATCH), rims)
+
+
 def save_outlines(path, rims, colours):
     """Write rims as a PNG with a palette, transparent where they are 0."""
     picture = Image.fromarray(rims, mode=None)
     picture = picture.convert("P") if picture.mode != "P" else picture
     palette = [0, 0, 0]
-    for number in range(int(rims.max(initial=0))):
-        palette += bytes.fromhex(colours[number % len(colours)][1:])
+    for number in range(1, int(rims.max(initial=0)) + 1):
+        colour = UNKNOWN_COLOUR if number == _HATCH else colours[(number - 1) % len(colours)]
+        palette += bytes.fromhex(colour[1:])
     picture.putpalette(palette)
     picture.save(path, transparency=0, optimize=True)

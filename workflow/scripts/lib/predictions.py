@@ -10,6 +10,7 @@ import numpy as np
 
 from .channels import match_channels
 from .fingerprints import check_fit
+from .intensities import choose_ranges
 from .ledgers import Ledger
 from .looks import Emptiness, check_roi, chosen_frames, clip
 from .predictors import Predictor
@@ -49,7 +50,7 @@ def predict_image(
     """
     pixels, metadata = open_array(source), read_metadata(source)
     order = match_channels(name, metadata.channels, ensemble.settings["channels"], told=False)
-    windows = [metadata.windows[channel] for channel in order]
+    windows = choose_ranges(metadata.windows, order, ensemble.settings)
     scaling = {"rescale": rescale, "object_px": object_px}
     scale = choose_scale(name, metadata.pixel_um, ensemble.settings, **scaling)
     check_roi(name, roi, pixels.shape[-2:])

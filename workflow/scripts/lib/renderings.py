@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .examples import Pool, read_window
+from .crops import read_window
+from .examples import Pool
 from .targets import IGNORE, instance_targets
 from .transforms import transform_patch, window_px
 
@@ -64,5 +65,7 @@ class Renderer:
 
     def _target(self, ids, inside):
         # Targets come after transforms, so that boundaries keep their width.
-        classes = instance_targets(ids, self.boundary_px) if self.task == "instances" else ids.astype(np.uint8)
+        # What a transform brings in from outside of the image is as unknown as what nobody annotated.
+        instances = self.task == "instances"
+        classes = instance_targets(ids, self.boundary_px, inside) if instances else ids.astype(np.uint8)
         return np.where(inside, classes, np.uint8(IGNORE))

@@ -8,11 +8,28 @@ NEGLIGIBLE = 1.1
 LARGEST = 16.0
 
 
+def check_scale(scale):
+    """Refuse what `choose_scale` would misread: the entry `scale` of a model.json, from anywhere; None is fine.
+
+    Raises:
+        ValueError: it is not {"method": text, "typical": number, "range": [number, number]}, within LARGEST.
+    """
+    if scale is None:
+        return
+    parts = scale if isinstance(scale, dict) else {}
+    ends = parts.get("range") if isinstance(parts.get("range"), list) else []
+    numbers = [parts.get("typical"), *ends]
+    fit = [type(number) in (int, float) and 1 / LARGEST <= number <= LARGEST for number in numbers]
+    if len(fit) != 3 or not all(fit) or not isinstance(parts.get("method"), str):
+        raise ValueError(f"is {scale}, and has to have a method, and a typical and two numbers as range")
+
+
 def choose_scale(name, pixel_um, settings, *, rescale=True, object_px=None):
     """Pixels of the network per pixel of the image, along y and x.
 
     A diameter of objects that the user gives says most; else pixel sizes do where both are known and the image's lies
-    outside of those that the model was trained on.
+    outside of those that the model was trained on. Where they are not, an image is magnified as the middle one of the
+    training images was.
 
     Args:
         name: of the image, for messages.
@@ -37,7 +54,7 @@ def choose_scale(name, pixel_um, settings, *, rescale=True, object_px=None):
         known = [size for size in pixel_um[1:] if size]
         least, most = settings.get("pixel_um_range") or [settings.get("pixel_um")] * 2
         if len(known) < 2 or not least:
-            return 1.0
+            return (settings.get("scale") or {}).get("typical", 1.0)
         size, wanted = math.sqrt(known[0] * known[1]), settings.get("pixel_um") or math.sqrt(least * most)
         scale = 1.0 if least / NEGLIGIBLE <= size <= most * NEGLIGIBLE else size / wanted
     if not 1 / LARGEST <= scale <= LARGEST:

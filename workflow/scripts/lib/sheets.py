@@ -7,10 +7,10 @@ from matplotlib.lines import Line2D
 from scipy.ndimage import binary_dilation
 from skimage.segmentation import find_boundaries
 
+from .overlays import class_colour, displayed, hatch, magnified
 from .targets import IGNORE
 
 ZOOM = 2  # outlines are drawn on magnified pixels, so that they hide little
-COLOURS = ["#ffd400", "#00b7ff", "#ff6db6", "#00c08b", "#ff7a1a", "#a78bfa"]
 
 
 def draw_sheet(path, samples, names, instances):
@@ -34,11 +34,11 @@ def draw_sheet(path, samples, names, instances):
         before, after = axes[2 * number : 2 * number + 2]
         margin = (len(sample.window) - len(sample.pixels)) // 2
         inner = slice(margin, margin + len(sample.pixels))
-        before.imshow(_displayed(sample.window[inner, inner]))
+        before.imshow(displayed(sample.window[inner, inner]))
         before.set_title("before", fontsize=9)
         after.imshow(_outlined(sample, instances))
         after.set_title(_wrapped(sample.transforms) or "unchanged", fontsize=9)
-    lines = [Line2D([], [], color=_colour(id_), label=name) for id_, name in enumerate(names) if id_]
+    lines = [Line2D([], [], color=class_colour(id_), label=name) for id_, name in enumerate(names) if id_]
     figure.legend(handles=lines, loc="outside upper center", ncols=len(lines), title="hatched: not learnt from")
     figure.savefig(path)
 
@@ -47,28 +47,12 @@ def _wrapped(names):
     return "\n".join(", ".join(names[start : start + 3]) for start in range(0, len(names), 3))
 
 
-def _colour(class_):
-    return COLOURS[(class_ - 1) % len(COLOURS)]
-
-
-def _displayed(pixels):
-    """RGB (y, x, 3) of 0 to 1: three channels as they are, otherwise the first in grey."""
-    shown = pixels if pixels.shape[-1] == 3 else np.repeat(pixels[..., :1], 3, axis=-1)
-    return np.clip(shown, 0, 1).astype(np.float32)
-
-
 def _outlined(sample, instances):
-    shown, ids, target = (_magnified(plane) for plane in (_displayed(sample.pixels), sample.ids, sample.target))
+    shown, ids, target = (magnified(plane, ZOOM) for plane in (displayed(sample.pixels), sample.ids, sample.target))
     unknown = target == IGNORE
-    y, x = np.indices(target.shape)
-    shown[unknown] *= 0.5
-    shown[unknown & ((y + x) % 16 < 2)] = 0.35
+    hatch(shown, unknown)
     edges = binary_dilation(find_boundaries(ids, mode="inner")) & ~unknown
     classes = (ids > 0).astype(int) if instances else ids
     for class_ in np.unique(classes[edges & (ids > 0)]):
-        shown[edges & (classes == class_)] = to_rgb(_colour(class_))
+        shown[edges & (classes == class_)] = to_rgb(class_colour(class_))
     return shown
-
-
-def _magnified(plane):
-    return plane.repeat(ZOOM, axis=0).repeat(ZOOM, axis=1)

@@ -3,27 +3,19 @@
 Used when Snakemake plans, so it needs the standard library only.
 """
 
-import hashlib
 import re
 from collections import defaultdict
 
 from .errors import InputError
+from .folds import ALL, deal_folds, spot
 
 SIDES = ("train", "val", "test")
+LEARNING = ("train", "val")
 PREDICT = "predict"
 LEAKS_KEPT = 1000  # pairs in the table of leaks, so that it stays small where all images look alike
 
 
-def assign_sides(rows, *, seed, train, val, test, group_pattern=None):
-    """{image: "train" | "val" | "test" | "predict"} for every row of the table.
-
-    See `explain_sides`, which also says why.
-    """
-    lines, _ = explain_sides(rows, seed=seed, train=train, val=val, test=test, group_pattern=group_pattern)
-    return {line["image"]: line["split"] for line in lines}
-
-
-def explain_sides(rows, *, seed, train, val, test, group_pattern=None):
+def explain_sides(rows, *, seed, train, val, test, group_pattern=None, folds=1):
     """The side of every image, and why it has it.
 
     Images with truth take part. A side that the table states for one holds for its whole group; other groups go by a
@@ -31,19 +23,25 @@ def explain_sides(rows, *, seed, train, val, test, group_pattern=None):
     A side that none fell to is filled from the side that has most groups; where there are fewer groups than sides,
     train comes first, then val, then test.
 
+    With more than one fold, the groups that would train or validate are dealt into folds, see `lib.folds.deal_folds`:
+    each validates in its own and trains in all others, and its side is train. What the table states holds in every
+    fold: a stated train never validates, a stated val never trains. The side test is the same for any number of folds.
+
     Args:
         rows: dicts with "image", "truth", "group" and "split" ("" or None where the table says nothing).
         seed: another seed is another split.
         train, val, test: shares of the groups; only their ratios count, and a side with share 0 gets no group by hash.
         group_pattern: regular expression on the name of images without a group; None: each is its own group.
+        folds: how many networks are trained, each validated on other groups; 1: one, validated on the side val.
 
     Returns:
-        Dicts with "image", "group", "split" and "why" (table, hash, filled or no truth), in the order of `rows`;
-        and sentences that a user should read, about sides that stay empty and names that do not match.
+        Dicts with "image", "group", "split", "why" (table, hash, filled or no truth) and "fold" (the number of the one
+        that the image validates in, "all" or "" for none), in the order of `rows`; and sentences that a user
+        should read, about sides that stay empty and names that do not match.
 
     Raises:
         InputError: a group that the table puts on two sides, truth missing where the table wants it, a pattern that is
-            no regular expression, shares that are not.
+            no regular expression, shares that are not, fewer groups than folds.
     """
     shares = dict(zip(SIDES, (train, val, test), strict=True))
     if min(shares.values()) < 0 or not sum(shares.values()) > 0:
@@ -53,9 +51,10 @@ def explain_sides(rows, *, seed, train, val, test, group_pattern=None):
     groups = {row["image"]: group_of(row, group_pattern) for row in rows}
     stated = _stated_sides(rows, groups)
     taking_part = {groups[row["image"]] for row in rows if _takes_part(row)}
-    spots = {group: _spot(seed, group) for group in taking_part if group not in stated}
+    spots = {group: spot(seed, group) for group in taking_part if group not in stated}
     hashed = {group: _side_at(spot, shares) for group, spot in spots.items()}
     filled, remarks = _fill_sides(hashed, spots, stated, shares)
+    dealt = _deal([group for group in filled if filled[group] in LEARNING], folds, seed) if folds > 1 else {}
 
     lines = []
     for row in rows:
@@ -64,10 +63,24 @@ def explain_sides(rows, *, seed, train, val, test, group_pattern=None):
             split, why = row.get("split") or PREDICT, "table" if row.get("split") else "no truth"
         elif group in stated:
             split, why = stated[group], "table"
+        elif group in dealt:
+            split, why = "train", "hash" if hashed[group] in LEARNING else "filled"
         else:
             split, why = filled[group], "hash" if filled[group] == hashed[group] else "filled"
-        lines.append({"image": row["image"], "group": group, "split": split, "why": why})
+        validates = ALL if folds > 1 else 1
+        fold = dealt.get(group, validates if split == "val" else "") if _takes_part(row) else ""
+        lines.append({"image": row["image"], "group": group, "split": split, "why": why, "fold": fold})
     return lines, remarks + _pattern_remarks(rows, group_pattern)
+
+
+def _deal(groups, folds, seed):
+    if len(groups) < folds:
+        raise InputError(
+            f"split.folds: {folds} folds need {folds} groups of images with truth to deal, beside those of the side "
+            f"test and those whose side the table states, and have {len(groups)}; annotate images of more groups, "
+            f"leave split empty in the table, or give {f'at most {len(groups)}' if len(groups) > 1 else 1}"
+        )
+    return deal_folds(groups, folds, seed)
 
 
 def check_sides(sides):
@@ -130,12 +143,6 @@ def _stated_sides(rows, groups):
     if problems:
         raise InputError("\n".join(problems))
     return stated
-
-
-def _spot(seed, group):
-    """A number in [0, 1) that depends on the seed and the group's name alone."""
-    digest = hashlib.blake2b(f"{seed}\n{group}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") / 2**64
 
 
 def _intervals(shares):

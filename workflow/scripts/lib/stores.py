@@ -20,6 +20,7 @@ WINDOW_PERCENTILES = (1, 99.8)
 _SAMPLED_CHUNKS = 256
 _SAMPLED_PX = 2**22
 _LABEL_COLOURS = 255
+_UNKNOWN_COLOUR = [128, 128, 128, 128]
 _CHANNEL_COLOURS = ("00FF00", "FF00FF", "00FFFF", "FFFF00", "FF0000", "0000FF")
 _NAMED_COLOURS = {"red": "FF0000", "green": "00FF00", "blue": "0000FF"}
 
@@ -98,7 +99,7 @@ def finish_image(
     _write_metadata(path, {"omero": omero}, name, pixel_um, frame_s, count, "mean", extra)
 
 
-def finish_labels(path, *, name, pixel_um=(None, None, None), frame_s=None, classes=None, extra=None):
+def finish_labels(path, *, name, pixel_um=(None, None, None), frame_s=None, classes=None, unknown=None, extra=None):
     """Give the label store at `path` its pyramid (nearest neighbour, so that ids stay ids), colours and metadata.
 
     Args:
@@ -107,6 +108,7 @@ def finish_labels(path, *, name, pixel_um=(None, None, None), frame_s=None, clas
         pixel_um: size of a pixel in z, y, x in micrometres, None where unknown.
         frame_s: seconds between frames, None where unknown.
         classes: names of the classes, by id, background first; None for instances, whose first 255 ids get colours.
+        unknown: the id of pixels that nobody annotated, shown grey; None: there are none.
         extra: what to keep as `attributes.tessera`.
     """
     count = _build_pyramid(path, _nearest_2x2, None)
@@ -118,8 +120,12 @@ def finish_labels(path, *, name, pixel_um=(None, None, None), frame_s=None, clas
             *({"label-value": id_, "rgba": [*label_colour(id_), 255]} for id_ in ids),
         ],
     }
-    if classes:
-        label["properties"] = [{"label-value": id_, "class": class_} for id_, class_ in enumerate(classes)]
+    names = dict(enumerate(classes or ()))
+    if unknown is not None:
+        label["colors"].append({"label-value": unknown, "rgba": _UNKNOWN_COLOUR})
+        names |= {unknown: "unknown"} if classes else {}
+    if names:
+        label["properties"] = [{"label-value": id_, "class": class_} for id_, class_ in names.items()]
     _write_metadata(path, {"image-label": label}, name, pixel_um, frame_s, count, "nearest", extra)
 
 

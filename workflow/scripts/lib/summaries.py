@@ -14,7 +14,7 @@ KINDS = {"iou": "IoU", "dice": "Dice", "precision": "Precision", "recall": "Reca
 
 def read_table(path, **options):
     """A tab-separated table, in which an image may well be called NA."""
-    names = dict.fromkeys(("image", "batch", "group", "image_a", "image_b"), str)
+    names = dict.fromkeys(("image", "batch", "group", "image_a", "image_b", "fold"), str)
     return pd.read_csv(path, sep="\t", keep_default_na=False, na_values=[""], dtype=names, **options)
 
 
@@ -79,6 +79,7 @@ def summarise(table, split, leaks, set_aside, settings, pictures_limit):
         "ap_curves": curves,
         "ious": sorted(ious),
         "split_lines": count_sides(split),
+        "fold_lines": count_folds(split),
         "leaks": leaks.head(LEAKS_SHOWN).to_dict("records"),
         "leaks_shown": LEAKS_SHOWN,
         "leak_count": count_leaks(leaks),
@@ -190,6 +191,15 @@ def count_sides(split):
         if len(rows):
             lines.append({"side": side, "images": len(rows), "groups": rows["group"].nunique()} | reasons)
     return lines
+
+
+def count_folds(split):
+    """A dict for each fold that groups were dealt into: fold, images and groups; none where there is one fold."""
+    dealt = split[(split["split"] == "train") & split["fold"].notna()]
+    return [
+        {"fold": fold, "images": len(rows), "groups": rows["group"].nunique()}
+        for fold, rows in sorted(dealt.groupby("fold"), key=lambda pair: int(pair[0]))
+    ]
 
 
 def warn(pooled, split, leaks, set_aside, existing=False):

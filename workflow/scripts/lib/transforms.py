@@ -1,8 +1,12 @@
 """Random transforms of patches, image and mask in step, from the names that the configuration gives."""
 
 import difflib
+import functools
+import json
+import math
 import os
 import random
+import threading
 import warnings
 
 import numpy as np
@@ -15,6 +19,8 @@ import albumentations as A
 import cv2
 
 HEADROOM = 0.25  # of the window, kept free above and below for what brightness and noise do
+WIDEST = 2  # patches: what is read at most for one that is turned, shrunk or warped
+_HOLES = (A.CoarseDropout, A.GridDropout, A.PixelDropout)  # leave the truth as it is
 _RIGHT_ANGLES = (A.D4, A.HorizontalFlip, A.VerticalFlip, A.Transpose, A.RandomRotate90, A.SquareSymmetry, A.NoOp)
 
 
@@ -48,8 +54,19 @@ def check_transforms(transforms, channels):
 
 
 def window_px(transforms, patch_px):
-    """Side of the window to read for a patch: twice the patch where rotation, scale or warp may reach beyond it."""
-    return patch_px if _last_warp(map(_kind, transforms)) is None else 2 * patch_px
+    """Side of the window to read for a patch: wider where rotation, scale or warp reach beyond the patch."""
+    return _window_px(json.dumps(transforms), patch_px)
+
+
+def moves_pixels(settings):
+    """Whether a transform moves the truth with the image, rather than changing intensities alone."""
+    return issubclass(_kind(settings), A.DualTransform)
+
+
+def without_mirrors(settings):
+    """The same transform with what comes from beyond the window marked as outside, not mirrored."""
+    known = "border_mode" in _kind(settings).InitSchema.model_fields
+    return settings | ({"border_mode": cv2.BORDER_CONSTANT} if known else {})
 
 
 def transform_patch(pixels, ids, inside, transforms, patch_px, seed):
@@ -69,18 +86,14 @@ def transform_patch(pixels, ids, inside, transforms, patch_px, seed):
     Returns:
         Pixels (y, x, c) float32, ids (y, x) int32 and inside (y, x) of the patch, and the names of what was applied.
     """
-    built = list(map(_build, transforms))
-    last = _last_warp(map(type, built))
-    # What comes after the last warp needs the patch alone.
-    built.insert(0 if last is None else last + 1, A.CenterCrop(patch_px, patch_px))
     low, high = min(0.0, float(pixels.min())) - HEADROOM, max(1.0, float(pixels.max())) + HEADROOM
-    composed = A.Compose(built, save_applied_params=True)
+    composed = _composed(json.dumps(transforms), patch_px, len(ids), threading.get_ident())
     # Given a seed, albumentations gives it to each transform anew, so that all draw the same numbers: a rare one would
     # come with every other, and with their extremes.
     composed.set_random_state(np.random.default_rng(seed), random.Random(seed))
     done = composed(image=(pixels - np.float32(low)) / np.float32(high - low), mask=np.where(inside, ids, -1 - ids))
     mask = done["mask"]
-    applied = [name for name, _ in done["applied_transforms"] if name != "CenterCrop"]
+    applied = [name for name, _ in done["applied_transforms"] if name not in ("CenterCrop", "NoOp")]
     restored = done["image"] * np.float32(high - low) + np.float32(low)
     return restored, np.where(mask < 0, -1 - mask, mask), mask >= 0, applied
 
@@ -111,10 +124,38 @@ def _tuples(value):
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
-def _last_warp(kinds):
-    """Index of the last class that moves pixels other than by right angles, None if there is none."""
-    warps = [n for n, kind in enumerate(kinds) if issubclass(kind, A.DualTransform) and kind not in _RIGHT_ANGLES]
-    return warps[-1] if warps else None
+@functools.lru_cache(maxsize=64)
+def _window_px(transforms, patch_px):
+    return _sides([_build(settings) for settings in json.loads(transforms)], patch_px)[0]
+
+
+@functools.lru_cache(maxsize=64)
+def _composed(transforms, patch_px, window_px, thread):
+    """The pipeline of `transforms`, as JSON; each thread has its own, since it holds the random numbers."""
+    built = [_build(settings) for settings in json.loads(transforms)]
+    sides = [min(side, window_px) for side in _sides(built, patch_px)]
+    steps = [A.CenterCrop(sides[0], sides[0])] if sides[0] < window_px else []
+    for transform, before, after in zip(built, sides[:-1], sides[1:], strict=True):
+        steps += [transform] + ([A.CenterCrop(after, after)] if after < before else [])
+    return A.Compose(steps or [A.NoOp()], save_applied_params=True)
+
+
+def _sides(built, patch_px):
+    """Side of what each transform has to be given for the patch to be right, and of the patch."""
+    sides = [patch_px]
+    for transform in reversed(built):
+        sides.append(min(_reach(transform, sides[-1]), WIDEST * patch_px))
+    return sides[::-1]
+
+
+def _reach(transform, side):
+    if not isinstance(transform, A.DualTransform) or isinstance(transform, (*_RIGHT_ANGLES, *_HOLES)):
+        return side
+    if isinstance(transform, A.ElasticTransform) and not transform.approximate:
+        # It moves pixels by its noise, within -1 to 1, blurred by sigma and times alpha: a blur of so many pixels
+        # leaves 1 / (2 sqrt(pi) sigma) of a standard deviation, which is at most 0.58, and five of them are enough.
+        return side + 2 * math.ceil(transform.alpha * min(1, 1 / transform.sigma))
+    return WIDEST * side
 
 
 def _place(number, settings):

@@ -1,0 +1,98 @@
+"""Rule train on patches, and `model.fit` of the same network on the same batches, which lie in memory."""
+
+import csv
+import itertools
+import json
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import yaml
+from lib.memories import resident_mb
+from tasks import CORES, answer
+
+CONFIGURATION = Path(__file__).resolve().parents[2] / "config" / "config.yaml"
+
+
+def settings_of(epochs):
+    return yaml.safe_load(CONFIGURATION.read_text())["train"] | {"epochs": epochs, "patience": epochs, "batch_size": 8}
+
+
+def ours(patches, epochs):
+    """Seconds of each epoch through rule train, its checkpoints and pictures included."""
+    from train import train
+
+    output = patches.with_name("model")
+    for old in (output, output.with_name(f".{output.name}.part"), patches.with_name("logs")):
+        shutil.rmtree(old, ignore_errors=True)
+    train(patches, "bench", output, threads=CORES, logs=str(patches.with_name("logs")), **settings_of(epochs))
+    with (output / "history.csv").open() as table:
+        return {"epochs": [float(row["seconds"]) for row in csv.DictReader(table)]}
+
+
+def bare(patches, epochs):
+    """Seconds of each epoch of `model.fit`, and memory (MiB) and seconds on the way to it."""
+    marks = [("start", resident_mb(), time.monotonic())]
+
+    def mark(name):
+        marks.append((name, resident_mb(), time.monotonic()))
+
+    import train
+    from lib.devices import choose_device
+    from lib.frameworks import keras, tf
+    from lib.patches import training_batches
+    from lib.trainees import make_optimizer
+
+    mark("import")
+    settings, about = settings_of(epochs), json.loads((patches / "patches.json").read_text())
+    sides = {side: train.read_side(patches / f"{side}.zarr") for side in ("train", "val")}
+    choose_device("cpu", CORES)
+    keras.utils.set_random_seed(0)
+    tf.config.experimental.enable_op_determinism()
+    mark("read")
+    _, trainee = train.build(settings, about)
+    trainee.compile(make_optimizer(settings, "float32"))
+    mark("build")
+    batches, steps = training_batches(*sides["train"], batch_size=8, seed=0, first_epoch=0, epochs=1)
+    images, targets = (np.concatenate(arrays) for arrays in zip(*batches.as_numpy_iterator(), strict=True))
+    held = (sides["val"][0].astype(np.float32), sides["val"][1])
+    mark("batches")
+    trainee.fit(images[:8], targets[:8], batch_size=8, verbose=0)
+    mark("first step")
+    trainee.fit(images, targets, batch_size=8, shuffle=False, verbose=0)
+    mark("later steps")
+    watch = Watch(keras)
+    trainee.fit(
+        images, targets, batch_size=8, shuffle=False, epochs=epochs, validation_data=held, validation_batch_size=8,
+        verbose=0, callbacks=[watch.callback],
+    )  # fmt: skip
+    stages = {
+        name: {"seconds": ended - begun, "mb": mb} for (_, _, begun), (name, mb, ended) in itertools.pairwise(marks)
+    }
+    return {"epochs": watch.seconds, "steps": steps, "patches": len(images), "stages": stages}
+
+
+class Watch:
+    """Seconds of each epoch, validation included, as the pipeline's own history counts them."""
+
+    def __init__(self, keras):
+        self.seconds = []
+
+        def begin(logs=None):
+            self._marked = time.monotonic()
+
+        def end(epoch, logs=None):
+            before, self._marked = self._marked, time.monotonic()
+            self.seconds.append(self._marked - before)
+
+        self.callback = keras.callbacks.LambdaCallback(on_train_begin=begin, on_epoch_end=end)
+
+
+def run(patches, whose, epochs):
+    """{"epochs": seconds of each, ...} of `whose` training, "ours" or "bare"."""
+    return {"ours": ours, "bare": bare}[whose](Path(patches), epochs)
+
+
+if __name__ == "__main__":
+    answer(run)

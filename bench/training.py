@@ -1,0 +1,127 @@
+"""Yeast, from scratch: what the loss, deep supervision and the architecture do to the IoU of mothers and daughters.
+
+Sides are by position (see datasets/yeast.py): 8 images of three positions train, 2 of one validate, 3 of two are
+tested on. All variants see the same patches for the same number of epochs, so that they differ in nothing else, and
+the epoch with the highest IoU on the validation side counts, since losses cannot be compared. One run of the pipeline
+sweeps over variants and seeds; then each model is applied to the test images by a run of its own. What is finished is
+not done again.
+"""
+
+import argparse
+import json
+import os
+import statistics
+from pathlib import Path
+
+import pandas
+import yaml
+from accuracy import FOLDERS, snakemake
+from datasets import yeast
+from figures import RESULTS, Figures
+
+BENCH = Path(__file__).resolve().parent
+VARIANTS = {
+    "base": {"losses": {"dice": 1.0, "cross_entropy": 1.0}},
+    "dice": {"losses": {"dice": 1.0}},
+    "cross-entropy": {"losses": {"cross_entropy": 1.0}},
+    "levels": {"deep_supervision": [0.5, 0.25]},
+    "plain": {"architecture": "PlainUnet", "backbone": None},
+}
+NAMES = {
+    "base": "Dice + cross-entropy, Unet/resnet18",
+    "dice": "Dice alone, Unet/resnet18",
+    "cross-entropy": "cross-entropy alone, Unet/resnet18",
+    "levels": "deep supervision (0.5, 0.25), Dice + cross-entropy, Unet/resnet18",
+    "plain": "plain U-Net (32 filters, 4 levels), Dice + cross-entropy",
+}
+PAIRS = (("dice", "cross-entropy"), ("base", "dice"), ("base", "cross-entropy"), ("levels", "base"), ("plain", "base"))
+
+
+def train_all(work, data, seeds, epochs, patches, patch_px):
+    """Train all variants: {(variant, seed): folder of the model}."""
+    settings = yaml.safe_load((BENCH / "datasets" / "yeast.yaml").read_text())
+    settings["augment"] |= {"patches": patches, "patch_px": patch_px}
+    settings["train"] = {"epochs": epochs, "patience": epochs, "monitor": "val_iou", "batch_size": 8}
+    settings["sweep"] = {"design": VARIANTS, "seed": seeds}
+    write_project(work, settings, yeast.rows(data))
+    snakemake(work, "results/selected.json")
+    folders = {}
+    for path in sorted((work / "results" / "models").glob("*/model.json")):
+        trained = json.loads(path.read_text())["settings"]
+        for variant, own in VARIANTS.items():
+            for seed in seeds:
+                if path.parent.name.startswith(f"design~{variant}_seed~{seed}_"):
+                    assert trained | own | {"seed": seed} == trained, f"{path}: is not of this variant"
+                    folders[variant, seed] = path.parent
+    return folders
+
+
+def test(work, data, model):
+    """Apply a model to the test images: the row of each in metrics.tsv."""
+    settings = {
+        key: yaml.safe_load((BENCH / "datasets" / "yeast.yaml").read_text())[key] for key in ("task", "classes")
+    }
+    rows = [row for row in yeast.rows(data) if row[-1] == "test"]
+    write_project(work, settings | {"model": os.path.relpath(model, work)}, rows)
+    snakemake(work, "results/metrics.tsv")
+    return pandas.read_csv(work / "results" / "metrics.tsv", sep="\t", dtype={"image": str})
+
+
+def write_project(work, settings, rows):
+    work.mkdir(parents=True, exist_ok=True)
+    lines = [yeast.COLUMNS, *rows]
+    (work / "images.tsv").write_text("".join("\t".join(map(str, line)) + "\n" for line in lines))
+    (work / "config.yaml").write_text(yaml.safe_dump({"images": "images.tsv"} | settings))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="the folder that holds yeast-ac295")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each variant")
+    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--quick", action="store_true", help="one seed, one epoch, to try it; nothing is recorded")
+    arguments = parser.parse_args()
+    data = arguments.data.resolve() / FOLDERS["yeast"]
+    work = BENCH / "work" / ("training-quick" if arguments.quick else "training")
+    seeds, epochs, patches, patch_px = list(range(arguments.seeds)), arguments.epochs, 240, 160
+    if arguments.quick:
+        seeds, epochs, patches, patch_px = [0], 1, 16, 96
+    folders = train_all(work / "trained", data, seeds, epochs, patches, patch_px)
+    scores, seconds = {}, {}
+    for (variant, seed), model in folders.items():
+        scores[variant, seed] = test(work / "tested" / f"{variant}-{seed}", data, model)
+        seconds.setdefault(variant, []).append(json.loads((model / "model.json").read_text())["seconds"])
+    figures = Figures("make bench-training", Path(os.devnull) if arguments.quick else RESULTS)
+    about = (
+        f"yeast, 3 test images of 2 positions, {len(seeds)} seeds, {epochs} epochs of {patches} patches of {patch_px}²"
+    )
+    record(scores, seconds, seeds, about, figures)
+    figures.finish()
+
+
+def record(scores, seconds, seeds, about, figures):
+    """Add, for each variant, the mean over test images and seeds, and what it is ahead of another in the same seed."""
+    means = {key: table["iou_mean"].mean() for key, table in scores.items()}
+    for variant, name in NAMES.items():
+        each = [means[variant, seed] for seed in seeds]
+        classes = {
+            label: statistics.mean(scores[variant, seed][f"iou_{label}"].mean() for seed in seeds)
+            for label in ("mother", "daughter")
+        }
+        of_classes = ", ".join(f"{label} {value:.3f}" for label, value in classes.items())
+        spent = statistics.mean(seconds[variant])
+        figures.add(f"foreground IoU: {name}", summary(each), data=f"{about}; {of_classes}; {spent:.0f} s each")
+    for one, other in PAIRS:
+        gains = [means[one, seed] - means[other, seed] for seed in seeds]
+        figures.add(f"foreground IoU, ahead: {NAMES[one]}; of: {NAMES[other]}", summary(gains, "+"), data=about)
+
+
+def summary(values, sign=""):
+    """Mean, standard deviation where there are several, and the values."""
+    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    listed = ", ".join(f"{value:{sign}.3f}" for value in values)
+    return f"{statistics.mean(values):{sign}.3f}{spread} ({listed})"
+
+
+if __name__ == "__main__":
+    main()
