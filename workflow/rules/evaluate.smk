@@ -8,6 +8,7 @@ rule evaluate:
         predictions=ancient("results/predictions/{batch}"),
         images=ancient("results/images/{batch}"),
         truth=lambda wildcards: ancient(truth_folders(BATCHES[wildcards.batch])),
+        tracks=ancient("results/tracks/{batch}" if config["task"] == "instances" else []),
         selected=ancient("results/selected.json"),
         models=ancient(list(MODEL_FOLDERS.values())),
         renewed=lambda wildcards: PRODUCTS.renewed("evaluate", wildcards.batch),

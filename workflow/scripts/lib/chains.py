@@ -41,13 +41,14 @@ def learn_motion(objects):
     return motion
 
 
-def link_frames(objects, motion, pairs=None):
+def link_frames(objects, motion, pairs=None, reach=None):
     """Link the objects of each frame to those of the next.
 
     Args:
         objects: Detections.
         motion: Motion.
         pairs: frames t that are linked with t + 1, rising; None: all.
+        reach: see `lib.links.find_candidates`.
 
     Returns:
         (row after, row before) of each object, NONE where there is none: int64 (objects,) each.
@@ -57,7 +58,7 @@ def link_frames(objects, motion, pairs=None):
     for t in range(objects.frames - 1) if pairs is None else pairs:
         rows = objects.rows(t)
         expected = objects.centres[rows] + motion.persistence * speeds[rows] + objects.drifts[t + 1]
-        first, second, gains = find_candidates(objects, motion, t, expected)
+        first, second, gains = find_candidates(objects, motion, t, expected, reach)
         chosen = assign(first, second, gains)
         one, two = first[chosen], second[chosen]
         after[one], before[two] = two, one

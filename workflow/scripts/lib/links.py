@@ -29,8 +29,7 @@ def find_candidates(objects, motion, t, expected, reach=None):
     if not len(expected) or not len(after):
         return (np.zeros(0, int),) * 2 + (np.zeros(0),)
     density = density_of(objects, t + 1)
-    if reach is None:
-        reach = find_reach(motion, density)
+    limit, reach = reach, find_reach(motion, density)
     near, at = cKDTree(after).query(expected, k=min(NEAREST, len(after)), distance_upper_bound=reach)
     near, at = near.reshape(len(expected), -1), at.reshape(len(expected), -1)
     rows, rank = np.nonzero(np.isfinite(near))
@@ -46,6 +45,8 @@ def find_candidates(objects, motion, t, expected, reach=None):
     keys, pixels = keys[last], pixels[last]
     first, second = keys // count, keys % count
     distance = np.linalg.norm(objects.centres[second] - expected[first - one.start], axis=1)
+    close = distance <= (np.inf if limit is None else limit)
+    first, second, distance, pixels = first[close], second[close], distance[close], pixels[close]
     return first, second, weigh(objects, motion, first, second, distance, pixels, density)
 
 

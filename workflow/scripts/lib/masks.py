@@ -28,6 +28,16 @@ def _signed(mask):
     return (inside - outside)[tuple([slice(1, -1)] * mask.ndim)]
 
 
+def rename(labels, old, new, dtype):
+    """Labels with the rising ids `old` made `new`; 0 stays 0, and so does what is not among them."""
+    if not len(old):
+        return np.zeros(labels.shape, dtype)
+    first = int(old[0])
+    names = np.zeros(int(old[-1]) - first + 3, dtype)
+    names[old - first + 1] = new
+    return names[(labels.astype(np.int64) - (first - 1)).clip(0, len(names) - 1)]
+
+
 class Masks:
     """Frames of labels with ids that last, one after the other.
 
@@ -54,11 +64,7 @@ class Masks:
     def frame(self, t, labels, dtype):
         """Labels of frame t (z, y, x) with ids that last; `labels` are those that came."""
         rows = self._objects.rows(t)
-        ids = self._objects.labels[rows]
-        at = np.searchsorted(ids, labels.ravel())
-        values = np.append(self._tracks[rows], 0).astype(dtype)
-        at[labels.ravel() == 0] = len(ids)
-        frame = values[at].reshape(labels.shape)
+        frame = rename(labels, self._objects.labels[rows], self._tracks[rows], dtype)
         waiting = defaultdict(list)
         for first, last, hidden in self._due[t]:
             place, mask = self._made_up(first, last, t)
@@ -86,8 +92,7 @@ class Masks:
             corners.append(box[:3])
             centres.append(objects.centres[row] / objects.steps)
         drifts = objects.drifts
-        if share < 1:
-            ahead = drifts[times[first] + 1 : t + 1].sum(0) - share * drifts[times[first] + 1 : times[last] + 1].sum(0)
+        ahead = drifts[times[first] + 1 : t + 1].sum(0) - share * drifts[times[first] + 1 : times[last] + 1].sum(0)
         centre = (1 - share) * centres[0] + share * centres[1] + ahead / objects.steps
         # Both masks are moved to the new centre, by whole pixels.
         shifts = [np.rint(centre - old).astype(int) for old in centres]

@@ -35,7 +35,7 @@ class Trace:
     motion: Motion = None
 
 
-def trace(objects, *, max_gap_frames=3, divisions=True, repair=True):
+def trace(objects, *, max_gap_frames=3, divisions=True, repair=True, reach_px=None):
     """Decide what became of each object of a movie.
 
     Args:
@@ -43,12 +43,13 @@ def trace(objects, *, max_gap_frames=3, divisions=True, repair=True):
         max_gap_frames: frames that an object may be missed for.
         divisions: whether objects may divide.
         repair: whether cells that are split or merged for some frames are mended.
+        reach_px: largest distance from where an object is expected in the next frame, in pixels of x; None: as learned.
 
     Returns:
         Trace.
     """
     motion = learn_motion(objects)
-    after, before = link_frames(objects, motion)
+    after, before = link_frames(objects, motion, reach=reach_px)
     result = Trace(before, np.full_like(before, NONE), np.full_like(before, NONE), motion=motion)
     if repair:
         repairs = Repairs(objects, motion, after, before)
