@@ -12,7 +12,7 @@ _SPOT = {"POSITION_X": "POSITION", "POSITION_Y": "POSITION", "POSITION_Z": "POSI
 
 
 def write_geff(lineage, path):
-    """Write a Lineage as a GEFF store: nodes with t, z, y, x, track, pixels and kind; edges with `division` and `gap`.
+    """Write a Lineage as a GEFF store: nodes with t, z, y, x, track, pixels, and whether the mask was made up; edges with `division` and `gap`.
 
     Axes are in frames and pixels, with the size of a pixel and of a frame as their scale where it is known.
     """
@@ -27,7 +27,8 @@ def write_geff(lineage, path):
     ]
     generation = lineage.tracks.set_index("track")[["lineage", "generation"]]
     columns = nodes.join(generation, on="track")
-    properties = ("t", "z", "y", "x", "track", "label", "pixels", "kind", "lineage", "generation")
+    columns["filled"], columns["parted"] = columns["kind"] == "filled", columns["kind"] == "parted"
+    properties = ("t", "z", "y", "x", "track", "label", "pixels", "filled", "parted", "lineage", "generation")
     write_arrays(
         path,
         node_ids=np.arange(len(nodes), dtype=np.uint64),
@@ -46,8 +47,6 @@ def write_geff(lineage, path):
 
 
 def _property(values):
-    if values.dtype == object or values.dtype.kind not in "bifu":
-        values = values.astype(str)
     return {"values": values, "missing": None}
 
 
