@@ -110,7 +110,7 @@ def _learn(objects, motion, pairs, radius):
         past, now = past[known], steps[known]
         # Outliers are wrong links; the median of shares is not moved by them.
         length = (past**2).sum(1)
-        fast = length > np.median(length)
+        fast = length >= np.median(length)
         persistence = float(np.clip(np.median((past * now).sum(1)[fast] / np.maximum(length[fast], 1e-9)), 0, 1))
         if _scale(now[whole[known]] - persistence * past[whole[known]], motion) > 0.95 * _scale(now[whole[known]], motion):
             persistence = 0.0

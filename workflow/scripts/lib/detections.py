@@ -54,7 +54,7 @@ class Detections:
     def dimensions(self):
         """2, or 3 where objects lie at more than one depth."""
         depths = self.centres[:, 0]
-        return 3 if self.shape[0] > 1 and np.ptp(depths, initial=0) > 0 else 2
+        return 3 if self.shape[0] > 1 and len(depths) and np.ptp(depths) > 0 else 2
 
     @cached_property
     def radii(self):

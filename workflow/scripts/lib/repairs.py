@@ -43,9 +43,12 @@ class Repairs:
             if not 0 < t < objects.frames - 1 or row in taken:
                 continue
             for other in self._near(t, objects.centres[row]):
-                if other == row or other in taken or sum(before[[row, other]] == NONE) != 1 or after[other] == NONE:
+                if other == row or other in taken or max(before[[row, other]]) != NONE != min(before[[row, other]]):
                     continue
-                first, last = max(before[row], before[other]), after[other]
+                first = self._whole(t - 1, row, other, before, after)
+                last = self._whole(t + 1, row, other, after, before)
+                if NONE in (first, last):
+                    continue
                 whole = np.log([sizes[first], sizes[last]])
                 both, single = np.log(sizes[row] + sizes[other]), np.log(max(sizes[other], sizes[row]))
                 distance = np.linalg.norm(objects.centres[row] - objects.centres[other])
@@ -58,7 +61,7 @@ class Repairs:
                     or (whole - single).min() < LEAST_CHANGE
                     or distance > 1.5 * (objects.radii[row] + objects.radii[other])
                     or np.linalg.norm(centre - middle) > 0.5 * objects.radii[first] + 2 * self._motion.shift
-                    or not (self._holds(first, row) and self._holds(first, other))
+                    or not all(self._holds(first, piece) and self._holds(last, piece, back=True) for piece in (row, other))
                 ):
                     continue
                 taken |= {int(row), int(other)}
@@ -66,6 +69,18 @@ class Repairs:
                 found.append((int(stays), int(joins), int(first), int(last)))
                 break
         return found
+
+    def _whole(self, t, row, other, links, back):
+        """What two pieces are linked with in frame t, or the loose object nearest to them there; NONE where none is."""
+        linked = max(links[row], links[other])
+        if linked != NONE:
+            return linked
+        objects = self._objects
+        earlier = t < objects.times[row]
+        moved = -objects.drifts[t + 1] if earlier else objects.drifts[t]
+        middle = (objects.centres[row] + objects.centres[other]) / 2 + moved
+        loose = [near for near in self._near(t, middle) if back[near] == NONE]
+        return loose[0] if loose else NONE
 
     def find_mergers(self):
         """Cells that are part of another object for some frames, and are there before and after.

@@ -11,6 +11,8 @@ from .links import NONE, assign
 from .motions import Motion
 from .repairs import Repairs
 
+LEAST_EVIDENCE = 1.0  # of a division, in nats: a false one spoils a lineage more than a missed one
+
 
 @dataclass
 class Trace:
@@ -54,6 +56,8 @@ def trace(objects, *, max_gap_frames=3, divisions=True, repair=True, reach_px=No
     if repair:
         repairs = Repairs(objects, motion, after, before)
         for stays, joins, first, last in repairs.find_splits():
+            if after[first] not in (NONE, stays, joins) or before[last] not in (NONE, stays, joins):
+                continue
             after[joins], before[joins] = NONE, NONE
             after[first], before[stays], after[stays], before[last] = stays, first, last, stays
             result.joins[joins] = stays
@@ -82,12 +86,12 @@ def _explain_starts(objects, motion, after, result, most, divide):
         taken = set()
         for place in order:
             mother, heir, child = found.mother[place], found.heir[place], found.new[place]
-            if found.evidence[place] <= bridged[heir] + bridged[child] or {mother, heir, child} & taken:
+            if found.evidence[place] <= LEAST_EVIDENCE + bridged[heir] + bridged[child] or {mother, heir, child} & taken:
                 continue
             taken |= {mother, heir, child}
             _divide(result, after, found, place)
         gone = np.isin(found.new, list(taken)) | np.isin(found.mother, list(taken))
-        found = found.chosen(np.flatnonzero(~fresh & ~gone))
+        found = found.chosen(np.flatnonzero(~fresh & ~gone & (found.evidence > LEAST_EVIDENCE)))
         held = np.isin(new, list(taken)) | np.isin(old, list(taken))
         sides = [new[~held]], [old[~held]], [gains[~held]]
         for side, more in zip(sides, (found.new, found.mother + count, found.evidence), strict=True):
