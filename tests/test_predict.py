@@ -147,6 +147,22 @@ def test_constant_images_and_pixels_that_are_no_numbers_are_answered(tmp_path):
         assert made.any() == (channels[0] == "0")
 
 
+def test_a_model_of_fixed_windows_sees_intensities_as_they_are(tmp_path):
+    pixels = random_pixels(1, 2, 1, 70, 90)
+    source = write_image(tmp_path / "a.ome.zarr", pixels // 2)
+    fixed = {"normalisation": {"method": "fixed", "windows": [[0, 4000], [0, 1]]}}
+    made = run(source, tmp_path / "p.ome.zarr", Threshold(["0", "1"], settings=fixed))
+    np.testing.assert_allclose(made[0, 1, 0], 255.0 * (pixels[0, 0, 0] // 2) / 4000, atol=0.51)
+
+
+def test_an_image_of_unknown_size_is_magnified_as_the_training_images_were(tmp_path):
+    source = write_image(tmp_path / "a.ome.zarr", random_pixels(1, 1, 1, 256, 256))
+    engine = Threshold(settings={"scale": {"method": "object", "typical": 0.5, "range": [0.5, 0.5]}})
+    run(source, tmp_path / "p.ome.zarr", engine)
+    assert read_metadata(tmp_path / "p.ome.zarr").extra["prediction"]["scale"] == 0.5
+    assert engine.seen < 256 * 256
+
+
 def test_only_chosen_frames_and_the_region_of_interest_are_looked_at(tmp_path):
     pixels = random_pixels(4, 1, 1, 300, 411)
     source = write_image(tmp_path / "a.ome.zarr", pixels, shard_px=128)

@@ -81,7 +81,9 @@ def _draw(name, pixels, labels, scores):
 
 def _sheet(drawn, kinds, shown):
     """Some of the pictures below each other, of each kind as many as of any other."""
-    by_kind = {kind: [name for name in drawn if kinds[name] == kind] for kind in sorted(set(kinds.values()))}
+    by_kind = {
+        kind: [name for name in drawn if kinds[name] == kind] for kind in sorted({kinds[name] for name in drawn})
+    }
     names = [name for found in by_kind.values() for name in found[: -(-shown // len(by_kind))]]
     pictures = [drawn[name].reduce(max(1, drawn[name].width // 1400)) for name in names]
     sheet = Image.new("RGB", (max(one.width for one in pictures), sum(one.height for one in pictures)))

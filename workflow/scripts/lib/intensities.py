@@ -67,8 +67,10 @@ def normalise(pixels, windows):
     wide = np.float64 if pixels.dtype.itemsize > 2 and pixels.dtype != np.float32 else np.float32
     span = high - low
     usable = np.isfinite(span) & (span > 0)
-    scaled = pixels.astype(wide) - np.where(usable, low, 0).astype(wide)
+    scaled = pixels.astype(wide)
+    scaled -= np.where(usable, low, 0).astype(wide)
     scaled *= np.where(usable, 1 / np.where(usable, span, 1), 0).astype(wide)
     np.clip(scaled, LOW, HIGH, out=scaled)
-    scaled[np.isnan(scaled)] = 0
+    if pixels.dtype.kind == "f":
+        scaled[np.isnan(scaled)] = 0
     return scaled.astype(np.float32, copy=False)
