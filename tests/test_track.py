@@ -22,8 +22,8 @@ from lib.masks import Masks, interpolate_mask
 from lib.objects import SCHEMA
 from lib.stores import open_array
 from lib.traces import trace
-from scipy.optimize import linear_sum_assignment
 from scenes import place_discs, write_batch, write_labels
+from scipy.optimize import linear_sum_assignment
 from track import track
 
 SHAPE = (96, 96)
@@ -215,7 +215,9 @@ def done(tmp_path_factory):
     write_objects(root / "objects.parquet", movies)
     recipes = {"movie": "1", "still": "2"}
     settings = {"fill_gaps": False, "max_gap_frames": 3, "divisions": True, "repair": True, "reach_px": None}
-    track(labels, images, root / "objects.parquet", recipes, root / "tracks" / "one", root / "tracked.parquet", **settings)
+    track(
+        labels, images, root / "objects.parquet", recipes, root / "tracks" / "one", root / "tracked.parquet", **settings
+    )
     return root, truth, movies
 
 

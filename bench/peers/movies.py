@@ -8,7 +8,7 @@ from scipy import ndimage
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow" / "scripts"))
 
-from lib.colonies import Colony  # noqa: E402
+from lib.colonies import Colony
 
 KINDS = {
     "nuclei": {"frames": 30, "size_px": 400, "cells": 40, "diameter_px": 22, "cycle_frames": 20, "speed_px": 2},

@@ -45,6 +45,7 @@ rule report:
         metrics=ancient(expand("results/metrics/{batch}.tsv", batch=BATCHES)),
         pictures=ancient(expand("results/pictures/{batch}", batch=BATCHES)),
         objects=ancient(expand("results/objects/{batch}.parquet", batch=BATCHES)),
+        tracks=ancient(expand("results/tracks/{batch}", batch=BATCHES if config["task"] == "instances" else [])),
         images=ancient(expand("results/images/{batch}", batch=BATCHES)),
         truth=ancient(truth_folders(ANNOTATED)),
         split=ancient([] if EXISTING else "results/split.tsv"),

@@ -54,7 +54,10 @@ def track_image(labels, image, folder, *, name, frames=None, **settings):
         flush=True,
     )
     if not narrow:
-        print(f"{name}: more than 65535 tracks, so the masks in challenge/ have 32 bits, which some tools refuse", flush=True)
+        print(
+            f"{name}: more than 65535 tracks, so the masks in challenge/ have 32 bits, which some tools refuse",
+            flush=True,
+        )
 
 
 def track(labels, images, objects, recipes, output, table, *, looks=None, **settings):

@@ -39,9 +39,12 @@ def score_movie(folder, truth):
         return {}
     reference, masks = open_array(truth), sorted(challenge.glob("mask*.tif"))
     if len(masks) != reference.shape[0]:
-        raise InputError(f"{challenge}: has {len(masks)} frames, {truth} has {reference.shape[0]}; remove the older folder")
+        raise InputError(
+            f"{challenge}: has {len(masks)} frames, {truth} has {reference.shape[0]}; remove the older folder"
+        )
     frames = (
-        (read_block(reference, (t, 0)), tifffile.imread(mask).reshape(reference.shape[2:])) for t, mask in enumerate(masks)
+        (read_block(reference, (t, 0)), tifffile.imread(mask).reshape(reference.shape[2:]))
+        for t, mask in enumerate(masks)
     )
     lines = (challenge / "res_track.txt").read_text().splitlines()
     return score_tracks(frames, tracks, [list(map(int, line.split())) for line in lines])
@@ -73,11 +76,16 @@ def score_tracks(frames, true_tracks, found_tracks):
         for column, values in zip(matches.values(), columns, strict=True):
             column.append(values.tolist())
         alike += [((int(a), t), (int(b), t)) for a, b in zip(one[ious > 0.5], two[ious > 0.5], strict=True)]
-    tables = [_observed(*pair) for pair in ((true_tracks, matches["labels_ref"]), (found_tracks, matches["labels_comp"]))]
+    tables = [
+        _observed(*pair) for pair in ((true_tracks, matches["labels_ref"]), (found_tracks, matches["labels_comp"]))
+    ]
     scores = dict.fromkeys(SCORES, np.nan) | dict.fromkeys(COUNTS, 0)
     if not len(tables[0]):
         return scores
-    graphs = [_graph(labels, table) for labels, table in zip((matches["labels_ref"], matches["labels_comp"]), tables, strict=True)]
+    graphs = [
+        _graph(labels, table)
+        for labels, table in zip((matches["labels_ref"], matches["labels_comp"]), tables, strict=True)
+    ]
     scores["divisions_truth"], scores["divisions_found"] = (len(graph.get_divisions()) for graph in graphs)
     if not alike:
         return scores | dict.fromkeys(("tra", "det", "lnk", "chota", "bio", "te", "complete_tracks"), 0.0)
@@ -115,7 +123,9 @@ def _observed(tracks, labels):
     for t, ids in enumerate(labels):
         for label in ids:
             spans[label] = (spans.get(label, (t, t))[0], t)
-    rows = [(track, *spans[track], parent if parent in spans else 0) for track, _, _, parent in tracks if track in spans]
+    rows = [
+        (track, *spans[track], parent if parent in spans else 0) for track, _, _, parent in tracks if track in spans
+    ]
     rows = [(*row[:3], row[3] if row[3] and spans[row[3]][1] < row[1] else 0) for row in rows]
     return np.array(rows, int).reshape(-1, 4)
 

@@ -112,7 +112,9 @@ def _learn(objects, motion, pairs, radius):
         length = (past**2).sum(1)
         fast = length >= np.median(length)
         persistence = float(np.clip(np.median((past * now).sum(1)[fast] / np.maximum(length[fast], 1e-9)), 0, 1))
-        if _scale(now[whole[known]] - persistence * past[whole[known]], motion) > 0.95 * _scale(now[whole[known]], motion):
+        if _scale(now[whole[known]] - persistence * past[whole[known]], motion) > 0.95 * _scale(
+            now[whole[known]], motion
+        ):
             persistence = 0.0
         rest = steps[known] - persistence * past
         rest = rest[whole[known]] if whole[known].any() else rest
@@ -123,14 +125,18 @@ def _learn(objects, motion, pairs, radius):
     growth = float(np.median(ratios))
     changes = (objects.lights[two] - objects.lights[one])[whole]
     weight = len(one) / (len(one) + PRIOR_LINKS)
-    lost, lost_cut = (_lost(objects, after, pairs, cut, usual) for cut, usual in ((False, USUAL_LOST), (True, USUAL_LOST_CUT)))
+    lost, lost_cut = (
+        _lost(objects, after, pairs, cut, usual) for cut, usual in ((False, USUAL_LOST), (True, USUAL_LOST_CUT))
+    )
     table, usual = _learn_overlap(objects, motion, after, pairs)
     return replace(
         motion,
         shift=shift,
         persistence=persistence,
         growth=growth,
-        size_spread=float(np.exp(weight * np.log(spread_of(ratios - growth, LEAST_SIZE_SPREAD)) + (1 - weight) * np.log(0.15))),
+        size_spread=float(
+            np.exp(weight * np.log(spread_of(ratios - growth, LEAST_SIZE_SPREAD)) + (1 - weight) * np.log(0.15))
+        ),
         light_spread=float(np.exp(weight * np.log(spread_of(changes, LEAST_LIGHT_SPREAD)) + (1 - weight) * np.log(0.5)))
         if np.isfinite(changes).all()
         else 0.5,

@@ -78,9 +78,16 @@ def draw_trees(lineage):
             for before, after in missed.get(track, ()):
                 axes.plot([at[track]] * 2, [before, after], color="white", linewidth=1.2, linestyle=":")
             for child in children.get(track, []):
-                axes.plot([at[track], at[child], at[child]], [last, last, spans.loc[child, "first"]], color=colour, linewidth=1.2)
+                axes.plot(
+                    [at[track], at[child], at[child]],
+                    [last, last, spans.loc[child, "first"]],
+                    color=colour,
+                    linewidth=1.2,
+                )
     axes.set(ylabel="frame", xticks=[], ylim=(lineage.frames - 0.5, -0.5))
-    axes.set_title(f"{len(shown)} of {len(sizes)} lineages, the largest first" if len(sizes) > len(shown) else "All lineages")
+    axes.set_title(
+        f"{len(shown)} of {len(sizes)} lineages, the largest first" if len(sizes) > len(shown) else "All lineages"
+    )
     for side in ("top", "right", "bottom"):
         axes.spines[side].set_visible(False)
     return figure

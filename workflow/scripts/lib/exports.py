@@ -83,7 +83,9 @@ def read_challenge(folder):
 def write_napari(lineage, path):
     """Write a table for napari's tracks layer: track_id, t, z, y, x in pixels, and properties; a row for each node."""
     tracks = lineage.tracks.set_index("track")
-    nodes = lineage.nodes.join(tracks[["parent", "lineage", "generation"]], on="track").rename(columns={"track": "track_id"})
+    nodes = lineage.nodes.join(tracks[["parent", "lineage", "generation"]], on="track").rename(
+        columns={"track": "track_id"}
+    )
     nodes.sort_values(["track_id", "t"])[list(NAPARI)].to_csv(path, index=False)
 
 
@@ -106,7 +108,11 @@ def write_newick(lineage, path):
         children.setdefault(parent, []).append(track)
 
     def branch(track):
-        begin = tracks.loc[tracks.loc[track, "parent"], "last"] if tracks.loc[track, "parent"] else tracks.loc[track, "first"]
+        begin = (
+            tracks.loc[tracks.loc[track, "parent"], "last"]
+            if tracks.loc[track, "parent"]
+            else tracks.loc[track, "first"]
+        )
         return f"{track}:{tracks.loc[track, 'last'] - begin}"
 
     lines = []

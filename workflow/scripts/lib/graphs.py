@@ -121,7 +121,9 @@ def write_trackmate(lineage, path, *, image, shape):
     settings = ElementTree.SubElement(root, "Settings")
     about = {"filename": str(image), "folder": "", "width": shape[2], "height": shape[1], "nslices": shape[0]}
     about |= {"nframes": lineage.frames, "pixelwidth": sizes[2], "pixelheight": sizes[1], "voxeldepth": sizes[0]}
-    ElementTree.SubElement(settings, "ImageData", {**{key: str(value) for key, value in about.items()}, "timeinterval": str(interval)})
+    ElementTree.SubElement(
+        settings, "ImageData", {**{key: str(value) for key, value in about.items()}, "timeinterval": str(interval)}
+    )
     ElementTree.indent(root)
     ElementTree.ElementTree(root).write(path, encoding="UTF-8", xml_declaration=True)
 
@@ -129,7 +131,12 @@ def write_trackmate(lineage, path, *, image, shape):
 def _declare(features, kind, dimensions, whole):
     group = ElementTree.SubElement(features, kind)
     for name, dimension in dimensions.items():
-        about = {"feature": name, "name": name.capitalize().replace("_", " "), "shortname": name, "dimension": dimension}
+        about = {
+            "feature": name,
+            "name": name.capitalize().replace("_", " "),
+            "shortname": name,
+            "dimension": dimension,
+        }
         ElementTree.SubElement(group, "Feature", about | {"isint": "true" if name in whole else "false"})
 
 

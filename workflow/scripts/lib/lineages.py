@@ -116,13 +116,21 @@ def build_lineage(objects, trace, tracks, made, *, times=None, pixel_um=(None, N
         first, last, track = int(times[trace.before[row]]), int(times[row]), int(tracks[row])
         filled = all((t, track) in remade for t in np.unique(times[(times > first) & (times < last)]).tolist())
         gaps.append((track, first, last, filled, confidence))
-    repairs = [("joined", int(times[row]), int(tracks[row]), int(objects.labels[row])) for row in np.flatnonzero(~whole)]
+    repairs = [
+        ("joined", int(times[row]), int(tracks[row]), int(objects.labels[row])) for row in np.flatnonzero(~whole)
+    ]
     repairs += [
         ("parted", int(times[holder]), int(tracks[row]), int(objects.labels[holder]))
         for (row, _), holder in trace.hides.items()
     ]
     divisions = [
-        (int(tracks[mother]), int(times[mother]), *sorted((int(tracks[heir]), int(tracks[new]))), confidence, json.dumps(why))
+        (
+            int(tracks[mother]),
+            int(times[mother]),
+            *sorted((int(tracks[heir]), int(tracks[new]))),
+            confidence,
+            json.dumps(why),
+        )
         for mother, heir, new, confidence, why in trace.divisions
     ]
     return Lineage(
@@ -167,7 +175,12 @@ def write_lineage(lineage, folder):
     folder.mkdir(parents=True)
     for name in TABLES:
         pq.write_table(pa.Table.from_pandas(getattr(lineage, name), preserve_index=False), folder / f"{name}.parquet")
-    about = {"pixel_um": lineage.pixel_um, "frame_s": lineage.frame_s, "frames": lineage.frames, "motion": lineage.motion}
+    about = {
+        "pixel_um": lineage.pixel_um,
+        "frame_s": lineage.frame_s,
+        "frames": lineage.frames,
+        "motion": lineage.motion,
+    }
     (folder / "lineage.json").write_text(json.dumps(about, indent=1))
 
 

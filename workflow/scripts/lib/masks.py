@@ -141,7 +141,11 @@ class Masks:
         distances = []
         for track, claim in claims:
             claim = whole & ~taken if claim is None else claim
-            distances.append(ndimage.distance_transform_edt(~claim, sampling=objects.steps) if claim.any() else np.full(whole.shape, np.inf))
+            distances.append(
+                ndimage.distance_transform_edt(~claim, sampling=objects.steps)
+                if claim.any()
+                else np.full(whole.shape, np.inf)
+            )
         if len(claims) < 2 and claims[0][1] is None:
             return
         nearest = np.argmin(distances, axis=0)

@@ -68,7 +68,11 @@ def track_movie(labels, image, folder, *, name, times, fill_gaps, **settings):
     narrow = challenge.finish(lineage.parents)
     about = lineage.tracks[["track", "first", "last", "parent"]].to_numpy().tolist()
     finish_labels(
-        folder / "labels.ome.zarr", name=name, pixel_um=metadata.pixel_um, frame_s=metadata.frame_s, extra={"lineage": about}
+        folder / "labels.ome.zarr",
+        name=name,
+        pixel_um=metadata.pixel_um,
+        frame_s=metadata.frame_s,
+        extra={"lineage": about},
     )
     return lineage, narrow
 

@@ -61,7 +61,9 @@ class Repairs:
                     or (whole - single).min() < LEAST_CHANGE
                     or distance > 1.5 * (objects.radii[row] + objects.radii[other])
                     or np.linalg.norm(centre - middle) > 0.5 * objects.radii[first] + 2 * self._motion.shift
-                    or not all(self._holds(first, piece) and self._holds(last, piece, back=True) for piece in (row, other))
+                    or not all(
+                        self._holds(first, piece) and self._holds(last, piece, back=True) for piece in (row, other)
+                    )
                 ):
                     continue
                 taken |= {int(row), int(other)}

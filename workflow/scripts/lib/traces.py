@@ -86,7 +86,10 @@ def _explain_starts(objects, motion, after, result, most, divide):
         taken = set()
         for place in order:
             mother, heir, child = found.mother[place], found.heir[place], found.new[place]
-            if found.evidence[place] <= LEAST_EVIDENCE + bridged[heir] + bridged[child] or {mother, heir, child} & taken:
+            if (
+                found.evidence[place] <= LEAST_EVIDENCE + bridged[heir] + bridged[child]
+                or {mother, heir, child} & taken
+            ):
                 continue
             taken |= {mother, heir, child}
             _divide(result, after, found, place)

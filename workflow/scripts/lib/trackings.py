@@ -1,14 +1,18 @@
-"""Trackings: the table of objects with the track, parent, lineage and generation of each."""
+"""Trackings: what tracks say of objects, one by one in their table, and of movies in the report."""
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from .drawings import cycle_lengths, displacements
 from .exports import track_columns
 from .lineages import read_lineage
 
+UNSURE = 0.9  # confidence of divisions below which they are worth a look
+SCORES = ("tra", "det", "lnk", "chota", "bio", "te", "complete_tracks", "division_f1", "division_f1_shifted")
 COLUMNS = {name: pa.int64() for name in ("track", "parent", "lineage", "generation")}
 
 
@@ -49,3 +53,45 @@ def _joined(piece, columns, schema):
         values = found[name].astype("Int64")
         piece = piece.append_column(name, pa.array(values, type_, from_pandas=True))
     return piece.cast(schema)
+
+
+def list_movies(folders, rows, limit):
+    """What the report says of the movies that were tracked, by name.
+
+    Args:
+        folders: of the batches of tracks.
+        rows: table of scores, a row for each image.
+        limit: at most so many movies.
+
+    Returns:
+        ([{folder, image, tracks, divisions, unsure, gaps, filled, repairs, cycle, cycle_s, shift, unit, scores}, ...], how
+        many were left out). `cycle` is the median number of frames from birth to division, `shift` the median displacement
+        from frame to frame; None where none was seen. `scores` is {} without truth.
+    """
+    found = sorted(
+        (path.parent for folder in folders for path in Path(folder).glob("*/lineage")), key=lambda path: path.name
+    )
+    scores = rows.set_index("image").reindex(columns=list(SCORES))
+    return [_describe(folder, scores) for folder in found[:limit]], max(len(found) - limit, 0)
+
+
+def _describe(folder, scores):
+    lineage = read_lineage(folder / "lineage")
+    cycles, shifts = cycle_lengths(lineage), displacements(lineage)
+    known = scores.loc[folder.name].dropna().astype(float).to_dict() if folder.name in scores.index else {}
+    cycle = float(np.median(cycles)) if len(cycles) else None
+    return {
+        "folder": folder,
+        "image": folder.name,
+        "tracks": len(lineage.tracks),
+        "divisions": len(lineage.divisions),
+        "unsure": int((lineage.divisions["confidence"] < UNSURE).sum()),
+        "gaps": len(lineage.gaps),
+        "filled": int((lineage.nodes["kind"] == "filled").sum()),
+        "repairs": len(lineage.repairs),
+        "cycle": cycle,
+        "cycle_s": cycle * lineage.frame_s if cycle and lineage.frame_s else None,
+        "shift": float(np.median(shifts)) if len(shifts) else None,
+        "unit": "µm" if lineage.pixel_um[1] and lineage.pixel_um[2] else "px",
+        "scores": known,
+    }
