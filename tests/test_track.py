@@ -156,7 +156,7 @@ def test_an_empty_frame_and_a_single_one_are_no_matter():
 def test_a_stage_that_jumps_is_found_and_taken_back():
     rng = np.random.default_rng(0)
     before = np.concatenate([np.zeros((60, 1)), rng.uniform(0, 400, (60, 2))], axis=1)
-    after = before + [0, 37, -21] + np.concatenate([np.zeros((60, 1)), rng.normal(0, 1, (60, 2))], axis=1)
+    after = before + np.array([0, 37, -21]) + np.concatenate([np.zeros((60, 1)), rng.normal(0, 1, (60, 2))], axis=1)
     sizes = np.full(60, 300.0)
     assert estimate_drift(before, after, sizes, sizes, (1, 1, 1)) == pytest.approx([0, 37, -21], abs=1)
     assert (estimate_drift(before[:3], after[:3], sizes[:3], sizes[:3], (1, 1, 1)) == 0).all()

@@ -10,21 +10,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow" / "scrip
 
 from lib.colonies import Colony
 
-KINDS = {
-    "nuclei": {"frames": 30, "size_px": 400, "cells": 40, "diameter_px": 22, "cycle_frames": 20, "speed_px": 2},
-    "dense nuclei": {"frames": 24, "size_px": 320, "cells": 120, "diameter_px": 18, "cycle_frames": 22, "speed_px": 2},
-    "fast sparse": {"frames": 30, "size_px": 512, "cells": 14, "diameter_px": 18, "cycle_frames": 25, "speed_px": 14},
-    "fast": {"frames": 24, "size_px": 512, "cells": 40, "diameter_px": 20, "cycle_frames": 30, "speed_px": 9},
-    "unequal": {
-        "frames": 30, "size_px": 400, "cells": 36, "diameter_px": 24, "cycle_frames": 18, "speed_px": 2, "smaller_share": 0.3,
-    },
-    "large": {"frames": 24, "size_px": 320, "cells": 9, "diameter_px": 60, "cycle_frames": 30, "speed_px": 4},
-    "small": {"frames": 24, "size_px": 320, "cells": 150, "diameter_px": 12, "cycle_frames": 24, "speed_px": 2},
-    "adherent": {"frames": 30, "size_px": 400, "cells": 10, "diameter_px": 50, "cycle_frames": 1e5, "speed_px": 3},
-    "dense yeast": {"frames": 24, "size_px": 320, "cells": 120, "diameter_px": 20, "cycle_frames": 1e5, "speed_px": 0.7},
-    "budding yeast": {"frames": 24, "size_px": 320, "cells": 80, "diameter_px": 22, "cycle_frames": 20, "speed_px": 0.5, "buds": True},
-    "drifting": {"frames": 24, "size_px": 400, "cells": 50, "diameter_px": 20, "cycle_frames": 24, "speed_px": 1.5, "drift_px": 6},
-}  # fmt: skip
+_NAMES = ("frames", "size_px", "cells", "diameter_px", "cycle_frames", "speed_px")
+_NUMBERS = {
+    "nuclei": (30, 400, 40, 22, 20, 2),
+    "dense nuclei": (24, 320, 120, 18, 22, 2),
+    "fast sparse": (30, 512, 14, 18, 25, 14),
+    "fast": (24, 512, 40, 20, 30, 9),
+    "unequal": (30, 400, 36, 24, 18, 2),
+    "large": (24, 320, 9, 60, 30, 4),
+    "small": (24, 320, 150, 12, 24, 2),
+    "adherent": (30, 400, 10, 50, 1e5, 3),
+    "dense yeast": (24, 320, 120, 20, 1e5, 0.7),
+    "budding yeast": (24, 320, 80, 22, 20, 0.5),
+    "drifting": (24, 400, 50, 20, 24, 1.5),
+}
+_MORE = {"unequal": {"smaller_share": 0.3}, "budding yeast": {"buds": True}, "drifting": {"drift_px": 6}}
+KINDS = {kind: dict(zip(_NAMES, numbers, strict=True)) | _MORE.get(kind, {}) for kind, numbers in _NUMBERS.items()}
 NO_DIVISIONS = ("adherent", "dense yeast", "budding yeast")
 
 
@@ -57,7 +58,7 @@ def make_movie(kind, seed):
     for t in range(frames):
         if t:
             colony.step()
-            corner = corner + drift_px * (rng.normal(0, 0.3, 2) + [0.8, -0.5]) * (1 if t % 9 else -3)
+            corner = corner + drift_px * (rng.normal(0, 0.3, 2) + np.array([0.8, -0.5])) * (1 if t % 9 else -3)
         _, owners = colony.draw(corner, size)
         areas = np.bincount(owners.ravel(), minlength=len(colony.cells) + 1)
         ids = np.zeros(len(colony.cells) + 1, np.int32)

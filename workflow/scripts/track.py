@@ -1,11 +1,11 @@
 """Track the cells of movies: which object of a frame is which of the next, and which cells divide.
 
-Reads `results/labels/{batch}` and `results/images/{batch}`, stores (t, c, z, y, x), and `results/objects/{batch}.parquet`.
-Writes, of each image with more than one frame, `results/tracks/{batch}/{image}/`: labels.ome.zarr, int32 (t, 1, z, y, x),
-with ids that last; challenge/, a result of the Cell Tracking Challenge; lineage/, Parquet tables; lineage.geff,
-tracks.csv for napari, tracks.xml for TrackMate, lineages.nwk; tracks.png, trees.png and counts.png.
-And `results/tracked/{batch}.parquet`, the table of objects with track, parent, lineage and generation. One frame at a time
-is in memory.
+Reads `results/labels/{batch}` and `results/images/{batch}`, stores (t, c, z, y, x), and the table
+`results/objects/{batch}.parquet`. Writes, of each image with more than one frame, `results/tracks/{batch}/{image}/`:
+labels.ome.zarr, int32 (t, 1, z, y, x), with ids that last; challenge/, a Cell Tracking Challenge result; lineage/,
+Parquet tables; lineage.geff, tracks.csv for napari, tracks.xml for TrackMate, lineages.nwk; tracks.png, trees.png and
+counts.png. And `results/tracked/{batch}.parquet`, the table of objects with track, parent, lineage and generation. Two
+frames at a time are in memory.
 """
 
 from pathlib import Path

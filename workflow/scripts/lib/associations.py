@@ -1,7 +1,8 @@
-"""Associations: how well tracks agree with true ones, by the measures of the field and the libraries that define them."""
+"""Associations: how well tracks agree with true ones, by the measures and libraries of the field."""
 
 import contextlib
 import io
+import itertools
 import logging
 
 import networkx as nx
@@ -53,8 +54,8 @@ def score_movie(folder, truth):
 def score_tracks(frames, true_tracks, found_tracks):
     """Scores of tracks against true ones.
 
-    TRA, DET and LNK are those of the Cell Tracking Challenge (Matula et al. 2015), CHOTA that of Kaiser et al. 2024, BIO and
-    complete tracks those of Ulman et al. 2017, all by py-ctcmetrics; BIO allows divisions to be a frame off. Target
+    TRA, DET and LNK are those of the Cell Tracking Challenge (Matula et al. 2015), CHOTA that of Kaiser et al. 2024,
+    BIO and complete tracks those of Ulman et al. 2017, by py-ctcmetrics; BIO allows divisions to be a frame off. Target
     effectiveness and the F1 of divisions, at their frame and with one frame of tolerance, are those of traccuracy.
 
     Args:
@@ -143,7 +144,7 @@ def _graph(labels, tracks):
     last = {track: end for track, _, end, _ in tracks.tolist()}
     for track, first, end, parent in tracks.tolist():
         seen = [t for t in range(first, end + 1) if (track, t) in graph]
-        graph.add_edges_from(((track, one), (track, two)) for one, two in zip(seen[:-1], seen[1:], strict=True))
+        graph.add_edges_from(((track, one), (track, two)) for one, two in itertools.pairwise(seen))
         if parent:
             graph.add_edge((parent, last[parent]), (track, first))
     return TrackingGraph(graph)

@@ -163,7 +163,7 @@ def _lost(objects, after, pairs, cut, usual):
 
 
 def _learn_overlap(objects, motion, after, pairs):
-    """Log-likelihood ratio of each bin of the intersection over union of linked pairs against neighbours'; its median."""
+    """Log-likelihood ratio of each bin of the intersection over union of links against neighbours'; its median."""
     linked, apart = np.full((2, len(OVERLAP_EDGES)), 0.0)
     shares = []
     for t in pairs:

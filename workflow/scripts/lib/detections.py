@@ -116,7 +116,7 @@ def measure_frame(labels, pixels, steps):
     Returns:
         {name: array (objects, ...)} of labels, centres, sizes, light, boxes and cut, see `Detections`.
     """
-    depth, height, width = labels.shape
+    _, height, width = labels.shape
     runs = find_runs(np.ascontiguousarray(labels).reshape(-1, width))
     inside = runs.values > 0
     ids, of = np.unique(runs.values[inside], return_inverse=True)

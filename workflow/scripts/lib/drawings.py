@@ -116,7 +116,7 @@ def cycle_lengths(lineage):
 
 
 def displacements(lineage):
-    """Ways that cells made from a frame to the next (links,), in µm where the size of a pixel is known, else in pixels."""
+    """Ways of cells from a frame to the next (links,), in µm where the size of a pixel is known, else in pixels."""
     edges, division = lineage.edges()
     known = bool(lineage.pixel_um[1] and lineage.pixel_um[2])
     sizes = [size or 1.0 for size in lineage.pixel_um] if known else [1.0, 1.0, 1.0]

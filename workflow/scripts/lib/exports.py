@@ -63,7 +63,7 @@ class ChallengeFolder:
 
 
 def read_challenge(folder):
-    """{(track, t)} and {track: parent} of a folder of the Cell Tracking Challenge; an only child is its parent gone on."""
+    """{(track, t)} and {track: parent} of a Cell Tracking Challenge folder; an only child is its parent gone on."""
     rows = [tuple(map(int, line.split())) for line in (folder / "res_track.txt").read_text().splitlines()]
     children = {}
     for track, _, _, parent in rows:

@@ -12,7 +12,10 @@ _SPOT = {"POSITION_X": "POSITION", "POSITION_Y": "POSITION", "POSITION_Z": "POSI
 
 
 def write_geff(lineage, path):
-    """Write a Lineage as a GEFF store: nodes with t, z, y, x, track, pixels, and whether the mask was made up; edges with `division` and `gap`.
+    """Write a Lineage as a GEFF store.
+
+    Nodes have t, z, y, x, track, label, pixels, lineage, generation and whether the mask was filled or parted; edges
+    have `division` and `gap`.
 
     Axes are in frames and pixels, with the size of a pixel and of a frame as their scale where it is known.
     """
@@ -64,7 +67,7 @@ def read_geff(path):
 
 
 def write_trackmate(lineage, path, *, image, shape):
-    """Write a Lineage as a TrackMate file (version 7): a spot for each node, an edge for each link; a track there is a lineage.
+    """Write a Lineage as a TrackMate file (version 7): a spot for each node; a track there is a lineage.
 
     Args:
         lineage: Lineage.
@@ -80,10 +83,10 @@ def write_trackmate(lineage, path, *, image, shape):
         root, "Model", spatialunits="micron" if known else "pixel", timeunits="sec" if lineage.frame_s else "frame"
     )
     features = ElementTree.SubElement(model, "FeatureDeclarations")
-    _declare(features, "SpotFeatures", {**_SPOT, "FRAME": "NONE", "RADIUS": "LENGTH", "QUALITY": "QUALITY",
-                                        "VISIBILITY": "NONE", "TRACKLET": "NONE"}, {"FRAME", "VISIBILITY", "TRACKLET"})  # fmt: skip
-    _declare(features, "EdgeFeatures", {"SPOT_SOURCE_ID": "NONE", "SPOT_TARGET_ID": "NONE", "DIVISION": "NONE"},
-             {"SPOT_SOURCE_ID", "SPOT_TARGET_ID", "DIVISION"})  # fmt: skip
+    spot = _SPOT | {"FRAME": "NONE", "RADIUS": "LENGTH", "QUALITY": "QUALITY", "VISIBILITY": "NONE", "TRACKLET": "NONE"}
+    _declare(features, "SpotFeatures", spot, {"FRAME", "VISIBILITY", "TRACKLET"})
+    edge = dict.fromkeys(("SPOT_SOURCE_ID", "SPOT_TARGET_ID", "DIVISION"), "NONE")
+    _declare(features, "EdgeFeatures", edge, set(edge))
     _declare(features, "TrackFeatures", {"TRACK_ID": "NONE"}, {"TRACK_ID"})
     nodes = lineage.nodes
     spots = ElementTree.SubElement(model, "AllSpots", nspots=str(len(nodes)))

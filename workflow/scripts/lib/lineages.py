@@ -15,7 +15,8 @@ TABLES = {
               "pixels": "int64", "kind": "str"},
     "tracks": {"track": "int64", "first": "int64", "last": "int64", "parent": "int64", "lineage": "int64",
                "generation": "int64"},
-    "divisions": {"parent": "int64", "t": "int64", "one": "int64", "two": "int64", "confidence": "float64", "why": "str"},
+    "divisions": {"parent": "int64", "t": "int64", "one": "int64", "two": "int64", "confidence": "float64",
+                  "why": "str"},
     "gaps": {"track": "int64", "before": "int64", "after": "int64", "filled": "bool", "confidence": "float64"},
     "repairs": {"kind": "str", "t": "int64", "track": "int64", "label": "int64"},
 }  # fmt: skip

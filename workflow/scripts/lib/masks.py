@@ -129,7 +129,7 @@ class Masks:
         for track, spot, mask in parts:
             claim = np.zeros(whole.shape, bool)
             ours, theirs = [], []
-            for at, span, size in zip(spot, place, whole.shape, strict=True):
+            for at, span in zip(spot, place, strict=True):
                 low, high = max(at.start, span.start), min(at.stop, span.stop)
                 ours.append(slice(low - span.start, max(high, low) - span.start))
                 theirs.append(slice(low - at.start, max(high, low) - at.start))
@@ -139,7 +139,7 @@ class Masks:
         for _, claim in claims:
             taken |= claim if claim is not None else False
         distances = []
-        for track, claim in claims:
+        for _, claim in claims:
             claim = whole & ~taken if claim is None else claim
             distances.append(
                 ndimage.distance_transform_edt(~claim, sampling=objects.steps)

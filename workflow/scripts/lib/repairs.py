@@ -1,4 +1,4 @@
-"""Repairs: pieces of a cell that was split in one frame, and cells that were merged in a few, told by looking along time."""
+"""Repairs: pieces of a cell that was split or cells that were merged for some frames, found by looking along time."""
 
 import itertools
 
@@ -110,9 +110,9 @@ class Repairs:
         return found
 
     def _merged_until(self, row, holder, place, starts, taken):
-        """The merger of the cell at `row`, expected at `place`, with what is at `holder`, as in `find_mergers`, or None."""
+        """The merger of the cell at `row`, expected at `place`, with `holder`, as in `find_mergers`, or None."""
         objects, after, before = self._objects, self._after, self._before
-        sizes, t = objects.sizes, int(objects.times[row])
+        t = int(objects.times[row])
         at_once = objects.times[holder] == t + 1
         near = np.linalg.norm(objects.centres[holder] - place)
         if near > 1.2 * objects.radii[holder] + self._motion.shift or not (

@@ -64,9 +64,9 @@ def list_movies(folders, rows, limit):
         limit: at most so many movies.
 
     Returns:
-        ([{folder, image, tracks, divisions, unsure, gaps, filled, repairs, cycle, cycle_s, shift, unit, scores}, ...], how
-        many were left out). `cycle` is the median number of frames from birth to division, `shift` the median displacement
-        from frame to frame; None where none was seen. `scores` is {} without truth.
+        ([{folder, image, tracks, divisions, unsure, gaps, filled, repairs, cycle, cycle_s, shift, unit, scores}, ...],
+        how many were left out). `cycle` is the median number of frames from birth to division, `shift` the median
+        displacement from frame to frame; None where none was seen. `scores` is {} without truth.
     """
     found = sorted(
         (path.parent for folder in folders for path in Path(folder).glob("*/lineage")), key=lambda path: path.name
