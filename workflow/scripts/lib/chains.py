@@ -8,7 +8,8 @@ from scipy.spatial import cKDTree
 from .links import NONE, assign, find_candidates
 from .motions import LEAST_SHIFT_PX, OVERLAP_EDGES, Motion, overlap_bins, spread_of
 
-SAMPLED = 12  # transitions that a movie's motion is learned from
+SAMPLED = 12  # transitions that a movie's motion is learned from, at most
+ENOUGH = 6000  # objects that it is learned from, where there are so many
 ROUNDS = 3
 LEAST_SIZE_SPREAD = 0.03
 LEAST_LIGHT_SPREAD = 0.05
@@ -70,9 +71,11 @@ def _sample(objects):
     """Transitions (t, t + 1) between frames that both have objects, in runs of two, so that speeds are seen to last."""
     counts = np.diff(objects.starts)
     full = [t for t in range(objects.frames - 1) if counts[t] and counts[t + 1]]
-    if len(full) <= SAMPLED:
+    typical = np.mean(counts[full]) if full else 1
+    most = int(np.clip(ENOUGH / typical, 2, SAMPLED))
+    if len(full) <= most:
         return full
-    starts = np.linspace(0, len(full) - 2, SAMPLED // 2).astype(int)
+    starts = np.linspace(0, len(full) - 2, most // 2).astype(int)
     return sorted({full[start + more] for start in starts for more in (0, 1)})
 
 

@@ -9,6 +9,7 @@ from .motions import light_evidence, log_shift, overlap_bins, size_evidence
 
 NEAREST = 6  # candidates of each object
 NONE = -1
+ROUNDS = 3  # of taking what is certain; few pairs are left then
 
 
 def find_candidates(objects, motion, t, expected, reach=None):
@@ -95,7 +96,7 @@ def assign(first, second, gains):
     """
     left = np.flatnonzero(gains > 0)
     chosen = []
-    for _ in range(8):
+    for _ in range(ROUNDS):
         if not len(left):
             break
         gain = gains[left]
