@@ -6,17 +6,23 @@ see `peers/movies.py`; scored once with the masks of missed cells filled in, onc
 
 import argparse
 import math
+import sys
 import time
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 from figures import Figures
+from peers.movies import KINDS, NO_DIVISIONS, degrade, make_movie, shuffle
+
+# The scripts' own folder, as Snakemake puts it there.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
+
 from lib.associations import division_scores, score_tracks
 from lib.detections import Detections, detect
 from lib.lineages import number_tracks
 from lib.masks import Masks
 from lib.traces import trace
-from peers.movies import KINDS, NO_DIVISIONS, degrade, make_movie, shuffle
 
 SPEEDS = {50: 5, 10_000: 25, 100_000: 300}
 
