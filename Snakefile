@@ -22,10 +22,12 @@ onsuccess:
 
 
 rule all:
-    """Everything: labels and objects of every batch, the metrics and the report."""
+    """Everything: labels, objects and tracks of every batch, the metrics and the report."""
     input:
         labels=expand("results/labels/{batch}", batch=BATCHES),
         objects=expand("results/objects/{batch}.parquet", batch=BATCHES),
+        # Classes of pixels are not followed through time.
+        tracks=expand("results/tracks/{batch}", batch=BATCHES if config["task"] == "instances" else []),
         metrics="results/metrics.tsv",
         report="results/report.html",
 
@@ -35,4 +37,5 @@ include: "workflow/rules/ingest.smk"
 include: "workflow/rules/split.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/predict.smk"
+include: "workflow/rules/track.smk"
 include: "workflow/rules/evaluate.smk"

@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 PYTHON = "3.12"
 # The headings of cpu.in whose requirements an environment gets.
 HEADINGS = {
-    "images": ["arrays, files", "images", "report"],
+    "images": ["arrays, files", "images", "tracks", "report"],
     "network": ["arrays, files", "images", "report", "networks"],
 }
 TEMPLATE = """\

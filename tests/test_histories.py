@@ -27,7 +27,9 @@ def test_a_note_that_was_cut_off_does_not_block_training(tmp_path, content):
 
 
 def history(**columns):
-    return [dict(zip(columns, values, strict=True)) | {"seconds": 1.0} for values in zip(*columns.values(), strict=True)]
+    return [
+        dict(zip(columns, values, strict=True)) | {"seconds": 1.0} for values in zip(*columns.values(), strict=True)
+    ]
 
 
 def test_the_best_epoch_has_the_smallest_loss_or_the_largest_iou():

@@ -17,7 +17,7 @@ image\tpath\tbatch\troi\tframes
 spare\t../raw/spare.ome.tif\tone\t0:64,32:96\t1
 plain\t../raw/plain.ome.tif\ttwo\t\t
 """
-APPLYING = {"select_model": 1, "predict": 2, "segment": 2, "evaluate": 2, "report": 1}
+APPLYING = {"select_model": 1, "predict": 2, "segment": 2, "track": 2, "evaluate": 2, "report": 1}
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_an_edited_model_is_applied_again_to_everything(project):
 def test_another_region_predicts_its_batch_alone(project):
     table = project / "config" / "images.tsv"
     table.write_text(TABLE.replace("0:64,32:96", "0:96,32:96"))
-    assert planned(project) == {"predict": 1, "segment": 1, "evaluate": 1, "report": 1}
+    assert planned(project) == {"predict": 1, "segment": 1, "track": 1, "evaluate": 1, "report": 1}
 
 
 def test_images_with_truth_are_scored_whatever_side_the_table_states_but_predict(project):

@@ -114,7 +114,19 @@ def test_a_folder_counts_by_its_files_wherever_it_lies(tmp_path):
     assert fingerprint(tmp_path / "a") != fingerprint(tmp_path / "b")
 
 
-RULES = ("ingest", "annotate", "split", "augment", "train", "select_model", "predict", "segment", "evaluate", "report")
+RULES = (
+    "ingest",
+    "annotate",
+    "split",
+    "augment",
+    "train",
+    "select_model",
+    "predict",
+    "segment",
+    "track",
+    "evaluate",
+    "report",
+)
 
 
 KEYS = {"augment": "fold1", "train": "fold1"}
@@ -193,7 +205,16 @@ def test_pixels_of_a_test_image_reach_the_leakage_check_alone(tmp_path):
 def test_an_image_that_changes_sides_trains_anew(tmp_path):
     before = recipes_of(tmp_path)
     after = recipes_of(tmp_path, sides={"a": "train", "b": "train", "c": "predict"})
-    assert changed(before, after) == ["augment", "train", "select_model", "predict", "segment", "evaluate", "report"]
+    assert changed(before, after) == [
+        "augment",
+        "train",
+        "select_model",
+        "predict",
+        "segment",
+        "track",
+        "evaluate",
+        "report",
+    ]
 
 
 def test_a_source_has_the_same_digest_in_every_version_of_python(scripts):
@@ -206,7 +227,13 @@ def test_a_source_has_the_same_digest_in_every_version_of_python(scripts):
 @pytest.mark.parametrize("columns", [{"roi": [0, 64, 0, 64]}, {"frames": "0:5"}])
 def test_where_to_look_matters_to_what_is_predicted_and_to_no_training(tmp_path, columns):
     before = recipes_of(tmp_path)
-    assert changed(before, recipes_of(tmp_path, columns=columns)) == ["predict", "segment", "evaluate", "report"]
+    assert changed(before, recipes_of(tmp_path, columns=columns)) == [
+        "predict",
+        "segment",
+        "track",
+        "evaluate",
+        "report",
+    ]
 
 
 def test_an_existing_model_stands_for_all_training(tmp_path):
@@ -215,13 +242,13 @@ def test_an_existing_model_stands_for_all_training(tmp_path):
     (model / "model.json").write_text("{}")
     before = recipes_of(tmp_path, existing={"model": model})
     trained = {rule: {"seed": 1} for rule in ("split", "augment", "train")}
-    applied = ["select_model", "predict", "segment", "evaluate", "report"]
+    applied = ["select_model", "predict", "segment", "track", "evaluate", "report"]
     assert not set(applied) & set(changed(before, recipes_of(tmp_path, existing={"model": model}, **trained)))
     (model / "model.json").write_text("{ }")
     assert changed(before, recipes_of(tmp_path, existing={"model": model})) == applied
 
 
-TRAINED = ["train", "select_model", "predict", "segment", "evaluate", "report"]
+TRAINED = ["train", "select_model", "predict", "segment", "track", "evaluate", "report"]
 
 
 def test_weights_to_start_from_count_by_their_content_wherever_they_lie(tmp_path):

@@ -10,8 +10,8 @@ from projects import SWEPT_TABLE, TABLE, planned, snakemake
 pytestmark = pytest.mark.slow
 
 LEARNING = {"augment": 1, "train": 1, "select_model": 1}
-APPLYING = {"predict": 2, "segment": 2, "evaluate": 2, "report": 1}
-ONE_BATCH = {"predict": 1, "segment": 1, "evaluate": 1, "report": 1}
+APPLYING = {"predict": 2, "segment": 2, "track": 2, "evaluate": 2, "report": 1}
+ONE_BATCH = {"predict": 1, "segment": 1, "track": 1, "evaluate": 1, "report": 1}
 SELECTING = {"select_model": 1} | ONE_BATCH
 EVERYTHING = {"ingest": 2, "annotate": 2, "split": 1} | LEARNING | APPLYING
 
@@ -65,7 +65,8 @@ def test_a_moved_project_reruns_nothing(project):
         ("train", "epochs", 3, {"train": 1, "select_model": 1} | APPLYING),
         ("select_model", "metric", "val_iou", {"select_model": 1} | APPLYING),
         ("predict", "halo_px", 0, APPLYING),
-        ("segment", "min_area_px", 8, {"segment": 2, "evaluate": 2, "report": 1}),
+        ("segment", "min_area_px", 8, {"segment": 2, "track": 2, "evaluate": 2, "report": 1}),
+        ("track", "max_gap_frames", 1, {"track": 2, "evaluate": 2, "report": 1}),
         ("evaluate", "ious", [0.5, 0.75], {"evaluate": 2, "report": 1}),
         ("report", "title", "Another", {"report": 1}),
     ],
@@ -88,7 +89,7 @@ def test_a_comment_and_a_docstring_rerun_nothing(project):
 
 def test_an_edited_script_reruns_its_rule_and_those_after_it(project):
     edit(project / "workflow" / "scripts" / "segment.py", "def segment(", "EDITED = 1\n\n\ndef segment(")
-    assert planned(project) == {"segment": 2, "evaluate": 2, "report": 1}
+    assert planned(project) == {"segment": 2, "track": 2, "evaluate": 2, "report": 1}
 
 
 def test_an_edited_module_reruns_the_rules_whose_scripts_import_it(project):
@@ -173,8 +174,8 @@ def test_a_changed_annotation_of_a_test_image_scores_alone(project):
 @pytest.mark.parametrize(
     ("output", "jobs"),
     [
-        ("results/labels/one", {"segment": 1, "evaluate": 1}),
-        ("results/objects/two.parquet", {"segment": 1, "report": 1}),
+        ("results/labels/one", {"segment": 1, "track": 1, "evaluate": 1}),
+        ("results/objects/two.parquet", {"segment": 1, "track": 1, "report": 1}),
         ("results/metrics.tsv", {"report": 1}),
         ("results/report.html", {"report": 1}),
     ],
@@ -192,7 +193,7 @@ def test_changes_in_several_places_run_all_that_depends_on_each(project):
     set_setting(project, "train", "epochs", 2)
     shutil.rmtree(project / "results" / "labels" / "two")
     set_setting(project, "report", "title", "Another")
-    assert planned(project) == {"ingest": 1, "predict": 1, "segment": 2, "evaluate": 2, "report": 1}
+    assert planned(project) == {"ingest": 1, "predict": 1, "segment": 2, "track": 2, "evaluate": 2, "report": 1}
 
 
 def test_one_run_settles_a_change_and_names_what_is_left_of_batches_that_are_gone(project):
@@ -210,7 +211,7 @@ def test_results_without_the_memory_of_snakemake_rerun_what_changed_and_nothing_
     shutil.rmtree(project / ".snakemake")
     assert planned(project) == {}
     set_setting(project, "segment", "min_area_px", 8)
-    assert planned(project) == {"segment": 2, "evaluate": 2, "report": 1}
+    assert planned(project) == {"segment": 2, "track": 2, "evaluate": 2, "report": 1}
 
 
 def test_a_record_that_was_cut_off_reruns_its_job(project):

@@ -158,7 +158,7 @@ def recipe_of(rule, key=None):
     match rule:
         case "annotate":
             return {image: RECIPES.annotate(image) for image in with_truth(BATCHES[key])}
-        case "ingest" | "predict" | "segment" | "evaluate":
+        case "ingest" | "predict" | "segment" | "track" | "evaluate":
             return {image: getattr(RECIPES, rule)(image) for image in BATCHES[key]}
         case "simulate" | "augment" | "train":
             return getattr(RECIPES, rule)(key)
@@ -185,8 +185,11 @@ def upstream_of(rule, key=None):
             return [("ingest", key), ("select_model", None)]
         case "segment":
             return [("predict", key)]
+        case "track":
+            return [("segment", key)]
         case "evaluate":
-            return [("segment", key), *([("annotate", key)] if key in SCORED else [])]
+            tracked = [("track", key)] if config["task"] == "instances" else []
+            return [("segment", key), *tracked, *([("annotate", key)] if key in SCORED else [])]
         case "report":
             return [*([] if EXISTING else [("split", None)]), *(("evaluate", batch) for batch in BATCHES)]
     return []

@@ -183,10 +183,14 @@ class Recipes:
     def segment(self, image):
         return digest(self.predict(image), self._task, self._settings["segment"], source("segment.py"))
 
+    def track(self, image):
+        return digest(self.segment(image), self._settings["track"], source("track.py"))
+
     def evaluate(self, image):
         truth = self.annotate(image) if self._rows[image]["truth"] else None
         side = self._sides[image]
-        return digest(self.segment(image), truth, side, self._task, self._settings["evaluate"], source("evaluate.py"))
+        made = self.track(image) if self._settings["task"] == "instances" else self.segment(image)
+        return digest(made, truth, side, self._task, self._settings["evaluate"], source("evaluate.py"))
 
     @cached_property
     def report(self):

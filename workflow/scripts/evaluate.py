@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 
 import pandas as pd
+from lib.associations import score_movie
 from lib.audits import audit_seams, check_seams, draw_disagreements
 from lib.batches import find_stores
 from lib.fingerprints import check_fit, check_size
@@ -65,7 +66,7 @@ def find_misfits(image, made, about, row, seen):
 
 def evaluate(
     labels, images, truth, predictions=(), *, recipes, sides, annotated, metrics, pictures, task, classes, ious,
-    about=None, looks=None, scaling=None, segment=None, seam_f1_least=None,
+    tracks=None, about=None, looks=None, scaling=None, segment=None, seam_f1_least=None,
 ):  # fmt: skip
     """Score and draw every image of a batch.
 
@@ -79,6 +80,7 @@ def evaluate(
         metrics: the table to write, a row for each image that was not set aside.
         pictures: the folder to write, a folder in it for each of those.
         task, classes, ious: see `lib.scores.score_image`.
+        tracks: folder of the batch's tracks, None: there is none; they are scored where all of a movie was looked at.
         about: content of the model's model.json, which says what it was trained on.
         looks: {image: its roi and frames}, see `lib.looks`, of images that were not looked at in whole.
         scaling: rescale and object_px, see `lib.scales`.
@@ -108,12 +110,16 @@ def evaluate(
         seams, disagreements = audit_seams(probable.get(image), found[image], task=task, segment=segment)
         draw_disagreements(Path(pictures) / image, disagreements, **drawn)
         events[image] = [each.event for each in disagreements]
+        if tracks and image not in (looks or {}):
+            row |= score_movie(Path(tracks) / image, true.get(image))
         rows.append({"image": image, "batch": Path(metrics).stem, "split": sides[image]} | row | seams)
         rows[-1] |= list_engines(made) | {"fit": "; ".join(fit), "recipe": recipes[image]}
         print("".join(f"{sentence}\n" for sentence in fit), end="")
         print(f"[{number}/{len(found)}] {image}" + (f": {score:.3f}" if score is not None else ""), flush=True)
     check_seams(rows, events, seam_f1_least)
-    table = pd.DataFrame(rows, columns=list(rows[0]) if rows else ["image", "batch", "split", "fit", "recipe"])
+    # Not all images are movies, so that the columns are those of any row.
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    table = pd.DataFrame(rows, columns=columns or ["image", "batch", "split", "fit", "recipe"])
     table.convert_dtypes().to_csv(metrics, sep="\t", index=False, float_format="%.8g")
 
 
@@ -126,6 +132,7 @@ if __name__ == "__main__":
             predictions=[snakemake.input.predictions],
             recipes=snakemake.params.recipes,
             sides=snakemake.params.sides,
+            tracks=snakemake.input.tracks or None,
             annotated=set(snakemake.params.annotated),
             metrics=snakemake.output.metrics,
             pictures=snakemake.output.pictures,

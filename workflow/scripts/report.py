@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet
 import yaml
-from lib import findings, origins, summaries
+from lib import findings, origins, summaries, trackings
 from lib.batches import read_set_aside
 from lib.comparisons import compare_models
 from lib.jobs import running
@@ -42,6 +42,7 @@ def report(
     metrics,
     pictures,
     objects,
+    tracks=(),
     images,
     truth,
     split,
@@ -61,6 +62,7 @@ def report(
 
     Args:
         metrics, objects: tables of the batches (TSV, Parquet).
+        tracks: folders of the batches, with a folder for each movie; none where classes were predicted.
         pictures, images, truth: folders of the batches; of images and truth, what was set aside is read.
         split, leakage: tables that rule split wrote; neither where an existing model was applied.
         sheets: pictures of the patches of folds.
@@ -90,6 +92,9 @@ def report(
     content["warnings"] += origins.warn(rows, content["models"], content["misfits"], existing)
     for event in content["seams"]["events"]:
         event["picture"] = event["picture"] and read_picture(event["picture"])
+    content["movies"], content["movies_left_out"] = trackings.list_movies(tracks, rows, pictures_limit)
+    for movie in content["movies"]:
+        movie["pictures"] = {name: embed(movie["folder"] / f"{name}.png") for name in ("tracks", "trees", "counts")}
     content["pictures"] = [read_picture(folders[row["image"]]) | row for row in content["pictures"]]
     content["digests"] = [("This page", recipe)] + [
         (f"{what} of {model['name']}", model[key])

@@ -10,7 +10,7 @@ from .errors import InputError
 SET_ASIDE = "set_aside.json"
 
 
-def make_stores(recipes, make, *, output, set_aside=False, finish=None):
+def make_stores(recipes, make, *, output, set_aside=False, finish=None, suffix=".ome.zarr"):
     """Make one store per image in a hidden folder beside `output`, then rename the folder to `output`.
 
     What an earlier, interrupted call finished is kept where its recipe is the same.
@@ -23,6 +23,7 @@ def make_stores(recipes, make, *, output, set_aside=False, finish=None):
             {image: reason}, of those that were bad.
         set_aside: go on without bad images, rather than refuse the batch.
         finish: finish(folder) makes what else is made of the whole batch, while an interruption still loses nothing.
+        suffix: of the stores, after the image's name; a folder of several stores has none.
 
     Raises:
         InputError: a line for every bad image, unless `set_aside`; the good ones stay in the hidden folder.
@@ -33,8 +34,8 @@ def make_stores(recipes, make, *, output, set_aside=False, finish=None):
     ledger = workplace / "finished.json"
     finished = _read_ledger(ledger)
     kept = {image for image in recipes if finished.get(image) == recipes[image]}
-    kept = {image for image in kept if (workplace / f"{image}.ome.zarr").is_dir()}
-    _drop_strangers(workplace, {f"{image}.ome.zarr" for image in kept})
+    kept = {image for image in kept if (workplace / f"{image}{suffix}").is_dir()}
+    _drop_strangers(workplace, {f"{image}{suffix}" for image in kept})
     bad = {}
     started = time.monotonic()
     for number, (image, recipe) in enumerate(recipes.items(), start=1):
@@ -48,7 +49,7 @@ def make_stores(recipes, make, *, output, set_aside=False, finish=None):
                 print(f"[{number}/{len(recipes)}] {image}: {error}", flush=True)
                 continue
             if partial.exists():
-                partial.rename(workplace / f"{image}.ome.zarr")
+                partial.rename(workplace / f"{image}{suffix}")
             finished[image] = recipe
             _write_json(ledger, finished)
         print(f"[{number}/{len(recipes)}] {image} ({time.monotonic() - started:.1f} s)", flush=True)

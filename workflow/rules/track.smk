@@ -1,0 +1,29 @@
+"""The cells of movies are followed through time."""
+
+
+rule track:
+    """Link the objects of the movies of batch {wildcards.batch} through time, and find which divide."""
+    input:
+        labels=ancient("results/labels/{batch}"),
+        images=ancient("results/images/{batch}"),
+        objects=ancient("results/objects/{batch}.parquet"),
+        renewed=lambda wildcards: PRODUCTS.renewed("track", wildcards.batch),
+    output:
+        tracks=directory("results/tracks/{batch}"),
+        objects="results/tracked/{batch}.parquet",
+        recipe="results/recipes/track/{batch}.json",
+    log:
+        "logs/track/{batch}.log",
+    benchmark:
+        "benchmarks/track/{batch}.tsv"
+    conda:
+        "../../envs/images.yaml"
+    resources:
+        mem_mb=memory_mb(2500, 2),
+        runtime=minutes(15, 0.1),
+    params:
+        recipes=lambda wildcards: recipe_of("track", wildcards.batch),
+        looks=lambda wildcards: looks_of(wildcards.batch),
+        settings=config["track"],
+    script:
+        "../scripts/track.py"

@@ -1,0 +1,191 @@
+"""Chains: objects linked from frame to frame, with what the movie itself shows of how its objects move."""
+
+from dataclasses import replace
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from .links import NONE, assign, find_candidates
+from .motions import LEAST_SHIFT_PX, OVERLAP_EDGES, Motion, overlap_bins, spread_of
+
+SAMPLED = 12  # transitions that a movie's motion is learned from, at most
+ENOUGH = 6000  # objects that it is learned from, where there are so many
+ROUNDS = 3
+LEAST_SIZE_SPREAD = 0.03
+LEAST_LIGHT_SPREAD = 0.05
+PRIOR_LINKS = 20.0  # links that the rates known beforehand count as
+USUAL_LOST, USUAL_LOST_CUT = 0.02, 0.15
+FEW_LINKS = 12
+
+
+def learn_motion(objects):
+    """What is usual in a movie, found by linking a sample of its frames a few times.
+
+    Args:
+        objects: Detections.
+
+    Returns:
+        Motion.
+    """
+    logs = np.log(np.maximum(objects.sizes, 1))
+    middle = float(np.median(logs)) if len(logs) else 0.0
+    spread = max(spread_of(logs - middle, 0.0), 0.25)
+    radius = float(np.median(objects.radii)) if len(logs) else 1.0
+    motion = Motion(
+        shift=_first_shift(objects, radius), sizes=(middle, spread), dimensions=objects.dimensions, lost=USUAL_LOST
+    )
+    pairs = _sample(objects)
+    if not pairs:
+        return motion
+    for _ in range(ROUNDS):
+        motion = _learn(objects, motion, pairs, radius)
+    return motion
+
+
+def link_frames(objects, motion, pairs=None, reach=None):
+    """Link the objects of each frame to those of the next.
+
+    Args:
+        objects: Detections.
+        motion: Motion.
+        pairs: frames t that are linked with t + 1, rising; None: all.
+        reach: see `lib.links.find_candidates`.
+
+    Returns:
+        (row after, row before) of each object, NONE where there is none: int64 (objects,) each.
+    """
+    after, before = np.full((2, len(objects.labels)), NONE)
+    speeds = np.zeros((len(objects.labels), 3))
+    for t in range(objects.frames - 1) if pairs is None else pairs:
+        rows = objects.rows(t)
+        expected = objects.centres[rows] + motion.persistence * speeds[rows] + objects.drifts[t + 1]
+        first, second, gains = find_candidates(objects, motion, t, expected, reach)
+        chosen = assign(first, second, gains)
+        one, two = first[chosen], second[chosen]
+        after[one], before[two] = two, one
+        speeds[two] = objects.centres[two] - objects.centres[one] - objects.drifts[t + 1]
+    return after, before
+
+
+def _sample(objects):
+    """Transitions (t, t + 1) between frames that both have objects, in runs of two, so that speeds are seen to last."""
+    counts = np.diff(objects.starts)
+    full = [t for t in range(objects.frames - 1) if counts[t] and counts[t + 1]]
+    typical = np.mean(counts[full]) if full else 1
+    most = int(np.clip(ENOUGH / typical, 2, SAMPLED))
+    if len(full) <= most:
+        return full
+    starts = np.linspace(0, len(full) - 2, most // 2).astype(int)
+    return sorted({full[start + more] for start in starts for more in (0, 1)})
+
+
+def _first_shift(objects, radius):
+    """Scale of the displacements of objects that are each other's nearest and about as large."""
+    found = []
+    for t in _sample(objects):
+        one, two = objects.rows(t), objects.rows(t + 1)
+        ours, theirs = objects.centres[one] + objects.drifts[t + 1], objects.centres[two]
+        near, at = cKDTree(theirs).query(ours)
+        _, back = cKDTree(ours).query(theirs)
+        ratio = np.abs(np.log(objects.sizes[two][at] / objects.sizes[one]))
+        found.append(near[(back[at] == np.arange(len(ours))) & (ratio < 0.5)])
+    found = np.concatenate(found) if found else np.zeros(0)
+    # Wide at first: in the next rounds it can only be found to be less.
+    return max(1.5 * float(np.median(found)) if len(found) else radius, 0.15 * radius, LEAST_SHIFT_PX)
+
+
+def _learn(objects, motion, pairs, radius):
+    after, before = link_frames(objects, motion, pairs)
+    one = np.flatnonzero(after >= 0)
+    if len(one) < 2:
+        return motion
+    two = after[one]
+    times = objects.times
+    steps = objects.centres[two] - objects.centres[one] - objects.drifts[times[two]]
+    whole = ~(objects.cut[one] | objects.cut[two])
+    whole = whole if whole.sum() > FEW_LINKS else np.ones(len(one), bool)
+    earlier = before[one]
+    known = earlier >= 0
+    persistence = 0.0
+    rest = steps.copy()
+    if known.sum() > FEW_LINKS:
+        past = objects.centres[one] - objects.centres[np.maximum(earlier, 0)] - objects.drifts[times[one]]
+        past, now = past[known], steps[known]
+        # Outliers are wrong links; the median of shares is not moved by them.
+        length = (past**2).sum(1)
+        fast = length >= np.median(length)
+        persistence = float(np.clip(np.median((past * now).sum(1)[fast] / np.maximum(length[fast], 1e-9)), 0, 1))
+        if _scale(now[whole[known]] - persistence * past[whole[known]], motion) > 0.95 * _scale(
+            now[whole[known]], motion
+        ):
+            persistence = 0.0
+        rest = steps[known] - persistence * past
+        rest = rest[whole[known]] if whole[known].any() else rest
+    else:
+        rest = steps[whole]
+    shift = max(_scale(rest, motion), LEAST_SHIFT_PX, 0.02 * radius)
+    ratios = np.log(objects.sizes[two] / objects.sizes[one])[whole]
+    growth = float(np.median(ratios))
+    changes = (objects.lights[two] - objects.lights[one])[whole]
+    weight = len(one) / (len(one) + PRIOR_LINKS)
+    lost, lost_cut = (
+        _lost(objects, after, pairs, cut, usual) for cut, usual in ((False, USUAL_LOST), (True, USUAL_LOST_CUT))
+    )
+    table, usual = _learn_overlap(objects, motion, after, pairs)
+    return replace(
+        motion,
+        shift=shift,
+        persistence=persistence,
+        growth=growth,
+        size_spread=float(
+            np.exp(weight * np.log(spread_of(ratios - growth, LEAST_SIZE_SPREAD)) + (1 - weight) * np.log(0.15))
+        ),
+        light_spread=float(np.exp(weight * np.log(spread_of(changes, LEAST_LIGHT_SPREAD)) + (1 - weight) * np.log(0.5)))
+        if np.isfinite(changes).all()
+        else 0.5,
+        overlap=table,
+        usual_overlap=usual,
+        lost=lost,
+        lost_cut=lost_cut,
+    )
+
+
+def _scale(steps, motion):
+    """Scale of Student's t in each direction, from the median length of displacements."""
+    # The median of the length, in units of the scale, of t with 3 degrees of freedom in 2 and 3 dimensions.
+    median = 1.328 if motion.dimensions == 2 else 1.732
+    return float(np.median(np.linalg.norm(steps, axis=1))) / median if len(steps) else LEAST_SHIFT_PX
+
+
+def _lost(objects, after, pairs, cut, usual):
+    """Share of the objects, cut by the border or not, that have no successor; a prior keeps it from being none."""
+    rows = np.concatenate([np.arange(objects.starts[t], objects.starts[t + 1]) for t in pairs])
+    rows = rows[objects.cut[rows] == cut]
+    lost = (after[rows] == NONE).sum() + usual * PRIOR_LINKS
+    return float(np.clip(lost / (len(rows) + PRIOR_LINKS), 0.005, 0.3))
+
+
+def _learn_overlap(objects, motion, after, pairs):
+    """Log-likelihood ratio of each bin of the intersection over union of links against neighbours'; its median."""
+    linked, apart = np.full((2, len(OVERLAP_EDGES)), 0.0)
+    shares = []
+    for t in pairs:
+        one, two, shared = objects.overlaps[t]
+        same = after[one] == two
+        bins = overlap_bins(shared, objects.sizes[one], objects.sizes[two])
+        linked += np.bincount(bins[same], minlength=len(linked))
+        apart += np.bincount(bins[~same], minlength=len(apart))
+        rows = np.arange(objects.starts[t], objects.starts[t + 1])
+        count = (after[rows] >= 0).sum()
+        linked[0] += count - same.sum()
+        # Of an object's neighbours that it is not linked with, most share no pixel.
+        apart[0] += max(4 * count - (~same).sum(), 0)
+        ious = shared[same] / (objects.sizes[one] + objects.sizes[two] - shared)[same]
+        shares.append(np.concatenate([ious, np.zeros(max(count - same.sum(), 0))]))
+    shares = np.concatenate(shares)
+    prior = np.array([0.4, 0.5, 1, 1, 1, 1, 1, 1]), np.array([5, 1, 0.5, 0.3, 0.15, 0.05, 0.02, 0.01])
+    linked, apart = linked + prior[0], apart + prior[1]
+    ratios = np.log(linked / linked.sum()) - np.log(apart / apart.sum())
+    # More overlap never speaks less for a link; half counts, since centres say part of it already.
+    ratios = np.maximum.accumulate(ratios)
+    return 0.7 * np.clip(ratios, -4, 4), float(np.median(shares)) if len(shares) else 0.0

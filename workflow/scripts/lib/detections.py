@@ -1,0 +1,183 @@
+"""Detections: where the objects of a movie are, how large and how bright, and which overlap from frame to frame."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from .drifts import estimate_drift
+from .runs import find_runs
+
+
+@dataclass
+class Detections:
+    """The objects of a movie, frame after frame, and within a frame by rising label; lengths are in pixels of x.
+
+    Attributes:
+        starts: int64 (frames + 1,), the rows of frame t are starts[t] to starts[t + 1].
+        labels: int64 (objects,), ids in their own frame.
+        centres: float64 (objects, 3), z, y, x in pixels of x, so that they are as long in each direction.
+        sizes: float64 (objects,), pixels.
+        lights: float64 (objects,), mean intensity less the mean of the frame's objects, over the deviation of all; NaN
+            where it is unknown.
+        boxes: int32 (objects, 6), z0, y0, x0, z1, y1, x1 in pixels, half-open.
+        cut: bool (objects,), whether the border of the image, in y or x, cuts it.
+        drifts: float64 (frames, 3), how far everything moved since the frame before, in pixels of x.
+        overlaps: for each frame but the first, three arrays (pairs,): row in the frame before, row, pixels that both
+            have when the drift is taken back.
+        steps: float64 (3,), size of a pixel in z, y, x over that in x.
+        shape: (z, y, x) pixels of a frame.
+    """
+
+    starts: np.ndarray
+    labels: np.ndarray
+    centres: np.ndarray
+    sizes: np.ndarray
+    lights: np.ndarray
+    boxes: np.ndarray
+    cut: np.ndarray
+    drifts: np.ndarray
+    overlaps: list
+    steps: np.ndarray
+    shape: tuple
+
+    @property
+    def frames(self):
+        return len(self.starts) - 1
+
+    @cached_property
+    def times(self):
+        """Frame of each object: int32 (objects,)."""
+        return np.repeat(np.arange(self.frames, dtype=np.int32), np.diff(self.starts))
+
+    @cached_property
+    def dimensions(self):
+        """2, or 3 where objects lie at more than one depth."""
+        depths = self.centres[:, 0]
+        return 3 if self.shape[0] > 1 and len(depths) and np.ptp(depths) > 0 else 2
+
+    @cached_property
+    def radii(self):
+        """Of the disc or ball as large as each object, in pixels of x: float64 (objects,)."""
+        sizes = self.sizes * np.prod(self.steps[-self.dimensions :])
+        return np.sqrt(sizes / np.pi) if self.dimensions == 2 else np.cbrt(3 * sizes / (4 * np.pi))
+
+    def rows(self, t):
+        return slice(self.starts[t], self.starts[t + 1])
+
+
+def detect(frames, *, steps=(1.0, 1.0, 1.0)):
+    """Find the objects of a movie; two frames are in memory at a time.
+
+    Args:
+        frames: pairs (labels integers (z, y, x), pixels (c, z, y, x) or None) of each frame.
+        steps: size of a pixel in z, y, x; only their ratios count.
+
+    Returns:
+        Detections.
+    """
+    steps = np.asarray(steps, float) / steps[-1]
+    parts, overlaps, drifts, before, shape = [], [], [], None, None
+    first = 0
+    for labels, pixels in frames:
+        shape = labels.shape
+        part = measure_frame(labels, pixels, steps)
+        drift = np.zeros(3)
+        if before is not None:
+            drift = estimate_drift(parts[-1]["centres"], part["centres"], parts[-1]["sizes"], part["sizes"], steps)
+            one, two, shared = overlap_frames(before, labels, np.rint(drift / steps).astype(int))
+            one = first - len(parts[-1]["labels"]) + np.searchsorted(parts[-1]["labels"], one)
+            overlaps.append((one, first + np.searchsorted(part["labels"], two), shared))
+        first += len(part["labels"])
+        parts.append(part)
+        drifts.append(drift)
+        before = labels
+    counts = [len(part["labels"]) for part in parts]
+    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return Detections(
+        starts=np.concatenate([[0], np.cumsum(counts)]),
+        lights=_standardise(whole.pop("light"), counts),
+        drifts=np.array(drifts),
+        overlaps=overlaps,
+        steps=steps,
+        shape=shape,
+        **whole,
+    )
+
+
+def measure_frame(labels, pixels, steps):
+    """Objects of one frame.
+
+    Args:
+        labels: integers (z, y, x), 0 is background.
+        pixels: (c, z, y, x) or None.
+        steps: size of a pixel in z, y, x.
+
+    Returns:
+        {name: array (objects, ...)} of labels, centres, sizes, light, boxes and cut, see `Detections`.
+    """
+    _, height, width = labels.shape
+    runs = find_runs(np.ascontiguousarray(labels).reshape(-1, width))
+    inside = runs.values > 0
+    ids, of = np.unique(runs.values[inside], return_inverse=True)
+    count, n = len(ids), runs.lengths[inside]
+    line, x = np.divmod(runs.starts[inside], width)
+    z, y = np.divmod(line, height)
+    sizes = np.bincount(of, n, count)
+    sums = [np.bincount(of, n * values, count) for values in (z, y, x + (n - 1) / 2)]
+    low = np.full((count, 3), np.iinfo(np.int32).max, np.int32)
+    high = np.zeros((count, 3), np.int32)
+    for axis, (start, stop) in enumerate(((z, z + 1), (y, y + 1), (x, x + n))):
+        np.minimum.at(low[:, axis], of, start.astype(np.int32))
+        np.maximum.at(high[:, axis], of, stop.astype(np.int32))
+    light = np.full(count, np.nan)
+    if pixels is not None and count:
+        mean = np.zeros(count)
+        for channel in pixels:
+            values = np.nan_to_num(channel.astype(np.float64, copy=False), nan=0, posinf=0, neginf=0)
+            mean += np.bincount(of, np.add.reduceat(values.ravel(), runs.starts)[inside], count) / sizes
+        light = mean / len(pixels)
+    return {
+        "labels": ids.astype(np.int64),
+        "centres": np.stack(sums, axis=1).reshape(-1, 3) / sizes[:, None] * steps,
+        "sizes": sizes,
+        "light": light,
+        "boxes": np.concatenate([low, high], axis=1),
+        "cut": (low[:, 1:] == 0).any(1) | (high[:, 1] == height) | (high[:, 2] == width),
+    }
+
+
+def overlap_frames(before, after, shift):
+    """Pairs of objects that share pixels when the later frame is moved back by `shift` (z, y, x) pixels.
+
+    Args:
+        before, after: integers (z, y, x).
+        shift: whole pixels.
+
+    Returns:
+        Labels before, labels after, pixels: int64 (pairs,) each.
+    """
+    ours, theirs = [], []
+    for by, size in zip(shift, before.shape, strict=True):
+        ours.append(slice(max(-by, 0), max(size - max(by, 0), 0)))
+        theirs.append(slice(max(by, 0), max(size + min(by, 0), 0)))
+    one, two = before[tuple(ours)], after[tuple(theirs)]
+    if not one.size:
+        return (np.zeros(0, np.int64),) * 3
+    key = np.left_shift(one, 32, dtype=np.int64) | two
+    runs = find_runs(key.reshape(-1, key.shape[-1]))
+    both = (runs.values >> 32 > 0) & (runs.values & 0xFFFFFFFF > 0)
+    keys, of = np.unique(runs.values[both], return_inverse=True)
+    return keys >> 32, keys & 0xFFFFFFFF, np.bincount(of, runs.lengths[both], len(keys)).astype(np.int64)
+
+
+def _standardise(light, counts):
+    """Intensities less the mean of their frame, over the deviation of all that remains."""
+    frame = np.repeat(np.arange(len(counts)), counts)
+    known = np.isfinite(light)
+    if not known.all() or not len(light):
+        return np.full(len(light), np.nan)
+    mean = np.bincount(frame, light, len(counts)) / np.maximum(counts, 1)
+    rest = light - mean[frame]
+    spread = rest.std()
+    return rest / spread if spread > 0 else np.zeros(len(rest))

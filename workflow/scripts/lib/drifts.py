@@ -1,0 +1,69 @@
+"""Drifts: how far a whole frame moved since the one before."""
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+ANCHORS = 1500  # objects whose neighbours vote
+NEIGHBOURS = 24
+FEWEST = 8  # objects below which a drift cannot be told from their own motion
+REACH = 6.0  # typical distances between neighbours, or radii, that a frame may jump
+SHARE = 0.4  # of the anchors that have to agree on a jump
+
+
+def estimate_drift(before, after, sizes_before, sizes_after, steps):
+    """How far most objects moved together, in pixels of x; zeros where no common motion stands out.
+
+    Each object votes for the ways to all objects around its place in the frame after that are about as large. Where
+    many agree, the frame has moved. The votes' densest place is found on a grid, then it is the median of those around.
+
+    Args:
+        before, after: centres (objects, 3) z, y, x in pixels of x.
+        sizes_before, sizes_after: pixels (objects,).
+        steps: size of a pixel in z, y, x.
+
+    Returns:
+        float64 (3,).
+    """
+    if min(len(before), len(after)) < FEWEST:
+        return np.zeros(3)
+    chosen = np.linspace(0, len(before) - 1, min(len(before), ANCHORS)).astype(int)
+    tree = cKDTree(after)
+    radius = np.sqrt(np.median(sizes_after) * steps[1] / np.pi)
+    spacing = np.median(tree.query(after[:: max(len(after) // ANCHORS, 1)], k=2)[0][:, 1])
+    reach = REACH * max(spacing, radius)
+    near, at = tree.query(before[chosen], k=min(NEIGHBOURS, len(after)), distance_upper_bound=reach)
+    one, rank = np.nonzero(np.isfinite(near))
+    two = at[one, rank]
+    ratio = np.log(sizes_after[two] / sizes_before[chosen][one])
+    alike = np.abs(ratio) < 0.4
+    ways = (after[two] - before[chosen[one]])[alike]
+    who = one[alike]
+    if not len(ways):
+        return np.zeros(3)
+    width = max(0.5 * radius, 1.0)
+    cells = np.floor(ways / width).astype(int)
+    best, most = np.zeros(3), 0
+    still = _agreeing(ways, who, np.zeros(3), width)
+    # Two grids, so that no cluster of votes is cut in each of them.
+    for shift in (0.0, 0.5):
+        cells = np.floor(ways / width + shift).astype(int)
+        places, counts = np.unique(cells, axis=0, return_counts=True)
+        for place in places[np.argsort(-counts)[:3]]:
+            middle = (place + 0.5 - shift) * width
+            votes = _agreeing(ways, who, middle, width)
+            if votes > most:
+                best, most = middle, votes
+    if most < max(SHARE * len(chosen), 1.4 * still, FEWEST / 2):
+        best = np.zeros(3)
+        if still < SHARE * len(chosen):
+            return best
+    for _ in range(3):
+        close = np.linalg.norm(ways - best, axis=1) < width
+        if not close.any():
+            break
+        best = np.median(ways[close], axis=0)
+    return best
+
+
+def _agreeing(ways, who, middle, width):
+    return len(np.unique(who[np.linalg.norm(ways - middle, axis=1) < width]))

@@ -1,0 +1,67 @@
+"""Gaps: objects that were missed for some frames, bridged where what comes after is the same for all one can see."""
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from .links import NONE, density_of
+from .motions import light_evidence, log_shift, size_evidence
+
+NEAREST = 4
+USUAL_MISSED = 0.02
+RARELY_LOST = 0.01  # what is missed for some frames is not lost
+
+
+def find_gaps(objects, motion, after, before, most, ends):
+    """Pairs of an object without successor and a later one without predecessor that may be the same.
+
+    Args:
+        objects: Detections.
+        motion: Motion.
+        after, before: of `lib.chains.link_frames`.
+        most: frames that may be missing.
+        ends: bool (objects,), objects that may go on after a gap.
+
+    Returns:
+        Rows before the gap, rows after it, evidence (pairs,): log-likelihood ratios against a loss and a newcomer.
+    """
+    found = []
+    ended = [objects.starts[t] + np.flatnonzero(ends[objects.rows(t)]) for t in range(objects.frames)]
+    for t in range(2, objects.frames):
+        rows = objects.rows(t)
+        new = rows.start + np.flatnonzero(before[rows] == NONE)
+        if not len(new):
+            continue
+        density = density_of(objects, t)
+        moved = objects.drifts[t].copy()
+        for missing in range(1, min(most, t - 1) + 1):
+            last = t - 1 - missing
+            moved += objects.drifts[last + 1]
+            old = ended[last]
+            if not len(old):
+                continue
+            found.append(_weigh(objects, motion, before, old, new, missing, moved, density))
+    if not found:
+        return np.zeros(0, int), np.zeros(0, int), np.zeros(0)
+    return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
+
+
+def _weigh(objects, motion, before, old, new, missing, moved, density):
+    earlier = before[old]
+    speed = objects.centres[old] - objects.centres[np.maximum(earlier, 0)] - objects.drifts[objects.times[old][0]]
+    lasting = sum(motion.persistence**step for step in range(1, missing + 2))
+    expected = objects.centres[old] + moved + np.where((earlier >= 0)[:, None], lasting * speed, 0)
+    scale = motion.shift * np.sqrt(missing + 1)
+    reach = 3 * float(np.median(objects.radii[old])) + 6 * scale
+    near, at = cKDTree(objects.centres[new]).query(expected, k=min(NEAREST, len(new)), distance_upper_bound=reach)
+    near, at = near.reshape(len(old), -1), at.reshape(len(old), -1)
+    one, rank = np.nonzero(np.isfinite(near))
+    first, second = old[one], new[at[one, rank]]
+    distance = near[one, rank]
+    evidence = log_shift(distance, scale, motion.dimensions) - np.log(density)
+    logs = np.log(objects.sizes[second])
+    whole = ~(objects.cut[first] | objects.cut[second])
+    ratios = (logs - np.log(objects.sizes[first]) - motion.growth * missing) / np.sqrt(missing + 1)
+    evidence += np.where(whole, size_evidence(ratios, logs, motion), 0)
+    evidence += light_evidence(objects.lights[first], objects.lights[second], motion)
+    lost, came = (np.where(objects.cut[rows], motion.lost_cut, RARELY_LOST) for rows in (first, second))
+    return first, second, evidence + missing * np.log(USUAL_MISSED) - np.log(lost) - np.log(came)

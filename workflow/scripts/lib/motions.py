@@ -1,0 +1,88 @@
+"""Motions: how the objects of a movie move and change from frame to frame, learned from the movie itself."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.special import gammaln
+
+TAIL = 3.0  # degrees of freedom of Student's t: cells now and then do what most do not
+OVERLAP_EDGES = np.array([0.0, 1e-9, 0.1, 0.25, 0.4, 0.55, 0.7, 0.85])  # bins of intersection over union
+LEAST_SHIFT_PX = 0.3  # centres of masks are not known better than that
+MOST_EVIDENCE, LEAST_EVIDENCE = 4.0, -6.0  # nats that size or light alone can say
+
+
+@dataclass(frozen=True)
+class Motion:
+    """What is usual in a movie.
+
+    Attributes:
+        shift: scale of the displacements that remain when the motion was foreseen, in pixels of x.
+        persistence: share of the last displacement that a cell makes again, 0 to 1.
+        growth, size_spread: median and scale of the logarithm of the ratio of sizes, from frame to frame.
+        light_spread: scale of the change of `lights`.
+        sizes: median and scale of the logarithm of the sizes of all objects.
+        overlap: float64 (bins,), log-likelihood ratio of each bin of the intersection over union.
+        usual_overlap: median intersection over union of linked objects.
+        lost, lost_cut: share of objects that have no successor, away from the border and at it.
+        dimensions: 2 or 3.
+    """
+
+    shift: float
+    persistence: float = 0.0
+    growth: float = 0.0
+    size_spread: float = 0.15
+    light_spread: float = 0.5
+    sizes: tuple = (0.0, 0.5)
+    overlap: np.ndarray = None
+    usual_overlap: float = 0.0
+    lost: float = 0.02
+    lost_cut: float = 0.2
+    dimensions: int = 2
+
+    def wider(self, factor):
+        """The same with displacements `factor` times as large."""
+        return replace(self, shift=self.shift * factor)
+
+
+def log_t(squares, dimensions=1):
+    """Logarithm of the density of Student's t with TAIL degrees of freedom and scale 1, at the squares of distances."""
+    constant = gammaln((TAIL + dimensions) / 2) - gammaln(TAIL / 2) - dimensions / 2 * np.log(TAIL * np.pi)
+    return constant - (TAIL + dimensions) / 2 * np.log1p(squares / TAIL)
+
+
+def log_shift(distances, scale, dimensions):
+    """Logarithm of the density of a displacement of that length."""
+    return log_t((distances / scale) ** 2, dimensions) - dimensions * np.log(scale)
+
+
+def size_evidence(ratios, sizes, motion):
+    """What the ratios of sizes say for one object rather than any: log-likelihood ratios.
+
+    Args:
+        ratios: logarithms of the later size over the earlier.
+        sizes: logarithms of the later size.
+        motion: Motion.
+    """
+    usual = log_t(((ratios - motion.growth) / motion.size_spread) ** 2) - np.log(motion.size_spread)
+    middle, spread = motion.sizes
+    anyone = log_t(((sizes - middle) / spread) ** 2) - np.log(spread)
+    return np.clip(usual - anyone, LEAST_EVIDENCE, MOST_EVIDENCE)
+
+
+def light_evidence(before, after, motion):
+    """What two intensities say for one object rather than any: log-likelihood ratios, 0 where they are unknown."""
+    usual = log_t(((after - before) / motion.light_spread) ** 2) - np.log(motion.light_spread)
+    anyone = log_t(after**2)
+    return np.nan_to_num(np.clip(usual - anyone, LEAST_EVIDENCE, MOST_EVIDENCE))
+
+
+def overlap_bins(shared, one, two):
+    """Bin of OVERLAP_EDGES of the intersection over union of objects of the sizes `one` and `two`."""
+    return np.searchsorted(OVERLAP_EDGES, shared / np.maximum(one + two - shared, 1), side="left").clip(
+        0, len(OVERLAP_EDGES) - 1
+    )
+
+
+def spread_of(values, least):
+    """Scale of values around 0, not less than `least`: their median size over that of a normal distribution's."""
+    return max(float(np.median(np.abs(values))) / 0.6745, least) if len(values) else least

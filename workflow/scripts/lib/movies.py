@@ -1,0 +1,89 @@
+"""Movies: the labels of one image through time, read and written a frame at a time."""
+
+import numpy as np
+
+from .detections import detect
+from .exports import ChallengeFolder
+from .lineages import build_lineage, number_tracks
+from .masks import Masks
+from .stores import create_store, finish_labels, open_array, read_block, read_metadata
+from .traces import trace
+
+
+def find_steps(pixel_um):
+    """Size of a pixel in z, y, x to measure distances in: µm where it is known in y and x, else pixels."""
+    depth, height, width = pixel_um
+    if not (height and width):
+        return (1.0, 1.0, 1.0)
+    return (depth or width, height, width)
+
+
+def read_frames(labels, pixels, times):
+    """Yield labels (z, y, x) and pixels (c, z, y, x) of each of the frames `times` of arrays (t, c, z, y, x)."""
+    for t in times:
+        yield read_block(labels, (t, 0)), read_block(pixels, (t,))
+
+
+def track_movie(labels, image, folder, *, name, times, fill_gaps, **settings):
+    """Track the objects of a movie: write labels whose ids last, and a Cell Tracking Challenge folder of them.
+
+    Args:
+        labels, image: paths of stores (t, c, z, y, x) of the same t, z, y and x.
+        folder: gets labels.ome.zarr and challenge/.
+        name: of the image.
+        times: the frames to track, rising; others stay empty.
+        fill_gaps: whether cells that were missed get masks, made up from those before and after.
+        settings: max_gap_frames, divisions, repair and reach_px, see `lib.traces.trace`.
+
+    Returns:
+        Lineage, and whether the ids are of 16 bits, as the Challenge's tools expect.
+    """
+    found, pixels, metadata = open_array(labels), open_array(image), read_metadata(image)
+    objects = detect(read_frames(found, pixels, times), steps=find_steps(metadata.pixel_um))
+    decided = trace(objects, **settings)
+    tracks = number_tracks(objects, decided)
+    sides = {"chunk_px": max(found.chunks[-2:]), "shard_px": max(found.shards[-2:])}
+    store = create_store(folder / "labels.ome.zarr", found.shape, np.int32, **sides)
+    count = int(tracks.max(initial=0))
+    challenge = ChallengeFolder(folder / "challenge", count, found.shape[0])
+
+    def read(t, region):
+        return read_block(found, (times[t], 0, *region))
+
+    masks = Masks(objects, decided, tracks, read, fill=fill_gaps)
+    place = {t: at for at, t in enumerate(times)}
+    for t in range(found.shape[0]):
+        if t in place:
+            frame = masks.frame(place[t], read_block(found, (t, 0)), np.int32)
+            store[t, 0] = frame
+        else:
+            frame = np.zeros(found.shape[2:], np.int32)
+        challenge.add(t, frame)
+    made = [(times[t], *rest) for t, *rest in masks.made]
+    lineage = build_lineage(
+        objects, decided, tracks, made, times=times, pixel_um=metadata.pixel_um, frame_s=metadata.frame_s,
+        frames=found.shape[0],
+    )  # fmt: skip
+    lineage.motion = describe_motion(decided.motion, objects)
+    narrow = challenge.finish(lineage.parents)
+    about = lineage.tracks[["track", "first", "last", "parent"]].to_numpy().tolist()
+    finish_labels(
+        folder / "labels.ome.zarr",
+        name=name,
+        pixel_um=metadata.pixel_um,
+        frame_s=metadata.frame_s,
+        extra={"lineage": about},
+    )
+    return lineage, narrow
+
+
+def describe_motion(motion, objects):
+    """What a movie showed of how its objects move, in numbers to be kept: lengths in pixels of x."""
+    return {
+        "shift_px": round(motion.shift, 3),
+        "persistence": round(motion.persistence, 3),
+        "size_spread": round(motion.size_spread, 3),
+        "usual_overlap": round(motion.usual_overlap, 3),
+        "lost": round(motion.lost, 4),
+        "drift_px": np.round(objects.drifts[:, 1:], 2).tolist(),
+    }

@@ -1,0 +1,102 @@
+"""Track the cells of movies: which object of a frame is which of the next, and which cells divide.
+
+Reads `results/labels/{batch}` and `results/images/{batch}`, stores (t, c, z, y, x), and the table
+`results/objects/{batch}.parquet`. Writes, of each image with more than one frame, `results/tracks/{batch}/{image}/`:
+labels.ome.zarr, int32 (t, 1, z, y, x), with ids that last; challenge/, a Cell Tracking Challenge result; lineage/,
+Parquet tables; lineage.geff, tracks.csv for napari, tracks.xml for TrackMate, lineages.nwk; tracks.png, trees.png and
+counts.png. And `results/tracked/{batch}.parquet`, the table of objects with track, parent, lineage and generation. Two
+frames at a time are in memory.
+"""
+
+from pathlib import Path
+
+from lib.batches import find_stores, make_stores
+from lib.drawings import draw_lineages
+from lib.exports import write_napari, write_newick
+from lib.graphs import write_geff, write_trackmate
+from lib.jobs import running
+from lib.lineages import write_lineage
+from lib.looks import chosen_frames
+from lib.movies import track_movie
+from lib.stores import open_array
+from lib.trackings import add_tracks
+
+
+def track_image(labels, image, folder, *, name, frames=None, **settings):
+    """Track one movie and write all that is made of it into the new folder `folder`; nothing of a single frame.
+
+    Args:
+        labels, image: paths of stores.
+        name: of the image.
+        frames: the column frames of the table.
+        settings: see `lib.movies.track_movie`.
+
+    Raises:
+        InputError: a store is damaged.
+    """
+    found = open_array(labels)
+    times = chosen_frames(name, frames, found.shape[0])
+    if len(times) < 2:
+        print(f"{name}: {len(times)} frame, nothing to track", flush=True)
+        return
+    folder.mkdir()
+    lineage, narrow = track_movie(labels, image, folder, name=name, times=times, **settings)
+    write_lineage(lineage, folder / "lineage")
+    write_geff(lineage, folder / "lineage.geff")
+    write_napari(lineage, folder / "tracks.csv")
+    write_trackmate(lineage, folder / "tracks.xml", image=image.name, shape=found.shape[2:])
+    write_newick(lineage, folder / "lineages.nwk")
+    draw_lineages(folder, lineage, image)
+    filled = int((lineage.nodes["kind"] != "found").sum())
+    print(
+        f"{name}: {len(lineage.tracks)} tracks, {len(lineage.divisions)} divisions, {len(lineage.gaps)} gaps, "
+        f"{filled} masks made up, {len(lineage.repairs)} repairs",
+        flush=True,
+    )
+    if not narrow:
+        print(
+            f"{name}: more than 65535 tracks, so the masks in challenge/ have 32 bits, which some tools refuse",
+            flush=True,
+        )
+
+
+def track(labels, images, objects, recipes, output, table, *, looks=None, **settings):
+    """Track the movies of a batch into the folder `output`; `table` gets their objects.
+
+    Args:
+        labels, images: folders of the batch.
+        objects: Parquet file of the batch.
+        recipes: {image: digest of what its tracks are made from}.
+        output: folder of the batch of tracks.
+        table: Parquet file.
+        looks: {image: its roi and frames}, see `lib.looks`.
+        settings: see `track_image`.
+
+    Raises:
+        InputError: stores that are missing, damaged or do not fit.
+    """
+    stores = find_stores([images], recipes)
+    found = find_stores([labels], stores)
+
+    def make(image, folder):
+        frames = (looks or {}).get(image, {}).get("frames")
+        track_image(found[image], stores[image], folder, name=image, frames=frames, **settings)
+
+    def finish(folder):
+        add_tracks(objects, folder, table)
+
+    make_stores({image: recipes[image] for image in found}, make, output=output, finish=finish, suffix="")
+
+
+if __name__ == "__main__":
+    with running(snakemake):
+        track(
+            labels=snakemake.input.labels,
+            images=snakemake.input.images,
+            objects=snakemake.input.objects,
+            recipes=snakemake.params.recipes,
+            output=Path(snakemake.output.tracks),
+            table=Path(snakemake.output.objects),
+            looks=snakemake.params.looks,
+            **snakemake.params.settings,
+        )
