@@ -143,8 +143,11 @@ def test_a_saved_model_of_other_channels_or_outputs_than_its_model_json_is_refus
 @pytest.mark.parametrize(
     ("last", "message"),
     [
-        (keras.layers.Conv2D(3, 1), "its outputs sum to"),
-        (keras.layers.Conv2D(3, 1, strides=2, activation="softmax"), r"answers 64 x 64 pixels by \[32, 32\]"),
+        (keras.layers.Conv2D(3, 1, name="last"), "its outputs sum to"),
+        (
+            keras.layers.Conv2D(3, 1, strides=2, activation="softmax", name="last"),
+            r"answers 64 x 64 pixels by \[32, 32\]",
+        ),
     ],
 )
 def test_a_model_that_gives_no_probability_for_each_pixel_is_refused(tmp_path, last, message):
