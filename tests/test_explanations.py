@@ -12,7 +12,7 @@ BRIGHT_IS_CELL = [[[[0.0, 2.0], [3.0, -1.0]]]]  # (1, 1, channels, outputs)
 
 @pytest.fixture(scope="module")
 def plain():
-    """A network whose maps can be worked out: features of half the size are the means of pixels, and what lacks to 1."""
+    """A network whose maps can be worked out: features of half the size are means of pixels, and what lacks to 1."""
     layers, pixels = keras.layers, keras.Input((None, None, 1))
     halved = layers.AveragePooling2D(name="halved")(pixels)
     features = layers.Conv2D(2, 1, activation="relu", name="features")(halved)

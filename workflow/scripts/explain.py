@@ -19,7 +19,6 @@ from lib.models import WEIGHTS, read_patches, read_settings
 # Patches that are looked at: so many pixels, some seconds on two cores, but no less than LEAST_PATCHES.
 MOST_PIXELS, LEAST_PATCHES = 2**22, 16
 MOST_BATCH, BATCH_VALUES = 16, 2**22  # patches, and probabilities, at once
-MOST_OUTPUTS = 6  # of a picture
 
 
 def explain(selected, models, patches, output, *, folds, images, layers, device="auto", threads=None):
@@ -76,6 +75,7 @@ def explain_model(workplace, folder, images, targets, *, shown, layers, device, 
     from lib.devices import choose_device
     from lib.explanations import LEVELS, Probe, choose_layers, last_level
     from lib.networks import bottleneck, load_network
+    from lib.panels import draw_patch
 
     choose_device(device, threads)
     about = read_settings(folder)
@@ -95,7 +95,7 @@ def explain_model(workplace, folder, images, targets, *, shown, layers, device, 
     }
     for image in content["images"]:
         pair = images[image["patch"]].astype(np.float32), targets[image["patch"]]
-        image |= draw(workplace, f"{image['kind']}_{image['rank']}", network, probe, *pair, outputs, chosen)
+        image |= draw_patch(workplace, f"{image['kind']}_{image['rank']}", network, probe, *pair, outputs, chosen)
     return content
 
 
@@ -134,25 +134,6 @@ def rank(ious, shown):
         for kind, patches in (("best", best), ("worst", worst))
         for place, patch in enumerate(patches, start=1)
     ]
-
-
-def draw(workplace, name, network, probe, pixels, truth, outputs, chosen):
-    """Draw one patch; the names of both pictures, and of the outputs that are true in it and predicted nowhere."""
-    from lib.explanations import LEVELS, strongest
-    from lib.panels import CHANNELS, draw_layers, draw_reasons
-
-    prediction = network.predict_on_batch(pixels[None])[0].argmax(-1).astype(np.uint8)
-    areas = np.bincount(np.concatenate([truth[truth < len(outputs)], prediction.ravel()]), minlength=len(outputs))
-    present = sorted(np.argsort(-areas, kind="stable")[: min(MOST_OUTPUTS, int((areas > 0).sum()))].tolist())
-    regions = {output: prediction == output for output in present}
-    missed = [output for output in present if not regions[output].any()]
-    # What would speak for a class that the network did not see there is told by the pixels that have it.
-    regions |= {output: truth == output for output in missed}
-    answers, maps = probe.look(pixels, regions)
-    pictures = {"picture": f"{name}.png", "layers": f"{name}_layers.png"}
-    draw_reasons(workplace / pictures["picture"], pixels, truth, prediction, maps, regions, outputs, LEVELS)
-    draw_layers(workplace / pictures["layers"], chosen, answers, [strongest(maps, CHANNELS) for maps in answers])
-    return pictures | {"missed": [outputs[output] for output in missed]}
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from .errors import InputError
 from .frameworks import keras, tf
 
 LEVELS = ("bottleneck", "last decoder level")
+PARTS = ("encoder", "decoder")
 _PROBE_PX = 64  # a multiple of every stride
 _LARGEST_STRIDE = 32
 _CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
@@ -62,11 +63,9 @@ def list_layers(network, architecture):
     found = [layer for layer in network.layers[places[0] :] if len(getattr(layer.output, "shape", ())) == 4]
     encoder = {layer.name for layer in keras.Model(network.inputs, bottleneck(network, architecture)).layers}
     blank = tf.zeros((1, _PROBE_PX, _PROBE_PX, network.input_shape[-1]))
-    answers = keras.Model(network.inputs, [layer.output for layer in found])(blank, training=False)
-    strides = [
-        _PROBE_PX // answer.shape[1] if _PROBE_PX % answer.shape[1] == 0 else None
-        for answer in tf.nest.flatten(answers)
-    ]
+    answers = tf.nest.flatten(keras.Model(network.inputs, [layer.output for layer in found])(blank, training=False))
+    # A layer that pads has no stride.
+    strides = [None if _PROBE_PX % answer.shape[1] else _PROBE_PX // answer.shape[1] for answer in answers]
     return [
         Layer(layer.name, "encoder" if layer.name in encoder else "decoder", stride, layer.output)
         for layer, stride in zip(found, strides, strict=True)
@@ -90,7 +89,7 @@ class Probe:
     """Looks into a network.
 
     Args:
-        network: a Keras model, pixels (n, y, x, c) to probabilities (n, y, x, outputs), whose last layer is the softmax.
+        network: a Keras model, pixels (n, y, x, c) to probabilities (n, y, x, outputs); its last layer is the softmax.
         levels: tensors (n, y, x, c) at which class activation maps are made.
         layers: of `choose_layers`, whose answers are wanted.
     """
@@ -114,8 +113,8 @@ class Probe:
             regions: {output: bool (y, x)}, the pixels whose scores are explained.
 
         Returns:
-            Answers of the layers, a float32 array (y, x, c) each; and {output: maps (y, x) float32 of each level}, from 0
-            on, in no unit.
+            Answers of the layers, a float32 array (y, x, c) each; and {output: maps (y, x) float32 of each level}, from
+            0 on, in no unit.
         """
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             seen = tf.constant(pixels[None], tf.float32)
