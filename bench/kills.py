@@ -1,0 +1,105 @@
+"""Kills: a training that is killed at five random moments comes to the weights of one that is not.
+
+Both train a plain U-Net on the same noise, with determinism on; the moments are drawn anew in each run, from the start
+of the process to the end of the training.
+"""
+
+import argparse
+import hashlib
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import zarr
+from figures import Figures
+
+BENCH = Path(__file__).resolve().parent
+KILLS = 5
+ABOUT = {
+    "task": "instances", "classes": ["background", "cell"], "outputs": ["background", "interior", "boundary"],
+    "channels": ["grey"], "patch_px": 64, "class_share": [0.7, 0.2, 0.1],
+    "normalisation": {"method": "percentile", "low": 1, "high": 99.8},
+}  # fmt: skip
+CODE = """
+import sys
+sys.path[:0] = sys.argv[3:]
+from train import train
+from workflow.rules.settings import load_settings
+network = {"architecture": "PlainUnet", "backbone": None, "width": 8, "depth": 3}
+settings = load_settings({"train": network | {"epochs": 24, "patience": 24, "device": "cpu"}}, "kills")["train"]
+train(sys.argv[1], "recipe", sys.argv[2], **settings)
+"""
+
+
+def write_patches(folder):
+    """Patches of noise, whose bright pixels are to be found."""
+    noise = np.random.default_rng(0)
+    for side, number in (("train", 64), ("val", 8)):
+        images = noise.normal(size=(number, 64, 64, 1)).astype("float16")
+        group = zarr.open_group(folder / f"{side}.zarr", mode="w")
+        group.create_array("image", data=images)
+        group.create_array("target", data=(images[..., 0] > 0).astype("uint8"))
+    (folder / "patches.json").write_text(json.dumps(ABOUT))
+
+
+def start(work, name, log):
+    """The process that trains model `name`."""
+    paths = [BENCH.parent / "workflow" / "scripts", BENCH.parent]
+    command = [sys.executable, "-c", CODE, work / "patches", work / name, *paths]
+    return subprocess.Popen(list(map(str, command)), stdout=log, stderr=subprocess.STDOUT)
+
+
+def digest(path):
+    """Of all arrays in a file of weights."""
+    state = hashlib.sha256()
+
+    def add(name, item):
+        if isinstance(item, h5py.Dataset):
+            state.update(name.encode() + item[()].tobytes())
+
+    with h5py.File(path) as file:
+        file.visititems(add)
+    return state.hexdigest()
+
+
+def main():
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    work = BENCH / "work" / "kills"
+    shutil.rmtree(work, ignore_errors=True)
+    (work / "patches").mkdir(parents=True)
+    write_patches(work / "patches")
+    with open(work / "log.txt", "w") as log:
+        began = time.monotonic()
+        assert start(work, "whole", log).wait() == 0, work / "log.txt"
+        whole_s, moments = time.monotonic() - began, []
+        while len(moments) < KILLS:
+            process = start(work, "killed", log)
+            moments.append(random.uniform(0.2, 0.9) * whole_s)
+            time.sleep(moments[-1])
+            if process.poll() is not None:
+                break  # it was done before
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        if not (work / "killed").exists():
+            assert start(work, "killed", log).wait() == 0, work / "log.txt"
+    files = ("model.weights.h5", "last.weights.h5")
+    same = all(digest(work / "whole" / file) == digest(work / "killed" / file) for file in files)
+    resumed = (work / "log.txt").read_text().count("Going on after epoch")
+    figures = Figures("make bench-kills")
+    figures.add(
+        f"the same weights after {len(moments)} kills", same, target=True, holds=same,
+        data=f"plain U-Net, {whole_s:.0f} s; killed {', '.join(f'{s:.0f}' for s in moments)} s after starts; "
+        f"{resumed} went on from a saved epoch",
+    )  # fmt: skip
+    figures.finish()
+
+
+if __name__ == "__main__":
+    main()
