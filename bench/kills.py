@@ -81,12 +81,14 @@ def main():
         whole_s, moments = time.monotonic() - began, []
         while len(moments) < KILLS:
             process = start(work, "killed", log)
-            moments.append(random.uniform(0.2, 0.9) * whole_s)
-            time.sleep(moments[-1])
-            if process.poll() is not None:
-                break  # it was done before
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+            moment = random.uniform(0.2, 0.6) * whole_s
+            time.sleep(moment)
+            if process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                moments.append(moment)
+            else:  # it was done before, and begins anew
+                shutil.rmtree(work / "killed")
         if not (work / "killed").exists():
             assert start(work, "killed", log).wait() == 0, work / "log.txt"
     files = ("model.weights.h5", "last.weights.h5")
