@@ -85,6 +85,7 @@ def test_a_model_for_other_classes_starts_from_all_but_the_last_layer(model, ear
     assert f"{number - 1} of {number} layers taken over, the others start from chance" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("before", "now"), [(1, 3), (3, 1), (2, 3)])
 def test_a_model_for_other_channels_shares_out_its_first_layer(tmp_path, before, now):
     earlier = build(channels=before)
@@ -100,6 +101,7 @@ def test_a_model_for_other_channels_shares_out_its_first_layer(tmp_path, before,
     assert same(network.get_layer("final_conv").get_weights(), weights_of(earlier, "final_conv"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["FPN", "PSPNet"])
 def test_a_model_of_another_architecture_gives_its_encoder_alone(model, earlier, architecture, capsys):
     network = build(architecture, encoder_weights=model)
@@ -111,6 +113,7 @@ def test_a_model_of_another_architecture_gives_its_encoder_alone(model, earlier,
     assert f"{len(weighted)} of {number} layers taken over" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_pspnet_gives_a_unet_the_part_of_the_encoder_that_it_has(tmp_path):
     earlier = build("PSPNet")
     network = build(encoder_weights=save_model(tmp_path / "m", earlier, architecture="PSPNet"))
@@ -118,6 +121,7 @@ def test_a_pspnet_gives_a_unet_the_part_of_the_encoder_that_it_has(tmp_path):
     assert same(weights_of(network, "stage3_unit1_bn1"), weights_of(earlier, "stage3_unit1_bn1"))
 
 
+@pytest.mark.slow
 def test_a_plain_unet_starts_from_another_of_its_width_and_depth_alone(tmp_path):
     earlier = build("PlainUnet", None, channels=1, outputs=3, width=4, depth=2)
     about = {"architecture": "PlainUnet", "backbone": None, "width": 4, "depth": 2}
@@ -148,6 +152,7 @@ def test_encoder_weights_of_a_file_serve_any_number_of_channels(file, encoder, c
     assert f"Weights of {file}: {weighted} of " in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["grey.h5", "grey.weights.h5"])
 def test_a_file_for_another_number_of_channels_is_taken_as_it_is(tmp_path, name):
     encoder = draw_backbone("resnet18", 1)
@@ -157,6 +162,7 @@ def test_a_file_for_another_number_of_channels_is_taken_as_it_is(tmp_path, name)
         assert same(layer.get_weights(), own.get_weights())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "behind"),
     [
@@ -266,6 +272,7 @@ def test_a_damaged_file_of_imagenet_weights_and_the_usual_folder_are_named(offli
         pretrained_encoder("imagenet", "resnet18")
 
 
+@pytest.mark.slow
 def test_imagenet_weights_that_were_put_there_by_hand_are_taken(offline):
     keras.utils.set_random_seed(4)
     theirs = draw_backbone("mobilenet", 3)

@@ -13,8 +13,6 @@ warnings.filterwarnings("ignore", "This model usually expects 1 or 3 input chann
 warnings.filterwarnings("ignore", "`input_shape` is undefined or non-square", UserWarning)
 # With two to the fifth, the multiples of 32 that all other networks ask for do for this one too.
 DEEPEST = 5
-# {(architecture, backbone): why they do not work together}; docs/backbones.md has the table, from a test.
-UNFIT = {}
 _LEVELS = {
     "Unet": r"decoder_stage\db_relu",
     "FPN": r"fpn_stage_p\d_add",
@@ -51,10 +49,6 @@ def draw_network(architecture, backbone, *, channels, outputs, width=None, depth
     if backbone not in sm.get_available_backbone_names():
         known = ", ".join(sm.get_available_backbone_names())
         raise InputError(f"backbone: {backbone} is unknown; it can be {known}")
-    if reason := UNFIT.get((architecture, backbone)):
-        raise InputError(
-            f"backbone: {backbone} does not work with {architecture}: {reason}; give another of docs/backbones.md"
-        )
     if architecture == "PSPNet":
         return _finish(_draw_pspnet(draw_backbone(backbone, channels), backbone, outputs))
     draw, shape = getattr(sm, architecture), (None, None, channels)
