@@ -352,7 +352,7 @@ def test_the_transforms_on_offer_work():
             "deep_supervision",
             "has 3",
         ),
-        ({"deep_supervision": [1], "architecture": "PSPNet"}, "deep_supervision", "has none"),
+        ({"deep_supervision": [1, 1], "architecture": "PSPNet"}, "deep_supervision", "has 1 lower"),
         ({"frozen_epochs": 3}, "frozen_epochs", "from scratch has to learn"),
         ({"unfrozen_rate": 0.2}, "unfrozen_rate", "train.frozen_epochs is 0"),
         ({"tversky_beta": 0.6}, "tversky_beta", "train.losses has no tversky"),

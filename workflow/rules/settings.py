@@ -195,10 +195,9 @@ def _shapes_the_network(width, depth, architecture):
 
 
 def _has_levels(weights, architecture, depth):
-    levels = {"PlainUnet": (depth or 4) - 1, "PSPNet": 0}.get(architecture, 4)
+    levels = {"PlainUnet": (depth or 4) - 1, "PSPNet": 1}.get(architecture, 4)
     if len(weights) > levels:
-        below = f"has {levels}" if levels else "has none"
-        return f"has {len(weights)} weights, but the decoder of {architecture} {below} lower levels; give no more"
+        return f"has {len(weights)} weights, and the decoder of {architecture} has {levels} lower levels; give no more"
     return None
 
 
