@@ -23,7 +23,7 @@ def finished(tmp_path_factory):
     """A small project that has run to its end on two cores; tests must not change it."""
     folder = make_project(tmp_path_factory.mktemp("finished") / "project")
     planned_jobs = dict.fromkeys(("ingest", "annotate", "predict", "segment", "track", "evaluate"), 2)
-    planned_jobs |= dict.fromkeys(("split", "augment", "train", "select_model", "report"), 1)
+    planned_jobs |= dict.fromkeys(("split", "augment", "train", "select_model", "explain", "report"), 1)
     assert planned(folder) == planned_jobs
     snakemake(folder, "--cores", "2", "--max-threads", "2")
     return folder

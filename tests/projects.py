@@ -36,6 +36,7 @@ SWEPT_SETTINGS = SETTINGS | {
         "learning_rate": 0.001, "device": "cpu", "pictures_every": 0,
     },
     "sweep": {"learning_rate": [0.01, 0.03]},
+    "explain": {"images": 0},
 }  # fmt: skip
 
 SWEPT_TABLE = """\

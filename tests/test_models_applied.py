@@ -17,7 +17,7 @@ image\tpath\tbatch\troi\tframes
 spare\t../raw/spare.ome.tif\tone\t0:64,32:96\t1
 plain\t../raw/plain.ome.tif\ttwo\t\t
 """
-APPLYING = {"select_model": 1, "predict": 2, "segment": 2, "track": 2, "evaluate": 2, "report": 1}
+APPLYING = {"select_model": 1, "explain": 1, "predict": 2, "segment": 2, "track": 2, "evaluate": 2, "report": 1}
 
 
 @pytest.fixture(scope="module")

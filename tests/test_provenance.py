@@ -121,6 +121,7 @@ RULES = (
     "augment",
     "train",
     "select_model",
+    "explain",
     "predict",
     "segment",
     "track",
@@ -181,6 +182,7 @@ def test_a_setting_changes_its_rule_and_those_after_it(tmp_path, rule):
     everything_after = {
         "annotate": [r for r in RULES if r not in ("ingest", "split")],
         "split": ["split", "report"],
+        "explain": ["explain", "report"],
     }
     assert changed(before, after) == everything_after.get(rule, list(RULES[RULES.index(rule) :]))
 
@@ -209,6 +211,7 @@ def test_an_image_that_changes_sides_trains_anew(tmp_path):
         "augment",
         "train",
         "select_model",
+        "explain",
         "predict",
         "segment",
         "track",
@@ -242,13 +245,13 @@ def test_an_existing_model_stands_for_all_training(tmp_path):
     (model / "model.json").write_text("{}")
     before = recipes_of(tmp_path, existing={"model": model})
     trained = {rule: {"seed": 1} for rule in ("split", "augment", "train")}
-    applied = ["select_model", "predict", "segment", "track", "evaluate", "report"]
+    applied = ["select_model", "explain", "predict", "segment", "track", "evaluate", "report"]
     assert not set(applied) & set(changed(before, recipes_of(tmp_path, existing={"model": model}, **trained)))
     (model / "model.json").write_text("{ }")
     assert changed(before, recipes_of(tmp_path, existing={"model": model})) == applied
 
 
-TRAINED = ["train", "select_model", "predict", "segment", "track", "evaluate", "report"]
+TRAINED = ["train", "select_model", "explain", "predict", "segment", "track", "evaluate", "report"]
 
 
 def test_weights_to_start_from_count_by_their_content_wherever_they_lie(tmp_path):

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 from evaluate import evaluate
+from lib.calibrations import Calibration
 from lib.splits import LEAKS_KEPT
 from lib.summaries import choose_pictures, count_engines, histogram, learning_curves, read_table, run_times, warn
 from PIL import Image
@@ -61,6 +62,24 @@ MODEL = {
     "plan": [{"setting": "train.batch_size", "value": 4, "reason": "so few & small"}],
     "throughput": {"pipeline": 400.0, "step": 12.3, "bound": "compute"},
 }
+
+
+def write_explanation(folder):
+    """What rule explain leaves: the network says 0.85 of 200 pixels, and 120 are right."""
+    folder.mkdir()
+    calibration = Calibration(["background", "cell"])
+    said = np.full((1, 10, 20), 0.85, np.float32)
+    targets = (np.arange(200) < 120).astype(np.uint8).reshape(said.shape)
+    calibration.add(np.stack([1 - said, said], axis=-1), targets)
+    images = [
+        {"kind": kind, "rank": 1, "patch": patch, "iou": iou, "missed": missed}
+        | {"picture": f"{kind}_1.png", "layers": f"{kind}_1_layers.png"}
+        for kind, patch, iou, missed in (("best", 7, 0.912, []), ("worst", 3, 0.123, ["cell"]))
+    ]
+    for name in (name for image in images for name in (image["picture"], image["layers"])):
+        Image.new("RGB", (60, 40), "white").save(folder / name)
+    content = {"model": "model", "left_out": None, "patches": 16, "all_patches": 40, "images": images}
+    (folder / "explanation.json").write_text(json.dumps(content | {"calibration": calibration.summarise()}))
 
 
 def write_products(
@@ -114,6 +133,7 @@ def write_products(
     Image.new("RGB", (60, 40), "white").save(root / "model" / "rates.png")
     (root / "model" / "history.csv").write_text("epoch,loss,val_loss,seconds\n1,2,2.5,20\n2,1,1.25,20\n3,0.5,nan,21\n")
     (root / "selected.json").write_text(json.dumps({"model": "model", "metric": "val_loss", "members": ["model"]}))
+    write_explanation(root / "explanation")
     (root / "benchmarks" / "train").mkdir(parents=True)
     (root / "benchmarks" / "train" / "model.tsv").write_text("s\th:m:s\tmax_rss\n90.0\t0:01:30\t512.5\n")
     return {
@@ -127,6 +147,7 @@ def write_products(
         "sheets": [root / "fold1.png"],
         "models": [root / "model"],
         "selected": root / "selected.json",
+        "explanation": root / "explanation",
         "page": root / "report.html",
         "table": root / "metrics.tsv",
         "title": settings["report"]["title"],
@@ -217,6 +238,42 @@ def test_the_table_has_every_image_the_worst_first(page):
     assert table["image"].tolist() == ["middling", "NA", HOSTILE, "good", "unseen"]
     assert table["group"].tolist()[:2] == ["midd", "NA"]
     assert table["objects_found"].tolist() == [2, 3, 4, 4, 3]
+
+
+def why_of(text):
+    return text[text.index('<section id="why"') : text.index('<section id="split"')]
+
+
+def test_whether_probabilities_are_right_is_said_in_words_and_drawn(page):
+    text = why_of(page.read_text())
+    assert (
+        "Where the network says 0.85 (from 0.8 to 0.9), it is right 60 % of the time, so it is overconfident." in text
+    )
+    assert "are 25.0 % apart" in text
+    assert "25.0 % surer than right" in text
+    assert "<title>says 0.850, right 0.600, 200 pixels</title>" in text
+    assert "on 16 of 40 validation patches, evenly spread" in text
+    assert text.count('<figure class="chart">') == 3
+
+
+def test_the_best_and_the_worst_patches_are_shown_with_what_speaks_for_classes(page):
+    text = why_of(page.read_text())
+    assert re.findall(r"<strong>(\w+)</strong> .*validation patch (\d+), mean IoU</span> ([\d.]+)", text) == [
+        ("Best", "7", "0.912"),
+        ("Worst", "3", "0.123"),
+    ]
+    assert text.count('<img class="sheet" src="data:image/jpeg') == 4
+    assert "explained by its true pixels:</span> cell" in text
+
+
+def test_an_explanation_that_there_cannot_be_is_told_with_the_reason(tmp_path):
+    arguments = write_products(tmp_path, {"good": (CELLS, CELLS, "test")})
+    left = {"model": "given", "left_out": "its folder keeps <no> patches"}
+    (tmp_path / "explanation" / "explanation.json").write_text(json.dumps(left))
+    report(**arguments)
+    text = why_of(arguments["page"].read_text())
+    assert "There is no explanation of given: its folder keeps &lt;no&gt; patches." in text
+    assert "<figure" not in text
 
 
 def seams_of(text):

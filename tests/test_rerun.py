@@ -9,10 +9,11 @@ from projects import SWEPT_TABLE, TABLE, planned, snakemake
 
 pytestmark = pytest.mark.slow
 
-LEARNING = {"augment": 1, "train": 1, "select_model": 1}
+CHOOSING = {"select_model": 1, "explain": 1}
+LEARNING = {"augment": 1, "train": 1} | CHOOSING
 APPLYING = {"predict": 2, "segment": 2, "track": 2, "evaluate": 2, "report": 1}
 ONE_BATCH = {"predict": 1, "segment": 1, "track": 1, "evaluate": 1, "report": 1}
-SELECTING = {"select_model": 1} | ONE_BATCH
+SELECTING = CHOOSING | ONE_BATCH
 EVERYTHING = {"ingest": 2, "annotate": 2, "split": 1} | LEARNING | APPLYING
 
 
@@ -62,8 +63,9 @@ def test_a_moved_project_reruns_nothing(project):
         ("annotate", "ignore", 65535, {"annotate": 2} | LEARNING | APPLYING),
         ("split", "leakage_similarity", 0.7, {"split": 1, "report": 1}),
         ("augment", "seed", 1, LEARNING | APPLYING),
-        ("train", "epochs", 3, {"train": 1, "select_model": 1} | APPLYING),
-        ("select_model", "metric", "val_iou", {"select_model": 1} | APPLYING),
+        ("train", "epochs", 3, {"train": 1} | CHOOSING | APPLYING),
+        ("select_model", "metric", "val_iou", CHOOSING | APPLYING),
+        ("explain", "images", 1, {"explain": 1, "report": 1}),
         ("predict", "halo_px", 0, APPLYING),
         ("segment", "min_area_px", 8, {"segment": 2, "track": 2, "evaluate": 2, "report": 1}),
         ("track", "max_gap_frames", 1, {"track": 2, "evaluate": 2, "report": 1}),
@@ -95,7 +97,7 @@ def test_an_edited_script_reruns_its_rule_and_those_after_it(project):
 def test_an_edited_module_reruns_the_rules_whose_scripts_import_it(project):
     module = project / "workflow" / "scripts" / "lib" / "metrics.py"
     module.write_text(module.read_text() + "\nEDITED = 1\n")
-    assert planned(project) == {"evaluate": 2, "report": 1}
+    assert planned(project) == {"explain": 1, "evaluate": 2, "report": 1}
 
 
 def test_a_fresh_clone_beside_the_results_reruns_nothing(project):
@@ -176,6 +178,7 @@ def test_a_changed_annotation_of_a_test_image_scores_alone(project):
     [
         ("results/labels/one", {"segment": 1, "track": 1, "evaluate": 1}),
         ("results/objects/two.parquet", {"segment": 1, "track": 1, "report": 1}),
+        ("results/explanation", {"explain": 1, "report": 1}),
         ("results/metrics.tsv", {"report": 1}),
         ("results/report.html", {"report": 1}),
     ],
@@ -189,7 +192,7 @@ def test_a_lost_product_is_made_again_with_what_reads_it_and_nothing_else(projec
 def test_changes_in_several_places_run_all_that_depends_on_each(project):
     set_table(project, TABLE + "spare\t../raw/spare.ome.tif\t\t\tone\n")
     set_setting(project, "train", "epochs", 3)
-    assert planned(project) == {"ingest": 1, "train": 1, "select_model": 1} | APPLYING
+    assert planned(project) == {"ingest": 1, "train": 1} | CHOOSING | APPLYING
     set_setting(project, "train", "epochs", 2)
     shutil.rmtree(project / "results" / "labels" / "two")
     set_setting(project, "report", "title", "Another")

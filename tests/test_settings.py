@@ -230,6 +230,11 @@ def test_all_problems_are_named_at_once():
             "is 20, but predict.rescale is false, so no image is resized; give true there, or null here",
         ),
         (
+            {"explain": {"images": 0, "layers": ["relu0"]}},
+            "explain.layers",
+            "is a list of 1, but explain.images is 0, so no layer is shown; give images there, or auto here",
+        ),
+        (
             {"predict": {"seam_windows": 0}, "evaluate": {"seam_f1_least": 0.9}},
             "evaluate.seam_f1_least",
             "is 0.9, but predict.seam_windows is 0, so no seam is looked at; give some there, or null here",

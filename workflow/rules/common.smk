@@ -181,6 +181,8 @@ def upstream_of(rule, key=None):
             return [("augment", MODELS[key]["fold"])]
         case "select_model":
             return [("train", model) for model in MODELS]
+        case "explain":
+            return [("select_model", None), *(("augment", fold) for fold in LEARNERS)]
         case "predict":
             return [("ingest", key), ("select_model", None)]
         case "segment":
@@ -191,7 +193,8 @@ def upstream_of(rule, key=None):
             tracked = [("track", key)] if config["task"] == "instances" else []
             return [("segment", key), *tracked, *([("annotate", key)] if key in SCORED else [])]
         case "report":
-            return [*([] if EXISTING else [("split", None)]), *(("evaluate", batch) for batch in BATCHES)]
+            whole = [("explain", None), *([] if EXISTING else [("split", None)])]
+            return [*whole, *(("evaluate", batch) for batch in BATCHES)]
     return []
 
 

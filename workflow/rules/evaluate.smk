@@ -53,6 +53,7 @@ rule report:
         sheets=ancient(expand("results/patches/{fold}.png", fold=LEARNERS)),
         models=ancient(list(MODEL_FOLDERS.values())),
         selected=ancient("results/selected.json"),
+        explanation=ancient("results/explanation"),
         renewed=lambda wildcards: PRODUCTS.renewed("report"),
     output:
         report=report("results/report.html", category="Tessera", caption="../report/report.rst"),

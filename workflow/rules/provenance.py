@@ -173,6 +173,10 @@ class Recipes:
         return digest(models, self._settings["select_model"], engine, source("select_model.py"))
 
     @cached_property
+    def explain(self):
+        return digest(self.select_model, self._settings["explain"], source("explain.py"))
+
+    @cached_property
     def _network(self):
         return digest(self.select_model, effective(self._settings, "predict"), source("predict.py"))
 
@@ -197,7 +201,7 @@ class Recipes:
         images = [(image, self._rows[image]["batch"], self.evaluate(image)) for image in sorted(self._rows)]
         looks = fingerprint(WORKFLOW / "report")
         split = None if self._existing else self.split
-        return digest(images, split, self._settings["report"], looks, source("report.py"))
+        return digest(images, self.explain, split, self._settings["report"], looks, source("report.py"))
 
     @property
     def _task(self):

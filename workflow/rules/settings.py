@@ -233,6 +233,12 @@ def _outputs(task, classes):
     return ["background", "interior", "boundary"] if task == "instances" else classes
 
 
+def _are_looked_at(layers, images):
+    if layers != "auto" and not images:
+        return f"is {shown(layers)}, but explain.images is 0, so no layer is shown; give images there, or auto here"
+    return None
+
+
 def _leaves_a_core(tile_px, halo_px):
     if "auto" not in (tile_px, halo_px) and tile_px <= 2 * halo_px:
         return f"{tile_px} leaves nothing within halos of predict.halo_px, {halo_px}, on each side; give more, or auto"
@@ -320,6 +326,7 @@ CROSS_CHECKS = [
         _needs(lambda name: name == "adamw", "train.optimizer is adam, which has none"),
         ["train.weight_decay", "train.optimizer"],
     ),
+    (_are_looked_at, ["explain.layers", "explain.images"]),
     (_leaves_a_core, ["predict.tile_px", "predict.halo_px"]),
     (_can_compute, ["predict.engine", "predict.device", "predict.precision"]),
     (_resizes, ["predict.object_px", "predict.rescale"]),

@@ -14,6 +14,7 @@ import pyarrow.parquet
 import yaml
 from lib import findings, origins, summaries, trackings
 from lib.batches import read_set_aside
+from lib.calibrations import LEAST_PIXELS, say
 from lib.comparisons import compare_models
 from lib.jobs import running
 from lib.pages import embed, render
@@ -21,6 +22,7 @@ from lib.pictures import FOUND_COLOURS, TRUTH_COLOURS
 
 PACKAGES = ["python", "tensorflow", "segmentation-models", "albumentations", "zarr", "dask", "numpy", "scikit-image"]
 SHEET_PX = 1600
+CURVES = 8  # outputs whose probabilities are shown
 EMPTY = pd.DataFrame(columns=["image", "group", "split", "why", "fold"])
 
 
@@ -29,6 +31,18 @@ def read_picture(folder):
     layers = {name: next(folder.glob(f"{name}.*"), None) for name in ("base", "labels", "truth", "reference")}
     described = json.loads((folder / "picture.json").read_text())
     return described | {name: path and embed(path) for name, path in layers.items()}
+
+
+def read_explanation(folder):
+    """What rule explain left in `folder`, with pictures as data URIs, and curves [(name, curve, sentence)]."""
+    folder = Path(folder)
+    found = json.loads((folder / "explanation.json").read_text())
+    for image in found.get("images", []):
+        image |= {name: embed(folder / image[name], SHEET_PX) for name in ("picture", "layers")}
+    calibration = found.get("calibration", {"outputs": {}})
+    curves = list(calibration["outputs"].items())[:CURVES]
+    curves = [("most probable class", calibration["top"]), *curves] if curves else []
+    return found | {"curves": [(name, curve, say(curve)) for name, curve in curves], "least_pixels": LEAST_PIXELS}
 
 
 def installed(packages):
@@ -50,6 +64,7 @@ def report(
     sheets,
     models,
     selected,
+    explanation,
     page,
     table,
     title,
@@ -68,6 +83,7 @@ def report(
         sheets: pictures of the patches of folds.
         models: folders of models.
         selected: the file that names the model in use.
+        explanation: folder that rule explain wrote.
         page, table: the files to write.
         title: of the page.
         pictures_limit: at most so many images are shown.
@@ -87,6 +103,7 @@ def report(
     content["models"] = [origins.describe_model(folder, existing) for folder in models]
     content |= {"existing": existing, "misfits": origins.list_misfits(rows)}
     content["selected"] = json.loads(Path(selected).read_text())
+    content["explanation"] = read_explanation(explanation)
     content["comparison"] = compare_models(content["models"], content["selected"], settings.get("sweep") or {})
     content["warnings"] += findings.warn(content["seams"])
     content["warnings"] += origins.warn(rows, content["models"], content["misfits"], existing)

@@ -60,11 +60,15 @@ def choose_layers(network, architecture, names="auto"):
 def list_layers(network, architecture):
     """Every layer of a network that answers with maps at a stride of 1 to 32, from the first convolution on."""
     places = [place for place, layer in enumerate(network.layers) if isinstance(layer, _CONVOLUTIONS)]
-    found = [layer for layer in network.layers[places[0] :] if len(getattr(layer.output, "shape", ())) == 4]
+    found = [
+        layer
+        for layer in network.layers[places[0] :]
+        if len(getattr(layer.output, "shape", ())) == 4 and not isinstance(layer, keras.layers.ZeroPadding2D)
+    ]
     encoder = {layer.name for layer in keras.Model(network.inputs, bottleneck(network, architecture)).layers}
     blank = tf.zeros((1, _PROBE_PX, _PROBE_PX, network.input_shape[-1]))
     answers = tf.nest.flatten(keras.Model(network.inputs, [layer.output for layer in found])(blank, training=False))
-    # A layer that pads has no stride.
+    # What is no whole part of the image, such as something padded, has no stride.
     strides = [None if _PROBE_PX % answer.shape[1] else _PROBE_PX // answer.shape[1] for answer in answers]
     return [
         Layer(layer.name, "encoder" if layer.name in encoder else "decoder", stride, layer.output)

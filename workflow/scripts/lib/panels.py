@@ -1,23 +1,28 @@
 """Panels: pictures of what a network answers to a patch, and why."""
 
+from pathlib import Path
+
+import matplotlib
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
+from PIL import Image, ImageDraw, ImageFont
+from skimage.segmentation import find_boundaries
 from skimage.transform import resize
 
 from .explanations import LEVELS, PARTS, strongest
-from .overlays import class_colour, displayed, overlay
+from .overlays import class_colour, displayed, magnified, overlay
 from .targets import IGNORE
 
 CHANNELS = 4  # of a layer, beside the mean of all
 MOST_OUTPUTS = 6  # of a picture, those of the largest areas
-PANEL_INCHES = 2.3
-MAP_INCHES = 0.95
-DPI = 110
-_HEAT = colormaps["inferno"]
+PANEL_PX = 256  # longer side
+MAP_PX = 112
+GAP_PX = 8
+TEXT_PX = 13
+LINE_PX = 20
+_HEAT, _MAP = colormaps["inferno"], colormaps["viridis"]
 _HEAT_SHARE = 0.75  # of the picture, where a class activation map is the greatest
-_TITLES = {"fontsize": 8, "pad": 3}
+_FONTS = Path(matplotlib.get_data_path(), "fonts", "ttf")
 
 
 def draw_patch(folder, name, network, probe, pixels, truth, outputs, layers):
@@ -36,7 +41,7 @@ def draw_patch(folder, name, network, probe, pixels, truth, outputs, layers):
     Returns:
         `picture` and `layers`, the names of the files, and `missed`, the outputs that are true here and found nowhere.
     """
-    prediction = network.predict_on_batch(pixels[None])[0].argmax(-1).astype(np.uint8)
+    prediction = network(pixels[None], training=False).numpy()[0].argmax(-1).astype(np.uint8)
     areas = np.bincount(np.concatenate([truth[truth < len(outputs)], prediction.ravel()]), minlength=len(outputs))
     largest = np.argsort(-areas, kind="stable")[:MOST_OUTPUTS]
     regions = {output: prediction == output for output in sorted(largest[areas[largest] > 0].tolist())}
@@ -44,42 +49,49 @@ def draw_patch(folder, name, network, probe, pixels, truth, outputs, layers):
     # What would speak for a class that the network finds nowhere is told by the pixels that have it.
     regions |= {output: truth == output for output in missed}
     answers, maps = probe.look(pixels, regions)
-    draw_reasons(folder / f"{name}.png", pixels, truth, prediction, maps, regions, outputs)
-    draw_layers(folder / f"{name}_layers.png", layers, answers)
-    return {
-        "picture": f"{name}.png",
-        "layers": f"{name}_layers.png",
-        "missed": [outputs[output] for output in missed],
-    }
+    files = {"picture": f"{name}.png", "layers": f"{name}_layers.png"}
+    draw_reasons(pixels, truth, prediction, maps, regions, outputs).save(folder / files["picture"])
+    draw_layers(layers, answers).save(folder / files["layers"])
+    return files | {"missed": [outputs[output] for output in missed]}
 
 
-def draw_reasons(path, pixels, truth, prediction, maps, regions, names):
-    """Draw a patch, its truth and prediction, and below them the class activation maps, a row for each of LEVELS.
+def draw_reasons(pixels, truth, prediction, maps, regions, names):
+    """A patch, its truth and prediction, and below them the class activation maps, a row for each of LEVELS.
 
     Args:
-        path: PNG to write.
         pixels: (y, x, c), normalised.
         truth, prediction: uint8 (y, x).
         maps: {output: a map (y, x) for each level}, from 0 on; each is shown up to its own maximum.
         regions: {output: bool (y, x)} whose scores the maps explain; they are outlined.
         names: of the outputs.
+
+    Returns:
+        A PIL image, RGB.
     """
-    shown = displayed(pixels)
-    figure, grid = _grid(len(LEVELS) + 1, max(3, len(maps)), PANEL_INCHES, 0.3)
+    times = -(-PANEL_PX // max(truth.shape))
+    shown, truth, prediction = (magnified(plane, times) for plane in (displayed(pixels), truth, prediction))
     title = "truth, hatched where unknown" if (truth == IGNORE).any() else "truth"
-    tops = {"image": shown, title: overlay(shown, truth), "prediction": overlay(shown, prediction)}
-    for axes, (label, panel) in zip(grid[0], tops.items(), strict=False):
-        _show(axes, panel, label)
+    panels = [("image", shown, None), (title, overlay(shown, truth), None)]
+    rows = [[*panels, ("prediction", overlay(shown, prediction), None)]]
     grey = np.repeat(shown.mean(-1, keepdims=True), 3, axis=-1)
-    for row, level in enumerate(LEVELS):
-        for axes, (output, heats) in zip(grid[row + 1], maps.items(), strict=False):
-            nothing = "" if heats[row].max() > 0 else ": nothing"
-            _show(axes, heated(grey, heats[row]), f"{names[output]}, {level}{nothing}")
-            if regions[output].any() and not regions[output].all():
-                axes.contour(regions[output], levels=[0.5], colors="white", linewidths=0.7)
-    marks = [Patch(color=class_colour(output), label=names[output]) for output in maps if output]
-    figure.legend(handles=marks, loc="outside lower center", ncols=max(len(marks), 1), frameon=False, fontsize=8)
-    figure.savefig(path, dpi=DPI)
+    for level, title in enumerate(LEVELS):
+        rows.append([])
+        for output, heats in maps.items():
+            panel, region = heated(grey, heats[level]), magnified(regions[output], times)
+            panel[find_boundaries(region, mode="inner")] = 1
+            nothing = "" if heats[level].max() > 0 else ": nothing"
+            colour = class_colour(output) if output else "#808080"
+            rows[-1].append((f"{names[output]}, {title}{nothing}", panel, colour))
+    size = _fitted(shown.shape, PANEL_PX)
+    picture, draw, places = _sheet(rows, size, LINE_PX)
+    for (left, top), (title, panel, colour) in places:
+        indent = 0
+        if colour:
+            draw.rectangle((left, top - LINE_PX + 4, left + TEXT_PX - 2, top - LINE_PX + 2 + TEXT_PX), fill=colour)
+            indent = TEXT_PX + 4
+        _write(draw, (left + indent, top - LINE_PX // 2), title, size[0] - indent)
+        picture.paste(_picture(panel, size, Image.Resampling.LANCZOS), (left, top))
+    return picture
 
 
 def heated(shown, heat):
@@ -89,37 +101,43 @@ def heated(shown, heat):
     return (1 - share) * shown + share * _HEAT(heat)[..., :3]
 
 
-def draw_layers(path, layers, answers):
-    """Draw the maps of layers: the encoder's to the left and the decoder's to the right, a row for each stride.
+def draw_layers(layers, answers):
+    """The maps of layers: the encoder's to the left and the decoder's to the right, a row for each stride.
 
     Of each layer the mean of all channels, and those that vary the most, each from its 1st to its 99th percentile.
 
     Args:
-        path: PNG to write.
         layers: of `lib.explanations.choose_layers`.
         answers: their maps (y, x, c).
+
+    Returns:
+        A PIL image, RGB.
     """
     pairs = list(zip(layers, answers, strict=True))
     sides = [[pair for pair in pairs if pair[0].part == part] for part in PARTS]
-    sides = [side for side in sides if side]
-    rows = _align(sides)
-    figure, grid = _grid(len(rows), (CHANNELS + 1) * len(sides), MAP_INCHES, 0.45)
-    for line, row in zip(grid, rows, strict=True):
-        for side, pair in enumerate(row):
-            if pair:
-                _draw_layer(line[side * (CHANNELS + 1) :], *pair)
-    figure.savefig(path, dpi=DPI)
+    rows = [
+        [panel for pair in row for panel in (_list_maps(*pair) if pair else [None] * (CHANNELS + 1))]
+        for row in _align([side for side in sides if side])
+    ]
+    size = _fitted(answers[0].shape, MAP_PX)
+    picture, draw, places = _sheet(rows, size, 2 * LINE_PX)
+    for (left, top), (heading, title, plane) in places:
+        _write(draw, (left, top - 3 * LINE_PX // 2), heading, CHANNELS * size[0], bold=True)
+        _write(draw, (left, top - LINE_PX // 2), title, size[0])
+        picture.paste(_picture(_coloured(plane), size, Image.Resampling.NEAREST), (left, top))
+    return picture
 
 
-def _draw_layer(line, layer, maps):
-    panels = [("mean", maps.mean(-1))]
-    panels += [(f"channel {channel}", maps[..., channel]) for channel in strongest(maps, CHANNELS)]
-    for axes, (label, plane) in zip(line, panels, strict=False):
-        low, high = np.percentile(plane, (1, 99))
-        _show(axes, plane, label, cmap="viridis", vmin=low, vmax=high if high > low else low + 1)
-    text = f"{layer.name}: {layer.part}, stride {layer.stride}, {maps.shape[-1]} channels"
-    options = {"xycoords": "axes fraction", "textcoords": "offset points", "fontsize": 8, "weight": "bold"}
-    line[0].annotate(text, (0, 1), (0, 15), **options)
+def _list_maps(layer, maps):
+    """(heading or "", title, map (y, x)) of the panels of a layer, None where it has fewer channels than panels."""
+    heading = f"{layer.name}: {layer.part}, stride {layer.stride}, {maps.shape[-1]} channels"
+    panels = [("", f"channel {channel}", maps[..., channel]) for channel in strongest(maps, CHANNELS)]
+    return [(heading, "mean", maps.mean(-1)), *panels, *[None] * (CHANNELS - len(panels))]
+
+
+def _coloured(plane):
+    low, high = np.percentile(plane, (1, 99))
+    return _MAP(np.clip((plane - low) / ((high - low) or 1), 0, 1))[..., :3]
 
 
 def _align(sides):
@@ -132,16 +150,36 @@ def _align(sides):
     return rows
 
 
-def _grid(rows, columns, inches, above):
-    """A figure of square panels with room `above` each for its titles, in inches."""
-    figure = Figure(figsize=(columns * inches, rows * (inches + above)), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03)
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axes in grid.ravel():
-        axes.set_axis_off()
-    return figure, grid
+def _sheet(rows, size, above_px):
+    """A white picture with room for rows of panels of `size` (width, height) and for text above each.
+
+    Returns:
+        The picture, what draws on it, and [((left, top), panel)] of the panels that are not None.
+    """
+    width, height = size[0] + GAP_PX, size[1] + GAP_PX + above_px
+    whole = max(map(len, rows)) * width + GAP_PX, len(rows) * height + GAP_PX
+    picture = Image.new("RGB", whole, "white")
+    places = [
+        ((GAP_PX + column * width, row * height + above_px), panel)
+        for row, panels in enumerate(rows)
+        for column, panel in enumerate(panels)
+        if panel is not None
+    ]
+    return picture, ImageDraw.Draw(picture), places
 
 
-def _show(axes, plane, label, **options):
-    axes.imshow(plane, interpolation="nearest", **options)
-    axes.set_title(label, **_TITLES)
+def _fitted(shape, longest_px):
+    """(width, height) of a plane (y, x, ...) whose longer side becomes `longest_px`."""
+    return tuple(max(1, round(side * longest_px / max(shape[:2]))) for side in shape[1::-1])
+
+
+def _picture(shown, size, resampling):
+    return Image.fromarray(np.rint(255 * shown).astype(np.uint8)).resize(size, resampling)
+
+
+def _write(draw, place, text, width, *, bold=False):
+    """Write `text` from `place` (left, middle) on; what is wider than `width` is cut."""
+    font = ImageFont.truetype(str(_FONTS / ("DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf")), TEXT_PX - 2 * bold)
+    while text and font.getlength(text) > width:
+        text = text.removesuffix("…")[:-1] + "…" if len(text) > 2 else ""
+    draw.text(place, text, fill="black", font=font, anchor="lm")

@@ -1,0 +1,31 @@
+"""Why the network predicts what it predicts."""
+
+
+rule explain:
+    """Show what speaks for the classes in validation patches, and whether probabilities are right."""
+    input:
+        selected=ancient("results/selected.json"),
+        models=ancient(list(MODEL_FOLDERS.values())),
+        patches=ancient(expand("results/patches/{fold}", fold=LEARNERS)),
+        renewed=lambda wildcards: PRODUCTS.renewed("explain"),
+    output:
+        explanation=directory("results/explanation"),
+        recipe="results/recipes/explain.json",
+    log:
+        "logs/explain.log",
+    benchmark:
+        "benchmarks/explain.tsv"
+    conda:
+        "../../envs/network.yaml"
+    threads: 8
+    resources:
+        mem_mb=lambda wildcards, attempt: 5000 * attempt,
+        runtime=lambda wildcards, attempt: 15 * attempt,
+        gpu=int(config["predict"]["device"] == "gpu"),
+        networks=int(config["predict"]["device"] != "cpu"),
+    params:
+        recipe=lambda wildcards: recipe_of("explain"),
+        folds={model: MODELS[model]["fold"] for model in MODELS},
+        settings=config["explain"],
+    script:
+        "../scripts/explain.py"
