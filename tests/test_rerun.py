@@ -178,7 +178,6 @@ def test_a_changed_annotation_of_a_test_image_scores_alone(project):
     [
         ("results/labels/one", {"segment": 1, "track": 1, "evaluate": 1}),
         ("results/objects/two.parquet", {"segment": 1, "track": 1, "report": 1}),
-        ("results/explanation", {"explain": 1, "report": 1}),
         ("results/metrics.tsv", {"report": 1}),
         ("results/report.html", {"report": 1}),
     ],
@@ -235,6 +234,13 @@ def test_lost_intermediate_stores_are_not_missed_until_they_are_needed(project):
     set_setting(project, "segment", "min_area_px", 8)
     assert planned(project)["predict"] == 2
     assert "train" not in planned(project)
+
+
+def test_a_lost_explanation_is_made_again_when_the_report_is(project):
+    shutil.rmtree(project / "results" / "explanation")
+    assert planned(project) == {}
+    set_setting(project, "report", "title", "Another")
+    assert planned(project) == {"explain": 1, "report": 1}
 
 
 def test_variants_in_folds_rerun_nothing_by_themselves(swept):
