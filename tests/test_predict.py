@@ -343,7 +343,7 @@ def test_a_real_network_answers_as_it_does_on_the_plane_in_one_piece(tmp_path, e
     models = [tmp_path / "models" / "fold1"]
     save_model(models[0], channels=["actin", "dna"])
     selected, converted = tmp_path / "selected.json", tmp_path / "converted"
-    select_model(models, selected, converted, metric="val_loss", engine=engine, device="cpu")
+    select_model(models, selected, converted, metric="val_loss", ensemble=False, engine=engine, device="cpu")
     settings = {"engine": engine, "device": "cpu", "halo_px": 0, "workers": 2}
 
     def run(recipes):
