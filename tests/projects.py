@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import yaml
+from planner import FOREIGN, dry_run
 from simulate import simulate
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -71,7 +72,7 @@ def snakemake(folder, *arguments, check=True):
     Raises:
         AssertionError: it failed; with its output.
     """
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("TF_", "SM_", "SNAKEMAKE"))}
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(FOREIGN)}
     done = subprocess.run(
         [str(Path(sys.executable).with_name("snakemake")), *arguments],
         cwd=folder,
@@ -86,7 +87,7 @@ def snakemake(folder, *arguments, check=True):
 
 def planned(folder, *arguments):
     """{rule: number of jobs} that Snakemake would run in `folder`."""
-    output = snakemake(folder, "--dry-run", *arguments).stdout
+    output = dry_run(folder, *arguments)
     if "Nothing to be done" in output:
         return {}
     table = re.search(r"^job +count\n-+ +-+\n(.*?)^total ", output, re.M | re.S)

@@ -400,6 +400,8 @@ def browser(tmp_path_factory):
     ):
         options.add_argument(f"--{flag}")
     window = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    # A busy machine takes more than the half minute that is allowed by default.
+    window.set_script_timeout(120)
     window.execute_cdp_cmd("Network.enable", {})
     window.execute_cdp_cmd(
         "Network.emulateNetworkConditions",

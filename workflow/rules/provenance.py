@@ -32,7 +32,7 @@ def digest(*parts):
 @cache
 def source(script):
     """Digest of the parsed source of workflow/scripts/`script` and of every module of ours that it imports."""
-    return digest([(path.name, _parsed(path)) for path in sorted(_modules(WORKFLOW / "scripts" / script))])
+    return digest([(path.name, _parsed(path)[0]) for path in sorted(_modules(WORKFLOW / "scripts" / script))])
 
 
 @cache
@@ -74,11 +74,9 @@ def _modules(path):
     found, waiting = set(), [path]
     while waiting:
         path = waiting.pop()
-        if path in found:
-            continue
-        found.add(path)
-        for node in ast.walk(ast.parse(path.read_text())):
-            waiting += [WORKFLOW / "scripts" / "lib" / f"{name}.py" for name in _imported(node)]
+        if path not in found:
+            found.add(path)
+            waiting += [WORKFLOW / "scripts" / "lib" / f"{name}.py" for name in _parsed(path)[1]]
     return found
 
 
@@ -98,25 +96,54 @@ def _imported(node):
 
 @cache
 def _parsed(path):
-    tree = ast.parse(path.read_text())
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:]
-    return _described(tree)
+    """What a file says, as a digest, and the names of the modules of `lib` that it imports."""
+    tokens, modules = [], []
+    _describe(ast.parse(path.read_bytes()), tokens, modules)
+    return digest(tokens), modules
 
 
-def _described(node):
-    """A tree of names, fields and constants: unlike what `ast` prints, it is the same for every version of Python."""
-    if isinstance(node, ast.JoinedStr):
-        # Versions cut the text between the values of an f-string in different places.
-        parts = [(isinstance(part, ast.Constant), part) for part in node.values]
-        runs = [(is_text, [part for _, part in run]) for is_text, run in itertools.groupby(parts, lambda part: part[0])]
-        text = [["".join(part.value for part in run)] if is_text else [*map(_described, run)] for is_text, run in runs]
-        return ["JoinedStr", *(part for run in text for part in run if part)]
-    if isinstance(node, ast.AST):
-        fields = [(name, getattr(node, name, None)) for name in node._fields]
-        return [type(node).__name__, *((name, _described(value)) for name, value in fields if value not in (None, []))]
-    return [_described(item) for item in node] if isinstance(node, list) else repr(node)
+def _describe(node, tokens, modules):
+    """Append the names, fields and constants below `node` to `tokens`, and the modules that it imports to `modules`.
+
+    Unlike what `ast` prints, the tokens are the same for every version of Python.
+    """
+    if isinstance(node, list):
+        tokens.append("[")
+        for item in node:
+            _describe(item, tokens, modules)
+        tokens.append("]")
+    elif isinstance(node, ast.JoinedStr):
+        _describe_f_string(node, tokens, modules)
+    elif isinstance(node, ast.AST):
+        modules += _imported(node)
+        tokens.append(type(node).__name__)
+        for name in node._fields:
+            value = getattr(node, name, None)
+            # Whether a name is read or written follows from where it stands.
+            if value is None or value == [] or name == "ctx":
+                continue
+            if name == "body" and _has_docstring(node):
+                value = value[1:]
+            tokens.append(name)
+            _describe(value, tokens, modules)
+        tokens.append(".")
+    else:
+        tokens.append(repr(node))
+
+
+def _describe_f_string(node, tokens, modules):
+    """Versions of Python cut the text between the values of an f-string in different places."""
+    tokens.append("JoinedStr")
+    for is_text, run in itertools.groupby(node.values, lambda part: isinstance(part, ast.Constant)):
+        if not is_text:
+            _describe(list(run), tokens, modules)
+        elif text := "".join(part.value for part in run):
+            tokens.append(repr(text))
+    tokens.append(".")
+
+
+def _has_docstring(node):
+    return isinstance(node, (ast.Module, ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node) is not None
 
 
 class Recipes:

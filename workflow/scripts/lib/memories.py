@@ -15,7 +15,9 @@ def resident_mb():
 
 def limit_mb(asked):
     """Memory that this job may use, in MiB: what the scheduler was asked for, or what the machine has left."""
-    left = resident_mb() + psutil.virtual_memory().available / MIB
+    memory = psutil.virtual_memory()
+    # What this process maps of files is resident and available at once.
+    left = min(resident_mb() + memory.available / MIB, memory.total / MIB)
     return min(asked, left) if asked else left
 
 
