@@ -16,9 +16,13 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 SETTINGS = {
     "images": "config/images.tsv",
     "augment": {"patch_px": 64, "patches": 16},
-    "train": {"epochs": 2, "batch_size": 4},
+    # A network of some hundred weights on the CPU.
+    "train": {
+        "architecture": "PlainUnet", "backbone": None, "width": 4, "depth": 2, "epochs": 2, "batch_size": 4,
+        "learning_rate": 0.001, "device": "cpu", "pictures_every": 0,
+    },
     "predict": {"tile_px": 128, "halo_px": 32},
-}
+}  # fmt: skip
 
 TABLE = """\
 image\tpath\ttruth\tsplit\tbatch
@@ -28,14 +32,10 @@ val\t../raw/val.ome.tif\t../raw/val_truth\tval\ttwo
 test\t../raw/test.ome.tif\t../raw/test_truth\ttest\ttwo
 """
 
-# Two variants in two folds of three groups, networks of some hundred weights on the CPU.
+# Two variants in two folds of three groups.
 SWEPT_SETTINGS = SETTINGS | {
     "split": {"folds": 2},
     "augment": {"patch_px": 64, "patches": 16, "transforms": [{"name": "D4"}]},
-    "train": {
-        "architecture": "PlainUnet", "backbone": None, "width": 4, "depth": 2, "epochs": 2, "batch_size": 4,
-        "learning_rate": 0.001, "device": "cpu", "pictures_every": 0,
-    },
     "sweep": {"learning_rate": [0.01, 0.03]},
     "explain": {"images": 0},
 }  # fmt: skip

@@ -8,10 +8,6 @@ import logging
 import networkx as nx
 import numpy as np
 import tifffile
-from ctc_metrics.scripts.evaluate import calculate_metrics
-from traccuracy import TrackingGraph
-from traccuracy.matchers import Matched
-from traccuracy.metrics import DivisionMetrics, TrackOverlapMetrics
 
 from .detections import overlap_frames
 from .errors import InputError
@@ -65,6 +61,12 @@ def score_tracks(frames, true_tracks, found_tracks):
     Returns:
         {name: number} of SCORES and COUNTS; NaN where there is nothing to score.
     """
+    # Both compile code when they are imported, for seconds: most images have no tracks to score.
+    from ctc_metrics.scripts.evaluate import calculate_metrics
+    from traccuracy import TrackingGraph
+    from traccuracy.matchers import Matched
+    from traccuracy.metrics import DivisionMetrics, TrackOverlapMetrics
+
     matches = {name: [] for name in ("labels_ref", "labels_comp", "mapped_ref", "mapped_comp", "ious")}
     alike = []
     for t, (true, found) in enumerate(frames):
@@ -84,7 +86,7 @@ def score_tracks(frames, true_tracks, found_tracks):
     if not len(tables[0]):
         return scores
     graphs = [
-        _graph(labels, table)
+        TrackingGraph(_graph(labels, table))
         for labels, table in zip((matches["labels_ref"], matches["labels_comp"]), tables, strict=True)
     ]
     scores["divisions_truth"], scores["divisions_found"] = (len(graph.get_divisions()) for graph in graphs)
@@ -147,4 +149,4 @@ def _graph(labels, tracks):
         graph.add_edges_from(((track, one), (track, two)) for one, two in itertools.pairwise(seen))
         if parent:
             graph.add_edge((parent, last[parent]), (track, first))
-    return TrackingGraph(graph)
+    return graph

@@ -3,12 +3,11 @@
 import numpy as np
 from scipy.spatial import cKDTree
 
+from .births import RARELY_LOST, USUAL_MISSED
 from .links import NONE, density_of
-from .motions import light_evidence, log_shift, size_evidence
+from .motions import TEMPER, light_evidence, log_shift, size_evidence
 
 NEAREST = 4
-USUAL_MISSED = 0.02
-RARELY_LOST = 0.01  # what is missed for some frames is not lost
 
 
 def find_gaps(objects, motion, after, before, most, ends):
@@ -64,4 +63,5 @@ def _weigh(objects, motion, before, old, new, missing, moved, density):
     evidence += np.where(whole, size_evidence(ratios, logs, motion), 0)
     evidence += light_evidence(objects.lights[first], objects.lights[second], motion)
     lost, came = (np.where(objects.cut[rows], motion.lost_cut, RARELY_LOST) for rows in (first, second))
-    return first, second, evidence + missing * np.log(USUAL_MISSED) - np.log(lost) - np.log(came)
+    evidence += missing * np.log(USUAL_MISSED) - np.log(lost) - np.log(came)
+    return first, second, TEMPER * evidence

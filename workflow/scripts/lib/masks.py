@@ -60,6 +60,13 @@ class Masks:
                 hidden = trace.hides.get((last, t))
                 if hidden is not None or fill:
                     self._due[t].append((first, last, hidden))
+        for mother, *daughters, _, _ in trace.divisions if fill else ():
+            born = min(times[daughters])
+            for t in range(times[mother] + 1, born):
+                self._due[t].append((mother, mother, None))
+            for daughter in daughters:
+                for t in range(born, times[daughter]):
+                    self._due[t].append((daughter, daughter, None))
 
     def frame(self, t, labels, dtype):
         """Labels of frame t (z, y, x) with ids that last; `labels` are those that came."""
@@ -83,7 +90,8 @@ class Masks:
         """Place (slices) and mask of a cell in a frame in which it was missed."""
         objects = self._objects
         times = objects.times
-        share = (t - times[first]) / (times[last] - times[first])
+        # A mother or a daughter that is missed at a division is as she was seen last or first.
+        share = (t - times[first]) / (times[last] - times[first]) if last != first else 0.0
         masks, corners, centres = [], [], []
         for row in (first, last):
             box = objects.boxes[row]
@@ -91,8 +99,8 @@ class Masks:
             masks.append(self._read(int(times[row]), region) == objects.labels[row])
             corners.append(box[:3])
             centres.append(objects.centres[row] / objects.steps)
-        drifts = objects.drifts
-        ahead = drifts[times[first] + 1 : t + 1].sum(0) - share * drifts[times[first] + 1 : times[last] + 1].sum(0)
+        moved = np.cumsum(objects.drifts, axis=0)
+        ahead = moved[t] - moved[times[first]] - share * (moved[times[last]] - moved[times[first]])
         centre = (1 - share) * centres[0] + share * centres[1] + ahead / objects.steps
         # Both masks are moved to the new centre, by whole pixels.
         shifts = [np.rint(centre - old).astype(int) for old in centres]

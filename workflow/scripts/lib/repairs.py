@@ -1,184 +1,128 @@
-"""Repairs: pieces of a cell that was split or cells that were merged for some frames, found by looking along time."""
+"""Repairs: cells that fall apart or are merged for some frames, seen by looking along time.
 
-import itertools
+A merger of two cells is a division seen backwards. So a cell that falls apart is a division after which the parts merge
+again, and two cells that are merged for a while are a merger after which the whole divides again.
+"""
+
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.spatial import cKDTree
 
+from .births import RARELY_LOST
+from .detections import Detections
+from .divisions import find_divisions, geometry
 from .links import NONE
+from .motions import TEMPER
 
-TOLERANCE = 0.25, 0.45  # least and most, of the logarithm of sizes that should be the same
-LOOSEST = 0.7  # the same where overlap tells as well
-LEAST_CHANGE = 0.12  # of the logarithm by which a piece alone differs from the whole
-WITHIN = 0.5  # share of a cell that lies in the object that holds it, where cells move little
-LONGEST = 3  # frames that cells are merged for
-NEAREST = 5
+LONGEST = 3  # frames that cells are merged for, or in pieces
+USUAL = 0.01  # of the objects are merged, or pieces
+LASTING = 0.3  # of those that are go on to be in the next frame
 
 
-class Repairs:
-    """Looks along time for cells that were split or merged.
+@dataclass
+class Repair:
+    """Two chains of objects of the same frames that come from one and become one, or of the one that two are in.
+
+    Attributes:
+        first, last: rows before and after: of the whole, or (pairs) of the two.
+        one, two: rows frame after frame: of the pieces; `two` is empty where the two are merged, and `one` holds them.
+        gain: log-likelihood ratio against chance.
+    """
+
+    first: tuple
+    one: list
+    two: list
+    last: tuple
+    gain: float
+
+
+def reverse(objects):
+    """The movie backwards; row r becomes row -1 - r."""
+    count = len(objects.labels)
+    fields = {name: getattr(objects, name)[::-1] for name in ("labels", "centres", "sizes", "lights", "boxes", "cut")}
+    overlaps = [(count - 1 - two, count - 1 - one, shared) for one, two, shared in reversed(objects.overlaps)]
+    drifts = np.zeros_like(objects.drifts)
+    drifts[1:] = -objects.drifts[:0:-1]
+    return Detections(
+        starts=count - objects.starts[::-1], drifts=drifts, overlaps=overlaps, steps=objects.steps,
+        shape=objects.shape, **fields,
+    )  # fmt: skip
+
+
+def find_mergers(objects, motion, after, before):
+    """Mergers of two objects into one that may be: Candidates, of which `mother` is the one and the others the two."""
+    count = len(objects.labels)
+    turn = [np.where(links == NONE, NONE, count - 1 - links)[::-1] for links in (before, after)]
+    found = find_divisions(reverse(objects), replace(motion, growth=-motion.growth, persistence=0.0), *turn)
+    return replace(found, mother=count - 1 - found.mother, heir=count - 1 - found.heir, new=count - 1 - found.new)
+
+
+def find_repairs(objects, motion, divisions, mergers, after):
+    """Objects that may be pieces of one cell, or two cells, for some frames.
 
     Args:
         objects: Detections.
         motion: Motion.
-        after, before: of `lib.chains.link_frames`.
+        divisions, mergers: Candidates.
+        after: of `lib.chains.link_frames`.
+
+    Returns:
+        Splits and mergers: lists of Repair.
     """
+    return _find_splits(objects, motion, divisions, mergers, after), _find_merged(
+        objects, motion, divisions, mergers, after
+    )
 
-    def __init__(self, objects, motion, after, before):
-        self._objects, self._motion, self._after, self._before = objects, motion, after, before
-        self._tolerance = float(np.clip(2 * motion.size_spread, *TOLERANCE))
-        self._trees = {}
 
-    def find_splits(self):
-        """Pairs of objects of one frame that are one cell, for it is whole in the frames before and after.
+def _find_splits(objects, motion, divisions, mergers, after):
+    count = len(objects.labels)
+    parts, whole = geometry(divisions), geometry(mergers)
+    known = {}
+    for place, (one, two) in enumerate(zip(mergers.heir.tolist(), mergers.new.tolist(), strict=True)):
+        known[min(one, two) * count + max(one, two)] = place
+    found = []
+    pairs = np.stack([divisions.heir, divisions.new], 1)
+    here = np.arange(len(pairs))
+    chains = [pairs]
+    for frames in range(1, LONGEST + 1):
+        keys = pairs.min(1) * count + pairs.max(1)
+        for at, key in zip(here.tolist(), keys.tolist(), strict=True):
+            if key in known:
+                place = known[key]
+                rows = np.stack([chain[at] for chain in chains])
+                gain = parts[at] + whole[place] + _prior(objects, motion, frames, rows[0, 1], rows[-1, 1])
+                first, last = (int(divisions.mother[at]),), (int(mergers.mother[place]),)
+                found.append(Repair(first, rows[:, 0].tolist(), rows[:, 1].tolist(), last, float(gain)))
+        nexts = after[pairs]
+        going = (nexts != NONE).all(1)
+        here, pairs = here[going], nexts[going]
+        chain = np.full_like(chains[0], NONE)
+        chain[here] = pairs
+        chains.append(chain)
+    return found
 
-        Returns:
-            [(row that stays, row that joins it, row before, row after), ...].
-        """
-        objects, after, before = self._objects, self._after, self._before
-        sizes, times = objects.sizes, objects.times
-        found, taken = [], set()
-        for row in np.flatnonzero(after == NONE):
-            t = int(times[row])
-            if not 0 < t < objects.frames - 1 or row in taken:
-                continue
-            for other in self._near(t, objects.centres[row]):
-                if other == row or other in taken or max(before[[row, other]]) != NONE != min(before[[row, other]]):
-                    continue
-                first = self._whole(t - 1, row, other, before, after)
-                last = self._whole(t + 1, row, other, after, before)
-                if NONE in (first, last):
-                    continue
-                whole = np.log([sizes[first], sizes[last]])
-                both, single = np.log(sizes[row] + sizes[other]), np.log(max(sizes[other], sizes[row]))
-                distance = np.linalg.norm(objects.centres[row] - objects.centres[other])
-                middle = self._between(first, last, t)
-                share = sizes[row] / (sizes[row] + sizes[other])
-                centre = share * objects.centres[row] + (1 - share) * objects.centres[other]
-                if (
-                    np.abs(whole - both).max() > self._tolerance
-                    or np.abs(whole - both).mean() > np.abs(whole - single).mean()
-                    or (whole - single).min() < LEAST_CHANGE
-                    or distance > 1.5 * (objects.radii[row] + objects.radii[other])
-                    or np.linalg.norm(centre - middle) > 0.5 * objects.radii[first] + 2 * self._motion.shift
-                    or not all(
-                        self._holds(first, piece) and self._holds(last, piece, back=True) for piece in (row, other)
-                    )
-                ):
-                    continue
-                taken |= {int(row), int(other)}
-                stays, joins = (other, row) if sizes[other] >= sizes[row] else (row, other)
-                found.append((int(stays), int(joins), int(first), int(last)))
+
+def _find_merged(objects, motion, divisions, mergers, after):
+    parts, whole = geometry(divisions), geometry(mergers)
+    leaving = {}
+    for place, row in enumerate(divisions.mother.tolist()):
+        leaving.setdefault(row, []).append(place)
+    found = []
+    for place, row in enumerate(mergers.mother.tolist()):
+        holders = [row]
+        while True:
+            for at in leaving.get(holders[-1], ()):
+                two, others = ((int(each.heir[i]), int(each.new[i])) for each, i in ((mergers, place), (divisions, at)))
+                gain = whole[place] + parts[at] + _prior(objects, motion, len(holders), two[1], others[1])
+                found.append(Repair(two, list(holders), [], others, float(gain)))
+            following = int(after[holders[-1]])
+            if following == NONE or len(holders) == LONGEST:
                 break
-        return found
+            holders.append(following)
+    return found
 
-    def _whole(self, t, row, other, links, back):
-        """What two pieces are linked with in frame t, or the loose object nearest to them there; NONE where none is."""
-        linked = max(links[row], links[other])
-        if linked != NONE:
-            return linked
-        objects = self._objects
-        earlier = t < objects.times[row]
-        moved = -objects.drifts[t + 1] if earlier else objects.drifts[t]
-        middle = (objects.centres[row] + objects.centres[other]) / 2 + moved
-        loose = [near for near in self._near(t, middle) if back[near] == NONE]
-        return loose[0] if loose else NONE
 
-    def find_mergers(self):
-        """Cells that are part of another object for some frames, and are there before and after.
-
-        Returns:
-            [(row before, row after, rows of the objects that hold it, row that the other goes on from, to), ...]; the
-            other cell is NONE on a side where nothing was linked with the object.
-        """
-        objects, after, before = self._objects, self._after, self._before
-        times = objects.times
-        starts = {}
-        for row in np.flatnonzero(before == NONE):
-            starts.setdefault(int(times[row]), []).append(int(row))
-        found, taken = [], set()
-        for row in np.flatnonzero(after == NONE):
-            place, chain = objects.centres[row], None
-            # The frame before the merger may lack the cell as well.
-            for t in range(int(times[row]) + 1, min(int(times[row]) + 3, objects.frames - 1)):
-                place = place + objects.drifts[t]
-                for holder in self._near(t, place):
-                    chain = chain or self._merged_until(row, int(holder), place, starts, taken)
-            if chain:
-                found.append(chain)
-                taken |= {chain[0], chain[1]}
-        return found
-
-    def _merged_until(self, row, holder, place, starts, taken):
-        """The merger of the cell at `row`, expected at `place`, with `holder`, as in `find_mergers`, or None."""
-        objects, after, before = self._objects, self._after, self._before
-        t = int(objects.times[row])
-        at_once = objects.times[holder] == t + 1
-        near = np.linalg.norm(objects.centres[holder] - place)
-        if near > 1.2 * objects.radii[holder] + self._motion.shift or not (
-            self._holds(holder, row, back=True) if at_once else before[holder] != NONE
-        ):
-            return None
-        others = [before[holder]] if before[holder] != NONE else self._ends(t, holder, row)
-        others = [other for other in others if other != row and self._alike(holder, row, other, at_once)]
-        if not others:
-            return None
-        holders = [holder]
-        while len(holders) <= LONGEST:
-            last = holders[-1]
-            at = int(objects.times[last]) + 1
-            news = [new for new in starts.get(at, ()) if new not in taken and self._holds(last, new)]
-            heirs = [after[last]] if after[last] != NONE else news
-            best = None
-            for new, heir in itertools.product(news, heirs):
-                apart = np.linalg.norm(objects.centres[new] - objects.centres[last] - objects.drifts[at])
-                fits = new != heir and self._alike(last, new, heir)
-                if fits and apart < 1.2 * objects.radii[last] + self._motion.shift:
-                    best = (apart, new, heir) if best is None or apart < best[0] else best
-            if best is not None:
-                return int(row), int(best[1]), holders, int(others[0]), int(best[2])
-            if after[last] == NONE or at >= objects.frames - 1:
-                return None
-            holders = [*holders, int(after[last])]
-        return None
-
-    def _ends(self, t, holder, row):
-        """Other objects of frame t without successor that lie in the object at `holder`, nearest first."""
-        near = self._near(t, self._objects.centres[holder] - self._objects.drifts[t + 1])
-        return [
-            other for other in near if other != row and self._after[other] == NONE and self._holds(holder, other, True)
-        ]
-
-    def _alike(self, whole, one, two, overlap=True):
-        """Whether the size of `whole` is that of two objects together rather than that of `two` alone.
-
-        Where overlap tells what lies in what, it only has to be larger.
-        """
-        sizes = self._objects.sizes
-        both, alone = np.log(sizes[whole] / (sizes[one] + sizes[two])), np.log(sizes[whole] / sizes[two])
-        if overlap and self._motion.usual_overlap >= WITHIN:
-            return abs(both) < LOOSEST and alone > LEAST_CHANGE
-        return abs(both) < min(self._tolerance, abs(alone))
-
-    def _holds(self, holder, row, back=False):
-        """Whether an object lies in `holder`, of the frame before or (`back`) after it; overlap tells where it can."""
-        objects = self._objects
-        if self._motion.usual_overlap < WITHIN:
-            return True
-        first, second = (row, holder) if back else (holder, row)
-        one, two, shared = objects.overlaps[int(objects.times[first])]
-        span = slice(*np.searchsorted(one, [first, first + 1]))
-        return shared[span][two[span] == second].sum() > WITHIN * objects.sizes[row]
-
-    def _between(self, first, last, t):
-        objects = self._objects
-        return (objects.centres[first] + objects.drifts[t] + objects.centres[last] - objects.drifts[t + 1]) / 2
-
-    def _near(self, t, place):
-        """Rows of the objects of frame t that are nearest to a place, nearest first."""
-        span = self._objects.rows(t)
-        if span.start == span.stop:
-            return []
-        if t not in self._trees:
-            self._trees[t] = cKDTree(self._objects.centres[span])
-        return span.start + np.atleast_1d(self._trees[t].query(place, k=min(NEAREST, span.stop - span.start))[1])
+def _prior(objects, motion, frames, lost, new):
+    """How usual it is to be mended for so many frames, against one that goes and one that comes for no reason."""
+    chances = (motion.lost_cut if objects.cut[row] else RARELY_LOST for row in (lost, new))
+    return TEMPER * (np.log(USUAL) + (frames - 1) * np.log(LASTING) - sum(map(np.log, chances)))

@@ -4,14 +4,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .births import REASONS
 from .chains import learn_motion, link_frames
-from .divisions import REASONS, decide_divisions, find_divisions
+from .decisions import choose
+from .divisions import decide_divisions, find_divisions
 from .gaps import find_gaps
-from .links import NONE, assign
+from .links import NONE
 from .motions import Motion
-from .repairs import Repairs
+from .repairs import find_mergers, find_repairs
 
-LEAST_EVIDENCE = 1.0  # of a division, in nats: a false one spoils a lineage more than a missed one
+LEAST_EVIDENCE = 0.5  # of a division: a false one spoils a lineage more than a missed one
 
 
 @dataclass
@@ -52,61 +54,78 @@ def trace(objects, *, max_gap_frames=3, divisions=True, repair=True, reach_px=No
     """
     motion = learn_motion(objects)
     after, before = link_frames(objects, motion, reach=reach_px)
-    result = Trace(before, np.full_like(before, NONE), np.full_like(before, NONE), motion=motion)
+    nothing = np.full_like(before, NONE)
+    result = Trace(before, nothing, nothing.copy(), motion=motion)
+    ends = after == NONE
+    gaps = find_gaps(objects, motion, after, before, max_gap_frames, ends) if max_gap_frames else _no_gaps()
+    found = find_divisions(objects, motion, after, before, missed=min(max_gap_frames, 1))
+    splits, mergers = [], []
     if repair:
-        repairs = Repairs(objects, motion, after, before)
-        for stays, joins, first, last in repairs.find_splits():
-            if after[first] not in (NONE, stays, joins) or before[last] not in (NONE, stays, joins):
-                continue
-            after[joins], before[joins] = NONE, NONE
-            after[first], before[stays], after[stays], before[last] = stays, first, last, stays
-            result.joins[joins] = stays
-        for merger in repairs.find_mergers():
-            _part(objects, motion, after, result, *merger)
-    _explain_starts(objects, motion, after, result, max_gap_frames, divisions)
+        splits, mergers = find_repairs(objects, motion, found, find_mergers(objects, motion, after, before), after)
+    if divisions:
+        rivals = [gaps[1], [row for each in splits for row in each.two[:1]], [each.last[1] for each in mergers]]
+        gains = [gaps[2], *([each.gain for each in repairs] for repairs in (splits, mergers))]
+        decide_divisions(found, objects, before, np.concatenate(rivals).astype(int), np.concatenate(gains))
+    else:
+        found = found.chosen(np.zeros(0, int))
+    _apply(objects, motion, after, result, gaps, found, splits, mergers)
     return result
 
 
-def _explain_starts(objects, motion, after, result, most, divide):
-    """Each object without a former self is a daughter, comes after a gap, or is new, whatever is likeliest for all."""
-    before, count = result.before, len(result.before)
-    free = result.joins == NONE
-    known = np.where(free, before, 0)  # pieces are no newcomers
-    ends = (after == NONE) & free
-    old, new, gains = find_gaps(objects, motion, after, known, most, ends) if most else (np.zeros(0, int),) * 3
-    sides = [new], [old], [gains]
-    found = find_divisions(objects, motion, after, known) if divide else None
-    if found is not None and len(found.mother):
-        decide_divisions(found, objects, known, new, gains)
-        # Of the pairs of newcomers that a lost mother may have, the best come first.
-        fresh = known[found.heir] == NONE
-        order = np.flatnonzero(fresh)[np.argsort(-found.evidence[fresh])]
-        bridged = np.zeros(count)
-        np.maximum.at(bridged, new, gains)
-        taken = set()
-        for place in order:
-            mother, heir, child = found.mother[place], found.heir[place], found.new[place]
-            if (
-                found.evidence[place] <= LEAST_EVIDENCE + bridged[heir] + bridged[child]
-                or {mother, heir, child} & taken
-            ):
-                continue
-            taken |= {mother, heir, child}
+def _no_gaps():
+    return np.zeros(0, int), np.zeros(0, int), np.zeros(0)
+
+
+def _apply(objects, motion, after, result, gaps, found, splits, mergers):
+    """Each end and each start of a chain is explained once, by what is likeliest for all together."""
+    count = len(objects.labels)
+    old, new, gains = gaps
+    events = [
+        (gains, np.stack([count + old, new], 1)),
+        (found.evidence - LEAST_EVIDENCE, np.stack([count + found.mother, found.heir, found.new], 1)),
+        *((np.array([each.gain for each in repairs]), _uses(repairs, count)) for repairs in (splits, mergers)),
+    ]
+    width = max(uses.shape[1] for _, uses in events)
+    uses = np.concatenate(
+        [np.pad(uses, ((0, 0), (0, width - uses.shape[1])), constant_values=NONE) for _, uses in events]
+    )
+    edges = np.cumsum([0, *(len(gains) for gains, _ in events)])
+    chosen = choose(np.concatenate([gains for gains, _ in events]), uses)
+    kinds = np.searchsorted(edges, chosen, side="right") - 1
+    for kind, place in zip(kinds.tolist(), (chosen - edges[kinds]).tolist(), strict=True):
+        if kind == 0:
+            result.before[new[place]], after[old[place]] = old[place], new[place]
+            result.gaps[int(new[place])] = float(1 / (1 + np.exp(-gains[place])))
+        elif kind == 1:
             _divide(result, after, found, place)
-        gone = np.isin(found.new, list(taken)) | np.isin(found.mother, list(taken))
-        found = found.chosen(np.flatnonzero(~fresh & ~gone & (found.evidence > LEAST_EVIDENCE)))
-        held = np.isin(new, list(taken)) | np.isin(old, list(taken))
-        sides = [new[~held]], [old[~held]], [gains[~held]]
-        for side, more in zip(sides, (found.new, found.mother + count, found.evidence), strict=True):
-            side.append(more)
-    first, second, gains = (np.concatenate(side) for side in sides)
-    for place in assign(first, second, gains):
-        if second[place] < count:
-            before[first[place]] = second[place]
-            after[second[place]] = first[place]
-            result.gaps[int(first[place])] = float(1 / (1 + np.exp(-gains[place])))
+        elif kind == 2:
+            _join(objects, after, result, splits[place])
         else:
-            _divide(result, after, found, place - len(sides[0][0]))
+            _part(objects, motion, after, result, mergers[place])
+
+
+def _uses(repairs, count):
+    """Starts (rows) and ends (rows and `count`) that repairs decide about, padded."""
+    rows = []
+    for each in repairs:
+        used = [count + row for row in each.first] + list(each.last)
+        for chain in filter(None, (each.one, each.two)):
+            used += chain + [count + row for row in chain]
+        rows.append(used)
+    width = max(map(len, rows), default=1)
+    return np.array([[*used, *[NONE] * (width - len(used))] for used in rows], int).reshape(-1, width)
+
+
+def _join(objects, after, result, split):
+    """Make the smaller pieces parts of the larger ones, through which the cell goes on."""
+    stays, joins = split.one, split.two
+    if objects.sizes[joins].sum() > objects.sizes[stays].sum():
+        stays, joins = joins, stays
+    (first,), (last,) = split.first, split.last
+    result.before[joins], after[joins] = NONE, NONE
+    result.joins[joins] = stays
+    chain = [first, *stays, last]
+    after[chain[:-1]], result.before[chain[1:]] = chain[1:], chain[:-1]
 
 
 def _divide(result, after, found, place):
@@ -120,12 +139,13 @@ def _divide(result, after, found, place):
     result.divisions.append((mother, heir, new, confidence, reasons))
 
 
-def _part(objects, motion, after, result, first, last, holders, other, heir):
-    """Lead two cells through the object that held both, each to what is most like it."""
+def _part(objects, motion, after, result, merger):
+    """Lead two cells through the objects that hold both, each to what is most like it."""
+    (other, first), (heir, last), holders = merger.first, merger.last, merger.one
     straight = _unlike(objects, motion, first, last) + _unlike(objects, motion, other, heir)
     if straight > _unlike(objects, motion, first, heir) + _unlike(objects, motion, other, last):
         last, heir = heir, last
-    # The other cell keeps the row of the merged object, the first one skips it.
+    # The other cell keeps the rows of the merged objects, the first one skips them.
     after[other], result.before[holders[0]] = holders[0], other
     after[holders[-1]], result.before[heir] = heir, holders[-1]
     after[first], result.before[last] = last, first
