@@ -87,6 +87,20 @@ def test_a_cell_that_becomes_two_halves_divides_with_reasons():
     assert division[4]["size"] + division[4]["place"] > 0
 
 
+@pytest.mark.parametrize(("cell", "t"), [(8, 4), (3, 3)])
+def test_a_mother_or_a_daughter_that_is_missed_at_the_division_is_made_up(cell, t):
+    truth, _ = dividing()
+    seen = truth.copy()
+    seen[t][seen[t] == cell] = 0
+    labels, parents, decided = tracked(shuffled(seen))
+    assert len(decided.divisions) == 1
+    assert len(parents) == 2
+    assert same_cells(labels[:, 0], np.where(seen > 0, truth, 0))
+    made, expected = (labels[t, 0] > 0) & (seen[t] == 0), truth[t] == cell
+    assert (made & expected).sum() / (made | expected).sum() > 0.7
+    assert (tracked(shuffled(seen), fill=False)[0][:, 0] > 0).sum() == (seen > 0).sum()
+
+
 def test_nothing_divides_where_it_is_told_not_to():
     truth, _ = dividing()
     assert tracked(shuffled(truth), divisions=False)[1] == {}
