@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from scipy.spatial import cKDTree
 
 from .births import weigh_births
@@ -83,10 +82,16 @@ def _families_of(objects, motion, after, before, t, missing):
     kept = after[mother] != NONE
     heirs = np.stack([mother[kept], after[mother[kept]], child[kept]], 1)
     # A mother without a successor may have two of the new ones.
-    lone = pd.DataFrame({"mother": mother[~kept], "child": child[~kept]})
-    pairs = lone.merge(lone, on="mother")
-    pairs = pairs[pairs["child_x"] < pairs["child_y"]]
-    return np.concatenate([heirs, pairs.to_numpy(int)])
+    lone = np.stack([mother[~kept], child[~kept]], 1)
+    lone = lone[np.lexsort(lone.T[::-1])]
+    pairs = []
+    for apart in range(1, len(lone)):
+        one, two = lone[:-apart], lone[apart:]
+        same = one[:, 0] == two[:, 0]
+        if not same.any():
+            break
+        pairs.append(np.column_stack([one[same], two[same, 1]]))
+    return np.concatenate([heirs, *pairs])
 
 
 def geometry(candidates):

@@ -31,7 +31,9 @@ def find_candidates(objects, motion, t, expected, reach=None):
         return (np.zeros(0, int),) * 2 + (np.zeros(0),)
     density = density_of(objects, t + 1)
     limit, reach = reach, find_reach(motion, density)
-    near, at = cKDTree(after).query(expected, k=min(NEAREST, len(after)), distance_upper_bound=reach)
+    near, at = cKDTree(after, balanced_tree=False, compact_nodes=False).query(
+        expected, k=min(NEAREST, len(after)), distance_upper_bound=reach
+    )
     near, at = near.reshape(len(expected), -1), at.reshape(len(expected), -1)
     rows, rank = np.nonzero(np.isfinite(near))
     first, second = rows + one.start, at[rows, rank] + two.start
@@ -117,16 +119,17 @@ def assign(first, second, gains):
 
 def _two_best(objects, gains):
     """For each pair the best pair of its object, by position, and the gain of the object's second best or 0."""
-    order = np.lexsort((-gains, objects))
-    ranked = objects[order]
+    order = np.argsort(objects, kind="stable")
+    ranked, gain = objects[order], gains[order]
     head = np.append(True, ranked[1:] != ranked[:-1])
-    at = np.flatnonzero(head)
-    second = np.zeros(len(at))
-    has = np.append(at[1:], len(ranked)) - at > 1
-    second[has] = gains[order[at[has] + 1]]
-    group = np.empty(len(order), int)
-    group[order] = np.cumsum(head) - 1
-    return order[at][group], second[group]
+    starts, group = np.flatnonzero(head), np.cumsum(head) - 1
+    top = np.flatnonzero(gain == np.maximum.reduceat(gain, starts)[group])
+    top = top[np.append(True, group[top[1:]] != group[top[:-1]])]
+    gain[top] = 0
+    second = np.maximum.reduceat(gain, starts)
+    best, next_best = np.empty(len(order), int), np.empty(len(order))
+    best[order], next_best[order] = order[top][group], second[group]
+    return best, next_best
 
 
 def _solve(first, second, gains):

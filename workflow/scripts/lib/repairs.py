@@ -17,6 +17,7 @@ from .motions import TEMPER
 LONGEST = 3  # frames that cells are merged for, or in pieces
 USUAL = 0.01  # of the objects are merged, or pieces
 LASTING = 0.3  # of those that are go on to be in the next frame
+HOPELESS = -8.0  # evidence of a division or merger that nothing else makes good
 
 
 @dataclass
@@ -77,26 +78,28 @@ def find_repairs(objects, motion, divisions, mergers, after):
 def _find_splits(objects, motion, divisions, mergers, after):
     count = len(objects.labels)
     parts, whole = geometry(divisions), geometry(mergers)
+    prior, chance = _priors(objects, motion)
     known = {}
     for place, (one, two) in enumerate(zip(mergers.heir.tolist(), mergers.new.tolist(), strict=True)):
         known[min(one, two) * count + max(one, two)] = place
     found = []
-    pairs = np.stack([divisions.heir, divisions.new], 1)
-    here = np.arange(len(pairs))
-    chains = [pairs]
+    here = np.flatnonzero(parts > HOPELESS)
+    pairs = np.stack([divisions.heir, divisions.new], 1)[here]
+    chains = [np.stack([divisions.heir, divisions.new], 1)]
     for frames in range(1, LONGEST + 1):
         keys = pairs.min(1) * count + pairs.max(1)
         for at, key in zip(here.tolist(), keys.tolist(), strict=True):
             if key in known:
                 place = known[key]
                 rows = np.stack([chain[at] for chain in chains])
-                gain = parts[at] + whole[place] + _prior(objects, motion, frames, rows[0, 1], rows[-1, 1])
+                gain = parts[at] + whole[place] + prior[frames - 1] + chance[rows[0, 1]] + chance[rows[-1, 1]]
                 first, last = (int(divisions.mother[at]),), (int(mergers.mother[place]),)
-                found.append(Repair(first, rows[:, 0].tolist(), rows[:, 1].tolist(), last, float(gain)))
+                if gain > 0:
+                    found.append(Repair(first, rows[:, 0].tolist(), rows[:, 1].tolist(), last, float(gain)))
         nexts = after[pairs]
         going = (nexts != NONE).all(1)
         here, pairs = here[going], nexts[going]
-        chain = np.full_like(chains[0], NONE)
+        chain = np.full((len(parts), 2), NONE)
         chain[here] = pairs
         chains.append(chain)
     return found
@@ -104,17 +107,20 @@ def _find_splits(objects, motion, divisions, mergers, after):
 
 def _find_merged(objects, motion, divisions, mergers, after):
     parts, whole = geometry(divisions), geometry(mergers)
+    prior, chance = _priors(objects, motion)
     leaving = {}
-    for place, row in enumerate(divisions.mother.tolist()):
-        leaving.setdefault(row, []).append(place)
+    for place in np.flatnonzero(parts > HOPELESS).tolist():
+        leaving.setdefault(int(divisions.mother[place]), []).append(place)
     found = []
-    for place, row in enumerate(mergers.mother.tolist()):
-        holders = [row]
+    for place in np.flatnonzero(whole > HOPELESS).tolist():
+        holders = [int(mergers.mother[place])]
         while True:
             for at in leaving.get(holders[-1], ()):
-                two, others = ((int(each.heir[i]), int(each.new[i])) for each, i in ((mergers, place), (divisions, at)))
-                gain = whole[place] + parts[at] + _prior(objects, motion, len(holders), two[1], others[1])
-                found.append(Repair(two, list(holders), [], others, float(gain)))
+                gain = whole[place] + parts[at] + prior[len(holders) - 1]
+                gain += chance[mergers.new[place]] + chance[divisions.new[at]]
+                if gain > 0:
+                    first, last = _two(mergers, place), _two(divisions, at)
+                    found.append(Repair(first, list(holders), [], last, float(gain)))
             following = int(after[holders[-1]])
             if following == NONE or len(holders) == LONGEST:
                 break
@@ -122,7 +128,11 @@ def _find_merged(objects, motion, divisions, mergers, after):
     return found
 
 
-def _prior(objects, motion, frames, lost, new):
-    """How usual it is to be mended for so many frames, against one that goes and one that comes for no reason."""
-    chances = (motion.lost_cut if objects.cut[row] else RARELY_LOST for row in (lost, new))
-    return TEMPER * (np.log(USUAL) + (frames - 1) * np.log(LASTING) - sum(map(np.log, chances)))
+def _two(candidates, place):
+    return int(candidates.heir[place]), int(candidates.new[place])
+
+
+def _priors(objects, motion):
+    """How usual it is to be mended for 1, 2, ... frames, and what each object says by being lost or new (objects,)."""
+    prior = TEMPER * (np.log(USUAL) + np.arange(LONGEST) * np.log(LASTING))
+    return prior, -TEMPER * np.log(np.where(objects.cut, motion.lost_cut, RARELY_LOST))
