@@ -9,6 +9,13 @@ from projects import SWEPT_SETTINGS, SWEPT_TABLE, make_project, planned, snakema
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+def pytest_collection_modifyitems(items):
+    """Where two processes share the tests, those of a file go to one, and so do those on projects that are costly."""
+    for item in items:
+        costly = {"finished", "swept"} & set(item.fixturenames)
+        item.add_marker(pytest.mark.xdist_group("projects" if costly else item.path.stem))
+
+
 @pytest.fixture(scope="session")
 def real_data():
     """The folder of real images; tests that need it skip where it is absent."""
