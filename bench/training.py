@@ -25,14 +25,14 @@ VARIANTS = {
     "dice": {"losses": {"dice": 1.0}},
     "cross-entropy": {"losses": {"cross_entropy": 1.0}},
     "levels": {"deep_supervision": [0.5, 0.25]},
-    "plain": {"architecture": "PlainUnet", "backbone": None},
+    "plain": {"architecture": "PlainUnet", "backbone": None, "width": 16},
 }
 NAMES = {
     "base": "Dice + cross-entropy, Unet/resnet18",
     "dice": "Dice alone, Unet/resnet18",
     "cross-entropy": "cross-entropy alone, Unet/resnet18",
     "levels": "deep supervision (0.5, 0.25), Dice + cross-entropy, Unet/resnet18",
-    "plain": "plain U-Net (32 filters, 4 levels), Dice + cross-entropy",
+    "plain": "plain U-Net (16 filters, 4 levels), Dice + cross-entropy",
 }
 PAIRS = (("dice", "cross-entropy"), ("base", "dice"), ("base", "cross-entropy"), ("levels", "base"), ("plain", "base"))
 
@@ -41,7 +41,7 @@ def train_all(work, data, seeds, epochs, patches, patch_px):
     """Train all variants: {(variant, seed): folder of the model}."""
     settings = yaml.safe_load((BENCH / "datasets" / "yeast.yaml").read_text())
     settings["augment"] |= {"patches": patches, "patch_px": patch_px}
-    settings["train"] = {"epochs": epochs, "patience": epochs, "monitor": "val_iou", "batch_size": 8}
+    settings["train"] = {"epochs": epochs, "patience": epochs, "monitor": "val_iou", "batch_size": 4}
     settings["sweep"] = {"design": VARIANTS, "seed": seeds}
     write_project(work, settings, yeast.rows(data))
     snakemake(work, "results/selected.json")
@@ -78,28 +78,28 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="the folder that holds yeast-ac295")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each variant")
-    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--quick", action="store_true", help="one seed, one epoch, to try it; nothing is recorded")
     arguments = parser.parse_args()
     data = arguments.data.resolve() / FOLDERS["yeast"]
     work = BENCH / "work" / ("training-quick" if arguments.quick else "training")
-    seeds, epochs, patches, patch_px = list(range(arguments.seeds)), arguments.epochs, 240, 160
+    seeds, epochs, patches, patch_px = list(range(arguments.seeds)), arguments.epochs, 96, 128
     if arguments.quick:
         seeds, epochs, patches, patch_px = [0], 1, 16, 96
     folders = train_all(work / "trained", data, seeds, epochs, patches, patch_px)
-    scores, seconds = {}, {}
-    for (variant, seed), model in folders.items():
-        scores[variant, seed] = test(work / "tested" / f"{variant}-{seed}", data, model)
-        seconds.setdefault(variant, []).append(json.loads((model / "model.json").read_text())["seconds"])
+    scores = {
+        (variant, seed): test(work / "tested" / f"{variant}-{seed}", data, model)
+        for (variant, seed), model in folders.items()
+    }
     figures = Figures("make bench-training", Path(os.devnull) if arguments.quick else RESULTS)
     about = (
         f"yeast, 3 test images of 2 positions, {len(seeds)} seeds, {epochs} epochs of {patches} patches of {patch_px}²"
     )
-    record(scores, seconds, seeds, about, figures)
+    record(scores, seeds, about, figures)
     figures.finish()
 
 
-def record(scores, seconds, seeds, about, figures):
+def record(scores, seeds, about, figures):
     """Add, for each variant, the mean over test images and seeds, and what it is ahead of another in the same seed."""
     means = {key: table["iou_mean"].mean() for key, table in scores.items()}
     for variant, name in NAMES.items():
@@ -109,8 +109,7 @@ def record(scores, seconds, seeds, about, figures):
             for label in ("mother", "daughter")
         }
         of_classes = ", ".join(f"{label} {value:.3f}" for label, value in classes.items())
-        spent = statistics.mean(seconds[variant])
-        figures.add(f"foreground IoU: {name}", summary(each), data=f"{about}; {of_classes}; {spent:.0f} s each")
+        figures.add(f"foreground IoU: {name}", summary(each), data=f"{about}; {of_classes}")
     for one, other in PAIRS:
         gains = [means[one, seed] - means[other, seed] for seed in seeds]
         figures.add(f"foreground IoU, ahead: {NAMES[one]}; of: {NAMES[other]}", summary(gains, "+"), data=about)
