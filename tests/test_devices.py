@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from conftest import REPOSITORY
-from lib.devices import choose_device, choose_precision, computing_in, share_out, suit_gpu
+from lib.devices import choose_device, choose_precision, computing_in, explaining_failures, share_out, suit_gpu
 from lib.errors import InputError
 from lib.frameworks import keras, tf
 
@@ -29,6 +29,19 @@ def test_numbers_below_float32_are_for_gpus_with_units_for_them():
         "bfloat16",
         "bfloat16",
     ]
+
+
+def test_too_little_memory_of_the_device_names_the_settings_that_help():
+    with pytest.raises(InputError, match=r"lower train\.batch_size or augment\.patch_px"), explaining_failures():
+        tf.zeros([2**22, 2**22])
+
+
+def test_a_device_that_cannot_compute_alike_names_the_setting_and_other_failures_stay():
+    refusal = tf.errors.UnimplementedError(None, None, "A deterministic GPU implementation is not available")
+    with pytest.raises(InputError, match=r"set train\.deterministic to false"), explaining_failures():
+        raise refusal
+    with pytest.raises(tf.errors.UnimplementedError), explaining_failures():
+        raise tf.errors.UnimplementedError(None, None, "no such kernel")
 
 
 def test_layers_compute_in_what_is_asked_for_and_keep_float32_weights():

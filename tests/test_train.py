@@ -125,7 +125,7 @@ def test_a_model_folder_is_whole_and_says_all_about_itself(model):
         "train.learning_rate": 0.01,
     }
     assert settings["throughput"]["bound"] in ("input", "compute")
-    assert set(settings["versions"]) == {"python", "tensorflow", "tf_keras", "segmentation_models", "numpy"}
+    assert set(settings["versions"]) == {"python", "tensorflow", "tf-keras", "segmentation-models", "numpy"}
     # No optimiser in it, which would make it three times as large.
     assert (model / "model.weights.h5").stat().st_size < 8 * settings["parameters"]
 

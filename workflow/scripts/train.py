@@ -12,7 +12,7 @@ from pathlib import Path
 
 import zarr
 from lib.boards import boards
-from lib.devices import choose_device, choose_precision, computing_in, share_out
+from lib.devices import choose_device, choose_precision, computing_in, explaining_failures, share_out
 from lib.errors import InputError
 from lib.frameworks import keras, tf
 from lib.jobs import running
@@ -44,7 +44,7 @@ def train(patches, recipe, output, *, threads=None, memory_mb=None, training_dat
 
     Raises:
         InputError: a side without patches, an unknown name, a device or weights that cannot be had, a loss that is no
-            longer a number, or memory or room on the disk that does not suffice.
+            longer a number, or memory, of the machine or the device, or room on the disk that does not suffice.
     """
     output = Path(output)
     workplace = output.with_name(f".{output.name}.part")
@@ -59,7 +59,8 @@ def train(patches, recipe, output, *, threads=None, memory_mb=None, training_dat
     if settings["deterministic"]:
         tf.config.experimental.enable_op_determinism()
 
-    with share_out(kind, settings["gpus"], settings["device"]).scope(), computing_in(precision):
+    devices = share_out(kind, settings["gpus"], settings["device"])
+    with devices.scope(), computing_in(precision), explaining_failures():
         network, trainee = build(settings, about)
         batch_size, why_batch = suit_batch(settings["batch_size"], network, sides["train"][0].shape, kind, memory_mb)
         taken = settings | {"precision": precision, "batch_size": batch_size}

@@ -104,3 +104,27 @@ def computing_in(precision):
         yield
     finally:
         keras.mixed_precision.set_global_policy(policy)
+
+
+@contextlib.contextmanager
+def explaining_failures():
+    """What devices refuse while a network learns is told with the settings that help.
+
+    Raises:
+        InputError: the memory of the device does not suffice, or it cannot compute the same twice.
+    """
+    kept = "What was learnt up to the last saved epoch is kept beside the model's folder"
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        raise InputError(
+            "train: the memory of the device does not suffice; lower train.batch_size or augment.patch_px, or take a "
+            f"smaller network (train.backbone). {kept}"
+        ) from error
+    except tf.errors.UnimplementedError as error:
+        if "determinis" not in str(error).lower():
+            raise
+        raise InputError(
+            "train: this device has no way to compute a part of this network alike each time; set "
+            f"train.deterministic to false. {kept}. TensorFlow says: {error.message.splitlines()[0]}"
+        ) from error

@@ -23,7 +23,7 @@ HISTORY, CURVES, RATES, LAST = "history.csv", "curves.png", "rates.png", "last.w
 VALIDATION = "validation.zarr"  # some validation patches, with which whoever uses the model can check it
 CONVERTED = ".xml"
 DIVISOR = 32
-_LIBRARIES = ("tensorflow", "tf_keras", "segmentation_models", "numpy")
+_LIBRARIES = ("tensorflow", "tf-keras", "segmentation-models", "numpy")
 _FROM_PATCHES = (
     "task",
     "classes",

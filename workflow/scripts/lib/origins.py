@@ -84,7 +84,8 @@ def _speed(found):
     if not found:
         return None
     verdict = "the input pipeline holds it up" if found["bound"] == "input" else "the input pipeline keeps up"
-    rates = f"{found['step']:.3g} patches/s through the network, {found['pipeline']:.3g} from the input pipeline alone"
+    step, pipeline = (f"{rate:,.1f}" if rate < 100 else f"{rate:,.0f}" for rate in (found["step"], found["pipeline"]))
+    rates = f"{step} patches/s through the network, {pipeline} from the input pipeline alone"
     return f"{rates}; {verdict}"
 
 
