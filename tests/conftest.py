@@ -9,6 +9,7 @@ from projects import SWEPT_SETTINGS, SWEPT_TABLE, make_project, planned, snakema
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+@pytest.hookimpl(tryfirst=True)  # before the groups are read
 def pytest_collection_modifyitems(items):
     """Where two processes share the tests, those of a file go to one, and so do those on projects that are costly."""
     for item in items:

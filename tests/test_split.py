@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from lib.errors import InputError
-from lib.splits import SIDES, explain_sides, group_of
+from lib.splits import SIDES, check_sides, explain_sides, group_of
 from lib.stores import create_store, finish_image
 from PIL import Image
 from split import compare, find_leaks, signature, split
@@ -101,6 +101,12 @@ def test_a_single_group_trains_and_the_user_is_told_of_both_others():
     lines, remarks = explain_sides(rows_of("a", "b", group="well1"), **SHARES | {"seed": 3})
     assert [line["split"] for line in lines] == ["train", "train"]
     assert [remark.split(":")[0] for remark in remarks] == ["No image is left for val", "No image is left for test"]
+
+
+def test_a_single_image_trains_no_network_and_the_way_out_is_told():
+    lines, _ = explain_sides(rows_of("a"), **SHARES)
+    with pytest.raises(InputError, match="on the side val.*one image can be cut in two"):
+        check_sides([line["split"] for line in lines])
 
 
 def test_a_side_without_a_share_stays_empty():
