@@ -105,7 +105,7 @@ def test_a_single_group_trains_and_the_user_is_told_of_both_others():
 
 def test_a_single_image_trains_no_network_and_the_way_out_is_told():
     lines, _ = explain_sides(rows_of("a"), **SHARES)
-    with pytest.raises(InputError, match="on the side val.*one image can be cut in two"):
+    with pytest.raises(InputError, match=r"on the side val.*one image can be cut in two"):
         check_sides([line["split"] for line in lines])
 
 
