@@ -25,8 +25,8 @@ class Trace:
         mother: int64 (objects,), row of the mother of a newborn; NONE.
         joins: int64 (objects,), row of the same frame that a piece of a cell belongs to; NONE: the object is no piece.
         hides: {(row after a gap, frame in it): row of the object that the missed cell is part of}.
-        divisions: [(mother, heir, new, confidence, {reason: log-likelihood ratio}), ...], rows; daughters are of the frame
-            after the mother's, or one later where one of the three was missed.
+        divisions: [(mother, heir, new, confidence, {reason: log-likelihood ratio}), ...], rows; daughters are of the
+            frame after the mother, or one later where one of the three was missed.
         gaps: {row after a gap: confidence}.
         motion: Motion that was found.
     """
