@@ -4,7 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
-from lib.decisions import NONE, choose
+from lib.decisions import choose
+from lib.links import NONE
 
 
 def draw_events(seed, events=9, things=7):

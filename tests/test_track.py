@@ -19,6 +19,7 @@ from lib.graphs import read_geff, read_trackmate
 from lib.lineages import number_tracks, read_lineage
 from lib.links import assign
 from lib.masks import Masks, interpolate_mask
+from lib.movies import track_movie
 from lib.objects import SCHEMA
 from lib.stores import open_array
 from lib.traces import trace
@@ -99,6 +100,24 @@ def test_a_mother_or_a_daughter_that_is_missed_at_the_division_is_made_up(cell, 
     made, expected = (labels[t, 0] > 0) & (seen[t] == 0), truth[t] == cell
     assert (made & expected).sum() / (made | expected).sum() > 0.7
     assert (tracked(shuffled(seen), fill=False)[0][:, 0] > 0).sum() == (seen > 0).sum()
+
+
+@pytest.mark.parametrize("fill_gaps", [True, False])
+def test_a_division_at_which_the_mother_was_missed_is_whole_in_every_export(tmp_path, fill_gaps):
+    truth, _ = dividing()
+    truth[3][truth[3] == 3] = 0
+    images, labels, _ = write_batch(tmp_path, {"movie": (shuffled(truth), None)})
+    folder = tmp_path / "tracks"
+    folder.mkdir()
+    settings = {"fill_gaps": fill_gaps, "max_gap_frames": 3, "divisions": True, "repair": True, "reach_px": None}
+    name = "movie.ome.zarr"
+    lineage, _ = track_movie(labels / name, images / name, folder, name="movie", times=range(8), **settings)
+    (division,) = lineage.divisions.itertuples()
+    born = lineage.tracks.set_index("track").loc[[division.one, division.two]]
+    assert division.t == (3 if fill_gaps else 2)
+    assert born["first"].tolist() == [4, 4]
+    assert born["parent"].tolist() == [division.parent] * 2
+    assert validate_sequence(str(folder / "challenge"), threads=1)["Valid"] == 1
 
 
 def test_nothing_divides_where_it_is_told_not_to():

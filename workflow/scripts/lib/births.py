@@ -27,6 +27,8 @@ def weigh_births(objects, motion, found, after, before):
     Returns:
         float64 (families, REASONS), log-likelihood ratios; 0 for the prior.
     """
+    if not len(found.mother):
+        return np.zeros((0, len(REASONS)))
     times, radii = objects.times, objects.radii
     mother, heir, new = found.mother, found.heir, found.new
     fresh = before[heir] == NONE

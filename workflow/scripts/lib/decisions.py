@@ -4,7 +4,8 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
-NONE = -1
+from .links import NONE
+
 ROUNDS = 5  # of taking what is certain; few events are left then
 
 
@@ -12,7 +13,8 @@ def choose(gains, uses, seconds=20.0):
     """The events that gain most together, each thing used by one at most.
 
     Events that are certain are taken first: one that gains no less than all together that it excludes is in a best
-    choice. What is left is solved as an integer program by HiGHS; what that does not solve in time is taken greedily.
+    choice. What is left is solved as an integer program by HiGHS, exactly where that takes no more than `seconds`; else
+    its best so far counts, or what gains most is taken first. Only then does the machine's speed matter.
 
     Args:
         gains: float64 (events,); events without a gain are left out.
@@ -68,7 +70,7 @@ def _solve(gains, uses, seconds):
         integrality=np.ones(len(gains)),
         bounds=Bounds(0, 1),
         constraints=LinearConstraint(used.T.tocsr(), -np.inf, 1),
-        options={"time_limit": seconds},
+        options={"time_limit": seconds, "mip_rel_gap": 0},
     )
     if solved.x is not None:
         return np.flatnonzero(solved.x > 0.5)

@@ -10,7 +10,7 @@ from .motions import TEMPER, light_evidence, log_shift, size_evidence
 NEAREST = 4
 
 
-def find_gaps(objects, motion, after, before, most, ends):
+def find_gaps(objects, motion, after, before, most):
     """Pairs of an object without successor and a later one without predecessor that may be the same.
 
     Args:
@@ -18,13 +18,12 @@ def find_gaps(objects, motion, after, before, most, ends):
         motion: Motion.
         after, before: of `lib.chains.link_frames`.
         most: frames that may be missing.
-        ends: bool (objects,), objects that may go on after a gap.
 
     Returns:
         Rows before the gap, rows after it, evidence (pairs,): log-likelihood ratios against a loss and a newcomer.
     """
     found = []
-    ended = [objects.starts[t] + np.flatnonzero(ends[objects.rows(t)]) for t in range(objects.frames)]
+    ended = [objects.starts[t] + np.flatnonzero(after[objects.rows(t)] == NONE) for t in range(objects.frames)]
     for t in range(2, objects.frames):
         rows = objects.rows(t)
         new = rows.start + np.flatnonzero(before[rows] == NONE)

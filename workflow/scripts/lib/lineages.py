@@ -124,10 +124,13 @@ def build_lineage(objects, trace, tracks, made, *, times=None, pixel_um=(None, N
         ("parted", int(times[holder]), int(tracks[row]), int(objects.labels[holder]))
         for (row, _), holder in trace.hides.items()
     ]
+    listed = list_tracks(nodes, parents)
+    # A mother that was missed at her division has a mask made up, later than she was seen.
+    last = dict(zip(listed["track"].tolist(), listed["last"].tolist(), strict=True))
     divisions = [
         (
             int(tracks[mother]),
-            int(times[mother]),
+            last[int(tracks[mother])],
             *sorted((int(tracks[heir]), int(tracks[new]))),
             confidence,
             json.dumps(why),
@@ -136,7 +139,7 @@ def build_lineage(objects, trace, tracks, made, *, times=None, pixel_um=(None, N
     ]
     return Lineage(
         nodes=typed(nodes, "nodes"),
-        tracks=list_tracks(nodes, parents),
+        tracks=listed,
         divisions=table("divisions", sorted(divisions)),
         gaps=table("gaps", gaps),
         repairs=table("repairs", sorted(repairs, key=lambda each: each[1:])),

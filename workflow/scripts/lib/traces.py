@@ -57,8 +57,7 @@ def trace(objects, *, max_gap_frames=3, divisions=True, repair=True, reach_px=No
     after, before = link_frames(objects, motion, reach=reach_px)
     nothing = np.full_like(before, NONE)
     result = Trace(before, nothing, nothing.copy(), motion=motion)
-    ends = after == NONE
-    gaps = find_gaps(objects, motion, after, before, max_gap_frames, ends) if max_gap_frames else _no_gaps()
+    gaps = find_gaps(objects, motion, after, before, max_gap_frames)
     found = find_divisions(objects, motion, after, before, missed=min(max_gap_frames, 1))
     splits, mergers = [], []
     if repair:
@@ -71,10 +70,6 @@ def trace(objects, *, max_gap_frames=3, divisions=True, repair=True, reach_px=No
         found = found.chosen(np.zeros(0, int))
     _apply(objects, motion, after, result, gaps, found, splits, mergers)
     return result
-
-
-def _no_gaps():
-    return np.zeros(0, int), np.zeros(0, int), np.zeros(0)
 
 
 def _apply(objects, motion, after, result, gaps, found, splits, mergers):
