@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import yaml
-from projects import SWEPT_TABLE, TABLE, planned, snakemake
+from projects import SETTINGS, SWEPT_TABLE, TABLE, planned, snakemake
 
 pytestmark = pytest.mark.slow
 
@@ -192,7 +192,7 @@ def test_changes_in_several_places_run_all_that_depends_on_each(project):
     set_table(project, TABLE + "spare\t../raw/spare.ome.tif\t\t\tone\n")
     set_setting(project, "train", "epochs", 3)
     assert planned(project) == {"ingest": 1, "train": 1} | CHOOSING | APPLYING
-    set_setting(project, "train", "epochs", 2)
+    set_setting(project, "train", "epochs", SETTINGS["train"]["epochs"])
     shutil.rmtree(project / "results" / "labels" / "two")
     set_setting(project, "report", "title", "Another")
     assert planned(project) == {"ingest": 1, "predict": 1, "segment": 2, "track": 2, "evaluate": 2, "report": 1}
