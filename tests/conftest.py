@@ -11,10 +11,10 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 @pytest.hookimpl(tryfirst=True)  # before the groups are read
 def pytest_collection_modifyitems(items):
-    """Where two processes share the tests, those of a file go to one, and so do those on projects that are costly."""
+    """Where two processes share the tests, those on one costly project go to one, and else those of a file."""
     for item in items:
-        costly = {"finished", "swept"} & set(item.fixturenames)
-        item.add_marker(pytest.mark.xdist_group("projects" if costly else item.path.stem))
+        project = next((name for name in ("finished", "swept") if name in item.fixturenames), item.path.stem)
+        item.add_marker(pytest.mark.xdist_group(project))
 
 
 @pytest.fixture(scope="session")
