@@ -21,8 +21,9 @@ from lib.links import assign
 from lib.masks import Masks, interpolate_mask
 from lib.movies import track_movie
 from lib.objects import SCHEMA
-from lib.stores import open_array
+from lib.stores import label_colour, open_array
 from lib.traces import trace
+from PIL import Image
 from scenes import place_discs, write_batch, write_labels
 from scipy.optimize import linear_sum_assignment
 from track import track
@@ -248,6 +249,7 @@ def done(tmp_path_factory):
     write_objects(root / "objects.parquet", movies)
     recipes = {"movie": "1", "still": "2"}
     settings = {"fill_gaps": False, "max_gap_frames": 3, "divisions": True, "repair": True, "reach_px": None}
+    settings["animation"] = "gif"
     track(
         labels, images, root / "objects.parquet", recipes, root / "tracks" / "one", root / "tracked.parquet", **settings
     )
@@ -324,6 +326,24 @@ def test_labels_with_ids_that_last_are_a_store_with_the_lineage(done):
 def test_pictures_of_the_lineages_are_drawn(done):
     folder = done[0] / "tracks" / "one" / "movie"
     assert all((folder / name).stat().st_size > 3000 for name in ("tracks.png", "trees.png", "counts.png"))
+
+
+def test_the_movie_plays_with_every_frame_its_cells_outlined_and_a_lineage_in_one_colour(done):
+    root, truth, _ = done
+    folder = root / "tracks" / "one" / "movie"
+    with Image.open(folder / "tracks.gif") as animation:
+        assert (animation.n_frames, animation.info["loop"]) == (len(truth), 0)
+        assert max(animation.size) == 512
+        animation.seek(len(truth) - 1)
+        last = np.asarray(animation.convert("RGB"))
+    # Both daughters, new ids, are outlined in the colour of their mother; background, without pixels, has none.
+    lineage = read_lineage(folder / "lineage")
+    roots = lineage.tracks.set_index("track")["lineage"]
+    for child in lineage.parents:
+        node = lineage.nodes[(lineage.nodes["track"] == child) & (lineage.nodes["t"] == len(truth) - 1)].iloc[0]
+        y, x = (int((node[axis] + 0.5) * last.shape[1] / truth.shape[2]) for axis in ("y", "x"))
+        around = last[max(y - 60, 0) : y + 60, max(x - 60, 0) : x + 60].astype(int)
+        assert np.abs(around - np.array(label_colour(int(roots[child])))).sum(-1).min() < 30
 
 
 def lines_of(movie, parents):

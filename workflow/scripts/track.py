@@ -4,12 +4,13 @@ Reads `results/labels/{batch}` and `results/images/{batch}`, stores (t, c, z, y,
 `results/objects/{batch}.parquet`. Writes, of each image with more than one frame, `results/tracks/{batch}/{image}/`:
 labels.ome.zarr, int32 (t, 1, z, y, x), with ids that last; challenge/, a Cell Tracking Challenge result; lineage/,
 Parquet tables; lineage.geff, tracks.csv for napari, tracks.xml for TrackMate, lineages.nwk; tracks.png, trees.png and
-counts.png. And `results/tracked/{batch}.parquet`, the table of objects with track, parent, lineage and generation. Two
-frames at a time are in memory.
+counts.png, and on demand tracks.gif. And `results/tracked/{batch}.parquet`, the table of objects with track, parent,
+lineage and generation. Two frames at a time are in memory.
 """
 
 from pathlib import Path
 
+from lib.animations import animate
 from lib.batches import find_stores, make_stores
 from lib.drawings import draw_lineages
 from lib.exports import write_napari, write_newick
@@ -19,16 +20,17 @@ from lib.lineages import write_lineage
 from lib.looks import chosen_frames
 from lib.movies import track_movie
 from lib.stores import open_array
-from lib.trackings import add_tracks
+from lib.trackings import ANIMATION, add_tracks
 
 
-def track_image(labels, image, folder, *, name, frames=None, **settings):
+def track_image(labels, image, folder, *, name, frames=None, animation="none", **settings):
     """Track one movie and write all that is made of it into the new folder `folder`; nothing of a single frame.
 
     Args:
         labels, image: paths of stores.
         name: of the image.
         frames: the column frames of the table.
+        animation: "gif" for a movie that plays, or "none".
         settings: see `lib.movies.track_movie`.
 
     Raises:
@@ -47,6 +49,8 @@ def track_image(labels, image, folder, *, name, frames=None, **settings):
     write_trackmate(lineage, folder / "tracks.xml", image=image.name, shape=found.shape[2:])
     write_newick(lineage, folder / "lineages.nwk")
     draw_lineages(folder, lineage, image)
+    if animation == "gif":
+        animate(folder / ANIMATION, lineage, image, folder / "labels.ome.zarr")
     filled = int((lineage.nodes["kind"] != "found").sum())
     print(
         f"{name}: {len(lineage.tracks)} tracks, {len(lineage.divisions)} divisions, {len(lineage.gaps)} gaps, "

@@ -11,6 +11,7 @@ from .drawings import cycle_lengths, displacements
 from .exports import track_columns
 from .lineages import read_lineage
 
+ANIMATION = "tracks.gif"
 UNSURE = 0.9  # confidence of divisions below which they are worth a look
 SCORES = ("tra", "det", "lnk", "chota", "bio", "te", "complete_tracks", "division_f1", "division_f1_shifted")
 COLUMNS = {name: pa.int64() for name in ("track", "parent", "lineage", "generation")}
@@ -64,9 +65,10 @@ def list_movies(folders, rows, limit):
         limit: at most so many movies.
 
     Returns:
-        ([{folder, image, tracks, divisions, unsure, gaps, filled, repairs, cycle, cycle_s, shift, unit, scores}, ...],
-        how many were left out). `cycle` is the median number of frames from birth to division, `shift` the median
-        displacement from frame to frame; None where none was seen. `scores` is {} without truth.
+        ([{folder, image, tracks, divisions, unsure, gaps, filled, repairs, cycle, cycle_s, shift, unit, animation,
+        scores}, ...], how many were left out). `cycle` is the median number of frames from birth to division, `shift`
+        the median displacement from frame to frame; None where none was seen. `animation` is its path beside the
+        report, or None. `scores` is {} without truth.
     """
     found = sorted(
         (path.parent for folder in folders for path in Path(folder).glob("*/lineage")), key=lambda path: path.name
@@ -80,6 +82,7 @@ def _describe(folder, scores):
     cycles, shifts = cycle_lengths(lineage), displacements(lineage)
     known = scores.loc[folder.name].dropna().astype(float).to_dict() if folder.name in scores.index else {}
     cycle = float(np.median(cycles)) if len(cycles) else None
+    played = f"tracks/{folder.parent.name}/{folder.name}/{ANIMATION}"
     return {
         "folder": folder,
         "image": folder.name,
@@ -93,5 +96,6 @@ def _describe(folder, scores):
         "cycle_s": cycle * lineage.frame_s if cycle and lineage.frame_s else None,
         "shift": float(np.median(shifts)) if len(shifts) else None,
         "unit": "µm" if lineage.pixel_um[1] and lineage.pixel_um[2] else "px",
+        "animation": played if (folder / ANIMATION).exists() else None,
         "scores": known,
     }
