@@ -34,9 +34,19 @@ rule all:
 
 include: "workflow/rules/simulate.smk"
 include: "workflow/rules/ingest.smk"
-include: "workflow/rules/split.smk"
-include: "workflow/rules/train.smk"
-include: "workflow/rules/explain.smk"
-include: "workflow/rules/predict.smk"
+
+
+if MASKED:
+
+    include: "workflow/rules/adopt.smk"
+
+else:
+
+    include: "workflow/rules/split.smk"
+    include: "workflow/rules/train.smk"
+    include: "workflow/rules/explain.smk"
+    include: "workflow/rules/predict.smk"
+
+
 include: "workflow/rules/track.smk"
 include: "workflow/rules/evaluate.smk"

@@ -14,7 +14,7 @@ from workflow.rules.models import find_models
 from workflow.rules.products import Products
 from workflow.rules.provenance import Recipes, effective, source
 from workflow.rules.schemas import read_schema
-from workflow.rules.settings import load_settings
+from workflow.rules.settings import check_masked, load_settings
 from workflow.rules.sweeps import list_models, list_variants, read_sweep
 from workflow.rules.tables import load_table
 from workflow.scripts.lib.errors import InputError
@@ -29,9 +29,13 @@ try:
         Path("resources/demo", f"{movie}{end}").resolve(): movie for movie in MOVIES for end in (".ome.tif", "_truth")
     }
     table = load_table(config["images"], batch_size=config["batch_size"], simulated=SIMULATED)
+    # Masks that were made elsewhere stand in for all that a network is needed for.
+    MASKED = any(row["masks"] for row in table)
+    if MASKED:
+        check_masked(config)
     EXISTING = find_models(config["model"], config["task"], config["classes"])
-    if EXISTING:
-        # Nothing is learnt here, so that whatever has truth tests the model.
+    if EXISTING or MASKED:
+        # Nothing is learnt here, so that whatever has truth tests the model or the masks.
         SIDES = {row["image"]: "test" if row["truth"] and row["split"] != PREDICT else PREDICT for row in table}
         LEARNERS = {}
     else:
@@ -49,6 +53,7 @@ except InputError as error:
 VARIANTS = list_variants(read_sweep(config["sweep"], read_schema("config"))[0], config["train"])
 # {model: {"variant", "fold", "train": settings}}; no model where there are existing ones, since there is no fold.
 MODELS = list_models(VARIANTS, LEARNERS)
+LABELLING = "adopt" if MASKED else "segment"  # the rule that makes labels
 MODEL_FOLDERS = EXISTING or {model: f"results/models/{model}" for model in MODELS}
 
 ROWS = {row["image"]: row for row in sorted(table, key=lambda row: row["image"])}
@@ -79,7 +84,7 @@ def name_strangers():
         ("batches", "table", path) for name in batches for place in places for path in results.glob(place.format(name))
     ]
     for what, rule, known in (("models", "train", MODELS), ("patches", "augment", LEARNERS)):
-        paths = [] if EXISTING else [*results.glob(f"{what}/*"), *results.glob(f"recipes/{rule}/*.json")]
+        paths = [] if EXISTING or MASKED else [*results.glob(f"{what}/*"), *results.glob(f"recipes/{rule}/*.json")]
         names = {path: re.sub(r"^\.|\.(part|png|json)$", "", path.name) for path in paths}
         left += [("models", "settings", path) for path, name in names.items() if name not in known]
     for what, owner in dict.fromkeys(line[:2] for line in left):
@@ -102,21 +107,22 @@ def truth_folders(images):
     return sorted({f"results/truth/{ROWS[image]['batch']}" for image in with_truth(images)})
 
 
-def raw_rows(batch, *, truth):
-    """What ingest or annotate needs of the rows of a batch; files relative to the working directory, so that it can move."""
-    images = with_truth(BATCHES[batch]) if truth else BATCHES[batch]
-    files, columns = ("truth_files", ["axes"]) if truth else ("files", ["axes", "pixel_um", "frame_s"])
+def raw_rows(batch, files, *columns):
+    """The rows of a batch that have `files` (files, truth_files or masks_files): the image, these and `columns`.
+
+    Files are relative to the working directory, so that it can move.
+    """
     return [
         {"image": image, files: [os.path.relpath(file) for file in ROWS[image][files]]}
         | {column: ROWS[image][column] for column in columns}
-        for image in images
+        for image in BATCHES[batch]
+        if ROWS[image][files]
     ]
 
 
-def simulated_files(batch, *, truth):
-    """The raw files or annotations of a batch that rule simulate makes."""
-    files = [file for image in BATCHES[batch] for file in ROWS[image]["truth_files" if truth else "files"]]
-    return [os.path.relpath(file) for file in files if file in SIMULATED]
+def simulated_files(batch, files):
+    """Those of the `files` (files, truth_files or masks_files) of a batch that rule simulate makes."""
+    return [os.path.relpath(file) for image in BATCHES[batch] for file in ROWS[image][files] if file in SIMULATED]
 
 
 def looks_of(batch):
@@ -158,7 +164,7 @@ def recipe_of(rule, key=None):
     match rule:
         case "annotate":
             return {image: RECIPES.annotate(image) for image in with_truth(BATCHES[key])}
-        case "ingest" | "predict" | "segment" | "track" | "evaluate":
+        case "ingest" | "adopt" | "predict" | "segment" | "track" | "evaluate":
             return {image: getattr(RECIPES, rule)(image) for image in BATCHES[key]}
         case "simulate" | "augment" | "train":
             return getattr(RECIPES, rule)(key)
@@ -169,9 +175,10 @@ def upstream_of(rule, key=None):
     """The products, (rule, key), that the product of a rule is made from."""
     match rule:
         case "ingest":
-            files = [file for image in BATCHES[key] for file in ROWS[image]["files"] + ROWS[image]["truth_files"]]
-            return [("simulate", SIMULATED[file]) for file in files if file in SIMULATED]
-        case "annotate":
+            kinds = ("files", "truth_files", "masks_files")
+            files = [file for image in BATCHES[key] for kind in kinds for file in ROWS[image][kind]]
+            return [("simulate", SIMULATED[file]) for file in dict.fromkeys(files) if file in SIMULATED]
+        case "annotate" | "adopt":
             return [("ingest", key)]
         case "split":
             return [("ingest", batch) for batch in SCORED]
@@ -188,12 +195,13 @@ def upstream_of(rule, key=None):
         case "segment":
             return [("predict", key)]
         case "track":
-            return [("segment", key)]
+            return [(LABELLING, key)]
         case "evaluate":
             tracked = [("track", key)] if config["task"] == "instances" else []
-            return [("segment", key), *tracked, *([("annotate", key)] if key in SCORED else [])]
+            return [(LABELLING, key), *tracked, *([("annotate", key)] if key in SCORED else [])]
         case "report":
-            whole = [("explain", None), *([] if EXISTING else [("split", None)])]
+            whole = [] if MASKED else [("explain", None)]
+            whole += [] if EXISTING or MASKED else [("split", None)]
             return [*whole, *(("evaluate", batch) for batch in BATCHES)]
     return []
 

@@ -5,11 +5,11 @@ rule evaluate:
     """Score the labels of batch {wildcards.batch} against truth where there is some, audit their seams, and draw both."""
     input:
         labels=ancient("results/labels/{batch}"),
-        predictions=ancient("results/predictions/{batch}"),
+        predictions=ancient([] if MASKED else "results/predictions/{batch}"),
         images=ancient("results/images/{batch}"),
         truth=lambda wildcards: ancient(truth_folders(BATCHES[wildcards.batch])),
         tracks=ancient("results/tracks/{batch}" if config["task"] == "instances" else []),
-        selected=ancient("results/selected.json"),
+        selected=ancient([] if MASKED else "results/selected.json"),
         models=ancient(list(MODEL_FOLDERS.values())),
         renewed=lambda wildcards: PRODUCTS.renewed("evaluate", wildcards.batch),
     output:
@@ -48,12 +48,12 @@ rule report:
         tracks=ancient(expand("results/tracks/{batch}", batch=BATCHES if config["task"] == "instances" else [])),
         images=ancient(expand("results/images/{batch}", batch=BATCHES)),
         truth=ancient(truth_folders(ANNOTATED)),
-        split=ancient([] if EXISTING else "results/split.tsv"),
-        leakage=ancient([] if EXISTING else "results/leakage.tsv"),
+        split=ancient([] if EXISTING or MASKED else "results/split.tsv"),
+        leakage=ancient([] if EXISTING or MASKED else "results/leakage.tsv"),
         sheets=ancient(expand("results/patches/{fold}.png", fold=LEARNERS)),
         models=ancient(list(MODEL_FOLDERS.values())),
-        selected=ancient("results/selected.json"),
-        explanation=ancient("results/explanation"),
+        selected=ancient([] if MASKED else "results/selected.json"),
+        explanation=ancient([] if MASKED else "results/explanation"),
         renewed=lambda wildcards: PRODUCTS.renewed("report"),
     output:
         report=report("results/report.html", category="Tessera", caption="../report/report.rst"),

@@ -4,7 +4,7 @@
 rule ingest:
     """Turn the raw files of batch {wildcards.batch} into OME-Zarr images; ingest.bad_images says what if some are bad."""
     input:
-        simulated=lambda wildcards: ancient(simulated_files(wildcards.batch, truth=False)),
+        simulated=lambda wildcards: ancient(simulated_files(wildcards.batch, "files")),
         renewed=lambda wildcards: PRODUCTS.renewed("ingest", wildcards.batch),
     output:
         images=directory("results/images/{batch}"),
@@ -20,7 +20,7 @@ rule ingest:
         runtime=minutes(10, 0.02),
     params:
         recipes=lambda wildcards: recipe_of("ingest", wildcards.batch),
-        rows=lambda wildcards: raw_rows(wildcards.batch, truth=False),
+        rows=lambda wildcards: raw_rows(wildcards.batch, "files", "axes", "pixel_um", "frame_s"),
         settings=effective(config, "ingest"),
     script:
         "../scripts/ingest.py"
@@ -30,7 +30,7 @@ rule annotate:
     """Turn the annotations of batch {wildcards.batch} into OME-Zarr labels that fit their images."""
     input:
         images=ancient("results/images/{batch}"),
-        simulated=lambda wildcards: ancient(simulated_files(wildcards.batch, truth=True)),
+        simulated=lambda wildcards: ancient(simulated_files(wildcards.batch, "truth_files")),
         renewed=lambda wildcards: PRODUCTS.renewed("annotate", wildcards.batch),
     output:
         truth=directory("results/truth/{batch}"),
@@ -46,7 +46,7 @@ rule annotate:
         runtime=minutes(10, 0.02),
     params:
         recipes=lambda wildcards: recipe_of("annotate", wildcards.batch),
-        rows=lambda wildcards: raw_rows(wildcards.batch, truth=True),
+        rows=lambda wildcards: raw_rows(wildcards.batch, "truth_files", "axes"),
         task=config["task"],
         classes=config["classes"],
         settings=config["annotate"],

@@ -151,7 +151,7 @@ class Recipes:
 
     Args:
         settings: the validated configuration.
-        rows: {image: row of the table}, with `files` and `truth_files`.
+        rows: {image: row of the table}, with `files`, `truth_files` and `masks_files`.
         movies: {movie: settings of its simulation}.
         sides: {image: side of the split}.
         learners: {fold: {image: "train" | "val"}} of the images that a network learns from.
@@ -211,24 +211,34 @@ class Recipes:
         row = self._rows[image]
         return digest(self.ingest(image), row["roi"], row["frames"], self._network)
 
+    def adopt(self, image):
+        row = self._rows[image]
+        masks = row["masks"], self._raw(row["masks_files"])
+        return digest(self.ingest(image), masks, self._task, source("adopt.py"))
+
     def segment(self, image):
         return digest(self.predict(image), self._task, self._settings["segment"], source("segment.py"))
 
     def track(self, image):
-        return digest(self.segment(image), self._settings["track"], source("track.py"))
+        return digest(self._labels(image), self._settings["track"], source("track.py"))
 
     def evaluate(self, image):
         truth = self.annotate(image) if self._rows[image]["truth"] else None
         side = self._sides[image]
-        made = self.track(image) if self._settings["task"] == "instances" else self.segment(image)
+        made = self.track(image) if self._settings["task"] == "instances" else self._labels(image)
         return digest(made, truth, side, self._task, self._settings["evaluate"], source("evaluate.py"))
 
     @cached_property
     def report(self):
         images = [(image, self._rows[image]["batch"], self.evaluate(image)) for image in sorted(self._rows)]
         looks = fingerprint(WORKFLOW / "report")
-        split = None if self._existing else self.split
-        return digest(images, self.explain, split, self._settings["report"], looks, source("report.py"))
+        masks = any(row["masks"] for row in self._rows.values())
+        split = None if self._existing or masks else self.split
+        why = None if masks else self.explain
+        return digest(images, why, split, self._settings["report"], looks, source("report.py"))
+
+    def _labels(self, image):
+        return self.adopt(image) if self._rows[image]["masks"] else self.segment(image)
 
     @property
     def _task(self):

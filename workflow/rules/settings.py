@@ -42,6 +42,23 @@ def load_settings(config, source):
     return settings | {"simulate": {"movies": settings["simulate"]["movies"]}}
 
 
+def check_masked(settings):
+    """Refuse settings that ask for a network where the table gives masks instead.
+
+    Raises:
+        InputError: a line for each.
+    """
+    problems = []
+    if settings["task"] != "instances":
+        problems.append("task: is semantic, and the masks of the table are instances; give instances, or no masks")
+    if settings["model"]:
+        problems.append("model: is given, but so are masks in the table, which need none; give null, or no masks")
+    if settings["evaluate"]["seam_f1_least"] is not None:
+        problems.append("evaluate.seam_f1_least: is given, but masks in the table have no seams; give null")
+    if problems:
+        raise InputError("\n".join(problems))
+
+
 def _found_by(check, paths, settings, axes, sweep):
     """{path: problem} that a check of the settings at `paths` finds; of train, in every variant of `sweep`."""
     found = {}

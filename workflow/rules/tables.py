@@ -26,9 +26,9 @@ def load_table(path, *, batch_size, simulated=()):
 
     Returns:
         A dict for each row with every column of the schema, "" for empty text and None for an empty number, `roi` (else
-        [y0, y1, x0, x1]) or `frames`; `batch` is filled in. Besides, `files` and `truth_files` (absolute paths: one
-        file, one folder, or the frames that a glob matches, in natural order; no truth, no paths) and `line`, the
-        row's in the table, from 1.
+        [y0, y1, x0, x1]) or `frames`; `batch` is filled in. Besides, `files`, `truth_files` and `masks_files` (absolute
+        paths: one file, one folder, or the frames that a glob matches, in natural order; no truth or masks, no paths)
+        and `line`, the row's in the table, from 1.
 
     Raises:
         InputError: a line for each problem, up to 20, and how many more there are.
@@ -38,7 +38,7 @@ def load_table(path, *, batch_size, simulated=()):
     finder = Finder(path.parent, simulated)
     for row in rows:
         problems += [(row["line"], column, text) for column, text in _check_row(row, finder)]
-    problems += _same_images(rows) + _same_batches(rows) + _torn_groups(rows)
+    problems += _same_images(rows) + _same_batches(rows) + _torn_groups(rows) + _missing_masks(rows)
     if not rows and not problems:
         problems.append((0, "", "has no images yet; add a line for each, with its name and its path at least"))
     _refuse(path, problems)
@@ -179,7 +179,7 @@ def _check_row(row, finder):
     row |= {"roi": _box(row["roi"]), "frames": row["frames"] or None}
     if row["roi"] and not (row["roi"][0] < row["roi"][1] and row["roi"][2] < row["roi"][3]):
         yield "roi", "holds no pixel; give y0:y1,x0:x1 with y0 below y1 and x0 below x1"
-    for column, files in (("path", "files"), ("truth", "truth_files")):
+    for column, files in (("path", "files"), ("truth", "truth_files"), ("masks", "masks_files")):
         row[files] = []
         try:
             row[files] = finder.find(row[column]) if row[column] else []
@@ -187,8 +187,9 @@ def _check_row(row, finder):
             yield column, str(error)
     if row["split"] in ("train", "val") and not row["truth"]:
         yield "split", f"{row['split']} needs a truth; give it, or leave the split empty"
-    if row["files"] and row["files"] == row["truth_files"]:
-        yield "truth", f"{row['truth']} is the image itself; give its annotation, or leave it empty"
+    for column, what in (("truth", "annotation"), ("masks", "masks")):
+        if row["files"] and row["files"] == row[f"{column}_files"]:
+            yield column, f"{row[column]} is the image itself; give its {what}, or leave it empty"
 
 
 def _number(text):
@@ -271,3 +272,10 @@ def _torn_groups(rows):
                 text = f"{row['split']}, but group {row['group']} is on side {other['split']} in line {other['line']}"
                 problems.append((row["line"], "split", f"{text}; a group is on one side"))
     return problems
+
+
+def _missing_masks(rows):
+    """Problems of images without masks where others have some."""
+    given = next((row for row in rows if row["masks"]), None)
+    text = given and f"is empty, but line {given['line']} has masks; give all images some, or none"
+    return [(row["line"], "masks", text) for row in rows if given and not row["masks"]]

@@ -5,18 +5,14 @@ Writes one label store per annotated image, (t, 1, z, y, x): int32 ids (instance
 pixels that nobody annotated are UNKNOWN or IGNORE.
 """
 
-import itertools
-
 import numpy as np
 from lib.annotations import open_annotation
 from lib.batches import find_stores, make_stores, read_set_aside
 from lib.errors import InputError
-from lib.ids import as_classes, as_instances, check_whole, separate_pieces
+from lib.ids import as_classes, as_instances, copy_ids, separate_pieces
 from lib.jobs import running
 from lib.stores import create_store, finish_labels, open_array, read_metadata
 from lib.targets import IGNORE, UNKNOWN
-
-LEAST_ALIKE = 0.7  # share of neighbouring pixels with the same id: below 0.5 in photographs, above 0.95 in masks
 
 
 def annotate(rows, recipes, images, output, *, task, classes, bad_images, pieces, ignore=None):
@@ -90,48 +86,6 @@ def annotate_image(row, image, path, *, task, classes, pieces, ignore):
     )
     for note in notes:
         print(f"{name}: note: truth {note}", flush=True)
-
-
-def copy_ids(source, store, truth, *, to_ids, marks):
-    """Copy ids from a Source into a store, whole shards at a time, and check them.
-
-    Args:
-        source: lib.sources.Source (t, 1, z, y, x).
-        store: the array to fill.
-        truth: what to call the annotation in messages.
-        to_ids: to_ids(pixels, truth) checks and turns pixels into ids.
-        marks: {value of pixels: what to keep for it} of pixels that are no ids.
-
-    Returns:
-        The set of what is in the store.
-
-    Raises:
-        InputError: the pixels are no ids.
-    """
-    frames, _, depth, height, width = source.shape
-    high, wide = store.shards[-2:]
-    wide = wide if source.tiled else width
-    ids, alike, pairs = set(), 0, 0
-    for t, z, top, left in itertools.product(
-        range(frames), range(depth), range(0, height, high), range(0, width, wide)
-    ):
-        rows, columns = slice(top, min(top + high, height)), slice(left, min(left + wide, width))
-        where = f"{truth}: frame {t}" if frames > 1 else truth
-        values = source.read(t, z, rows, columns)[0]
-        others = {mark: values == value for value, mark in marks.items()}
-        values = np.where(np.any([*others.values()], axis=0), 0, values) if others else values
-        pixels = to_ids(check_whole(values, where), where)
-        both = (pixels[:, 1:] > 0) & (pixels[:, :-1] > 0)
-        alike += np.count_nonzero(both & (pixels[:, 1:] == pixels[:, :-1]))
-        pairs += np.count_nonzero(both)
-        for mark, where_marked in others.items():
-            pixels[where_marked] = mark
-        store[t, 0, z, rows, columns] = pixels
-        ids.update(np.unique(pixels).tolist())
-    if alike < LEAST_ALIKE * pairs:
-        share = f"only {100 * alike // pairs} % of neighbouring pixels are alike"
-        raise InputError(f"{truth}: looks like a photograph, not like ids: {share}; correct the column truth")
-    return ids
 
 
 if __name__ == "__main__":

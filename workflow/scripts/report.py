@@ -79,11 +79,11 @@ def report(
         metrics, objects: tables of the batches (TSV, Parquet).
         tracks: folders of the batches, with a folder for each movie; none where classes were predicted.
         pictures, images, truth: folders of the batches; of images and truth, what was set aside is read.
-        split, leakage: tables that rule split wrote; neither where an existing model was applied.
+        split, leakage: tables that rule split wrote; neither where nothing was trained.
         sheets: pictures of the patches of folds.
         models: folders of models.
-        selected: the file that names the model in use.
-        explanation: folder that rule explain wrote.
+        selected: the file that names the model in use; none where masks were given.
+        explanation: folder that rule explain wrote; none where masks were given.
         page, table: the files to write.
         title: of the page.
         pictures_limit: at most so many images are shown.
@@ -92,7 +92,7 @@ def report(
         benchmarks: folder of Snakemake's benchmarks; it may be missing.
     """
     settings = json.loads(json.dumps(settings))
-    existing = bool(settings.get("model"))
+    existing, masked = bool(settings.get("model")), not selected
     split, leaks = (summaries.read_table(path) if path else EMPTY for path in (split, leakage))
     rows = summaries.join_tables(map(summaries.read_table, metrics), split, settings)
     rows.to_csv(table, sep="\t", index=False, float_format="%.8g")
@@ -101,9 +101,9 @@ def report(
     folders = {folder.name: folder for batch in pictures for folder in Path(batch).iterdir()}
     content["seams"] = findings.summarise(rows, settings["task"], folders)
     content["models"] = [origins.describe_model(folder, existing) for folder in models]
-    content |= {"existing": existing, "misfits": origins.list_misfits(rows)}
-    content["selected"] = json.loads(Path(selected).read_text())
-    content["explanation"] = read_explanation(explanation)
+    content |= {"existing": existing, "masked": masked, "misfits": origins.list_misfits(rows)}
+    content["selected"] = None if masked else json.loads(Path(selected).read_text())
+    content["explanation"] = None if masked else read_explanation(explanation)
     content["comparison"] = compare_models(content["models"], content["selected"], settings.get("sweep") or {})
     content["warnings"] += findings.warn(content["seams"])
     content["warnings"] += origins.warn(rows, content["models"], content["misfits"], existing)

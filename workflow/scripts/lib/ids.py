@@ -1,5 +1,7 @@
 """Ids of objects and classes: checked, and separated where one id is in several pieces."""
 
+import itertools
+
 import numpy as np
 from skimage.measure import label
 
@@ -7,6 +9,7 @@ from .errors import InputError
 from .targets import UNKNOWN
 
 LARGEST_ID = np.iinfo(np.int32).max
+LEAST_ALIKE = 0.7  # share of neighbouring pixels with the same id: below 0.5 in photographs, above 0.95 in masks
 
 
 def check_whole(pixels, truth):
@@ -54,6 +57,48 @@ def as_classes(classes, objects):
 def _some(ids):
     ids = sorted(ids)
     return ", ".join(map(str, ids[:8])) + (", ..." if len(ids) > 8 else "")
+
+
+def copy_ids(source, store, truth, *, to_ids, marks):
+    """Copy ids from a Source into a store, whole shards at a time, and check them.
+
+    Args:
+        source: `lib.sources.Source` (t, 1, z, y, x).
+        store: the array to fill.
+        truth: what to call the annotation in messages.
+        to_ids: to_ids(pixels, truth) checks and turns pixels into ids.
+        marks: {value of pixels: what to keep for it} of pixels that are no ids.
+
+    Returns:
+        The set of what is in the store.
+
+    Raises:
+        InputError: the pixels are no ids.
+    """
+    frames, _, depth, height, width = source.shape
+    high, wide = store.shards[-2:]
+    wide = wide if source.tiled else width
+    ids, alike, pairs = set(), 0, 0
+    for t, z, top, left in itertools.product(
+        range(frames), range(depth), range(0, height, high), range(0, width, wide)
+    ):
+        rows, columns = slice(top, min(top + high, height)), slice(left, min(left + wide, width))
+        where = f"{truth}: frame {t}" if frames > 1 else truth
+        values = source.read(t, z, rows, columns)[0]
+        others = {mark: values == value for value, mark in marks.items()}
+        values = np.where(np.any([*others.values()], axis=0), 0, values) if others else values
+        pixels = to_ids(check_whole(values, where), where)
+        both = (pixels[:, 1:] > 0) & (pixels[:, :-1] > 0)
+        alike += np.count_nonzero(both & (pixels[:, 1:] == pixels[:, :-1]))
+        pairs += np.count_nonzero(both)
+        for mark, where_marked in others.items():
+            pixels[where_marked] = mark
+        store[t, 0, z, rows, columns] = pixels
+        ids.update(np.unique(pixels).tolist())
+    if alike < LEAST_ALIKE * pairs:
+        share = f"only {100 * alike // pairs} % of neighbouring pixels are alike"
+        raise InputError(f"{truth}: looks like a photograph, not like ids: {share}; correct its path in the table")
+    return ids
 
 
 def separate_pieces(store, largest, truth):

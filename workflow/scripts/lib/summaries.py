@@ -85,7 +85,7 @@ def summarise(table, split, leaks, set_aside, settings, pictures_limit):
         "leak_count": count_leaks(leaks),
         "set_aside": set_aside,
         "engines": count_engines(table),
-        "warnings": warn(pooled, split, leaks, set_aside, existing=bool(settings.get("model"))),
+        "warnings": warn(pooled, split, leaks, set_aside),
     }
 
 
@@ -202,13 +202,13 @@ def count_folds(split):
     ]
 
 
-def warn(pooled, split, leaks, set_aside, existing=False):
+def warn(pooled, split, leaks, set_aside):
     """Sentences [(text, section that says more)] about what may make the scores less than they seem.
 
-    A model that was there before needs no split, and `existing` says so.
+    Where nothing was trained, `split` is empty.
     """
     warnings = []
-    if not pooled["test"]["scored"] and not existing:
+    if not pooled["test"]["scored"] and len(split):
         warnings.append(
             ("No image of the test side has a score; nothing here says how well unseen images will do.", "split")
         )

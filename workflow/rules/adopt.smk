@@ -1,0 +1,29 @@
+"""Masks that were made elsewhere are taken for labels."""
+
+
+rule adopt:
+    """Take the masks that the table names for the labels of batch {wildcards.batch}, and measure each object."""
+    input:
+        images=ancient("results/images/{batch}"),
+        simulated=lambda wildcards: ancient(simulated_files(wildcards.batch, "masks_files")),
+        renewed=lambda wildcards: PRODUCTS.renewed("adopt", wildcards.batch),
+    output:
+        labels=directory("results/labels/{batch}"),
+        objects="results/objects/{batch}.parquet",
+        recipe="results/recipes/adopt/{batch}.json",
+    log:
+        "logs/adopt/{batch}.log",
+    benchmark:
+        "benchmarks/adopt/{batch}.tsv"
+    conda:
+        "../../envs/images.yaml"
+    resources:
+        mem_mb=memory_mb(2500, 2),
+        runtime=minutes(15, 0.1),
+    params:
+        recipes=lambda wildcards: recipe_of("adopt", wildcards.batch),
+        rows=lambda wildcards: raw_rows(wildcards.batch, "masks_files", "axes"),
+        looks=lambda wildcards: looks_of(wildcards.batch),
+        classes=config["classes"],
+    script:
+        "../scripts/adopt.py"

@@ -1,0 +1,150 @@
+"""Take masks that were made elsewhere for the labels of a batch, and measure each object.
+
+Reads instance images, frames, or Cell Tracking Challenge folders, and `results/images/{batch}`, stores (t, c, z, y, x).
+Writes `results/labels/{batch}/{image}.ome.zarr`, int32 (t, 1, z, y, x), with the ids that the masks have; and
+`results/objects/{batch}.parquet`: a row per object and frame.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from lib.annotations import open_annotation
+from lib.batches import find_stores, make_stores
+from lib.blocks import cut_planes, part_shard, widen
+from lib.ids import as_instances, copy_ids
+from lib.jobs import running
+from lib.looks import check_roi, chosen_frames
+from lib.measurements import measure_block, merge
+from lib.objects import join_tables, make_schema, number_alike, tabulate, write_tables
+from lib.separations import PERIMETER_PX
+from lib.stores import create_store, finish_labels, open_array, read_block, read_metadata
+
+BLOCK_PX = 1024
+
+
+def adopt_image(row, image, path, table, *, class_, roi=None, frames=None):
+    """Write the labels of one image to a new store at `path` and its objects to the Parquet file `table`.
+
+    Args:
+        row: dict with `image` (name), `masks_files` (paths) and `axes` (of the image's file).
+        image: path of its store.
+        path, table: where these are made.
+        class_: name of the objects' class.
+        roi, frames: what to keep, see `lib.looks`; all else is background.
+
+    Raises:
+        InputError: the masks cannot be read, are no ids, or do not fit the image.
+    """
+    name, masks = row["image"], ", ".join(row["masks_files"][:1])
+    pixels, metadata = open_array(image), read_metadata(image)
+    check_roi(name, roi, pixels.shape[-2:])
+    kept = chosen_frames(name, frames, pixels.shape[0])
+    sides = {"chunk_px": max(pixels.chunks[-2:]), "shard_px": max(pixels.shards[-2:])}
+    with open_annotation(row["masks_files"], pixels.shape, row["axes"]) as annotation:
+        source = replace(annotation.source, read=_only(annotation.source.read, set(kept), roi))
+        labels = create_store(path, source.shape, np.int32, **sides)
+        ids = copy_ids(source, labels, masks, to_ids=as_instances, marks={})
+        notes = list(source.notes)
+    if annotation.annotated_t is not None:
+        notes.append(f"are of {len(annotation.annotated_t)} of {pixels.shape[0]} frames; the others are empty")
+    if not ids - {0}:
+        notes.append("hold no object")
+    for note in notes:
+        print(f"{name}: note: masks {note}", flush=True)
+    schema = make_schema(number_alike(metadata.channels))
+    about = {"image": name, "pixel_um": metadata.pixel_um, "shape": pixels.shape[2:], "roi": roi}
+    measured = _measure(labels, pixels, schema, kept, class_=class_, **about)
+    write_tables(table, schema, measured)
+    finish_labels(path, name=name, pixel_um=metadata.pixel_um, frame_s=metadata.frame_s)
+
+
+def _only(read, frames, roi):
+    """`read` of a Source, with background in frames that are not in `frames` and outside of `roi`."""
+
+    def read_part(t, z, rows, columns):
+        ids = read(t, z, rows, columns)
+        if t not in frames:
+            return np.zeros_like(ids)
+        if roi is None:
+            return ids
+        inside = np.zeros(ids.shape, bool)
+        (top, bottom), (left, right) = (
+            (max(low - span.start, 0), max(high - span.start, 0))
+            for span, low, high in zip((rows, columns), roi[::2], roi[1::2], strict=True)
+        )
+        inside[:, top:bottom, left:right] = True
+        return np.where(inside, ids, 0)
+
+    return read_part
+
+
+def _measure(labels, pixels, schema, frames, *, class_, shape, **about):
+    """Yield the table of objects of each of `frames`; an object of a stack is one through its planes."""
+    side = part_shard(max(labels.chunks[-2:]), max(labels.shards[-2:]), BLOCK_PX)
+    for t in frames:
+        sums = []
+        for block in cut_planes([t], shape[0], shape[1:], side):
+            window, inner = widen(block, PERIMETER_PX, shape[1:])
+            around = [
+                (PERIMETER_PX - span.start, PERIMETER_PX - (whole.stop - whole.start - span.stop))
+                for span, whole in zip(inner, window, strict=True)
+            ]
+            ids = np.pad(read_block(labels, (t, 0, block.z, *window)), around)
+            own = np.s_[PERIMETER_PX:-PERIMETER_PX, PERIMETER_PX:-PERIMETER_PX]
+            seen = read_block(pixels, (t, slice(None), block.z, block.rows, block.columns))
+            sums.append(measure_block(ids, own, np.zeros_like(ids[own]), seen, block))
+        sums = merge(sums)
+        # An id may be in several pieces, so that no object is whole before its frame is.
+        told = {"t": t, "classes": [class_] * len(sums["label"]), "shape": shape, "joined": shape[0] > 1}
+        found = tabulate(sums, schema, **told, **about)
+        unknown = schema.get_field_index("confidence")
+        yield found.set_column(unknown, schema.field(unknown), pa.nulls(len(found), pa.float64()))
+
+
+def adopt(rows, images, recipes, output, objects, *, classes, bad_images="refuse", looks=None):
+    """Write the labels of a batch of images to the folder `output`, their objects to the file `objects`.
+
+    Args:
+        rows: see `adopt_image`.
+        images: folder of the batch of images.
+        recipes: {image: digest of what its labels are made from}.
+        output: folder of the batch of labels.
+        objects: Parquet file.
+        classes: names of the classes, background first.
+        bad_images: "refuse" or "set_aside" masks that make no sense.
+        looks: {image: its roi and frames}, of images that are not looked at in whole.
+
+    Raises:
+        InputError: a line for every image whose masks make no sense, unless they are set aside.
+    """
+    by_image = {row["image"]: row for row in rows}
+    sources = find_stores([images], recipes)
+
+    def make(image, path):
+        table = path.with_name(f"{image}.parquet")
+        adopt_image(by_image[image], sources[image], path, table, class_=classes[1], **(looks or {}).get(image, {}))
+
+    def finish(folder):
+        made = [image for image in sources if (folder / f"{image}.ome.zarr").is_dir()]
+        join_tables([folder / f"{image}.parquet" for image in made], objects)
+
+    wanted = {image: recipes[image] for image in sources}
+    make_stores(wanted, make, output=output, set_aside=bad_images == "set_aside", finish=finish)
+    for table in Path(output).glob("*.parquet"):
+        table.unlink()
+
+
+if __name__ == "__main__":
+    with running(snakemake):
+        adopt(
+            rows=snakemake.params.rows,
+            images=snakemake.input.images,
+            recipes=snakemake.params.recipes,
+            output=snakemake.output.labels,
+            objects=snakemake.output.objects,
+            classes=snakemake.params.classes,
+            bad_images=snakemake.config["ingest"]["bad_images"],  # no parameter, since it changes nothing that is made
+            looks=snakemake.params.looks,
+        )
