@@ -214,7 +214,7 @@ class Recipes:
     def adopt(self, image):
         row = self._rows[image]
         masks = row["masks"], self._raw(row["masks_files"])
-        return digest(self.ingest(image), masks, self._task, source("adopt.py"))
+        return digest(self.ingest(image), masks, row["roi"], row["frames"], self._task, source("adopt.py"))
 
     def segment(self, image):
         return digest(self.predict(image), self._task, self._settings["segment"], source("segment.py"))

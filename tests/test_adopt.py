@@ -1,0 +1,78 @@
+"""Masks that were made elsewhere become labels as they are, and what is measured of them is what others measure."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import tifffile
+from adopt import adopt
+from lib.errors import InputError
+from lib.stores import open_array
+from scenes import place_discs, write_batch
+from skimage.measure import regionprops
+
+SHAPE = (90, 100)
+
+
+def adopted(root, masks, *, pixels=None, looks=None, axes="", **settings):
+    """Labels (t, z, y, x) and the table of objects of masks (t, z, y, x) that were written as a TIFF."""
+    masks = np.asarray(masks)
+    images, _, _ = write_batch(root, {"a": (masks.max(1), None)}) if pixels is None else (pixels, None, None)
+    path = root / "masks.tif"
+    tifffile.imwrite(path, masks.squeeze().astype(np.uint16), photometric="minisblack")
+    rows = [{"image": "a", "masks_files": [str(path)], "axes": axes}]
+    output, table = root / "adopted" / "one", root / "objects.parquet"
+    adopt(rows, images, {"a": "1"}, output, table, classes=["background", "cell"], looks=looks, **settings)
+    return output, table
+
+
+def discs(frames=2):
+    return np.stack([place_discs(SHAPE, [(20, 20 + 3 * t), (60, 70)], 9) for t in range(frames)])[:, None]
+
+
+def test_ids_stay_as_they_are_also_of_what_is_in_pieces_and_measures_are_those_of_scikit_image(tmp_path):
+    masks = discs() * 300
+    masks[0, 0, 80:85, 5:9] = 300
+    output, table = adopted(tmp_path, masks)
+    assert (open_array(output / "a.ome.zarr")[:, 0] == masks).all()
+    rows = pq.read_table(table).to_pandas()
+    assert len(rows) == 4
+    for row in rows.itertuples():
+        (seen,) = (each for each in regionprops(masks[row.t, 0]) if each.label == row.label)
+        assert (row.centroid_y_px, row.centroid_x_px) == pytest.approx(seen.centroid)
+        assert row.area_px == seen.area
+        assert (row.bbox_y0_px, row.bbox_x0_px, row.bbox_y1_px, row.bbox_x1_px) == seen.bbox
+        assert row.perimeter_px == pytest.approx(seen.perimeter)
+        assert np.isnan(row.confidence)
+    assert set(rows["class"]) == {"cell"}
+
+
+def test_only_the_region_and_the_frames_of_the_table_count(tmp_path):
+    masks = discs(3)
+    output, table = adopted(tmp_path, masks, looks={"a": {"roi": (0, 90, 0, 25), "frames": "0,2"}})
+    expected = masks.copy()
+    expected[1], expected[..., 25:] = 0, 0
+    assert (open_array(output / "a.ome.zarr")[:, 0] == expected).all()
+    rows = pq.read_table(table).to_pandas()
+    assert rows[["t", "label"]].to_numpy().tolist() == [[0, 1], [2, 1]]
+    assert rows["touches_border"].all()
+
+
+def test_masks_without_objects_are_labels_without_objects(tmp_path, capsys):
+    output, table = adopted(tmp_path, np.zeros((2, 1, *SHAPE), int))
+    assert not np.asarray(open_array(output / "a.ome.zarr")).any()
+    assert pq.read_metadata(table).num_rows == 0
+    assert "a: note: masks hold no object" in capsys.readouterr().out
+
+
+def test_bad_masks_are_refused_by_name_or_set_aside(tmp_path):
+    images, _, _ = write_batch(tmp_path, {"a": (discs()[:, 0], None)})
+    with pytest.raises(InputError, match=r"masks\.tif: is t 2, y 45, x 100, but its image is t 2, y 90, x 100"):
+        adopted(tmp_path, discs()[:, :, :45], pixels=images)
+    noise = np.random.default_rng(0).integers(1, 999, (2, 1, *SHAPE))
+    with pytest.raises(InputError, match=r"masks\.tif: .*looks like a photograph"):
+        adopted(tmp_path, noise, pixels=images)
+    output, table = adopted(tmp_path, noise, pixels=images, bad_images="set_aside")
+    assert "photograph" in json.loads((output / "set_aside.json").read_text())["a"]
+    assert pq.read_metadata(table).num_rows == 0

@@ -1,0 +1,94 @@
+"""Masks that the table names are tracked, measured and scored: no network is needed, only what changes runs again."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import tifffile
+import yaml
+from lib.stores import open_array
+from projects import SETTINGS, make_project, planned, snakemake
+
+pytestmark = pytest.mark.slow
+
+TABLE = """\
+image\tpath\tmasks\ttruth\tbatch
+spare\t../raw/spare.ome.tif\t../raw/spare_truth\t../raw/spare_truth\tone
+plain\t../raw/plain.ome.tif\t../raw/plain_truth\t\ttwo
+"""
+AFTER = {"adopt": 1, "track": 1, "evaluate": 1, "report": 1}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A project whose masks were tracked; tests must not change it."""
+    folder = make_project(tmp_path_factory.mktemp("given") / "project", table=TABLE)
+    assert planned(folder) == {"ingest": 2, "annotate": 1, "adopt": 2, "track": 2, "evaluate": 2, "report": 1}
+    snakemake(folder, "--cores", "2", "--max-threads", "2")
+    return folder
+
+
+@pytest.fixture
+def project(done, tmp_path):
+    """A copy of the project, timestamps and all."""
+    return shutil.copytree(done, tmp_path / "project", symlinks=True)
+
+
+def set_settings(project, **settings):
+    path = project / "config" / "config.yaml"
+    path.write_text(yaml.safe_dump(SETTINGS | settings))
+
+
+def test_masks_are_the_labels_are_tracked_and_score_as_they_should(done):
+    results = done / "results"
+    frames = [tifffile.imread(path) for path in sorted((done / "raw" / "plain_truth").glob("*.tif"))]
+    assert (open_array(results / "labels" / "two" / "plain.ome.zarr")[:, 0, 0] == np.stack(frames)).all()
+    table = pd.read_csv(results / "metrics.tsv", sep="\t", index_col="image")
+    assert table.loc["spare", ["ap_50", "tra", "frames_scored"]].tolist() == [1, 1, 2]
+    assert table["split"].to_dict() == {"plain": "predict", "spare": "test"}
+    tracks = pq.read_table(results / "tracked" / "two.parquet")["track"].to_pylist()
+    assert set(tracks) == set(np.unique(frames)[1:].tolist()), "each id of the truth is a track of its own"
+
+
+def test_the_report_tells_of_masks_and_has_no_section_on_networks(done):
+    page = (done / "results" / "report.html").read_text()
+    assert "no network was trained or asked" in page
+    assert not [name for name in ("training", "why", "seams", "split") if f'id="{name}"' in page or f"#{name}" in page]
+    assert not [name for name in ("models", "patches", "predictions", "selected.json") if (done / "results" / name).exists()]
+
+
+def test_nothing_runs_again_for_settings_of_networks_and_edited_masks_run_their_batch(project):
+    assert planned(project) == {}
+    set_settings(project, train={"epochs": 5}, predict={"tile_px": 256}, segment={"foreground": 0.3})
+    assert planned(project) == {}
+    frame = next((project / "raw" / "plain_truth").glob("*.tif"))
+    ids = tifffile.imread(frame)
+    tifffile.imwrite(frame, np.where(ids == ids.max(), 0, ids))
+    assert planned(project) == AFTER
+
+
+def test_other_settings_of_tracks_leave_the_labels_as_they_are(project):
+    set_settings(project, track={"divisions": False})
+    assert planned(project) == {"track": 2, "evaluate": 2, "report": 1}
+
+
+@pytest.mark.parametrize(
+    ("settings", "table", "words"),
+    [
+        ({"task": "semantic"}, TABLE, "task: is semantic, and the masks of the table are instances"),
+        ({"model": "raw"}, TABLE, "model: is given, but so are masks in the table"),
+        ({"evaluate": {"seam_f1_least": 0.9}}, TABLE, "evaluate.seam_f1_least: is given, but masks in the table have"),
+        ({}, TABLE.replace("../raw/plain_truth", ""), "line 3: masks: is empty, but line 2 has masks"),
+        ({}, TABLE.replace("../raw/plain_truth", "../raw/plain.ome.tif"), "line 3: masks: ../raw/plain.ome.tif is the"),
+        ({}, TABLE.replace("../raw/plain_truth", "../raw/nowhere"), "line 3: masks:"),
+    ],
+)
+def test_what_does_not_go_with_masks_is_refused_before_anything_runs(project, settings, table, words):
+    set_settings(project, **settings)
+    (project / "config" / "images.tsv").write_text(table)
+    told = snakemake(project, "--dry-run", check=False)
+    assert told.returncode != 0
+    assert words in told.stdout
+    assert "Traceback" not in told.stdout
