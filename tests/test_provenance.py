@@ -152,22 +152,25 @@ def recipes_of(folder, *, sides=None, models=None, existing=None, columns=None, 
         for name in filter(None, (f"{image}.tif", truth)):
             path = folder / name
             path.exists() or path.write_bytes(name.encode())
-        empty = dict.fromkeys(("axes", "pixel_um", "frame_s", "group", "split", "batch", "roi", "frames")) | (
+        empty = dict.fromkeys(("axes", "pixel_um", "frame_s", "group", "split", "batch", "roi", "frames", "masks")) | (
             columns or {}
         )
         truth_files = [folder / truth] if truth else []
         files = [folder / f"{image}.tif"]
+        masks = {"masks_files": [folder / empty["masks"]] if empty["masks"] else []}
         rows[image] = empty | {
             "image": image, "path": f"{image}.tif", "files": files, "truth": truth, "truth_files": truth_files
-        }  # fmt: skip
+        } | masks  # fmt: skip
     fingerprint.cache_clear()
     sides = sides or {"a": "train", "b": "test", "c": "predict"}
     learners = {"fold1": {image: side for image, side in sides.items() if side in ("train", "val")}}
     if models is None:
         models = {"fold1": {"fold": "fold1", "variant": "", "train": settings["train"]}}
     made = Recipes(settings, rows, {}, sides, learners, {} if existing else models, {}, existing)
-    keys = dict.fromkeys(RULES, "a") | KEYS
+    keys = dict.fromkeys((*RULES, "adopt"), "a") | KEYS
     rules = [rule for rule in RULES if not (existing and rule in KEYS)]
+    if rows["a"]["masks"]:
+        rules = ["ingest", "annotate", "adopt", "track", "evaluate", "report"]
     return {rule: value(keys[rule]) if callable(value := getattr(made, rule)) else value for rule in rules}
 
 
@@ -249,6 +252,20 @@ def test_an_existing_model_stands_for_all_training(tmp_path):
     assert not set(applied) & set(changed(before, recipes_of(tmp_path, existing={"model": model}, **trained)))
     (model / "model.json").write_text("{ }")
     assert changed(before, recipes_of(tmp_path, existing={"model": model})) == applied
+
+
+def test_masks_stand_for_all_that_a_network_does(tmp_path):
+    masks = tmp_path / "masks.tif"
+    masks.write_bytes(b"1")
+    columns = {"masks": masks.name}
+    before = recipes_of(tmp_path, columns=columns)
+    networks = {rule: {"seed": 1} for rule in ("split", "augment", "train", "explain", "predict", "segment")}
+    assert changed(before, recipes_of(tmp_path, columns=columns, **networks)) == []
+    adopted = ["adopt", "track", "evaluate", "report"]
+    assert changed(before, recipes_of(tmp_path, columns=columns | {"frames": "0"})) == adopted
+    assert changed(before, recipes_of(tmp_path, columns=columns, track={"seed": 1})) == adopted[1:]
+    masks.write_bytes(b"2")
+    assert changed(before, recipes_of(tmp_path, columns=columns)) == adopted
 
 
 TRAINED = ["train", "select_model", "explain", "predict", "segment", "track", "evaluate", "report"]
