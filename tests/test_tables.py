@@ -13,7 +13,7 @@ from workflow.rules.schemas import read_schema
 from workflow.rules.tables import assign_batches, load_table
 from workflow.scripts.lib.errors import InputError
 
-COLUMNS = ["image", "path", "truth", "group", "split", "batch", "axes", "pixel_um", "frame_s", "roi", "frames"]
+COLUMNS = ["image", "path", "truth", "masks", "group", "split", "batch", "axes", "pixel_um", "frame_s", "roi", "frames"]
 
 
 @pytest.fixture
@@ -58,13 +58,14 @@ def refused_cell(folder, column, text, **others):
 def test_a_row_has_every_column_its_files_and_its_line(folder):
     (row,) = load(
         folder,
-        "a\traw/a.tif\traw/a_truth.tif\tdish1\ttrain\tplate1\tczyx\t0.65\t300\t0:64, 32:96\t0, 5, 9",
+        "a\traw/a.tif\traw/a_truth.tif\t\tdish1\ttrain\tplate1\tczyx\t0.65\t300\t0:64, 32:96\t0, 5, 9",
         header="\t".join(COLUMNS),
     )
     assert row == {
         "image": "a",
         "path": "raw/a.tif",
         "truth": "raw/a_truth.tif",
+        "masks": "",
         "group": "dish1",
         "split": "train",
         "batch": "plate1",
@@ -75,13 +76,14 @@ def test_a_row_has_every_column_its_files_and_its_line(folder):
         "frames": "0,5,9",
         "files": [folder / "raw" / "a.tif"],
         "truth_files": [folder / "raw" / "a_truth.tif"],
+        "masks_files": [],
         "line": 2,
     }
 
 
 def test_what_a_row_leaves_out_is_empty(folder):
     (row,) = load(folder, "a\traw/a.tif")
-    assert [row[column] for column in COLUMNS[2:]] == ["", "", "", "auto", "", None, None, None, None]
+    assert [row[column] for column in COLUMNS[2:]] == ["", "", "", "", "auto", "", None, None, None, None]
     assert row["truth_files"] == []
 
 
