@@ -32,7 +32,7 @@ rule evaluate:
         task=config["task"],
         classes=config["classes"],
         looks=lambda wildcards: looks_of(wildcards.batch),
-        scaling={key: config["predict"][key] for key in ("rescale", "object_px")},
+        rescale=config["predict"]["rescale"],
         segment=config["segment"],
         settings=config["evaluate"],
     script:

@@ -271,7 +271,7 @@ def _can_compute(engine, device, precision):
 
 
 def _resizes(object_px, rescale):
-    if object_px and not rescale:
+    if object_px not in (None, "auto") and not rescale:
         return f"is {object_px:g}, but predict.rescale is false, so no image is resized; give true there, or null here"
     return None
 

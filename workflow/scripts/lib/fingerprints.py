@@ -7,15 +7,14 @@ other.
 import math
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from .channels import match_channels
 from .errors import InputError
-from .intensities import choose_ranges, normalise
-from .looks import chosen_frames
+from .intensities import choose_ranges
+from .samples import LEAST_PX, sample_windows
 from .scales import NEGLIGIBLE, choose_scale
-from .stores import open_array, read_block, read_metadata
+from .stores import read_metadata
 from .textures import PER_CHANNEL, compare_textures, describe_texture
 
 PERCENTILES = (25, 50, 75)
@@ -23,7 +22,7 @@ MARGIN = 0.1  # of a channel's window, by which intensities may lie beyond those
 KEPT = 64  # windows of the training in a fingerprint
 SAMPLED = 12  # windows of an image
 STRANGE = 2.0  # times the training's diameter, or its inverse
-LEAST_PX, MOST_PX = 32, 2048  # sides of a window
+MOST_PX = 2048  # side of a window
 _FLAT = 1e-3  # contrast, as a share of a channel's window, below which a window shows nothing
 
 
@@ -95,9 +94,10 @@ def check_fit(path, settings, *, rescale=True, object_px=None, roi=None, frames=
     if not object_px:
         sentences += _unlike_pixels(name, metadata.pixel_um, settings, scale)
     if settings.get("fingerprint"):
-        mark = _read_fingerprint(settings)
+        mark = read_fingerprint(settings)
         ranges = choose_ranges(metadata.windows, order, settings)
-        windows = _sample(path, order, ranges, mark["patch_px"], scale, roi, frames)
+        seen = {"order": order, "ranges": ranges, "roi": roi, "frames": frames}
+        windows = sample_windows(path, side_px=mark["patch_px"], scale=scale, count=SAMPLED, **seen)
         sentences += _unlike_content(name, windows, settings["channels"], mark)
     return sentences
 
@@ -123,8 +123,17 @@ def check_size(name, area_px, settings, scale=1.0):
     ]
 
 
-def _read_fingerprint(settings):
-    """The fingerprint in model.json, its lists as arrays; it may come from outside, and sizes in it ask for memory."""
+def shows_something(window):
+    """Whether the pixels (y, x, c) of a normalised window differ."""
+    return np.ptp(window, axis=(0, 1)).max() > _FLAT
+
+
+def read_fingerprint(settings):
+    """The fingerprint in model.json, its lists as arrays; it may come from outside, and sizes in it ask for memory.
+
+    Raises:
+        InputError: it is damaged.
+    """
     channels = len(settings["channels"])
     numbers, levels = PER_CHANNEL * channels, (len(PERCENTILES), channels)
     try:
@@ -172,7 +181,7 @@ def _unlike_pixels(name, pixel_um, settings, scale):
 
 
 def _unlike_content(name, windows, channels, mark):
-    windows = [window for window in windows if np.ptp(window, axis=(0, 1)).max() > _FLAT]
+    windows = [window for window in windows if shows_something(window)]
     if not windows:
         return [f"{name}: shows nothing, all of its pixels are alike; take it out of the table, or give a whole image"]
     sentences, least, greatest = [], mark["least"], mark["greatest"]
@@ -187,33 +196,10 @@ def _unlike_content(name, windows, channels, mark):
             "kind, and train on images like it"
         )
     textures = np.array([describe_texture(window) for window in windows])
-    apart = compare_textures(textures, mark["textures"], mark["spread"])
-    distance = float(np.median(apart.min(axis=1)))
+    distance = float(np.median(compare_textures(textures, mark["textures"], mark["spread"]).min(axis=1)))
     if distance > mark["limit"]:
         sentences.append(
             f"{name}: its detail is unlike that of the training images (distance {distance:.2f}, theirs are within "
             f"{mark['limit']:.2f}); see whether microscopy, focus or noise differ, and train on images like it"
         )
     return sentences
-
-
-def _sample(path, order, ranges, patch_px, scale, roi, frames):
-    """Normalised windows (y, x, c) of what is looked at, evenly spread, as the network sees them: SAMPLED at most."""
-    pixels = open_array(path)
-    count, _, depth, *plane = pixels.shape
-    frames = chosen_frames(Path(path).name.removesuffix(".ome.zarr"), frames, count)
-    spans = (roi[:2], roi[2:]) if roi else [(0, size) for size in plane]
-    side = max(LEAST_PX, round(patch_px / scale))
-    rows, columns = (range(low, max(high - side, low) + 1, side) for low, high in spans)
-    shape = len(frames), depth, len(rows), len(columns)
-    chosen = np.unique(((np.arange(SAMPLED) + 0.5) * math.prod(shape) / SAMPLED).astype(int))
-    windows = []
-    for t, z, row, column in zip(*np.unravel_index(chosen, shape), strict=True):
-        starts = rows[row], columns[column]
-        box = (slice(start, min(start + side, high)) for start, (_, high) in zip(starts, spans, strict=True))
-        found = read_block(pixels, (frames[t], slice(None), z, *box))
-        window = normalise(np.moveaxis(found, 0, -1)[..., order], ranges)
-        size = [max(LEAST_PX, round(length * scale)) for length in window.shape[1::-1]]
-        resized = cv2.resize(window, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-        windows.append(resized.reshape(size[1], size[0], len(order)))
-    return windows

@@ -9,6 +9,7 @@ import dask
 import numpy as np
 
 from .channels import match_channels
+from .diameters import find_diameter
 from .fingerprints import check_fit
 from .intensities import choose_ranges
 from .ledgers import Ledger
@@ -27,7 +28,7 @@ SECONDS_BETWEEN_REPORTS = 10
 
 def predict_image(
     source, path, ensemble, *, name, about, recipe, ledger, core_px, halo_px, workers,
-    roi=None, frames=None, rescale=True, object_px=None, skip_empty=0, seam_windows=0,
+    roi=None, frames=None, rescale=True, object_px="auto", skip_empty=0, seam_windows=0,
 ):  # fmt: skip
     """Write the probabilities of the image store `source` to a new store at `path`, in regions of one shard each.
 
@@ -41,7 +42,7 @@ def predict_image(
         workers: threads of this job.
         roi: (y0, y1, x0, x1) to look at, or None.
         frames: see `lib.looks.chosen_frames`.
-        rescale, object_px: see `lib.scales.choose_scale`.
+        rescale, object_px: see `lib.scales.choose_scale`; "auto" is found by `lib.diameters.find_diameter`.
         skip_empty: contrast, see `lib.looks.Emptiness`.
         seam_windows: how many windows are predicted once more without a seam, see `lib.seams`.
 
@@ -51,9 +52,15 @@ def predict_image(
     pixels, metadata = open_array(source), read_metadata(source)
     order = match_channels(name, metadata.channels, ensemble.settings["channels"], told=False)
     windows = choose_ranges(metadata.windows, order, ensemble.settings)
-    scaling = {"rescale": rescale, "object_px": object_px}
-    scale = choose_scale(name, metadata.pixel_um, ensemble.settings, **scaling)
     check_roi(name, roi, pixels.shape[-2:])
+    scaling = {"rescale": rescale, "object_px": None if object_px == "auto" else object_px}
+    scale = choose_scale(name, metadata.pixel_um, ensemble.settings, **scaling)
+    if object_px == "auto" and rescale:
+        seen = {"order": order, "ranges": windows, "roi": roi, "frames": frames}
+        scaling["object_px"] = find_diameter(source, ensemble, scale=scale, **seen)
+        scale = choose_scale(name, metadata.pixel_um, ensemble.settings, **scaling)
+        if found := scaling["object_px"]:
+            print(f"{name}: objects look {found:.3g} px wide, so it is magnified {scale:.3g} times", flush=True)
     misfits = check_fit(source, ensemble.settings, **scaling, roi=roi, frames=frames)
     print("".join(f"{sentence}\n" for sentence in misfits), end="", flush=True)
     frames = chosen_frames(name, frames, pixels.shape[0])
@@ -72,7 +79,7 @@ def predict_image(
         dask.compute(*wave, scheduler="threads", num_workers=max(1, min(workers or IN_FLIGHT, IN_FLIGHT)))
     kept.forget_others()
     _predict_seams(path, made, predictor, seam_windows, frames, roi)
-    described = about | {"scale": scale, "core_px": predictor.core_px}
+    described = about | {"scale": scale, "object_px": scaling["object_px"], "core_px": predictor.core_px}
     described |= {"overlap_cost": progress.cost, "regions_skipped": skipped}
     sizes = {"pixel_um": metadata.pixel_um, "frame_s": metadata.frame_s, "windows": [(0, 255)] * len(outputs)}
     finish_image(path, name=name, channels=outputs, levels=1, extra={"prediction": described}, **sizes)

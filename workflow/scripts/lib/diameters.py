@@ -1,0 +1,92 @@
+"""Diameters: how large the objects of an image are, found from the image itself, for a network that knows one size.
+
+The detail of an image tells it well enough to begin with: of several magnifications, one makes its texture most like
+that of the training patches (`lib.textures`). At that one the network is asked about a few windows, and the objects that
+it finds there say the rest.
+"""
+
+import math
+
+import numpy as np
+
+from .fingerprints import read_fingerprint, shows_something
+from .instances import separate
+from .samples import LEAST_PX, sample_windows
+from .targets import INSTANCE_OUTPUTS
+from .textures import compare_textures, describe_texture
+
+OCTAVES = 3.0  # up and down, within which magnifications are tried
+STEPS = (0.5, 0.25)  # octaves from one to the next, at first and then around the best
+TEXTURES = 6  # windows whose textures are compared
+ASKED, ASKED_PX = 4, 256  # windows that the network is asked about, and their side
+ROUNDS = 2
+MOST = 2.0  # times that the network's answer may correct
+FEWEST = 4  # objects that have to be found for it
+WORTH = 1.4  # times that an image has to be off for its scale to be changed, where the network knows several sizes
+RULES = {"foreground": 0.5, "seed_interior": 0.5, "min_area_px": 16, "fill_holes": True}
+
+
+def find_diameter(path, ensemble, *, scale, **seen):
+    """Diameter of the objects in an image, in its pixels.
+
+    Args:
+        path: store of the image.
+        ensemble: of `lib.ensembles`.
+        scale: pixels of the network per pixel of the image at which it is seen otherwise.
+        seen: order, ranges, roi and frames, see `lib.samples.sample_windows`.
+
+    Returns:
+        None where it is not to be found, or where the network knows several sizes and the image fits as it is.
+
+    Raises:
+        InputError: the model's fingerprint is damaged.
+    """
+    settings = ensemble.settings
+    if not (settings.get("object_px") and settings.get("fingerprint")) or settings["outputs"] != INSTANCE_OUTPUTS:
+        return None
+    mark = read_fingerprint(settings)
+    one_size = (settings.get("scale") or {}).get("method") == "object"
+    if not one_size and _distance(path, mark, scale, seen) <= mark["limit"]:
+        return None
+    found, distance = _likest(path, mark, seen)
+    if found is None or not (
+        one_size or (distance <= mark["limit"] and abs(math.log(found / scale)) > math.log(WORTH))
+    ):
+        return None
+    for _ in range(ROUNDS):
+        windows = sample_windows(path, side_px=ASKED_PX, scale=found, count=ASKED, **seen)
+        diameters = np.concatenate([_measure(window, ensemble) for window in windows])
+        if len(diameters) < FEWEST:
+            break
+        found *= float(np.clip(settings["object_px"] / np.median(diameters), 1 / MOST, MOST))
+    return settings["object_px"] / found
+
+
+def _likest(path, mark, seen):
+    """The magnification at which the image is most like the training, and how far it is then; None where it is empty."""
+    coarse, fine = STEPS
+    tried = {octave: _distance(path, mark, 2**octave, seen) for octave in np.arange(-OCTAVES, OCTAVES + coarse, coarse)}
+    best = min(tried, key=tried.get)
+    tried |= {octave: _distance(path, mark, 2**octave, seen) for octave in (best - fine, best + fine)}
+    best = min(tried, key=tried.get)
+    return (None, math.inf) if math.isinf(tried[best]) else (2**best, tried[best])
+
+
+def _distance(path, mark, scale, seen):
+    """Median distance of textures from the nearest of the training; inf where windows are too small or show nothing."""
+    windows = sample_windows(path, side_px=mark["patch_px"], scale=scale, count=TEXTURES, **seen)
+    windows = [window for window in windows if shows_something(window) and min(window.shape[:2]) > LEAST_PX]
+    if not windows:
+        return math.inf
+    textures = np.array([describe_texture(window) for window in windows])
+    return float(np.median(compare_textures(textures, mark["textures"], mark["spread"]).min(axis=1)))
+
+
+def _measure(window, ensemble):
+    """Diameters (objects,) of what the network finds in a window (y, x, c), of objects that its border does not cut."""
+    height, width = window.shape[:2]
+    padded = np.pad(window, ((0, ASKED_PX - height), (0, ASKED_PX - width), (0, 0)), mode="symmetric")
+    ids = separate(ensemble.predict(padded[None].astype(np.float32))[0][:, :height, :width], **RULES)
+    areas = np.bincount(ids.ravel())
+    areas[np.concatenate([[0], ids[0], ids[-1], ids[:, 0], ids[:, -1]])] = 0
+    return np.sqrt(4 / math.pi * areas[areas > 0])
