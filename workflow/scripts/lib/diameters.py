@@ -1,8 +1,8 @@
 """Diameters: how large the objects of an image are, found from the image itself, for a network that knows one size.
 
 The detail of an image tells it well enough to begin with: of several magnifications, one makes its texture most like
-that of the training patches (`lib.textures`). At that one the network is asked about a few windows, and the objects that
-it finds there say the rest.
+that of the training patches (`lib.textures`). At that one the network is asked about a few windows, and the objects
+that it finds there say the rest.
 """
 
 import math
@@ -49,9 +49,8 @@ def find_diameter(path, ensemble, *, scale, **seen):
     if not one_size and _distance(path, mark, scale, seen) <= mark["limit"]:
         return None
     found, distance = _likest(path, mark, seen)
-    if found is None or not (
-        one_size or (distance <= mark["limit"] and abs(math.log(found / scale)) > math.log(WORTH))
-    ):
+    fits = distance <= mark["limit"] and not 1 / WORTH < found / scale < WORTH
+    if math.isinf(distance) or not (one_size or fits):
         return None
     for _ in range(ROUNDS):
         windows = sample_windows(path, side_px=ASKED_PX, scale=found, count=ASKED, **seen)
@@ -63,13 +62,13 @@ def find_diameter(path, ensemble, *, scale, **seen):
 
 
 def _likest(path, mark, seen):
-    """The magnification at which the image is most like the training, and how far it is then; None where it is empty."""
+    """The magnification at which an image is most like the training, and how far it is then, inf where it is empty."""
     coarse, fine = STEPS
     tried = {octave: _distance(path, mark, 2**octave, seen) for octave in np.arange(-OCTAVES, OCTAVES + coarse, coarse)}
     best = min(tried, key=tried.get)
     tried |= {octave: _distance(path, mark, 2**octave, seen) for octave in (best - fine, best + fine)}
     best = min(tried, key=tried.get)
-    return (None, math.inf) if math.isinf(tried[best]) else (2**best, tried[best])
+    return 2**best, tried[best]
 
 
 def _distance(path, mark, scale, seen):

@@ -15,7 +15,8 @@ USUAL_PX = 256
 HELD = 4  # large objects side by side in a patch
 LARGE = 95  # percentile of diameters that stands for large objects
 LARGE_PX, SHRUNK_PX = 128, 96  # large objects that are wider than the one are shrunk to the other
-WIDE = 2.0  # times that sizes of objects differ between images before it is told of
+SMALL_PX = 20  # smaller objects are hardly more than their boundaries
+WIDE = 2.0  # times that sizes of objects differ between images before they are brought to one
 AGREE = 0.1  # of a window's span, by which its ends may differ between images that have one for all
 AGREEING = 5  # images whose windows have to agree
 DARK, LIGHT, COLOURED = 0.2, 0.5, 0.08  # background and spread of channels, as shares of the window
@@ -52,8 +53,8 @@ def plan_scale(wanted, names, sizes_um, diameters_px, *, pixel_um=None, object_p
         names: of the images, for messages.
         sizes_um: of each image's pixels, None where it is not known.
         diameters_px: of the objects in each image, an array each, in its own pixels.
-        pixel_um, object_px: what pixels or objects are brought to; None: the median of the images', or where large
-            objects would be wider than LARGE_PX, what makes them SHRUNK_PX wide.
+        pixel_um, object_px: what pixels or objects are brought to; None: the median of the images', of objects SMALL_PX
+            at least, or where large objects would be wider than LARGE_PX, what makes them SHRUNK_PX wide.
 
     Returns:
         ((method, [pixels of the network per pixel of each image]), why).
@@ -78,7 +79,8 @@ def plan_scale(wanted, names, sizes_um, diameters_px, *, pixel_um=None, object_p
         if not known:
             raise InputError("augment.scale: object needs objects to measure, and the truth has none; give another")
         # An image without objects is taken for one like most.
-        factors = (object_px or np.median(known)) / np.array([median or np.median(known) for median in medians])
+        wanted_px = object_px or max(np.median(known), SMALL_PX)
+        factors = wanted_px / np.array([median or np.median(known) for median in medians])
     if (pixel_um or object_px) is None:
         factors = factors * _shrinkage(factors, diameters_px)
     for name, factor in zip(names, factors.tolist(), strict=True):
@@ -99,10 +101,10 @@ def _choose_method(sizes_um, medians, diameters_px):
         return "object", f"large objects are {large:.0f} px wide (percentile {LARGE}), too wide to be seen whole"
     known = [median for median in medians if median]
     if known and max(known) > WIDE * min(known):
-        return "none", (
-            f"objects are {min(known):.0f} to {max(known):.0f} px wide (medians of images), and all sizes are learnt, "
-            "since new images may not tell theirs"
-        )
+        told = f"objects are {min(known):.0f} to {max(known):.0f} px wide (medians of images)"
+        if all(sizes_um):
+            return "none", f"{told} where pixels are of one size, so that all of these sizes are learnt"
+        return "object", f"{told}, and their size is found in new images"
     return "none", "pixels and objects are of much the same size in all images, as far as that is known"
 
 
