@@ -62,10 +62,17 @@ def test_shrinking_comes_on_top_of_one_pixel_size():
     assert (method, factors) == ("pixel", [0.5, 1.0, 0.5])
 
 
-def test_sizes_that_differ_between_images_are_told_of_and_learnt():
+def test_sizes_that_differ_between_images_are_brought_to_one_that_shows_the_objects():
     (method, factors), why = plan_scale("auto", NAMES, NONE, sizes(10, 20, 40))
+    assert (method, factors) == ("object", [2.0, 1.0, 0.5])
+    assert why.startswith("objects are 10 to 40 px wide (medians of images), and their size is found in new images")
+    assert plan_scale("auto", NAMES, NONE, sizes(5, 10, 15))[0] == ("object", [4.0, 2.0, 1.3333])
+
+
+def test_sizes_that_differ_where_pixels_do_not_are_learnt_as_they_are():
+    (method, factors), why = plan_scale("auto", NAMES, [0.5] * 3, sizes(10, 20, 40))
     assert (method, factors) == ("none", [1.0] * 3)
-    assert why.startswith("objects are 10 to 40 px wide (medians of images), and all sizes are learnt")
+    assert why.startswith("objects are 10 to 40 px wide (medians of images) where pixels are of one size, so that all")
 
 
 def test_a_size_of_pixels_or_objects_may_be_given():

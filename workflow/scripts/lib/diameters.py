@@ -22,6 +22,7 @@ ASKED, ASKED_PX = 4, 256  # windows that the network is asked about, and their s
 ROUNDS = 2
 MOST = 2.0  # times that the network's answer may correct
 FEWEST = 4  # objects that have to be found for it
+CLEARLY = 2.0  # times that an image has to be nearer to the training at another scale, if it is not like it there
 WORTH = 1.4  # times that an image has to be off for its scale to be changed, where the network knows several sizes
 RULES = {"foreground": 0.5, "seed_interior": 0.5, "min_area_px": 16, "fill_holes": True}
 
@@ -46,10 +47,11 @@ def find_diameter(path, ensemble, *, scale, **seen):
         return None
     mark = read_fingerprint(settings)
     one_size = (settings.get("scale") or {}).get("method") == "object"
-    if not one_size and _distance(path, mark, scale, seen) <= mark["limit"]:
+    asis = 0.0 if one_size else _distance(path, mark, scale, seen)
+    if not one_size and asis <= mark["limit"]:
         return None
     found, distance = _likest(path, mark, seen)
-    fits = distance <= mark["limit"] and not 1 / WORTH < found / scale < WORTH
+    fits = distance <= max(mark["limit"], asis / CLEARLY) and not 1 / WORTH < found / scale < WORTH
     if math.isinf(distance) or not (one_size or fits):
         return None
     for _ in range(ROUNDS):
@@ -83,6 +85,7 @@ def _distance(path, mark, scale, seen):
 
 def _measure(window, ensemble):
     """Diameters (objects,) of what the network finds in a window (y, x, c), of objects that its border does not cut."""
+    window = window[:ASKED_PX, :ASKED_PX]  # a large magnification is rounded to more
     height, width = window.shape[:2]
     padded = np.pad(window, ((0, ASKED_PX - height), (0, ASKED_PX - width), (0, 0)), mode="symmetric")
     ids = separate(ensemble.predict(padded[None].astype(np.float32))[0][:, :height, :width], **RULES)
