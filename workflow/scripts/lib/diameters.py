@@ -47,12 +47,12 @@ def find_diameter(path, ensemble, *, scale, **seen):
         return None
     mark = read_fingerprint(settings)
     one_size = (settings.get("scale") or {}).get("method") == "object"
-    asis = 0.0 if one_size else _distance(path, mark, scale, seen)
-    if not one_size and asis <= mark["limit"]:
+    as_it_is = math.inf if one_size else _distance(path, mark, scale, seen)
+    if as_it_is <= mark["limit"]:
         return None
     found, distance = _likest(path, mark, seen)
-    fits = distance <= max(mark["limit"], asis / CLEARLY) and not 1 / WORTH < found / scale < WORTH
-    if math.isinf(distance) or not (one_size or fits):
+    is_off = one_size or not 1 / WORTH < found / scale < WORTH
+    if math.isinf(distance) or distance > max(mark["limit"], as_it_is / CLEARLY) or not is_off:
         return None
     for _ in range(ROUNDS):
         windows = sample_windows(path, side_px=ASKED_PX, scale=found, count=ASKED, **seen)
