@@ -32,6 +32,21 @@ class Figures:
             table.write(f"| {' | '.join(map(str, cells))} |\n")
         self._fell_short |= not holds
 
+    def plot(self, title, unit, points):
+        """Draw bars {label: height} above the table in RESULTS.md, in place of those of the same title."""
+        labels = ", ".join(f'"{label}"' for label in points)
+        heights = ", ".join(map(str, points.values()))
+        head = f'```mermaid\nxychart-beta\n    title "{title}"\n'
+        axes = f'    x-axis [{labels}]\n    y-axis "{unit}" 0 --> {1.1 * max(points.values()):.1f}\n'
+        drawn = f"{head}{axes}    bar [{heights}]\n```\n"
+        text = self._results.read_text()
+        before, found, after = text.partition(head)
+        if found:
+            text = before + drawn + after.partition("```\n")[2]
+        else:
+            text = text.replace("| date |", f"{drawn}\n| date |", 1)
+        self._results.write_text(text)
+
     def finish(self):
         """End the process, with status 1 where a figure fell short of its target."""
         sys.exit(int(self._fell_short))

@@ -7,6 +7,7 @@ the same objects, with the best of a few distances for all movies.
 
 import argparse
 import math
+import resource
 import sys
 import time
 from itertools import pairwise
@@ -30,6 +31,7 @@ WORK = Path(__file__).resolve().parent / "work"
 CUTOFFS_PX = (10, 15, 25, 40)  # distances that laptrack is tried with
 COUNTS = ("divisions_truth", "divisions_found", "divisions_right", "divisions_right_shifted")
 # {objects a frame: (frames, milliseconds a frame at most)}; what is usual is learned once for a movie.
+MOST_BY_LAPTRACK = 10_000  # it takes minutes beyond
 SPEEDS = {50: (100, 5), 1_000: (50, None), 10_000: (25, 25), 100_000: (12, 300)}
 
 
@@ -133,16 +135,33 @@ def crowd(count, frames=12, seed=0):
 
 
 def measure_speed(figures):
-    """Add milliseconds a frame, of one thread, for crowds of each of SPEEDS."""
+    """Add milliseconds a frame, of one thread, for crowds of each of SPEEDS, laptrack's beside them, and the memory."""
+    us_each = {}
     for count, (frames, most_ms) in SPEEDS.items():
         objects = crowd(count, frames)
         began = time.process_time()
         trace(objects)
         spent_ms = 1000 * (time.process_time() - began) / (frames - 1)
+        us_each[f"{count:,}"] = round(1000 * spent_ms / count, 1)
         what = f"{count} points a frame, {frames} frames, 1 % divide, 1 % missed"
         claim = "linking with gaps, divisions and repairs, ms a frame"
         target = f"<= {most_ms}" if most_ms else ""
+        if count <= MOST_BY_LAPTRACK:
+            what += f"; laptrack, at most 20 px: {1000 * time_laptrack(objects) / (frames - 1):.1f}"
         figures.add(claim, f"{spent_ms:.1f}", data=what, target=target, holds=not most_ms or spent_ms <= most_ms)
+    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20 * 1.024**3
+    claim = "linking 100,000 points a frame: peak memory, GB, of all this process"
+    figures.add(claim, f"{peak_gb:.2f}", data=what, target="<= 1.2", holds=peak_gb <= 1.2)
+    figures.plot("Linking: CPU time for each object and frame, by objects a frame", "µs", us_each)
+
+
+def time_laptrack(objects):
+    """Seconds that laptrack takes to link the centres of Detections."""
+    WORK.mkdir(exist_ok=True)
+    path = WORK / "crowd.npz"
+    np.savez(path, frame=objects.times, y=objects.centres[:, 1], x=objects.centres[:, 2])
+    settings = [{"points": path, "cutoff_px": 20}]
+    return ask("linking", settings=settings, python=python_with("linking.txt", WORK / "peers-linking"))[0]["seconds"]
 
 
 def main():
@@ -150,6 +169,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=3, help="movies of each kind")
     seeds = parser.parse_args().seeds
     figures = Figures("make bench-tracking" if seeds == 3 else f"bench/tracking.py --seeds {seeds}")
+    measure_speed(figures)  # first, so that the peak of memory is its own
     rows, movies = {"A": [], "B": [], "B unfilled": []}, {"A": [], "B": []}
     for kind in KINDS:
         for seed in range(seeds):
@@ -196,7 +216,6 @@ def main():
         best = max((means(theirs[cutoff][name]) for cutoff in CUTOFFS_PX), key=lambda found: found["chota"])
         told = ", ".join(f"{key} {best[key]:.4f}" for key in ("lnk", "chota", "tra", "division_f1"))
         figures.add(f"{name}, laptrack 0.17.1 with the distance of the best CHOTA of {CUTOFFS_PX} px", told, data=data)
-    measure_speed(figures)
     figures.finish()
 
 
