@@ -196,6 +196,19 @@ def test_a_stage_that_jumps_is_found_and_taken_back():
     assert (estimate_drift(before[:3], after[:3], sizes[:3], sizes[:3], (1, 1, 1)) == 0).all()
 
 
+def test_drift_is_found_where_few_objects_tell_it_and_none_is_made_up_where_they_tell_nothing():
+    rng = np.random.default_rng(1)
+    before = np.concatenate([np.zeros((60, 1)), rng.uniform(0, 400, (60, 2))], axis=1)
+    sizes = rng.lognormal(5.7, 0.3, 60)
+    others = np.concatenate([np.zeros((60, 1)), rng.uniform(0, 400, (60, 2))], axis=1)
+    assert (estimate_drift(before, others, sizes, rng.permutation(sizes), (1, 1, 1)) == 0).all()
+    after = before + np.array([0, 12, -17]) + np.concatenate([np.zeros((60, 1)), rng.normal(0, 1.3, (60, 2))], axis=1)
+    # Half come from elsewhere, and masks differ in size, so that no more than a third of all agree.
+    after[::2] = others[::2]
+    changed = sizes * rng.lognormal(0, 0.45, 60)
+    assert estimate_drift(before, after, sizes, changed, (1, 1, 1)) == pytest.approx([0, 12, -17], abs=1)
+
+
 def test_objects_of_stacks_link_through_time():
     flat = discs(5)
     stack = np.zeros((5, 6, *SHAPE), np.int32)

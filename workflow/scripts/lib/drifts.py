@@ -7,7 +7,9 @@ ANCHORS = 1500  # objects whose neighbours vote
 NEIGHBOURS = 24
 FEWEST = 8  # objects below which a drift cannot be told from their own motion
 REACH = 6.0  # typical distances between neighbours, or radii, that a frame may jump
-SHARE = 0.4  # of the anchors that have to agree on a jump
+SHARE = 0.4  # of the anchors that suffice to agree on a jump
+LEAST_SHARE = 0.2  # of the anchors that suffice where hardly any agree on another
+STAND_OUT = 3.0  # times as many as agree on any other
 
 
 def estimate_drift(before, after, sizes_before, sizes_after, steps):
@@ -42,7 +44,7 @@ def estimate_drift(before, after, sizes_before, sizes_after, steps):
         return np.zeros(3)
     width = max(0.5 * radius, 1.0)
     cells = np.floor(ways / width).astype(int)
-    best, most = np.zeros(3), 0
+    found = []
     still = _agreeing(ways, who, np.zeros(3), width)
     # Two grids, so that no cluster of votes is cut in each of them.
     for shift in (0.0, 0.5):
@@ -50,10 +52,11 @@ def estimate_drift(before, after, sizes_before, sizes_after, steps):
         places, counts = np.unique(cells, axis=0, return_counts=True)
         for place in places[np.argsort(-counts)[:3]]:
             middle = (place + 0.5 - shift) * width
-            votes = _agreeing(ways, who, middle, width)
-            if votes > most:
-                best, most = middle, votes
-    if most < max(SHARE * len(chosen), 1.4 * still, FEWEST / 2):
+            found.append((_agreeing(ways, who, middle, width), middle))
+    most, best = max(found, key=lambda pair: pair[0])
+    other = max((votes for votes, middle in found if np.linalg.norm(middle - best) > 3 * width), default=0)
+    enough = LEAST_SHARE if most >= STAND_OUT * other else SHARE
+    if most < max(enough * len(chosen), 1.4 * still, FEWEST / 2):
         best = np.zeros(3)
         if still < SHARE * len(chosen):
             return best

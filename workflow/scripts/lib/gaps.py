@@ -48,7 +48,7 @@ def _weigh(objects, motion, before, old, new, missing, moved, density):
     speed = objects.centres[old] - objects.centres[np.maximum(earlier, 0)] - objects.drifts[objects.times[old][0]]
     lasting = sum(motion.persistence**step for step in range(1, missing + 2))
     expected = objects.centres[old] + moved + np.where((earlier >= 0)[:, None], lasting * speed, 0)
-    scale = motion.shift * np.sqrt(missing + 1)
+    scale = motion.shift_after(missing + 1)
     reach = 3 * float(np.median(objects.radii[old])) + 6 * scale
     near, at = cKDTree(objects.centres[new]).query(expected, k=min(NEAREST, len(new)), distance_upper_bound=reach)
     near, at = near.reshape(len(old), -1), at.reshape(len(old), -1)

@@ -1,6 +1,6 @@
 """Motions: how the objects of a movie move and change from frame to frame, learned from the movie itself."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import gammaln
@@ -42,9 +42,11 @@ class Motion:
     lost_cut: float = 0.2
     dimensions: int = 2
 
-    def wider(self, factor):
-        """The same with displacements `factor` times as large."""
-        return replace(self, shift=self.shift * factor)
+    def shift_after(self, frames):
+        """Scale of the displacement that remains after so many frames: a change of speed lasts as speeds do."""
+        steps = np.arange(frames)
+        lasting = np.cumsum(self.persistence**steps)
+        return self.shift * float(np.sqrt((lasting**2).sum()))
 
 
 def log_t(squares, dimensions=1):
