@@ -9,7 +9,8 @@ from lib.diameters import find_diameter
 from lib.ensembles import Ensemble
 from lib.fingerprints import take_fingerprint
 from lib.intensities import normalise
-from lib.stores import create_store, finish_image
+from lib.predictions import predict_image
+from lib.stores import create_store, finish_image, read_metadata
 from lib.targets import INSTANCE_OUTPUTS
 from scipy.ndimage import binary_erosion
 
@@ -89,6 +90,22 @@ def test_a_network_that_knows_several_sizes_sees_an_image_that_fits_as_it_is_and
 )
 def test_a_model_that_does_not_say_what_it_learnt_from_leaves_images_as_they_are(tmp_path, settings):
     assert found(tmp_path, 3.5, Sees(**settings)) is None
+
+
+def test_a_prediction_is_made_at_the_scale_that_was_found_and_keeps_it(tmp_path, capsys):
+    path = tmp_path / "a.ome.zarr"
+    plane = discs(7, 2.0)
+    create_store(path, (1, 1, 1, *plane.shape), plane.dtype)[0, 0, 0] = plane
+    finish_image(path, name="a")
+    about = {"name": "a", "about": {}, "recipe": "model", "core_px": 256, "halo_px": 32, "workers": 1}
+    for object_px, scale in (("auto", 0.5), (20, 1.0), (None, 1.0)):
+        made = tmp_path / f"{object_px}.ome.zarr"
+        ensemble = Ensemble([Sees()])
+        predict_image(path, made, ensemble, ledger=tmp_path / f"{object_px}", object_px=object_px, **about)
+        described = read_metadata(made).extra["prediction"]
+        assert described["scale"] == pytest.approx(scale, rel=0.12)
+        assert described["object_px"] == (object_px if object_px != "auto" else pytest.approx(40, rel=0.12))
+    assert "a: objects look " in capsys.readouterr().out
 
 
 def test_an_image_that_shows_nothing_has_no_diameter(tmp_path):
