@@ -47,7 +47,8 @@ def find_candidates(objects, motion, t, expected, reach=None):
     # An overlap stands after the neighbour of the same key.
     keys, pixels = keys[last], pixels[last]
     first, second = keys // count, keys % count
-    distance = np.linalg.norm(objects.centres[second] - expected[first - one.start], axis=1)
+    way = objects.centres[second] - expected[first - one.start]
+    distance = np.sqrt(np.einsum("ij,ij->i", way, way))
     close = distance <= (np.inf if limit is None else limit)
     first, second, distance, pixels = first[close], second[close], distance[close], pixels[close]
     return first, second, weigh(objects, motion, first, second, distance, pixels, density)
