@@ -17,7 +17,7 @@ from .textures import compare_textures, describe_texture
 
 OCTAVES = 3.0  # up and down, within which magnifications are tried
 STEPS = (0.5, 0.25)  # octaves from one to the next, at first and then around the best
-TEXTURES = 6  # windows whose textures are compared
+TEXTURES, NEAREST = 6, 3  # windows whose textures are compared, each with so many of the training
 ASKED, ASKED_PX = 4, 256  # windows that the network is asked about, and their side
 ROUNDS = 2
 MOST = 2.0  # times that the network's answer may correct
@@ -47,12 +47,8 @@ def find_diameter(path, ensemble, *, scale, **seen):
         return None
     mark = read_fingerprint(settings)
     one_size = (settings.get("scale") or {}).get("method") == "object"
-    as_it_is = math.inf if one_size else _distance(path, mark, scale, seen)
-    if as_it_is <= mark["limit"]:
-        return None
-    found, distance = _likest(path, mark, seen)
-    is_off = one_size or not 1 / WORTH < found / scale < WORTH
-    if math.isinf(distance) or distance > max(mark["limit"], as_it_is / CLEARLY) or not is_off:
+    found = _begin(path, mark, scale, seen, one_size)
+    if found is None:
         return None
     for _ in range(ROUNDS):
         windows = sample_windows(path, side_px=ASKED_PX, scale=found, count=ASKED, **seen)
@@ -60,7 +56,22 @@ def find_diameter(path, ensemble, *, scale, **seen):
         if len(diameters) < FEWEST:
             break
         found *= float(np.clip(settings["object_px"] / np.median(diameters), 1 / MOST, MOST))
-    return settings["object_px"] / found
+    return settings["object_px"] / float(np.clip(found, 2**-OCTAVES, 2**OCTAVES))
+
+
+def _begin(path, mark, scale, seen, one_size):
+    """The magnification at which the network is asked first; None where the image is to be seen as it is, at `scale`."""
+    as_it_is = math.inf if one_size else _distance(path, mark, scale, seen)
+    if as_it_is <= mark["limit"]:
+        return None
+    found, distance = _likest(path, mark, seen)
+    if math.isinf(distance):
+        return None
+    if one_size:
+        # Unlike the training at any magnification, the usual one is as good as others.
+        return found if distance <= mark["limit"] else scale
+    fits = distance <= max(mark["limit"], as_it_is / CLEARLY)
+    return found if fits and not 1 / WORTH < found / scale < WORTH else None
 
 
 def _likest(path, mark, seen):
@@ -74,13 +85,15 @@ def _likest(path, mark, seen):
 
 
 def _distance(path, mark, scale, seen):
-    """Median distance of textures from the nearest of the training; inf where windows are too small or show nothing."""
+    """Median distance of textures from the nearest of the training; inf where windows are small or show nothing."""
     windows = sample_windows(path, side_px=mark["patch_px"], scale=scale, count=TEXTURES, **seen)
-    windows = [window for window in windows if shows_something(window) and min(window.shape[:2]) > LEAST_PX]
+    least = max(mark["patch_px"] // 2, LEAST_PX + 1)  # a smaller one tells little
+    windows = [window for window in windows if shows_something(window) and min(window.shape[:2]) >= least]
     if not windows:
         return math.inf
     textures = np.array([describe_texture(window) for window in windows])
-    return float(np.median(compare_textures(textures, mark["textures"], mark["spread"]).min(axis=1)))
+    apart = np.sort(compare_textures(textures, mark["textures"], mark["spread"]), axis=1)
+    return float(np.median(apart[:, :NEAREST].mean(axis=1)))
 
 
 def _measure(window, ensemble):

@@ -28,7 +28,8 @@ class Source:
         holds_instances: the truth is ids of objects, which count as two classes, background and object.
         contents: pixels of each class in each block of each plane, (planes, rows, columns, classes), those that nobody
             annotated left out; see `survey`.
-        areas: pixels of each object in each plane that it is in.
+        areas: pixels of each object in each plane that it is in; of those that the border of the image does not cut,
+            where there are some.
         ranges: what is 0 and 1 in each channel that patches have, (low, high); None: the image's own windows.
         scale: pixels of patches per pixel of the image, along y and x.
     """
@@ -102,15 +103,19 @@ def survey(source, task, classes):
     count = 2 if source.holds_instances else len(classes)
     source.contents = np.zeros((len(source.planes), -(-height // rows), -(-width // columns), count), np.int64)
     for number, (t, z) in enumerate(source.planes):
-        objects = {}
+        objects, cut = {}, set()
         for row, column in np.ndindex(source.contents.shape[1:3]):
             y, x = row * rows, column * columns
-            ids, pixels = np.unique(source.truth[t, 0, z, y : y + rows, x : x + columns], return_counts=True)
+            block = source.truth[t, 0, z, y : y + rows, x : x + columns]
+            ids, pixels = np.unique(block, return_counts=True)
             if source.holds_instances:
                 ids, pixels = ids[ids != UNKNOWN], pixels[ids != UNKNOWN]
                 source.contents[number, row, column] = pixels[ids == 0].sum(), pixels[ids != 0].sum()
                 for label, area in zip(ids[ids != 0].tolist(), pixels[ids != 0].tolist(), strict=True):
                     objects[label] = objects.get(label, 0) + area
+                ends = (y == 0, block[0]), (y + rows >= height, block[-1])
+                ends += (x == 0, block[:, 0]), (x + columns >= width, block[:, -1])
+                cut.update(*(np.unique(line).tolist() for at_border, line in ends if at_border))
                 continue
             known = ids < count
             if strange := sorted(set(ids[~known].tolist()) - {IGNORE}):
@@ -119,7 +124,8 @@ def survey(source, task, classes):
                     f"({', '.join(classes)}); name the others too or correct the truth"
                 )
             source.contents[number, row, column, ids[known]] = pixels[known]
-        source.areas += objects.values()
+        whole = [area for label, area in objects.items() if label not in cut]
+        source.areas += whole or objects.values()
 
 
 def check_contents(sources, classes):
