@@ -60,7 +60,7 @@ def find_diameter(path, ensemble, *, scale, **seen):
 
 
 def _begin(path, mark, scale, seen, one_size):
-    """The magnification at which the network is asked first; None where the image is to be seen as it is, at `scale`."""
+    """The magnification at which the network is asked first; None where an image is seen as it is, at `scale`."""
     as_it_is = math.inf if one_size else _distance(path, mark, scale, seen)
     if as_it_is <= mark["limit"]:
         return None
