@@ -22,6 +22,7 @@ ASKED, ASKED_PX = 4, 256  # windows that the network is asked about, and their s
 ROUNDS = 2
 MOST = 2.0  # times that the network's answer may correct
 FEWEST = 4  # objects that have to be found for it
+UNLIKE = 2.0  # times the distance that windows of the training have, beyond which an image is unlike them
 CLEARLY = 2.0  # times that an image has to be nearer to the training at another scale, if it is not like it there
 WORTH = 1.4  # times that an image has to be off for its scale to be changed, where the network knows several sizes
 RULES = {"foreground": 0.5, "seed_interior": 0.5, "min_area_px": 16, "fill_holes": True}
@@ -69,7 +70,7 @@ def _begin(path, mark, scale, seen, one_size):
         return None
     if one_size:
         # Unlike the training at any magnification, the usual one is as good as others.
-        return found if distance <= mark["limit"] else scale
+        return found if distance <= UNLIKE * mark["limit"] else scale
     fits = distance <= max(mark["limit"], as_it_is / CLEARLY)
     return found if fits and not 1 / WORTH < found / scale < WORTH else None
 
@@ -81,7 +82,7 @@ def _likest(path, mark, seen):
     best = min(tried, key=tried.get)
     tried |= {octave: _distance(path, mark, 2**octave, seen) for octave in (best - fine, best + fine)}
     best = min(tried, key=tried.get)
-    return 2**best, tried[best]
+    return float(2**best), tried[best]
 
 
 def _distance(path, mark, scale, seen):
