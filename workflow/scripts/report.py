@@ -97,7 +97,7 @@ def report(
     rows = summaries.join_tables(map(summaries.read_table, metrics), split, settings)
     rows.to_csv(table, sep="\t", index=False, float_format="%.8g")
     set_aside = read_set_aside([*images, *truth])
-    content = summaries.summarise(rows, split, leaks, set_aside, settings, pictures_limit)
+    content = summaries.summarise(rows, split, leaks, set_aside, settings, pictures_limit, not (existing or masked))
     folders = {folder.name: folder for batch in pictures for folder in Path(batch).iterdir()}
     content["seams"] = findings.summarise(rows, settings["task"], folders)
     content["models"] = [origins.describe_model(folder, existing) for folder in models]

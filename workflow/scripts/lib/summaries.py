@@ -50,8 +50,11 @@ def join_tables(tables, split, settings):
     return table.sort_values([headline, "image"], na_position="last", ignore_index=True).convert_dtypes()
 
 
-def summarise(table, split, leaks, set_aside, settings, pictures_limit):
-    """What the template says about `table` (of `join_tables`), the split and its leaks, and what was set aside."""
+def summarise(table, split, leaks, set_aside, settings, pictures_limit, learnt=True):
+    """What the template says about `table` (of `join_tables`), the split and its leaks, and what was set aside.
+
+    `learnt` says whether a network learnt in this run.
+    """
     task, classes, ious = settings["task"], settings["classes"], settings["evaluate"]["ious"]
     columns, headline, label = columns_of(task, classes)
     pooled = pool_scores(table, task=task, classes=classes, ious=ious)
@@ -85,7 +88,7 @@ def summarise(table, split, leaks, set_aside, settings, pictures_limit):
         "leak_count": count_leaks(leaks),
         "set_aside": set_aside,
         "engines": count_engines(table),
-        "warnings": warn(pooled, split, leaks, set_aside),
+        "warnings": warn(pooled, split, leaks, set_aside, learnt=learnt),
     }
 
 
@@ -202,13 +205,13 @@ def count_folds(split):
     ]
 
 
-def warn(pooled, split, leaks, set_aside):
+def warn(pooled, split, leaks, set_aside, learnt=True):
     """Sentences [(text, section that says more)] about what may make the scores less than they seem.
 
-    Where nothing was trained, `split` is empty.
+    A run in which no network learnt needs no split, and `learnt` is False.
     """
     warnings = []
-    if not pooled["test"]["scored"] and len(split):
+    if not pooled["test"]["scored"] and learnt:
         warnings.append(
             ("No image of the test side has a score; nothing here says how well unseen images will do.", "split")
         )
