@@ -99,8 +99,9 @@ def _measure(labels, pixels, schema, frames, *, class_, shape, **about):
         # An id may be in several pieces, so that no object is whole before its frame is.
         told = {"t": t, "classes": [class_] * len(sums["label"]), "shape": shape, "joined": shape[0] > 1}
         found = tabulate(sums, schema, **told, **about)
-        unknown = schema.get_field_index("confidence")
-        yield found.set_column(unknown, schema.field(unknown), pa.nulls(len(found), pa.float64()))
+        # Networks are more or less confident; masks do not say.
+        place = schema.get_field_index("confidence")
+        yield found.set_column(place, schema.field(place), pa.nulls(len(found), pa.float64()))
 
 
 def adopt(rows, images, recipes, output, objects, *, classes, bad_images="refuse", looks=None):

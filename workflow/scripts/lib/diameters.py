@@ -17,6 +17,7 @@ from .textures import compare_textures, describe_texture
 
 OCTAVES = 3.0  # up and down, within which magnifications are tried
 STEPS = (0.5, 0.25)  # octaves from one to the next, at first and then around the best
+WIDEST_PX = 4096  # side of a window in the image, whose pixels are in memory
 TEXTURES, NEAREST = 6, 3  # windows whose textures are compared, each with so many of the training
 ASKED, ASKED_PX = 4, 256  # windows that the network is asked about, and their side
 ROUNDS = 2
@@ -86,7 +87,9 @@ def _likest(path, mark, seen):
 
 
 def _distance(path, mark, scale, seen):
-    """Median distance of textures from the nearest of the training; inf where windows are small or show nothing."""
+    """Median distance of textures from those of the training; inf where windows are small or huge, or show nothing."""
+    if mark["patch_px"] > scale * WIDEST_PX:
+        return math.inf
     windows = sample_windows(path, side_px=mark["patch_px"], scale=scale, count=TEXTURES, **seen)
     least = max(mark["patch_px"] // 2, LEAST_PX + 1)  # a smaller one tells little
     windows = [window for window in windows if shows_something(window) and min(window.shape[:2]) >= least]
