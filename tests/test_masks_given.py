@@ -75,6 +75,21 @@ def test_other_settings_of_tracks_leave_the_labels_as_they_are(project):
     assert planned(project) == {"track": 2, "evaluate": 2, "report": 1}
 
 
+def test_labels_of_masks_and_of_a_network_are_never_taken_for_each_other(finished, tmp_path):
+    folder = shutil.copytree(finished, tmp_path / "project", symlinks=True)
+    table = folder / "config" / "images.tsv"
+    text = table.read_text()
+    header, *rows = text.splitlines()
+    masks = [f"{row}\t../raw/{row.split()[0]}_truth" for row in rows]
+    table.write_text("\n".join([f"{header}\tmasks", *masks, ""]))
+    adopting = {"adopt": 2, "track": 2, "evaluate": 2, "report": 1}
+    assert planned(folder) == adopting
+    snakemake(folder, "--cores", "2", "--max-threads", "2")
+    assert planned(folder) == {}
+    table.write_text(text)
+    assert planned(folder) == {"segment": 2} | {rule: adopting[rule] for rule in ("track", "evaluate", "report")}
+
+
 @pytest.mark.parametrize(
     ("settings", "table", "words"),
     [

@@ -10,7 +10,8 @@ rule adopt:
     output:
         labels=directory("results/labels/{batch}"),
         objects="results/objects/{batch}.parquet",
-        recipe="results/recipes/adopt/{batch}.json",
+        # The record of rule segment, whose labels these replace: none of the two must take the other's for its own.
+        recipe="results/recipes/segment/{batch}.json",
     log:
         "logs/adopt/{batch}.log",
     benchmark:

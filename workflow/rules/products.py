@@ -34,7 +34,8 @@ class Products:
 
     @staticmethod
     def record(rule, key):
-        """Path of the file that holds the recipe by which a product was made."""
+        """Path of the file that holds the recipe by which a product was made; one for both rules that make labels."""
+        rule = "segment" if rule == "adopt" else rule
         return f"results/recipes/{rule}/{key}.json" if key else f"results/recipes/{rule}.json"
 
     def renewed(self, rule, key=None):

@@ -1,6 +1,6 @@
 """Take masks that were made elsewhere for the labels of a batch, and measure each object.
 
-Reads instance images, frames, or Cell Tracking Challenge folders, and `results/images/{batch}`, stores (t, c, z, y, x).
+Reads masks in the forms of annotations, and `results/images/{batch}`, stores (t, c, z, y, x).
 Writes `results/labels/{batch}/{image}.ome.zarr`, int32 (t, 1, z, y, x), with the ids that the masks have; and
 `results/objects/{batch}.parquet`: a row per object and frame.
 """
@@ -55,8 +55,7 @@ def adopt_image(row, image, path, table, *, class_, roi=None, frames=None):
         print(f"{name}: note: masks {note}", flush=True)
     schema = make_schema(number_alike(metadata.channels))
     about = {"image": name, "pixel_um": metadata.pixel_um, "shape": pixels.shape[2:], "roi": roi}
-    measured = _measure(labels, pixels, schema, kept, class_=class_, **about)
-    write_tables(table, schema, measured)
+    write_tables(table, schema, _measure(labels, pixels, schema, kept, class_=class_, **about))
     finish_labels(path, name=name, pixel_um=metadata.pixel_um, frame_s=metadata.frame_s)
 
 
@@ -131,8 +130,8 @@ def adopt(rows, images, recipes, output, objects, *, classes, bad_images="refuse
         made = [image for image in sources if (folder / f"{image}.ome.zarr").is_dir()]
         join_tables([folder / f"{image}.parquet" for image in made], objects)
 
-    wanted = {image: recipes[image] for image in sources}
-    make_stores(wanted, make, output=output, set_aside=bad_images == "set_aside", finish=finish)
+    recipes = {image: recipes[image] for image in sources}
+    make_stores(recipes, make, output=output, set_aside=bad_images == "set_aside", finish=finish)
     for table in Path(output).glob("*.parquet"):
         table.unlink()
 
