@@ -63,7 +63,7 @@ def test_masks_without_objects_are_labels_without_objects(tmp_path, capsys):
     output, table = adopted(tmp_path, np.zeros((2, 1, *SHAPE), int))
     assert not np.asarray(open_array(output / "a.ome.zarr")).any()
     assert pq.read_metadata(table).num_rows == 0
-    assert "a: note: masks hold no object" in capsys.readouterr().out
+    assert "a: note: the file of masks holds no object" in capsys.readouterr().out
 
 
 def test_bad_masks_are_refused_by_name_or_set_aside(tmp_path):

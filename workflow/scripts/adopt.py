@@ -48,11 +48,11 @@ def adopt_image(row, image, path, table, *, class_, roi=None, frames=None):
         ids = copy_ids(source, labels, masks, to_ids=as_instances, marks={})
         notes = list(source.notes)
     if annotation.annotated_t is not None:
-        notes.append(f"are of {len(annotation.annotated_t)} of {pixels.shape[0]} frames; the others are empty")
+        notes.append(f"is of {len(annotation.annotated_t)} of {pixels.shape[0]} frames; the others are empty")
     if not ids - {0}:
-        notes.append("hold no object")
+        notes.append("holds no object")
     for note in notes:
-        print(f"{name}: note: masks {note}", flush=True)
+        print(f"{name}: note: the file of masks {note}", flush=True)
     schema = make_schema(number_alike(metadata.channels))
     about = {"image": name, "pixel_um": metadata.pixel_um, "shape": pixels.shape[2:], "roi": roi}
     write_tables(table, schema, _measure(labels, pixels, schema, kept, class_=class_, **about))
