@@ -32,8 +32,9 @@ rule evaluate:
         task=config["task"],
         classes=config["classes"],
         looks=lambda wildcards: looks_of(wildcards.batch),
-        rescale=config["predict"]["rescale"],
-        segment=config["segment"],
+        # Of masks, what belongs to networks changes nothing.
+        rescale=config["predict"]["rescale"] and not MASKED,
+        segment=None if MASKED else config["segment"],
         settings=config["evaluate"],
     script:
         "../scripts/evaluate.py"
