@@ -30,8 +30,8 @@ from lib.traces import trace
 WORK = Path(__file__).resolve().parent / "work"
 CUTOFFS_PX = (10, 15, 25, 40)  # distances that laptrack is tried with
 COUNTS = ("divisions_truth", "divisions_found", "divisions_right", "divisions_right_shifted")
-# {objects a frame: (frames, milliseconds a frame at most)}; what is usual is learned once for a movie.
 MOST_BY_LAPTRACK, LAPTRACK_FRAMES = 10_000, 5  # it takes minutes beyond
+# {objects a frame: (frames, milliseconds a frame at most)}; what is usual is learned once for a movie.
 SPEEDS = {50: (100, 5), 1_000: (50, None), 10_000: (25, 25), 100_000: (12, 300)}
 
 

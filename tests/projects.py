@@ -67,6 +67,12 @@ def make_project(folder, *, table=TABLE, settings=SETTINGS):
     return folder
 
 
+def set_settings(folder, **settings):
+    """Change whole sections of the settings of the project in `folder`."""
+    path = folder / "config" / "config.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | settings))
+
+
 def snakemake(folder, *arguments, check=True):
     """Run Snakemake in `folder`; the finished process, its output as text.
 

@@ -9,7 +9,7 @@ import tifffile
 from adopt import adopt
 from lib.errors import InputError
 from lib.stores import open_array
-from scenes import place_discs, write_batch
+from scenes import place_discs, write_batch, write_image
 from skimage.measure import regionprops
 
 SHAPE = (90, 100)
@@ -46,6 +46,20 @@ def test_ids_stay_as_they_are_also_of_what_is_in_pieces_and_measures_are_those_o
         assert row.perimeter_px == pytest.approx(seen.perimeter)
         assert np.isnan(row.confidence)
     assert set(rows["class"]) == {"cell"}
+
+
+def test_an_object_of_a_stack_is_one_through_its_planes(tmp_path):
+    stack = np.zeros((1, 3, *SHAPE), np.int32)
+    stack[0, :2], stack[0, 1:, :40, :40] = discs(1)[0], 0
+    images = tmp_path / "images" / "one"
+    images.mkdir(parents=True)
+    (images / "set_aside.json").write_text("{}")
+    write_image(images, "a", (1000 * (stack > 0)).astype(np.uint16)[:, None])
+    output, table = adopted(tmp_path, stack, pixels=images, axes="ZYX")
+    assert (open_array(output / "a.ome.zarr")[:, 0] == stack).all()
+    rows = pq.read_table(table).to_pandas().set_index("label")
+    assert rows["volume_px"].to_dict() == {label: (stack == label).sum() for label in (1, 2)}
+    assert rows[["bbox_z0_px", "bbox_z1_px"]].to_numpy().tolist() == [[0, 1], [0, 2]]
 
 
 def test_only_the_region_and_the_frames_of_the_table_count(tmp_path):

@@ -7,9 +7,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import tifffile
-import yaml
 from lib.stores import open_array
-from projects import SETTINGS, make_project, planned, snakemake
+from projects import make_project, planned, set_settings, snakemake
 
 pytestmark = pytest.mark.slow
 
@@ -34,11 +33,6 @@ def done(tmp_path_factory):
 def project(done, tmp_path):
     """A copy of the project, timestamps and all."""
     return shutil.copytree(done, tmp_path / "project", symlinks=True)
-
-
-def set_settings(project, **settings):
-    path = project / "config" / "config.yaml"
-    path.write_text(yaml.safe_dump(SETTINGS | settings))
 
 
 def test_masks_are_the_labels_are_tracked_and_score_as_they_should(done):
@@ -68,6 +62,22 @@ def test_nothing_runs_again_for_settings_of_networks_and_edited_masks_run_their_
     ids = tifffile.imread(frame)
     tifffile.imwrite(frame, np.where(ids == ids.max(), 0, ids))
     assert planned(project) == AFTER
+
+
+def test_masks_that_make_no_sense_are_refused_by_name_and_can_be_set_aside_which_the_report_tells(project):
+    for frame in (project / "raw" / "plain_truth").glob("*.tif"):
+        tifffile.imwrite(frame, tifffile.imread(frame)[:40])
+    done = snakemake(project, "--cores", "2", check=False)
+    assert done.returncode != 0
+    assert "its image is" in done.stdout
+    assert "Traceback" not in done.stdout
+    set_settings(project, ingest={"bad_images": "set_aside"})
+    snakemake(project, "--cores", "2")
+    page = (project / "results" / "report.html").read_text()
+    assert "1 image set aside" in page
+    assert "spare" in page
+    table = pd.read_csv(project / "results" / "metrics.tsv", sep="\t")
+    assert table["image"].tolist() == ["spare"]
 
 
 def test_other_settings_of_tracks_leave_the_labels_as_they_are(project):

@@ -6,9 +6,8 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from lib.stores import open_array
-from projects import SETTINGS, make_project, planned, snakemake
+from projects import SETTINGS, make_project, planned, set_settings, snakemake
 
 pytestmark = pytest.mark.slow
 
@@ -35,11 +34,6 @@ def applied(finished, tmp_path_factory):
 def project(applied, tmp_path):
     """A copy of the project, timestamps and all."""
     return shutil.copytree(applied, tmp_path / "project", symlinks=True)
-
-
-def set_settings(project, **settings):
-    path = project / "config" / "config.yaml"
-    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | settings))
 
 
 def test_images_without_truth_have_labels_objects_and_a_whole_report(applied):

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import segment as segment_module
 import zarr
+from lib import objects
 from lib.errors import InputError
 from lib.separations import choose_type
 from lib.stores import create_store, finish_image, open_array, read_metadata
@@ -265,7 +266,7 @@ def test_a_job_that_was_stopped_while_tables_were_joined_keeps_all_images(tmp_pa
 
     write_batch(tmp_path, draw_frames(), images=["a", "b"])
     with monkeypatch.context() as patch:
-        patch.setattr(segment_module, "join_tables", stop)
+        patch.setattr(objects, "join_tables", stop)
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path, {"a": "1", "b": "1"}, **INSTANCES)
     capsys.readouterr()

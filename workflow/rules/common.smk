@@ -84,7 +84,7 @@ def name_strangers():
         ("batches", "table", path) for name in batches for place in places for path in results.glob(place.format(name))
     ]
     for what, rule, known in (("models", "train", MODELS), ("patches", "augment", LEARNERS)):
-        paths = [] if EXISTING or MASKED else [*results.glob(f"{what}/*"), *results.glob(f"recipes/{rule}/*.json")]
+        paths = [] if not LEARNERS else [*results.glob(f"{what}/*"), *results.glob(f"recipes/{rule}/*.json")]
         names = {path: re.sub(r"^\.|\.(part|png|json)$", "", path.name) for path in paths}
         left += [("models", "settings", path) for path, name in names.items() if name not in known]
     for what, owner in dict.fromkeys(line[:2] for line in left):
@@ -200,8 +200,7 @@ def upstream_of(rule, key=None):
             tracked = [("track", key)] if config["task"] == "instances" else []
             return [(LABELLING, key), *tracked, *([("annotate", key)] if key in SCORED else [])]
         case "report":
-            whole = [] if MASKED else [("explain", None)]
-            whole += [] if EXISTING or MASKED else [("split", None)]
+            whole = [*([] if MASKED else [("explain", None)]), *([("split", None)] if LEARNERS else [])]
             return [*whole, *(("evaluate", batch) for batch in BATCHES)]
     return []
 

@@ -32,8 +32,6 @@ rule evaluate:
         task=config["task"],
         classes=config["classes"],
         looks=lambda wildcards: looks_of(wildcards.batch),
-        # Of masks, what belongs to networks changes nothing.
-        rescale=config["predict"]["rescale"] and not MASKED,
         segment=None if MASKED else config["segment"],
         settings=config["evaluate"],
     script:
@@ -49,8 +47,9 @@ rule report:
         tracks=ancient(expand("results/tracks/{batch}", batch=BATCHES if config["task"] == "instances" else [])),
         images=ancient(expand("results/images/{batch}", batch=BATCHES)),
         truth=ancient(truth_folders(ANNOTATED)),
-        split=ancient([] if EXISTING or MASKED else "results/split.tsv"),
-        leakage=ancient([] if EXISTING or MASKED else "results/leakage.tsv"),
+        labels=ancient(expand("results/labels/{batch}", batch=BATCHES)),
+        split=ancient("results/split.tsv" if LEARNERS else []),
+        leakage=ancient("results/leakage.tsv" if LEARNERS else []),
         sheets=ancient(expand("results/patches/{fold}.png", fold=LEARNERS)),
         models=ancient(list(MODEL_FOLDERS.values())),
         selected=ancient([] if MASKED else "results/selected.json"),

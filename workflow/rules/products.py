@@ -11,6 +11,7 @@ import time
 from functools import cache
 from pathlib import Path
 
+RECORDS = "results/recipes/"
 NEWER_THAN_ALL = ".snakemake/tessera/now"
 
 
@@ -20,8 +21,8 @@ class Products:
     Args:
         recipe: recipe(rule, key) gives what the product is made from, anything that JSON can hold.
         upstream: upstream(rule, key) gives the products, (rule, key), that it is made from.
-        outputs: outputs(rule, key) gives the paths of its files and folders; a file named record() is among them, and
-            holds the recipe that they were made by.
+        outputs: outputs(rule, key) gives the paths of its files and folders; one lies in RECORDS, and holds the recipe
+            that they were made by. Rules that may make the same product have the same record.
     """
 
     def __init__(self, recipe, upstream, outputs):
@@ -32,11 +33,9 @@ class Products:
         self._before = cache(self._find_before)
         self._newer_than_all = cache(_write_time)
 
-    @staticmethod
-    def record(rule, key):
-        """Path of the file that holds the recipe by which a product was made; one for both rules that make labels."""
-        rule = "segment" if rule == "adopt" else rule
-        return f"results/recipes/{rule}/{key}.json" if key else f"results/recipes/{rule}.json"
+    def record(self, rule, key):
+        """Path of the file that holds the recipe by which a product was made: the one of its outputs in RECORDS."""
+        return next(path for path in self._outputs(rule, key) if path.startswith(RECORDS))
 
     def renewed(self, rule, key=None):
         """Paths that an outdated product has to wait for, beside what it reads; none for one that is up to date."""

@@ -6,18 +6,17 @@ Writes `results/labels/{batch}/{image}.ome.zarr`, int32 (t, 1, z, y, x), with th
 """
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from lib.annotations import open_annotation
-from lib.batches import find_stores, make_stores
+from lib.batches import find_stores
 from lib.blocks import cut_planes, part_shard, widen
 from lib.ids import as_instances, copy_ids
 from lib.jobs import running
 from lib.looks import check_roi, chosen_frames
 from lib.measurements import measure_block, merge
-from lib.objects import join_tables, make_schema, number_alike, tabulate, write_tables
+from lib.objects import make_labels, make_schema, number_alike, tabulate, write_tables
 from lib.separations import PERIMETER_PX
 from lib.stores import create_store, finish_labels, open_array, read_block, read_metadata
 
@@ -122,18 +121,11 @@ def adopt(rows, images, recipes, output, objects, *, classes, bad_images="refuse
     by_image = {row["image"]: row for row in rows}
     sources = find_stores([images], recipes)
 
-    def make(image, path):
-        table = path.with_name(f"{image}.parquet")
+    def make(image, path, table):
         adopt_image(by_image[image], sources[image], path, table, class_=classes[1], **(looks or {}).get(image, {}))
 
-    def finish(folder):
-        made = [image for image in sources if (folder / f"{image}.ome.zarr").is_dir()]
-        join_tables([folder / f"{image}.parquet" for image in made], objects)
-
     recipes = {image: recipes[image] for image in sources}
-    make_stores(recipes, make, output=output, set_aside=bad_images == "set_aside", finish=finish)
-    for table in Path(output).glob("*.parquet"):
-        table.unlink()
+    make_labels(recipes, make, output=output, objects=objects, set_aside=bad_images == "set_aside")
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def find_misfits(image, made, about, row, seen):
 
 def evaluate(
     labels, images, truth, predictions=(), *, recipes, sides, annotated, metrics, pictures, task, classes, ious,
-    tracks=None, about=None, looks=None, rescale=True, segment=None, seam_f1_least=None,
+    tracks=None, about=None, looks=None, segment=None, seam_f1_least=None,
 ):  # fmt: skip
     """Score and draw every image of a batch.
 
@@ -83,7 +83,6 @@ def evaluate(
         tracks: folder of the batch's tracks, None: there is none; they are scored where all of a movie was looked at.
         about: content of the model's model.json, which says what it was trained on.
         looks: {image: its roi and frames}, see `lib.looks`, of images that were not looked at in whole.
-        rescale: whether images were brought to the model's scale.
         segment: settings that the labels were made with.
         seam_f1_least: see `lib.audits.check_seams`.
 
@@ -102,7 +101,7 @@ def evaluate(
         scored = {"task": task, "classes": classes, "ious": ious} | (looks or {}).get(image, {})
         row, scores = score_image(found[image], true.get(image), **scored)
         made = read_prediction(probable.get(image))
-        seen = {"rescale": rescale, "object_px": made.get("object_px")} | (looks or {}).get(image, {})
+        seen = {key: made[key] for key in ("rescale", "object_px") if key in made} | (looks or {}).get(image, {})
         fit = find_misfits(stores[image], made, about, row, seen) if about else []
         t, score = worst_frame(scores, row["frames"])
         drawn = {"image": stores[image], "classes": classes if task == "semantic" else ()}
@@ -140,7 +139,6 @@ if __name__ == "__main__":
             classes=snakemake.params.classes,
             about=read_model(snakemake.input.selected, snakemake.input.models) if snakemake.input.selected else None,
             looks=snakemake.params.looks,
-            rescale=snakemake.params.rescale,
             segment=snakemake.params.segment,
             **snakemake.params.settings,
         )

@@ -52,33 +52,15 @@ def installed(packages):
 
 
 def report(
-    *,
-    metrics,
-    pictures,
-    objects,
-    tracks=(),
-    images,
-    truth,
-    split,
-    leakage,
-    sheets,
-    models,
-    selected,
-    explanation,
-    page,
-    table,
-    title,
-    pictures_limit,
-    settings,
-    recipe,
-    benchmarks="benchmarks",
-):
+    *, metrics, pictures, objects, images, truth, split, leakage, sheets, models, selected, explanation, page, table,
+    title, pictures_limit, settings, recipe, labels=(), tracks=(), benchmarks="benchmarks",
+):  # fmt: skip
     """Write the page and the table of all images.
 
     Args:
         metrics, objects: tables of the batches (TSV, Parquet).
         tracks: folders of the batches, with a folder for each movie; none where classes were predicted.
-        pictures, images, truth: folders of the batches; of images and truth, what was set aside is read.
+        pictures, images, truth, labels: folders of the batches; of the last three, what was set aside is read.
         split, leakage: tables that rule split wrote; neither where nothing was trained.
         sheets: pictures of the patches of folds.
         models: folders of models.
@@ -96,7 +78,7 @@ def report(
     split, leaks = (summaries.read_table(path) if path else EMPTY for path in (split, leakage))
     rows = summaries.join_tables(map(summaries.read_table, metrics), split, settings)
     rows.to_csv(table, sep="\t", index=False, float_format="%.8g")
-    set_aside = read_set_aside([*images, *truth])
+    set_aside = read_set_aside([*images, *truth, *labels])
     content = summaries.summarise(rows, split, leaks, set_aside, settings, pictures_limit, not (existing or masked))
     folders = {folder.name: folder for batch in pictures for folder in Path(batch).iterdir()}
     content["seams"] = findings.summarise(rows, settings["task"], folders)

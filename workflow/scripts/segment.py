@@ -6,18 +6,17 @@ Writes `results/labels/{batch}/{image}.ome.zarr`: ids of instances, unique over 
 """
 
 from functools import partial
-from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from lib.batches import find_stores, make_stores
+from lib.batches import find_stores
 from lib.blocks import gather, part_shard, within, work_through
 from lib.classes import likeliest
 from lib.errors import InputError
 from lib.instances import BACKGROUND, make_rules
 from lib.jobs import running
 from lib.measurements import finish, measure_block, merge
-from lib.objects import join_tables, make_schema, number_alike, tabulate, write_tables
+from lib.objects import make_labels, make_schema, number_alike, tabulate, write_tables
 from lib.separations import PERIMETER_PX, choose_type, cut_into_waves, find_objects, read_ids
 from lib.stores import create_store, finish_labels, open_array, read_block, read_metadata
 
@@ -118,18 +117,11 @@ def segment(predictions, images, recipes, output, objects, *, task, classes, loo
     sources = find_stores([images], recipes)
     probable = find_stores([predictions], sources)
 
-    def make(image, path):
-        # The table is kept beside the store, so that an interrupted job keeps both or neither.
-        table = path.with_name(f"{image}.parquet")
+    def make(image, path, table):
         told = {"name": image, "task": task, "classes": classes, "roi": (looks or {}).get(image, {}).get("roi")}
         segment_image(sources[image], probable[image], path, table, **told, **settings)
 
-    def finish(folder):
-        join_tables([folder / f"{image}.parquet" for image in probable], objects)
-
-    make_stores({image: recipes[image] for image in probable}, make, output=output, finish=finish)
-    for table in Path(output).glob("*.parquet"):
-        table.unlink()
+    make_labels({image: recipes[image] for image in probable}, make, output=output, objects=objects)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from .batches import make_stores
+
 SCHEMA = pa.schema(
     {
         "image": pa.string(),
@@ -121,6 +123,30 @@ def write_tables(path, schema, tables):
                 writer.write_table(pa.concat_tables(waiting))
                 waiting, rows = [], 0
         writer.write_table(pa.concat_tables([schema.empty_table(), *waiting]))
+
+
+def make_labels(recipes, make, *, output, objects, set_aside=False):
+    """Make the stores of labels of a batch, and one table of all their objects.
+
+    The table of an image is kept beside its store until then, so that an interrupted job keeps both or neither.
+
+    Args:
+        recipes: {image: digest of what its labels are made from}.
+        make: make(image, path, table) writes the store and the Parquet file of its objects.
+        output, set_aside: see `lib.batches.make_stores`.
+        objects: Parquet file of all.
+    """
+
+    def finish(folder):
+        made = [image for image in recipes if (folder / f"{image}.ome.zarr").is_dir()]
+        join_tables([folder / f"{image}.parquet" for image in made], objects)
+
+    def make_both(image, path):
+        make(image, path, path.with_name(f"{image}.parquet"))
+
+    make_stores(recipes, make_both, output=output, set_aside=set_aside, finish=finish)
+    for table in Path(output).glob("*.parquet"):
+        table.unlink()
 
 
 def join_tables(tables, path):

@@ -79,7 +79,7 @@ def predict_image(
         dask.compute(*wave, scheduler="threads", num_workers=max(1, min(workers or IN_FLIGHT, IN_FLIGHT)))
     kept.forget_others()
     _predict_seams(path, made, predictor, seam_windows, frames, roi)
-    described = about | {"scale": scale, "object_px": scaling["object_px"], "core_px": predictor.core_px}
+    described = about | scaling | {"scale": scale, "core_px": predictor.core_px}
     described |= {"overlap_cost": progress.cost, "regions_skipped": skipped}
     sizes = {"pixel_um": metadata.pixel_um, "frame_s": metadata.frame_s, "windows": [(0, 255)] * len(outputs)}
     finish_image(path, name=name, channels=outputs, levels=1, extra={"prediction": described}, **sizes)
