@@ -47,7 +47,8 @@ rule report:
         tracks=ancient(expand("results/tracks/{batch}", batch=BATCHES if config["task"] == "instances" else [])),
         images=ancient(expand("results/images/{batch}", batch=BATCHES)),
         truth=ancient(truth_folders(ANNOTATED)),
-        labels=ancient(expand("results/labels/{batch}", batch=BATCHES)),
+        # Masks may have been set aside; a network's labels never are.
+        labels=ancient(expand("results/labels/{batch}", batch=BATCHES if MASKED else [])),
         split=ancient("results/split.tsv" if LEARNERS else []),
         leakage=ancient("results/leakage.tsv" if LEARNERS else []),
         sheets=ancient(expand("results/patches/{fold}.png", fold=LEARNERS)),
