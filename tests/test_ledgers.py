@@ -144,16 +144,16 @@ def test_where_files_cannot_have_two_names_work_goes_on(make, kept, monkeypatch,
 
 def test_regions_of_the_same_pixels_may_be_kept_and_restored_at_the_same_time(make, capsys):
     array, ledger = make()
-    places = [(slice(t, t + 1), *REGION[1:3], *REGION[3:]) for t in (0, 1)]
+    places = [(slice(t, t + 1), *REGION[1:3], slice(y, y + 32), REGION[4]) for t in (0, 1) for y in (0, 32)]
 
-    def work(number):
-        place = places[number % 2]
-        if not ledger.restore("b" * 32, place):
-            array[place] = ANSWER
-        ledger.keep("b" * 32, place)
+    def work(place):  # a region has one writer
+        for _ in range(50):
+            if not ledger.restore("b" * 32, place):
+                array[place] = ANSWER
+            ledger.keep("b" * 32, place)
 
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(work, range(200)))
+    with ThreadPoolExecutor(len(places)) as pool:
+        list(pool.map(work, places))
     assert capsys.readouterr().out == ""
     for place in places:
         assert np.array_equal(array[place], ANSWER)
