@@ -86,18 +86,25 @@ def shuffle(movie, seed):
     return shuffled
 
 
+def touching_pairs(frame):
+    """Labels that share an edge of a pixel: (pairs, 2), each pair once."""
+    pairs = []
+    for axis in (0, 1):
+        a, b = (np.moveaxis(frame, axis, 0)[part] for part in (np.s_[:-1], np.s_[1:]))
+        touching = (a != b) & (a > 0) & (b > 0)
+        pairs.append(np.sort(np.stack([a[touching], b[touching]], 1), axis=1))
+    return np.unique(np.concatenate(pairs), axis=0)
+
+
 def degrade(movie, seed):
     """3 % of objects dropped, 1 % of touching pairs merged, 1 % of objects split, edges moved by a pixel."""
     rng, worse = np.random.default_rng([seed, 1]), []
     for frame in movie:
         frame = frame.copy()
         top = int(frame.max())
-        for axis in (0, 1):
-            a, b = (np.moveaxis(frame, axis, 0)[part] for part in (np.s_[:-1], np.s_[1:]))
-            touching = (a != b) & (a > 0) & (b > 0)
-            pairs = np.unique(np.sort(np.stack([a[touching], b[touching]], 1), axis=1), axis=0)
-            for one, two in pairs[rng.random(len(pairs)) < 0.01 / (1 + axis)]:
-                frame[frame == two] = one
+        pairs = touching_pairs(frame)
+        for one, two in pairs[rng.random(len(pairs)) < 0.01]:
+            frame[frame == two] = one
         # Edges move in or out, each object by itself.
         grown = ndimage.grey_dilation(frame, footprint=ndimage.generate_binary_structure(2, 1))
         eroded = (ndimage.minimum_filter(frame, 3) == frame) & (ndimage.maximum_filter(frame, 3) == frame)

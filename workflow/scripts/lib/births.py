@@ -3,10 +3,11 @@
 import numpy as np
 
 from .links import NONE, density_of
-from .motions import TEMPER, light_evidence, log_shift, log_t, spread_of
+from .motions import TEMPER, light_evidence, log_growth, log_shift, log_sizes, log_t, spread_of
 
 SUM_SPREAD = 0.25  # of the logarithm of the daughters' sizes together over the mother's
 RATIO_SPREAD = 0.45  # of the logarithm of one daughter's size over the other's
+CUT_SPREAD = 0.8  # more of both where the border cuts one of them
 APART_SPREAD = 0.5  # of the logarithm of the daughters' distance over the sum of their radii
 SIZE_LIMITS = (-8.0, 6.0)
 USUAL_MISSED = 0.02  # of the objects of a frame
@@ -48,8 +49,8 @@ def weigh_births(objects, motion, found, after, before):
     terms[:, 6] = np.where((age <= 2) & (born > 0), -2.0, 0.0)
     terms[:, 7] = np.where(times[new] - times[mother] > 1, np.log(USUAL_MISSED), 0.0)
     terms *= TEMPER
-    # Objects come in at the border, or were missed in the first frame, and those that are both new may be any two.
-    terms[:, 8] = -(objects.cut[new].astype(float) + (times[new] == 1) + fresh)
+    # Those that are both new may be any two.
+    terms[:, 8] = -fresh.astype(float)
     return terms
 
 
@@ -88,13 +89,20 @@ def _size(objects, motion, found, fresh, logs):
     mother, heir, new = (np.log(objects.sizes[rows]) for rows in (found.mother, found.heir, found.new))
     both = np.logaddexp(heir, new) - mother
     spread = np.hypot(SUM_SPREAD, motion.size_spread)
+    cut_mother, cut_heir, cut_new = (objects.cut[rows] for rows in (found.mother, found.heir, found.new))
+    spread = np.hypot(spread, np.where(cut_mother | cut_heir | cut_new, CUT_SPREAD, 0))
     divided = log_t(((both - motion.growth) / spread) ** 2) - np.log(spread)
-    divided += log_t(((heir - new) / RATIO_SPREAD) ** 2) - np.log(RATIO_SPREAD)
-    anyone = [_any_size(size, motion, logs) for size in (heir, new)]
-    same = log_t(((heir - mother - motion.growth) / motion.size_spread) ** 2) - np.log(motion.size_spread)
+    spread = np.hypot(RATIO_SPREAD, np.where(cut_heir | cut_new, CUT_SPREAD, 0))
+    divided += log_t(((heir - new) / spread) ** 2) - np.log(spread)
+    anyone = [
+        np.where(cut, log_sizes(size, True, motion), _any_size(size, motion, logs))
+        for size, cut in ((heir, cut_heir), (new, cut_new))
+    ]
+    same = log_growth(heir - mother, cut_mother | cut_heir, motion)
     evidence = np.clip(divided - np.where(fresh, anyone[0], same) - anyone[1], *SIZE_LIMITS)
-    cut = objects.cut[found.mother] | objects.cut[found.heir] | objects.cut[found.new]
-    return np.where(cut, np.minimum(evidence, 0) * 0.25, evidence)
+    # What the border cuts can speak against a division, hardly for it.
+    cut = cut_mother | cut_heir | cut_new
+    return np.where(cut, np.minimum(evidence, 0.25 * evidence), evidence)
 
 
 def _any_size(sizes, motion, newborn):

@@ -15,6 +15,7 @@ LEAST_SIZE_SPREAD = 0.03
 LEAST_LIGHT_SPREAD = 0.05
 PRIOR_LINKS = 20.0  # links that the rates known beforehand count as
 USUAL_LOST, USUAL_LOST_CUT = 0.02, 0.15
+USUAL_SIZE_SPREAD, USUAL_CUT_SPREAD, USUAL_LIGHT_SPREAD = 0.15, 0.4, 0.5
 FEW_LINKS = 12
 
 
@@ -30,9 +31,15 @@ def learn_motion(objects):
     logs = np.log(np.maximum(objects.sizes, 1))
     middle = float(np.median(logs)) if len(logs) else 0.0
     spread = max(spread_of(logs - middle, 0.0), 0.25)
+    cut = logs[objects.cut]
+    middle_cut = float(np.median(cut)) if len(cut) else middle
     radius = float(np.median(objects.radii)) if len(logs) else 1.0
     motion = Motion(
-        shift=_first_shift(objects, radius), sizes=(middle, spread), dimensions=objects.dimensions, lost=USUAL_LOST
+        shift=_first_shift(objects, radius),
+        sizes=(middle, spread),
+        cut_sizes=(middle_cut, max(spread_of(cut - middle_cut, 0.0), 0.5)),
+        dimensions=objects.dimensions,
+        lost=USUAL_LOST,
     )
     pairs = _sample(objects)
     if not pairs:
@@ -124,10 +131,11 @@ def _learn(objects, motion, pairs, radius):
     else:
         rest = steps[whole]
     shift = max(_scale(rest, motion), LEAST_SHIFT_PX, 0.02 * radius)
-    ratios = np.log(objects.sizes[two] / objects.sizes[one])[whole]
+    ratios = np.log(objects.sizes[two] / objects.sizes[one])
+    cut = ratios[objects.cut[one] | objects.cut[two]]
+    ratios = ratios[whole]
     growth = float(np.median(ratios))
     changes = (objects.lights[two] - objects.lights[one])[whole]
-    weight = len(one) / (len(one) + PRIOR_LINKS)
     lost, lost_cut = (
         _lost(objects, after, pairs, cut, usual) for cut, usual in ((False, USUAL_LOST), (True, USUAL_LOST_CUT))
     )
@@ -137,12 +145,11 @@ def _learn(objects, motion, pairs, radius):
         shift=shift,
         persistence=persistence,
         growth=growth,
-        size_spread=float(
-            np.exp(weight * np.log(spread_of(ratios - growth, LEAST_SIZE_SPREAD)) + (1 - weight) * np.log(0.15))
-        ),
-        light_spread=float(np.exp(weight * np.log(spread_of(changes, LEAST_LIGHT_SPREAD)) + (1 - weight) * np.log(0.5)))
+        size_spread=_blend(spread_of(ratios - growth, LEAST_SIZE_SPREAD), USUAL_SIZE_SPREAD, len(one)),
+        cut_spread=_blend(spread_of(cut, LEAST_SIZE_SPREAD), USUAL_CUT_SPREAD, len(cut)),
+        light_spread=_blend(spread_of(changes, LEAST_LIGHT_SPREAD), USUAL_LIGHT_SPREAD, len(one))
         if np.isfinite(changes).all()
-        else 0.5,
+        else USUAL_LIGHT_SPREAD,
         overlap=table,
         usual_overlap=usual,
         lost=lost,
@@ -155,6 +162,12 @@ def _scale(steps, motion):
     # The median of the length, in units of the scale, of t with 3 degrees of freedom in 2 and 3 dimensions.
     median = 1.328 if motion.dimensions == 2 else 1.732
     return float(np.median(np.linalg.norm(steps, axis=1))) / median if len(steps) else LEAST_SHIFT_PX
+
+
+def _blend(spread, usual, links):
+    """A spread that so many links show, drawn to the usual one where they are few."""
+    weight = links / (links + PRIOR_LINKS)
+    return float(spread**weight * usual ** (1 - weight))
 
 
 def _lost(objects, after, pairs, cut, usual):

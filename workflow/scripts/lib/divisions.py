@@ -14,6 +14,8 @@ UNEQUAL_SHARE = 0.1  # divisions into unequal daughters for each one into equal 
 EM_ROUNDS = 10
 MOST_PRIOR = 2.0
 PRIOR_COUNTS = 0.7  # of the prior, since it is learned from the same evidence
+USUAL_NEWCOMERS = (0.01, 0.05)  # share of objects, of those the border cuts
+USUAL_MENDED = 0.002  # of the objects are merged, or in pieces
 LEAST_NEWCOMERS = 0.003  # of the objects come for no reason at all, in any movie
 PRIOR_OBJECTS = 50.0
 PRIOR_DIVIDING = 0.005
@@ -99,39 +101,50 @@ def geometry(candidates):
     return candidates.terms[:, 1:5].sum(1)
 
 
-def decide_divisions(candidates, objects, before, bridged, gains):
+def decide_divisions(candidates, objects, before, bridged, gains, mended):
     """Fill in the prior of the candidates, learned from how many of the movie's objects look like newborns.
 
     Daughters of about the same size are told by many signs, a small one beside a large one may be a bud, debris or a
-    newcomer. So unequal divisions are only as likely as the equal ones of the same movie make them.
+    newcomer. So unequal divisions are only as likely as the equal ones of the same movie make them. At the border more
+    objects are newcomers, as many as the movie shows. Two that are merged in the first frame look like a mother, and the
+    pieces of one cell in the last frame like daughters: as many are as in between.
 
     Args:
         candidates: Candidates; `terms` gets the prior.
         objects: Detections.
         before: rows of the former selves; NONE for the objects that are to be explained.
         bridged, gains: objects that may come after a gap, and the evidence for it.
+        mended: how many cells are merged, and how many in pieces, for some frames in between.
     """
     count = len(objects.labels)
     evidence = candidates.evidence
-    ratio = np.abs(np.log(objects.sizes[candidates.heir] / objects.sizes[candidates.new]))
-    cut = objects.cut[candidates.heir] | objects.cut[candidates.new] | objects.cut[candidates.mother]
-    unequal = (ratio > UNEQUAL) & ~cut
+    heir, new = candidates.heir, candidates.new
+    ratio = np.log(objects.sizes[heir] / objects.sizes[new])
+    # What the border cuts may be larger than it seems.
+    unequal = (np.abs(ratio) > UNEQUAL) & ~objects.cut[np.where(ratio > 0, new, heir)]
+    cut = objects.cut[new]
     gap = np.zeros(count)
     np.maximum.at(gap, bridged, np.maximum(gains, 0))
-    starts = (before[objects.starts[1] :] == NONE).sum()
-    priors = {True: 0.0, False: 0.0}
+    first = objects.starts[1]
+    starts = (before == NONE) & (gap == 0)
+    starts[:first] = False
+    times = objects.times
+    ends = [times[candidates.mother] == 0, times[new] == objects.frames - 1]
+    rates = [(found + PRIOR_OBJECTS * USUAL_MENDED) / (count + PRIOR_OBJECTS) for found in mended]
+    prior = np.zeros(2)  # of objects that the border does not cut, and that it does
+    rival = np.zeros(len(new))
     for _ in range(EM_ROUNDS):
-        expected = {}
-        for kind in (False, True):
-            best = np.full(count, -np.inf)
-            rows = unequal == kind
-            np.maximum.at(best, candidates.new[rows], evidence[rows])
-            here = np.flatnonzero(np.isfinite(best))
-            odds = best[here] + priors[kind] - gap[here]
-            expected[kind] = float((1 / (1 + np.exp(-np.clip(odds, -50, 50)))).sum())
-        equal = (expected[False] + PRIOR_OBJECTS * PRIOR_DIVIDING) / (count + PRIOR_OBJECTS)
-        rest = starts - expected[False] - (gap > 0).sum()
-        newcomers = max((max(rest, 0) + PRIOR_OBJECTS * 0.01) / (count + PRIOR_OBJECTS), LEAST_NEWCOMERS)
-        prior = min(PRIOR_COUNTS * np.log(equal / newcomers), MOST_PRIOR)
-        priors = {False: prior, True: prior + PRIOR_COUNTS * np.log(UNEQUAL_SHARE)}
-    candidates.terms[:, 0] = np.where(unequal, priors[True], priors[False])
+        best = np.full(count, -np.inf)
+        np.maximum.at(best, new[~unequal], (evidence - rival)[~unequal])
+        here = np.flatnonzero(np.isfinite(best))
+        odds = best[here] + prior[objects.cut[here].astype(int)] - gap[here]
+        likely = np.zeros(count)
+        likely[here] = 1 / (1 + np.exp(-np.clip(odds, -50, 50)))
+        equal = (likely.sum() + PRIOR_OBJECTS * PRIOR_DIVIDING) / (count + PRIOR_OBJECTS)
+        for kind in (0, 1):
+            mine = objects.cut == kind
+            rest = max((starts & mine).sum() - likely[mine].sum(), 0)
+            newcomers = (rest + PRIOR_OBJECTS * USUAL_NEWCOMERS[kind]) / (mine.sum() + PRIOR_OBJECTS)
+            prior[kind] = min(PRIOR_COUNTS * np.log(equal / max(newcomers, LEAST_NEWCOMERS)), MOST_PRIOR)
+        rival = sum(np.where(end, np.log1p(rate / equal), 0) for end, rate in zip(ends, rates, strict=True))
+    candidates.terms[:, 0] = prior[cut.astype(int)] - rival + np.where(unequal, PRIOR_COUNTS * np.log(UNEQUAL_SHARE), 0)

@@ -57,9 +57,8 @@ def _weigh(objects, motion, before, old, new, missing, moved, density):
     distance = near[one, rank]
     evidence = log_shift(distance, scale, motion.dimensions) - np.log(density)
     logs = np.log(objects.sizes[second])
-    whole = ~(objects.cut[first] | objects.cut[second])
     ratios = (logs - np.log(objects.sizes[first]) - motion.growth * missing) / np.sqrt(missing + 1)
-    evidence += np.where(whole, size_evidence(ratios, logs, motion), 0)
+    evidence += size_evidence(ratios, logs, objects.cut[first], objects.cut[second], motion)
     evidence += light_evidence(objects.lights[first], objects.lights[second], motion)
     lost, came = (np.where(objects.cut[rows], motion.lost_cut, RARELY_LOST) for rows in (first, second))
     evidence += missing * np.log(USUAL_MISSED) - np.log(lost) - np.log(came)

@@ -74,8 +74,7 @@ def weigh(objects, motion, first, second, distance, shared, density):
     sizes, cut = objects.sizes, objects.cut
     evidence = log_shift(distance, motion.shift, motion.dimensions) - np.log(density)
     logs = np.log(sizes[second])
-    whole = ~(cut[first] | cut[second])
-    evidence += np.where(whole, size_evidence(logs - np.log(sizes[first]), logs, motion), 0)
+    evidence += size_evidence(logs - np.log(sizes[first]), logs, cut[first], cut[second], motion)
     evidence += light_evidence(objects.lights[first], objects.lights[second], motion)
     if motion.overlap is not None:
         evidence += motion.overlap[overlap_bins(shared, sizes[first], sizes[second])]

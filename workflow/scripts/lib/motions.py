@@ -24,6 +24,7 @@ class Motion:
         growth, size_spread: median and scale of the logarithm of the ratio of sizes, from frame to frame.
         light_spread: scale of the change of `lights`.
         sizes: median and scale of the logarithm of the sizes of all objects.
+        cut_spread, cut_sizes: `size_spread` and `sizes` of objects that the border cuts.
         overlap: float64 (bins,), log-likelihood ratio of each bin of the intersection over union.
         usual_overlap: median intersection over union of linked objects.
         lost, lost_cut: share of objects that have no successor, away from the border and at it.
@@ -36,6 +37,8 @@ class Motion:
     size_spread: float = 0.15
     light_spread: float = 0.5
     sizes: tuple = (0.0, 0.5)
+    cut_spread: float = 0.5
+    cut_sizes: tuple = (0.0, 1.0)
     overlap: np.ndarray = None
     usual_overlap: float = 0.0
     lost: float = 0.02
@@ -60,17 +63,34 @@ def log_shift(distances, scale, dimensions):
     return log_t((distances / scale) ** 2, dimensions) - dimensions * np.log(scale)
 
 
-def size_evidence(ratios, sizes, motion):
+def log_growth(ratios, cut, motion):
+    """Logarithm of the density of the ratios of sizes of one object.
+
+    Args:
+        ratios: logarithms of the later size over the earlier, for the growth of one frame.
+        cut: whether the border cuts the object in one of the frames.
+        motion: Motion.
+    """
+    spread = np.where(cut, motion.cut_spread, motion.size_spread)
+    return log_t(((ratios - np.where(cut, 0.0, motion.growth)) / spread) ** 2) - np.log(spread)
+
+
+def log_sizes(sizes, cut, motion):
+    """Logarithm of the density of sizes (logarithms) among all objects, those that the border cuts by themselves."""
+    middle, spread = (np.where(cut, one, other) for one, other in zip(motion.cut_sizes, motion.sizes, strict=True))
+    return log_t(((sizes - middle) / spread) ** 2) - np.log(spread)
+
+
+def size_evidence(ratios, sizes, cut_before, cut, motion):
     """What the ratios of sizes say for one object rather than any: log-likelihood ratios.
 
     Args:
         ratios: logarithms of the later size over the earlier.
         sizes: logarithms of the later size.
+        cut_before, cut: whether the border cuts the earlier and the later object.
         motion: Motion.
     """
-    usual = log_t(((ratios - motion.growth) / motion.size_spread) ** 2) - np.log(motion.size_spread)
-    middle, spread = motion.sizes
-    anyone = log_t(((sizes - middle) / spread) ** 2) - np.log(spread)
+    usual, anyone = log_growth(ratios, cut_before | cut, motion), log_sizes(sizes, cut, motion)
     return np.clip(usual - anyone, LEAST_EVIDENCE, MOST_EVIDENCE)
 
 
@@ -89,5 +109,12 @@ def overlap_bins(shared, one, two):
 
 
 def spread_of(values, least):
-    """Scale of values around 0, not less than `least`: their median size over that of a normal distribution's."""
-    return max(float(np.median(np.abs(values))) / 0.6745, least) if len(values) else least
+    """Scale of values around 0, not less than `least`, by their median size, or by what most do not exceed.
+
+    Where half of the values are nearly alike, as where edges jump by a pixel, the median alone would be far too sure.
+    """
+    if not len(values):
+        return least
+    middle, most = np.quantile(np.abs(values), (0.5, 0.8))
+    # The median of a normal distribution's, the 80th percentile of Student's t.
+    return max(float(middle) / 0.6745, float(most) / 1.638, least)

@@ -65,7 +65,8 @@ def trace(objects, *, max_gap_frames=3, divisions=True, repair=True, reach_px=No
     if divisions:
         rivals = [gaps[1], [row for each in splits for row in each.two[:1]], [each.last[1] for each in mergers]]
         gains = [gaps[2], *([each.gain for each in repairs] for repairs in (splits, mergers))]
-        decide_divisions(found, objects, before, np.concatenate(rivals).astype(int), np.concatenate(gains))
+        mended = [len({each.one[0] for each in repairs}) for repairs in (mergers, splits)]
+        decide_divisions(found, objects, before, np.concatenate(rivals).astype(int), np.concatenate(gains), mended)
     else:
         found = found.chosen(np.zeros(0, int))
     _apply(objects, motion, after, result, gaps, found, splits, mergers)
