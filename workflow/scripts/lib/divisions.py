@@ -130,21 +130,23 @@ def decide_divisions(candidates, objects, before, bridged, gains, mended):
     starts[:first] = False
     times = objects.times
     ends = [times[candidates.mother] == 0, times[new] == objects.frames - 1]
-    rates = [(found + PRIOR_OBJECTS * USUAL_MENDED) / (count + PRIOR_OBJECTS) for found in mended]
+    # Of what may be mended about half is.
+    rates = [(0.5 * found + PRIOR_OBJECTS * USUAL_MENDED) / (count + PRIOR_OBJECTS) for found in mended]
     prior = np.zeros(2)  # of objects that the border does not cut, and that it does
-    rival = np.zeros(len(new))
+    rare = np.where(unequal, PRIOR_COUNTS * np.log(UNEQUAL_SHARE), 0)
+    total = evidence + rare
     for _ in range(EM_ROUNDS):
         best = np.full(count, -np.inf)
-        np.maximum.at(best, new[~unequal], (evidence - rival)[~unequal])
-        here = np.flatnonzero(np.isfinite(best))
-        odds = best[here] + prior[objects.cut[here].astype(int)] - gap[here]
-        likely = np.zeros(count)
-        likely[here] = 1 / (1 + np.exp(-np.clip(odds, -50, 50)))
+        np.maximum.at(best, new[~unequal], total[~unequal])
+        likely = 1 / (1 + np.exp(-np.clip(best - gap, -50, 50)))
         equal = (likely.sum() + PRIOR_OBJECTS * PRIOR_DIVIDING) / (count + PRIOR_OBJECTS)
         for kind in (0, 1):
             mine = objects.cut == kind
             rest = max((starts & mine).sum() - likely[mine].sum(), 0)
             newcomers = (rest + PRIOR_OBJECTS * USUAL_NEWCOMERS[kind]) / (mine.sum() + PRIOR_OBJECTS)
             prior[kind] = min(PRIOR_COUNTS * np.log(equal / max(newcomers, LEAST_NEWCOMERS)), MOST_PRIOR)
-        rival = sum(np.where(end, np.log1p(rate / equal), 0) for end, rate in zip(ends, rates, strict=True))
-    candidates.terms[:, 0] = prior[cut.astype(int)] - rival + np.where(unequal, PRIOR_COUNTS * np.log(UNEQUAL_SHARE), 0)
+        total = evidence + prior[cut.astype(int)] + rare
+        for end, rate in zip(ends, rates, strict=True):
+            # What is mended looks the same, so that no evidence tells the two apart.
+            total = np.where(end, -np.logaddexp(-total, np.log(rate / equal)), total)
+    candidates.terms[:, 0] = total - evidence
