@@ -6,7 +6,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from .links import NONE, assign, find_candidates
-from .motions import LEAST_SHIFT_PX, OVERLAP_EDGES, Motion, overlap_bins, spread_of
+from .motions import LEAST_SHIFT_PX, OVERLAP_EDGES, Motion, overlap_bins, spread_of, wide_spread_of
 
 SAMPLED = 12  # transitions that a movie's motion is learned from, at most
 ENOUGH = 6000  # objects that it is learned from, where there are so many
@@ -145,7 +145,7 @@ def _learn(objects, motion, pairs, radius):
         shift=shift,
         persistence=persistence,
         growth=growth,
-        size_spread=_blend(spread_of(ratios - growth, LEAST_SIZE_SPREAD), USUAL_SIZE_SPREAD, len(one)),
+        size_spread=_blend(wide_spread_of(ratios - growth, LEAST_SIZE_SPREAD), USUAL_SIZE_SPREAD, len(one)),
         cut_spread=_blend(spread_of(cut, LEAST_SIZE_SPREAD), USUAL_CUT_SPREAD, len(cut)),
         light_spread=_blend(spread_of(changes, LEAST_LIGHT_SPREAD), USUAL_LIGHT_SPREAD, len(one))
         if np.isfinite(changes).all()

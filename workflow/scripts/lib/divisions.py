@@ -97,8 +97,8 @@ def _families_of(objects, motion, after, before, t, missing):
 
 
 def geometry(candidates):
-    """What place, size, light and overlap say of candidates, whatever came before and after (candidates,)."""
-    return candidates.terms[:, 1:5].sum(1)
+    """What place, size, light, overlap and missing say of candidates, whatever came before and after (candidates,)."""
+    return candidates.terms[:, [1, 2, 3, 4, 7]].sum(1)
 
 
 def decide_divisions(candidates, objects, before, bridged, gains, mended):
@@ -106,8 +106,8 @@ def decide_divisions(candidates, objects, before, bridged, gains, mended):
 
     Daughters of about the same size are told by many signs, a small one beside a large one may be a bud, debris or a
     newcomer. So unequal divisions are only as likely as the equal ones of the same movie make them. At the border more
-    objects are newcomers, as many as the movie shows. Two that are merged in the first frame look like a mother, and the
-    pieces of one cell in the last frame like daughters: as many are as in between.
+    objects are newcomers, as many as the movie shows. Two that are merged in the first frame look like a mother, and
+    the pieces of one cell in the last frame like daughters: as many are as in between.
 
     Args:
         candidates: Candidates; `terms` gets the prior.

@@ -10,7 +10,7 @@ OVERLAP_EDGES = np.array([0.0, 1e-9, 0.1, 0.25, 0.4, 0.55, 0.7, 0.85])  # bins o
 LEAST_SHIFT_PX = 0.3  # centres of masks are not known better than that
 # What place, size, overlap and time say is not independent, so that all together say less than their sum; found by
 # trial on simulated movies.
-TEMPER = 0.6
+TEMPER = 0.5
 MOST_EVIDENCE, LEAST_EVIDENCE = 4.0, -6.0  # nats that size or light alone can say
 
 
@@ -109,12 +109,13 @@ def overlap_bins(shared, one, two):
 
 
 def spread_of(values, least):
-    """Scale of values around 0, not less than `least`, by their median size, or by what most do not exceed.
+    """Scale of values around 0, not less than `least`: their median size over that of a normal distribution's."""
+    return max(float(np.median(np.abs(values))) / 0.6745, least) if len(values) else least
+
+
+def wide_spread_of(values, least):
+    """`spread_of`, or more where a fifth of the values are farther out than Student's t tells.
 
     Where half of the values are nearly alike, as where edges jump by a pixel, the median alone would be far too sure.
     """
-    if not len(values):
-        return least
-    middle, most = np.quantile(np.abs(values), (0.5, 0.8))
-    # The median of a normal distribution's, the 80th percentile of Student's t.
-    return max(float(middle) / 0.6745, float(most) / 1.638, least)
+    return max(float(np.quantile(np.abs(values), 0.8)) / 1.638 if len(values) else 0, spread_of(values, least))

@@ -50,11 +50,16 @@ def reverse(objects):
     )  # fmt: skip
 
 
-def find_mergers(objects, motion, after, before):
-    """Mergers of two objects into one that may be: Candidates, of which `mother` is the one and the others the two."""
+def find_mergers(objects, motion, after, before, *, missed=0):
+    """Mergers of two objects into one that may be: Candidates, of which `mother` is the one and the others the two.
+
+    Args:
+        objects, motion, after, before, missed: see `find_divisions`.
+    """
     count = len(objects.labels)
     turn = [np.where(links == NONE, NONE, count - 1 - links)[::-1] for links in (before, after)]
-    found = find_divisions(reverse(objects), replace(motion, growth=-motion.growth, persistence=0.0), *turn)
+    backwards = replace(motion, growth=-motion.growth, persistence=0.0)
+    found = find_divisions(reverse(objects), backwards, *turn, missed=missed)
     return replace(found, mother=count - 1 - found.mother, heir=count - 1 - found.heir, new=count - 1 - found.new)
 
 

@@ -58,10 +58,12 @@ def trace(objects, *, max_gap_frames=3, divisions=True, repair=True, reach_px=No
     nothing = np.full_like(before, NONE)
     result = Trace(before, nothing, nothing.copy(), motion=motion)
     gaps = find_gaps(objects, motion, after, before, max_gap_frames)
-    found = find_divisions(objects, motion, after, before, missed=min(max_gap_frames, 1))
+    missed = min(max_gap_frames, 1)
+    found = find_divisions(objects, motion, after, before, missed=missed)
     splits, mergers = [], []
     if repair:
-        splits, mergers = find_repairs(objects, motion, found, find_mergers(objects, motion, after, before), after)
+        merged = find_mergers(objects, motion, after, before, missed=missed)
+        splits, mergers = find_repairs(objects, motion, found, merged, after)
     if divisions:
         rivals = [gaps[1], [row for each in splits for row in each.two[:1]], [each.last[1] for each in mergers]]
         gains = [gaps[2], *([each.gain for each in repairs] for repairs in (splits, mergers))]
@@ -146,7 +148,9 @@ def _part(objects, motion, after, result, merger):
     after[other], result.before[holders[0]] = holders[0], other
     after[holders[-1]], result.before[heir] = heir, holders[-1]
     after[first], result.before[last] = last, first
-    result.gaps[last] = 1.0
+    for row in (holders[0], heir, last):
+        if objects.times[row] - objects.times[result.before[row]] > 1:
+            result.gaps[row] = 1.0
     for holder in holders:
         result.hides[last, int(objects.times[holder])] = holder
 
