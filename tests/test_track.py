@@ -12,17 +12,16 @@ from ctc_metrics.scripts.validate import validate_sequence
 from geff import validate_structure
 from geff.convert import from_trackmate_xml_to_geff
 from lib.associations import score_movie, score_tracks
-from lib.detections import detect
 from lib.drifts import estimate_drift
 from lib.exports import read_challenge, read_napari, read_newick
 from lib.graphs import read_geff, read_trackmate
-from lib.lineages import number_tracks, read_lineage
+from lib.lineages import read_lineage
 from lib.links import assign
-from lib.masks import Masks, interpolate_mask
+from lib.masks import interpolate_mask
 from lib.movies import track_movie
 from lib.objects import SCHEMA
 from lib.stores import label_colour, open_array
-from lib.traces import trace
+from movies import same_cells, shuffled, tracked
 from PIL import Image
 from scenes import place_discs, write_batch, write_labels
 from scipy.optimize import linear_sum_assignment
@@ -35,29 +34,6 @@ HOMES = [(16, 16), (16, 60), (48, 34), (74, 20), (74, 66), (48, 78)]
 def discs(frames, homes=HOMES, radius=8, step=(0.0, 1.0)):
     """A movie of discs that all move by `step` in each frame: int32 (t, y, x), disc i has id i + 1 in each frame."""
     return np.stack([place_discs(SHAPE, np.add(homes, np.multiply(step, t)), radius) for t in range(frames)])
-
-
-def shuffled(movie, seed=0):
-    rng = np.random.default_rng(seed)
-    return np.stack([np.append(0, 1 + rng.permutation(frame.max()))[frame] for frame in movie]).astype(np.int32)
-
-
-def tracked(movie, *, fill=True, pixels=None, **settings):
-    """(labels with tracks (t, y, x), {daughter: mother}, Trace) of a movie of labels (t, y, x) or (t, z, y, x)."""
-    movie = movie[:, None] if movie.ndim == 3 else movie
-    objects = detect(zip(movie, [None] * len(movie) if pixels is None else pixels, strict=True))
-    decided = trace(objects, **settings)
-    tracks = number_tracks(objects, decided)
-    masks = Masks(objects, decided, tracks, lambda t, region: movie[t][region], fill=fill)
-    labels = np.stack([masks.frame(t, frame, np.int32) for t, frame in enumerate(movie)])
-    mothers = np.flatnonzero(decided.mother >= 0)
-    return labels, {int(tracks[row]): int(tracks[decided.mother[row]]) for row in mothers}, decided
-
-
-def same_cells(labels, truth):
-    """Whether the ids of both say the same of which pixels are one cell."""
-    pairs = np.unique(np.stack([labels[truth > 0], truth[truth > 0]]), axis=1)
-    return len(pairs[0]) == len(set(pairs[0].tolist())) == len(set(pairs[1].tolist()))
 
 
 def dividing(frames=8, at=4):

@@ -1,0 +1,30 @@
+"""Movies of labels that the tests track."""
+
+import numpy as np
+from lib.detections import detect
+from lib.lineages import number_tracks
+from lib.masks import Masks
+from lib.traces import trace
+
+
+def shuffled(movie, seed=0):
+    rng = np.random.default_rng(seed)
+    return np.stack([np.append(0, 1 + rng.permutation(frame.max()))[frame] for frame in movie]).astype(np.int32)
+
+
+def tracked(movie, *, fill=True, pixels=None, **settings):
+    """(labels with tracks (t, y, x), {daughter: mother}, Trace) of a movie of labels (t, y, x) or (t, z, y, x)."""
+    movie = movie[:, None] if movie.ndim == 3 else movie
+    objects = detect(zip(movie, [None] * len(movie) if pixels is None else pixels, strict=True))
+    decided = trace(objects, **settings)
+    tracks = number_tracks(objects, decided)
+    masks = Masks(objects, decided, tracks, lambda t, region: movie[t][region], fill=fill)
+    labels = np.stack([masks.frame(t, frame, np.int32) for t, frame in enumerate(movie)])
+    mothers = np.flatnonzero(decided.mother >= 0)
+    return labels, {int(tracks[row]): int(tracks[decided.mother[row]]) for row in mothers}, decided
+
+
+def same_cells(labels, truth):
+    """Whether the ids of both say the same of which pixels are one cell."""
+    pairs = np.unique(np.stack([labels[truth > 0], truth[truth > 0]]), axis=1)
+    return len(pairs[0]) == len(set(pairs[0].tolist())) == len(set(pairs[1].tolist()))
