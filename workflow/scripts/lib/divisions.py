@@ -116,37 +116,45 @@ def decide_divisions(candidates, objects, before, bridged, gains, mended):
         bridged, gains: objects that may come after a gap, and the evidence for it.
         mended: how many cells are merged, and how many in pieces, for some frames in between.
     """
-    count = len(objects.labels)
-    evidence = candidates.evidence
-    heir, new = candidates.heir, candidates.new
-    ratio = np.log(objects.sizes[heir] / objects.sizes[new])
-    # What the border cuts may be larger than it seems.
-    unequal = (np.abs(ratio) > UNEQUAL) & ~objects.cut[np.where(ratio > 0, new, heir)]
-    cut = objects.cut[new]
+    count, times, new = len(objects.labels), objects.times, candidates.new
+    evidence, unequal = candidates.evidence, _unequal(candidates, objects)
+    rare = np.where(unequal, PRIOR_COUNTS * np.log(UNEQUAL_SHARE), 0)
     gap = np.zeros(count)
     np.maximum.at(gap, bridged, np.maximum(gains, 0))
-    first = objects.starts[1]
-    starts = (before == NONE) & (gap == 0)
-    starts[:first] = False
-    times = objects.times
+    unexplained = (before == NONE) & (gap == 0) & (times > 0)
     ends = [times[candidates.mother] == 0, times[new] == objects.frames - 1]
     # Of what may be mended about half is.
     rates = [(0.5 * found + PRIOR_OBJECTS * USUAL_MENDED) / (count + PRIOR_OBJECTS) for found in mended]
-    prior = np.zeros(2)  # of objects that the border does not cut, and that it does
-    rare = np.where(unequal, PRIOR_COUNTS * np.log(UNEQUAL_SHARE), 0)
     total = evidence + rare
     for _ in range(EM_ROUNDS):
         best = np.full(count, -np.inf)
         np.maximum.at(best, new[~unequal], total[~unequal])
         likely = 1 / (1 + np.exp(-np.clip(best - gap, -50, 50)))
         equal = (likely.sum() + PRIOR_OBJECTS * PRIOR_DIVIDING) / (count + PRIOR_OBJECTS)
-        for kind in (0, 1):
-            mine = objects.cut == kind
-            rest = max((starts & mine).sum() - likely[mine].sum(), 0)
-            newcomers = (rest + PRIOR_OBJECTS * USUAL_NEWCOMERS[kind]) / (mine.sum() + PRIOR_OBJECTS)
-            prior[kind] = min(PRIOR_COUNTS * np.log(equal / max(newcomers, LEAST_NEWCOMERS)), MOST_PRIOR)
-        total = evidence + prior[cut.astype(int)] + rare
+        newcomers = _share_of_newcomers(objects.cut, unexplained, likely)
+        prior = np.minimum(PRIOR_COUNTS * np.log(equal / newcomers), MOST_PRIOR)
+        total = evidence + prior[objects.cut[new].astype(int)] + rare
         for end, rate in zip(ends, rates, strict=True):
             # What is mended looks the same, so that no evidence tells the two apart.
             total = np.where(end, -np.logaddexp(-total, np.log(rate / equal)), total)
     candidates.terms[:, 0] = total - evidence
+
+
+def _unequal(candidates, objects):
+    """Whether daughters are of unequal sizes (candidates,); what the border cuts may be larger than it seems."""
+    ratio = np.log(objects.sizes[candidates.heir] / objects.sizes[candidates.new])
+    return (np.abs(ratio) > UNEQUAL) & ~objects.cut[np.where(ratio > 0, candidates.new, candidates.heir)]
+
+
+def _share_of_newcomers(cut, unexplained, likely):
+    """Shares of the objects that are new for no reason: away from the border, and cut by it.
+
+    Args:
+        cut, unexplained: bool (objects,), whether the border cuts them, and nothing but a division explains them.
+        likely: probability (objects,) that a division does.
+    """
+    shares = []
+    for mine, usual in zip((~cut, cut), USUAL_NEWCOMERS, strict=True):
+        rest = max((unexplained & mine).sum() - likely[mine].sum(), 0)
+        shares.append((rest + PRIOR_OBJECTS * usual) / (mine.sum() + PRIOR_OBJECTS))
+    return np.maximum(shares, LEAST_NEWCOMERS)
