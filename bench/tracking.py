@@ -218,6 +218,7 @@ def main():
     least("B, mean CHOTA before filling", mean["B unfilled"]["chota"], 0.90)
     told = ", ".join(f"{key} {value:.4f}" for key, value in mean["B perfect"].items())
     figures.add("B, perfect links of the same masks, before filling", told, data=data)
+    figures.add("B, mean LNK filled", f"{mean['B']['lnk']:.4f}", data=data)
     least("B, mean CHOTA filled", mean["B"]["chota"], 0.95)
     least("B, mean TRA filled", mean["B"]["tra"], 0.985)
     for name, target in (("A", 0.95), ("B", 0.85)):

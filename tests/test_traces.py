@@ -49,8 +49,10 @@ def test_one_that_is_merged_after_it_was_missed_is_parted_and_both_gaps_are_fill
     assert len(np.unique(labels)) == len(PLACES) + 1
     assert all(len(np.unique(frame)) == len(PLACES) + 1 for frame in labels)
     assert same_cells(labels[6:, 0], movie[6:])
-    times = {int(decided.before[row]): row for row in decided.gaps}
-    assert len(times) == len(decided.gaps) >= 1
+    assert len(decided.hides) == 1
+    frames = np.repeat(np.arange(len(seen)), [len(np.unique(frame)) - 1 for frame in seen])
+    skips = [row for row, gone in enumerate(decided.before) if gone >= 0 and frames[row] - frames[gone] > 1]
+    assert sorted(decided.gaps) == skips
 
 
 @pytest.mark.parametrize("divides", [True, False])
