@@ -40,15 +40,16 @@ def test_where_cells_are_merged_or_in_pieces_now_and_then_those_at_an_end_do_not
     assert not parents
 
 
-def test_one_that_is_merged_after_it_was_missed_is_parted_and_both_gaps_are_filled():
+@pytest.mark.parametrize(("t", "missed"), [(4, [10]), (4, [9, 10]), (6, [10]), (6, [9, 10])])
+def test_those_that_are_merged_beside_a_frame_in_which_they_were_missed_are_parted_and_filled(t, missed):
     movie = pairs()
     seen = merge(movie, 5, 4)
-    seen[4][seen[4] == 10] = 0
+    seen[t][np.isin(seen[t], missed)] = 0
     labels, parents, decided = tracked(shuffled(seen))
     assert not parents
     assert len(np.unique(labels)) == len(PLACES) + 1
     assert all(len(np.unique(frame)) == len(PLACES) + 1 for frame in labels)
-    assert same_cells(labels[6:, 0], movie[6:])
+    assert same_cells(labels[7:, 0], movie[7:])
     assert len(decided.hides) == 1
     frames = np.repeat(np.arange(len(seen)), [len(np.unique(frame)) - 1 for frame in seen])
     skips = [row for row, gone in enumerate(decided.before) if gone >= 0 and frames[row] - frames[gone] > 1]
