@@ -1,7 +1,13 @@
-"""What a movie shows of its cells decides what the border cuts, what is merged at its ends, and how sure sizes are."""
+"""What a movie shows of its cells decides the doubtful: links, the border, what is merged, how sure sizes are."""
 
 import numpy as np
 import pytest
+from lib import habits
+from lib.chains import link_frames
+from lib.detections import Detections, detect
+from lib.divisions import find_divisions
+from lib.gaps import bridge, find_gaps
+from lib.habits import learn_motion
 from lib.motions import spread_of, wide_spread_of
 from movies import same_cells, shuffled, tracked
 from scenes import place_discs
@@ -79,3 +85,127 @@ def test_the_spread_of_sizes_that_jump_is_not_that_of_those_that_do_not():
     steady = np.random.default_rng(1).normal(0, 0.1, 5000)
     assert wide_spread_of(steady, 0.03) == pytest.approx(spread_of(steady, 0.03), rel=0.2)
     assert wide_spread_of(np.zeros(0), 0.03) == 0.03
+
+
+def wandering(space, step, seed, *, mother, daughters, born, frames=11):
+    """A movie of discs in a grid that wander, one of which has become two with ids 100 and 101 from frame `born` on.
+
+    Args:
+        space: pixels from disc to disc.
+        step: pixels that they move, more or less.
+        mother: pixels that the mother's radius is above the others'.
+        daughters: their radii.
+
+    Returns:
+        int32 (t, y, x), and the id of the disc that is next to the daughter 101.
+    """
+    rng = np.random.default_rng(seed)
+    line = range(20, 190, space)
+    rows, columns = np.indices((200, 200))
+    places, radii = np.array([(y, x) for y in line for x in line], float), rng.normal(6, 0.5, len(line) ** 2)
+    dividing, walk, movie = 3 * len(line) + 3, 0.0, []
+    radii[dividing] += mother
+    for t in range(frames):
+        walk = 0.5 * walk + rng.normal(0, step, places.shape)
+        discs = [(number, *place) for number, place in enumerate(np.column_stack([places + walk, radii]), start=1)]
+        if t >= born:
+            _, y, x, _ = discs.pop(dividing)
+            one, two = daughters
+            discs += [(100, y, x - one, one), (101, y, x + two, two)]
+        frame = np.zeros(rows.shape, np.int32)
+        for number, y, x, radius in discs:
+            frame[(rows - y) ** 2 + (columns - x) ** 2 <= radius**2] = number
+        movie.append(frame)
+    return np.stack(movie), dividing + 2
+
+
+@pytest.mark.parametrize("seed", [0, 2, 3])
+def test_a_daughter_is_not_taken_for_the_next_self_of_a_neighbour_that_was_missed(seed):
+    movie, neighbour = wandering(22, 2, seed, mother=2, daughters=(5.5, 5.5), born=5)
+    seen = movie.copy()
+    seen[5][seen[5] == neighbour] = 0
+    labels, parents, decided = tracked(shuffled(seen))
+    assert len(decided.divisions) == len(decided.gaps) == 1
+    assert same_cells(labels[:, 0], np.where(seen > 0, movie, 0))
+    assert len(parents) == 2
+
+
+@pytest.mark.parametrize(("daughters", "seed"), [((5.7, 5.7), 0), ((5.7, 5.7), 3), ((4.5, 6.5), 3)])
+def test_two_that_are_after_a_merger_as_they_were_before_did_not_divide_after_it(daughters, seed):
+    movie, _ = wandering(26, 1.5, seed, mother=2, daughters=daughters, born=3)
+    seen = movie.copy()
+    seen[4][seen[4] == 101] = 100
+    labels, _, decided = tracked(shuffled(seen))
+    assert len(decided.divisions) == len(decided.hides) == 1
+    apart = np.arange(len(movie)) != 4
+    assert same_cells(labels[apart, 0], movie[apart])
+
+
+def test_a_daughter_that_is_missed_soon_after_her_birth_lives_on():
+    movie, _ = wandering(26, 1, 1, mother=2, daughters=(5.5, 5.5), born=5)
+    seen = movie.copy()
+    seen[6][seen[6] == 101] = 0
+    objects = detect((frame[None], None) for frame in seen)
+    motion = learn_motion(objects)
+    cut_short = link_frames(objects, motion)
+    whole = bridge(cut_short, find_gaps(objects, motion, cut_short, 3))
+    is_born = objects.starts[5] + np.flatnonzero(objects.labels[objects.rows(5)] >= 100)
+    found = {}
+    for name, chains in (("cut short", cut_short), ("whole", whole)):
+        families = find_divisions(objects, motion, chains)
+        (place,) = np.flatnonzero(np.isin(families.heir, is_born) & np.isin(families.new, is_born))
+        found[name] = families.terms[place]
+    reason = 5  # persistence
+    assert found["cut short"][reason] < 0 < found["whole"][reason]
+    assert np.delete(found["cut short"] - found["whole"], reason) == pytest.approx(0)
+
+
+def test_a_band_of_large_frames_shows_what_whole_frames_do(monkeypatch):
+    rng, side, frames = np.random.default_rng(0), 2000, 4
+    grid = np.stack(np.meshgrid(*[np.arange(10.0, side, 20)] * 2), -1).reshape(-1, 2)
+    places, sizes, parts = grid + rng.normal(0, 2, grid.shape), rng.lognormal(5, 0.25, len(grid)), []
+    for _ in range(frames):
+        places, sizes = places + rng.normal(0, 1.5, places.shape), sizes * rng.lognormal(0.01, 0.05, len(sizes))
+        parts.append((places, sizes, rng.random(len(places)) > 0.02))
+    counts = [seen.sum() for *_, seen in parts]
+    places, sizes = (np.concatenate([part[place][part[2]] for part in parts]) for place in (0, 1))
+    objects = Detections(
+        starts=np.concatenate([[0], np.cumsum(counts)]),
+        labels=np.concatenate([np.arange(1, count + 1) for count in counts]),
+        centres=np.column_stack([np.zeros(len(sizes)), places]),
+        sizes=sizes,
+        lights=np.full(len(sizes), np.nan),
+        boxes=np.zeros((len(sizes), 6), np.int32),
+        cut=((places < 10) | (places > side - 10)).any(1),
+        drifts=np.zeros((frames, 3)),
+        overlaps=[(np.zeros(0, int),) * 3] * (frames - 1),
+        steps=np.ones(3),
+        shape=(1, side, side),
+    )
+    part = learn_motion(objects)
+    monkeypatch.setattr(habits, "ENOUGH", 10**9)
+    whole = learn_motion(objects)
+    assert part.shift == pytest.approx(whole.shift, rel=0.1)
+    assert part.size_spread == pytest.approx(whole.size_spread, rel=0.1)
+    assert part.lost == pytest.approx(whole.lost, abs=0.01)
+    assert part.lost_cut == pytest.approx(whole.lost_cut, abs=0.03)
+    assert part.growth == pytest.approx(whole.growth, abs=0.005)
+
+
+@pytest.mark.parametrize("step", [8, 10, 12])
+def test_where_speeds_last_what_newcomers_do_next_tells_which_was_which(step):
+    rng, rows, columns = np.random.default_rng(0), *np.indices((240, 240))
+    turns = rng.uniform(0, 2 * np.pi, 16)
+    places = np.array([(y, x) for y in range(30, 240, 60) for x in range(30, 240, 60)], float)
+    movie = []
+    for t in range(9):
+        discs = list(places + 5 * (t - 4) * np.column_stack([np.sin(turns), np.cos(turns)]))
+        # Two come at once, one after the other on one line.
+        discs += [(120, 90 + step * (t + back)) for back in (-1, 0)] if t >= 3 else []
+        frame = np.zeros(rows.shape, np.int32)
+        for number, (y, x) in enumerate(discs, start=1):
+            frame[(rows - y) ** 2 + (columns - x) ** 2 <= 4**2] = number
+        movie.append(frame)
+    movie = np.stack(movie)
+    labels, _, _ = tracked(shuffled(movie), divisions=False)
+    assert same_cells(labels[:, 0], movie)

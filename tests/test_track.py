@@ -11,6 +11,7 @@ import tifffile
 from ctc_metrics.scripts.validate import validate_sequence
 from geff import validate_structure
 from geff.convert import from_trackmate_xml_to_geff
+from lib import links
 from lib.associations import score_movie, score_tracks
 from lib.drifts import estimate_drift
 from lib.exports import read_challenge, read_napari, read_newick
@@ -194,10 +195,12 @@ def test_objects_of_stacks_link_through_time():
     assert same_cells(labels, stack)
 
 
-def test_the_assignment_gains_as_much_as_any():
+@pytest.mark.parametrize("batch", [1, 500])
+def test_the_assignment_gains_as_much_as_any(batch, monkeypatch):
+    monkeypatch.setattr(links, "BATCH", batch)
     rng = np.random.default_rng(3)
     for _ in range(20):
-        gains = rng.normal(0, 2, (9, 7))
+        gains = np.where(rng.random((15, 12)) < 0.2, rng.normal(0, 2, (15, 12)), 0)
         first, second = (side.ravel() for side in np.indices(gains.shape))
         chosen = assign(first, second, gains.ravel())
         best = np.maximum(gains, 0)[linear_sum_assignment(-np.maximum(gains, 0))].sum()

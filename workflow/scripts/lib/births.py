@@ -10,12 +10,11 @@ RATIO_SPREAD = 0.45  # of the logarithm of one daughter's size over the other's
 CUT_SPREAD = 0.8  # more of both where the border cuts one of them
 APART_SPREAD = 0.5  # of the logarithm of the daughters' distance over the sum of their radii
 SIZE_LIMITS = (-8.0, 6.0)
-USUAL_MISSED = 0.02  # of the objects of a frame
 RARELY_LOST = 0.01  # of the objects go, or come, for no reason
 REASONS = ("prior", "place", "size", "light", "overlap", "persistence", "age", "missed", "newcomer")
 
 
-def weigh_births(objects, motion, found, after, before):
+def weigh_births(objects, motion, found, chains):
     """What speaks for families, against a mother that goes on as the heir and one that is new by chance.
 
     Args:
@@ -23,7 +22,7 @@ def weigh_births(objects, motion, found, after, before):
         motion: Motion.
         found: has `mother`, `heir` and `new`, rows (families,) of mothers, of the daughters that may be their next
             selves, and of the new ones, of the same frame as the heirs or later.
-        after, before: of `lib.chains.link_frames`.
+        chains: Chains.
 
     Returns:
         float64 (families, REASONS), log-likelihood ratios; 0 for the prior.
@@ -32,22 +31,22 @@ def weigh_births(objects, motion, found, after, before):
         return np.zeros((0, len(REASONS)))
     times, radii = objects.times, objects.radii
     mother, heir, new = found.mother, found.heir, found.new
-    fresh = before[heir] == NONE
+    fresh = chains.before[heir] == NONE
     density = np.array([density_of(objects, t) for t in range(objects.frames)])[times[new]]
     terms = np.zeros((len(mother), len(REASONS)))
-    terms[:, 1] = _place(objects, motion, found, before, times, radii, density, fresh)
-    terms[:, 2] = _size(objects, motion, found, fresh, np.log(objects.sizes[np.unique(new)]))
+    terms[:, 1] = _place(objects, motion, found, chains.before, times, radii, density, fresh)
+    terms[:, 2] = _size(objects, motion, found, fresh, objects.logs[np.unique(new)])
     terms[:, 3] = 0.5 * light_evidence(objects.lights[heir], objects.lights[new], motion)
     terms[:, 4] = _overlap(objects, motion, found, times)
-    life = np.minimum(_life(after, heir), _life(after, new))
+    life = np.minimum(_life(chains.on, heir), _life(chains.on, new))
     seen = objects.frames - times[new]  # frames that are left, this one included
     short = np.where(life >= np.minimum(seen, 3), 0.5, np.where(life == 1, -3.0, -1.5))
     gone = objects.cut[heir] | objects.cut[new]
     terms[:, 5] = np.where(gone, np.maximum(short, 0), short)
-    age = _life(before, mother)
+    age = _life(chains.back, mother)
     born = times[mother] - age + 1
     terms[:, 6] = np.where((age <= 2) & (born > 0), -2.0, 0.0)
-    terms[:, 7] = np.where(times[new] - times[mother] > 1, np.log(USUAL_MISSED), 0.0)
+    terms[:, 7] = np.where(times[new] - times[mother] > 1, np.log(motion.missed), 0.0)
     terms *= TEMPER
     # Those that are both new may be any two.
     terms[:, 8] = -fresh.astype(float)
@@ -86,7 +85,7 @@ def _place(objects, motion, found, before, times, radii, density, fresh):
 
 def _size(objects, motion, found, fresh, logs):
     """Daughters add up to the mother, softly; against one that stays as large and any new one."""
-    mother, heir, new = (np.log(objects.sizes[rows]) for rows in (found.mother, found.heir, found.new))
+    mother, heir, new = (objects.logs[rows] for rows in (found.mother, found.heir, found.new))
     both = np.logaddexp(heir, new) - mother
     spread = np.hypot(SUM_SPREAD, motion.size_spread)
     cut_mother, cut_heir, cut_new = (objects.cut[rows] for rows in (found.mother, found.heir, found.new))

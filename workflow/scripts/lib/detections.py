@@ -51,6 +51,11 @@ class Detections:
         return np.repeat(np.arange(self.frames, dtype=np.int32), np.diff(self.starts))
 
     @cached_property
+    def logs(self):
+        """Logarithms of the sizes: float64 (objects,)."""
+        return np.log(self.sizes)
+
+    @cached_property
     def dimensions(self):
         """2, or 3 where objects lie at more than one depth."""
         depths = self.centres[:, 0]

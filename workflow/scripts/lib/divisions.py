@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from .births import weigh_births
-from .links import NONE
+from .links import NONE, grow_tree
 
 NEAREST = 6  # mothers that are looked at for each new object
 UNEQUAL = 1.0  # logarithm of the ratio of sizes beyond which daughters are called unequal
@@ -43,39 +42,39 @@ class Candidates:
         return Candidates(self.mother[rows], self.heir[rows], self.new[rows], self.terms[rows])
 
 
-def find_divisions(objects, motion, after, before, *, missed=0):
+def find_divisions(objects, motion, chains, *, missed=0):
     """Divisions that may be, with what speaks for them but the prior.
 
     Args:
         objects: Detections.
         motion: Motion.
-        after, before: of `lib.chains.link_frames`.
+        chains: Chains.
         missed: frames for which the mother or a daughter may be missing, 0 or 1.
 
     Returns:
         Candidates.
     """
-    families = [
-        _families_of(objects, motion, after, before, t, missing)
-        for missing in range(missed + 1)
-        for t in range(1 + missing, objects.frames)
-    ]
-    whole = np.concatenate([np.zeros((0, 3), int), *families])
-    found = Candidates(*whole.T, None)
-    found.terms = weigh_births(objects, motion, found, after, before)
+    families = [np.zeros((0, 3), int)]
+    for t in range(objects.frames - 1):
+        # The mothers of a frame are looked for twice, so that their tree serves twice.
+        tree = grow_tree(objects.centres[objects.rows(t)])
+        for later in range(t + 1, min(t + 2 + missed, objects.frames)):
+            families.append(_families_of(objects, motion, chains, tree, t, later))
+    found = Candidates(*np.concatenate(families).T, None)
+    found.terms = weigh_births(objects, motion, found, chains)
     return found
 
 
-def _families_of(objects, motion, after, before, t, missing):
-    """Mothers, heirs and the new ones of frame t: (families, 3); mothers are of frame t - 1, less the missing one."""
-    rows, last = objects.rows(t), objects.rows(t - 1 - missing)
-    new = rows.start + np.flatnonzero(before[rows] == NONE)
+def _families_of(objects, motion, chains, tree, t, later):
+    """Mothers of frame t, heirs and new ones of a later frame: (families, 3); `tree` is of the mothers' centres."""
+    rows, last, after = objects.rows(later), objects.rows(t), chains.after
+    new = rows.start + np.flatnonzero(chains.starts[rows])
     if not len(new) or last.start == last.stop:
         return np.zeros((0, 3), int)
     radii = objects.radii
-    tree = cKDTree(objects.centres[last] + objects.drifts[t - missing : t + 1].sum(0))
+    places = objects.centres[new] - objects.drifts[t + 1 : later + 1].sum(0)
     reach = 4.0 * radii[last].max() + 3.0 * motion.shift
-    near, at = tree.query(objects.centres[new], k=min(NEAREST, last.stop - last.start), distance_upper_bound=reach)
+    near, at = tree.query(places, k=min(NEAREST, last.stop - last.start), distance_upper_bound=reach)
     near, at = near.reshape(len(new), -1), at.reshape(len(new), -1)
     one, rank = np.nonzero(np.isfinite(near))
     mother, child = last.start + at[one, rank], new[one]
@@ -83,6 +82,7 @@ def _families_of(objects, motion, after, before, t, missing):
     mother, child = mother[close], child[close]
     kept = after[mother] != NONE
     heirs = np.stack([mother[kept], after[mother[kept]], child[kept]], 1)
+    heirs = heirs[heirs[:, 1] != heirs[:, 2]]
     # A mother without a successor may have two of the new ones.
     lone = np.stack([mother[~kept], child[~kept]], 1)
     lone = lone[np.lexsort(lone.T[::-1])]
@@ -118,22 +118,26 @@ def decide_divisions(candidates, objects, before, bridged, gains, mended):
     """
     count, times, new = len(objects.labels), objects.times, candidates.new
     evidence, unequal = candidates.evidence, _unequal(candidates, objects)
+    born, of = np.unique(new, return_inverse=True)
     rare = np.where(unequal, PRIOR_COUNTS * np.log(UNEQUAL_SHARE), 0)
     gap = np.zeros(count)
     np.maximum.at(gap, bridged, np.maximum(gains, 0))
-    unexplained = (before == NONE) & (gap == 0) & (times > 0)
+    cut = objects.cut.astype(int)
+    counts, starts = (
+        np.bincount(cut[rows], minlength=2) for rows in (times >= 0, (before == NONE) & (gap == 0) & (times > 0))
+    )
     ends = [times[candidates.mother] == 0, times[new] == objects.frames - 1]
     # Of what may be mended about half is.
     rates = [(0.5 * found + PRIOR_OBJECTS * USUAL_MENDED) / (count + PRIOR_OBJECTS) for found in mended]
     total = evidence + rare
     for _ in range(EM_ROUNDS):
-        best = np.full(count, -np.inf)
-        np.maximum.at(best, new[~unequal], total[~unequal])
-        likely = 1 / (1 + np.exp(-np.clip(best - gap, -50, 50)))
+        best = np.full(len(born), -np.inf)
+        np.maximum.at(best, of[~unequal], total[~unequal])
+        likely = 1 / (1 + np.exp(-np.clip(best - gap[born], -50, 50)))
         equal = (likely.sum() + PRIOR_OBJECTS * PRIOR_DIVIDING) / (count + PRIOR_OBJECTS)
-        newcomers = _share_of_newcomers(objects.cut, unexplained, likely)
+        newcomers = _share_of_newcomers(counts, starts, np.bincount(cut[born], likely, minlength=2))
         prior = np.minimum(PRIOR_COUNTS * np.log(equal / newcomers), MOST_PRIOR)
-        total = evidence + prior[objects.cut[new].astype(int)] + rare
+        total = evidence + prior[cut[new]] + rare
         for end, rate in zip(ends, rates, strict=True):
             # What is mended looks the same, so that no evidence tells the two apart.
             total = np.where(end, -np.logaddexp(-total, np.log(rate / equal)), total)
@@ -146,15 +150,14 @@ def _unequal(candidates, objects):
     return (np.abs(ratio) > UNEQUAL) & ~objects.cut[np.where(ratio > 0, candidates.new, candidates.heir)]
 
 
-def _share_of_newcomers(cut, unexplained, likely):
-    """Shares of the objects that are new for no reason: away from the border, and cut by it.
+def _share_of_newcomers(counts, starts, dividing):
+    """Shares of the objects that are new for no reason: away from the border, and cut by it (2,).
 
     Args:
-        cut, unexplained: bool (objects,), whether the border cuts them, and nothing but a division explains them.
-        likely: probability (objects,) that a division does.
+        counts: objects (2,), away from the border and cut by it.
+        starts: those of them that nothing but a division explains (2,).
+        dividing: how many of them a division does explain, likely (2,).
     """
-    shares = []
-    for mine, usual in zip((~cut, cut), USUAL_NEWCOMERS, strict=True):
-        rest = max((unexplained & mine).sum() - likely[mine].sum(), 0)
-        shares.append((rest + PRIOR_OBJECTS * usual) / (mine.sum() + PRIOR_OBJECTS))
+    rest = np.maximum(starts - dividing, 0)
+    shares = (rest + PRIOR_OBJECTS * np.array(USUAL_NEWCOMERS)) / (counts + PRIOR_OBJECTS)
     return np.maximum(shares, LEAST_NEWCOMERS)

@@ -1,32 +1,42 @@
 """Gaps: objects that were missed for some frames, bridged where what comes after is the same for all one can see."""
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.spatial import cKDTree
 
-from .births import RARELY_LOST, USUAL_MISSED
-from .links import NONE, density_of
+from .births import RARELY_LOST
+from .links import NONE, assign, density_of
 from .motions import TEMPER, light_evidence, log_shift, size_evidence
 
 NEAREST = 4
 
 
-def find_gaps(objects, motion, after, before, most):
-    """Pairs of an object without successor and a later one without predecessor that may be the same.
+def weigh_doubts(objects, motion, chains):
+    """Evidence (pairs,) of the links in doubt on the scale of that of gaps: ends are rarely without a reason."""
+    first, second, gains = chains.doubts
+    for rows in (first, second):
+        gains = gains + np.where(objects.cut[rows], 0, max(np.log(motion.lost / RARELY_LOST), 0))
+    return TEMPER * gains
+
+
+def find_gaps(objects, motion, chains, most):
+    """Pairs of an object that ends and a later one that starts, not in the next frame, that may be the same.
 
     Args:
         objects: Detections.
         motion: Motion.
-        after, before: of `lib.chains.link_frames`.
+        chains: Chains.
         most: frames that may be missing.
 
     Returns:
         Rows before the gap, rows after it, evidence (pairs,): log-likelihood ratios against a loss and a newcomer.
     """
     found = []
-    ended = [objects.starts[t] + np.flatnonzero(after[objects.rows(t)] == NONE) for t in range(objects.frames)]
+    ended = [objects.starts[t] + np.flatnonzero(chains.ends[objects.rows(t)]) for t in range(objects.frames)]
     for t in range(2, objects.frames):
         rows = objects.rows(t)
-        new = rows.start + np.flatnonzero(before[rows] == NONE)
+        new = rows.start + np.flatnonzero(chains.starts[rows])
         if not len(new):
             continue
         density = density_of(objects, t)
@@ -37,10 +47,25 @@ def find_gaps(objects, motion, after, before, most):
             old = ended[last]
             if not len(old):
                 continue
-            found.append(_weigh(objects, motion, before, old, new, missing, moved, density))
+            found.append(_weigh(objects, motion, chains.before, old, new, missing, moved, density))
     if not found:
         return np.zeros(0, int), np.zeros(0, int), np.zeros(0)
     return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
+
+
+def bridge(chains, gaps):
+    """Chains that go on over the gaps that are likely, of those between objects that no link explains.
+
+    Args:
+        chains: Chains.
+        gaps: of `find_gaps`.
+    """
+    old, new, gains = gaps
+    free = np.flatnonzero((chains.after[old] == NONE) & (chains.before[new] == NONE))
+    free = free[assign(old[free], new[free], gains[free])]
+    on, back = chains.after.copy(), chains.before.copy()
+    on[old[free]], back[new[free]] = new[free], old[free]
+    return replace(chains, on=on, back=back)
 
 
 def _weigh(objects, motion, before, old, new, missing, moved, density):
@@ -56,10 +81,10 @@ def _weigh(objects, motion, before, old, new, missing, moved, density):
     first, second = old[one], new[at[one, rank]]
     distance = near[one, rank]
     evidence = log_shift(distance, scale, motion.dimensions) - np.log(density)
-    logs = np.log(objects.sizes[second])
-    ratios = (logs - np.log(objects.sizes[first]) - motion.growth * missing) / np.sqrt(missing + 1)
+    logs = objects.logs[second]
+    ratios = (logs - objects.logs[first] - motion.growth * missing) / np.sqrt(missing + 1)
     evidence += size_evidence(ratios, logs, objects.cut[first], objects.cut[second], motion)
     evidence += light_evidence(objects.lights[first], objects.lights[second], motion)
     lost, came = (np.where(objects.cut[rows], motion.lost_cut, RARELY_LOST) for rows in (first, second))
-    evidence += missing * np.log(USUAL_MISSED) - np.log(lost) - np.log(came)
+    evidence += missing * np.log(motion.missed) - np.log(lost) - np.log(came)
     return first, second, TEMPER * evidence

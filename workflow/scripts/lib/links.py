@@ -2,56 +2,80 @@
 
 import numpy as np
 from scipy.sparse import coo_array
-from scipy.sparse.csgraph import min_weight_full_bipartite_matching
+from scipy.sparse.csgraph import connected_components, min_weight_full_bipartite_matching
 from scipy.spatial import cKDTree
 
 from .motions import light_evidence, log_shift, overlap_bins, size_evidence
 
-NEAREST = 6  # candidates of each object
+NEAREST = 4  # candidates of each object
 NONE = -1
-ROUNDS = 3  # of taking what is certain; few pairs are left then
+ROUNDS = 2  # of taking what is certain; few pairs are left then
+BATCH = 500  # pairs that are solved together, or more where more hang together
 
 
-def find_candidates(objects, motion, t, expected, reach=None):
+def find_candidates(objects, motion, t, rows, expected, came=None, reach=None):
     """Pairs of objects of frame t and the next one that may be the same, and what speaks for each.
 
     Args:
         objects: Detections.
         motion: Motion.
         t: the earlier frame.
-        expected: float64 (objects of frame t, 3), where each should be in the frame after.
+        rows: int64 (n,), objects of frame t.
+        expected: float64 (n, 3), where each should be in the frame after.
+        came: None, or bool (n,), whether an object is new, so that nothing tells where it should be; and float64
+            (objects of frame t + 1, 3), where each of these should have been in frame t, NaN where that is unknown.
         reach: pixels of x beyond which nothing is looked for; None: as far as `motion` makes likely.
 
     Returns:
         Rows before, rows after, evidence: log-likelihood ratios against both being alone (pairs,).
     """
-    one, two = objects.rows(t), objects.rows(t + 1)
-    after = objects.centres[two]
-    if not len(expected) or not len(after):
+    two = objects.rows(t + 1)
+    centres = objects.centres[two]
+    if not len(expected) or not len(centres):
         return (np.zeros(0, int),) * 2 + (np.zeros(0),)
     density = density_of(objects, t + 1)
     limit, reach = reach, find_reach(motion, density)
-    # A tree that is not balanced is quicker to build, and objects lie evenly enough.
-    tree = cKDTree(after, balanced_tree=False, compact_nodes=False)
-    near, at = tree.query(expected, k=min(NEAREST, len(after)), distance_upper_bound=reach)
+    near, at = grow_tree(centres).query(expected, k=min(NEAREST, len(centres)), distance_upper_bound=reach)
     near, at = near.reshape(len(expected), -1), at.reshape(len(expected), -1)
-    rows, rank = np.nonzero(np.isfinite(near))
-    first, second = rows + one.start, at[rows, rank] + two.start
-    before, later, shared = objects.overlaps[t]
-    count = len(objects.labels) + 1
-    keys = np.concatenate([first * count + second, before * count + later])
-    pixels = np.concatenate([np.zeros(len(first)), shared])
-    order = np.argsort(keys, kind="stable")
-    keys, pixels = keys[order], pixels[order]
-    last = np.append(keys[1:] != keys[:-1], True) if len(keys) else np.zeros(0, bool)
-    # An overlap stands after the neighbour of the same key.
-    keys, pixels = keys[last], pixels[last]
-    first, second = keys // count, keys % count
-    way = objects.centres[second] - expected[first - one.start]
-    distance = np.sqrt(np.einsum("ij,ij->i", way, way))
-    close = distance <= (np.inf if limit is None else limit)
-    first, second, distance, pixels = first[close], second[close], distance[close], pixels[close]
-    return first, second, weigh(objects, motion, first, second, distance, pixels, density)
+    one, other, pixels = _overlaps(objects, t, rows)
+    known = at[one] == other[:, None]
+    shared = np.zeros(near.shape)
+    pair, rank = np.nonzero(known)
+    shared[one[pair], rank] = pixels[pair]
+    more = ~known.any(1)
+    one, other, pixels = one[more], other[more], pixels[more]
+    found = at < len(centres)
+    nearest = np.repeat(np.arange(len(rows)), found.sum(1))
+    way = centres[other] - expected[one]
+    one, other = np.concatenate([nearest, one]), np.concatenate([at[found], other])
+    distance = np.concatenate([near[found], np.sqrt(np.einsum("ij,ij->i", way, way))])
+    pixels = np.concatenate([shared[found], pixels])
+    if limit is not None:
+        close = distance <= limit
+        one, other, distance, pixels = one[close], other[close], distance[close], pixels[close]
+    first, second = rows[one], other + two.start
+    place = log_shift(distance, motion.shift, motion.dimensions)
+    if came is not None:
+        new, origins = came
+        off = np.linalg.norm(objects.centres[first] - origins[other], axis=1)
+        told = new[one] & np.isfinite(off)
+        place[told] = log_shift(off[told], motion.shift, motion.dimensions)
+    return first, second, place - np.log(density) + weigh(objects, motion, first, second, pixels)
+
+
+def grow_tree(centres):
+    """A KD-tree that is not balanced: quicker to build, and objects lie evenly enough."""
+    return cKDTree(centres, balanced_tree=False, compact_nodes=False)
+
+
+def _overlaps(objects, t, rows):
+    """Overlaps of `rows` of frame t with the next: which of them, which of the next, pixels (pairs,)."""
+    before, later, pixels = objects.overlaps[t]
+    place = np.full(objects.starts[t + 1] - objects.starts[t], NONE)
+    place[rows - objects.starts[t]] = np.arange(len(rows))
+    one = place[before - objects.starts[t]]
+    mine = one != NONE
+    return one[mine], later[mine] - objects.starts[t + 1], pixels[mine]
 
 
 def density_of(objects, t):
@@ -69,17 +93,14 @@ def find_reach(motion, density):
     return motion.shift * np.sqrt(3.0 * np.expm1(np.clip(top / tail, 0.1, 12)))
 
 
-def weigh(objects, motion, first, second, distance, shared, density):
-    """Log-likelihood ratios of pairs being one object, against one that is lost and one that is new (pairs,)."""
-    sizes, cut = objects.sizes, objects.cut
-    evidence = log_shift(distance, motion.shift, motion.dimensions) - np.log(density)
-    logs = np.log(sizes[second])
-    evidence += size_evidence(logs - np.log(sizes[first]), logs, cut[first], cut[second], motion)
+def weigh(objects, motion, first, second, shared):
+    """What all but the place says for pairs being one object, against one that is lost and one that is new (pairs,)."""
+    sizes, logs, cut = objects.sizes, objects.logs, objects.cut
+    evidence = size_evidence(logs[second] - logs[first], logs[second], cut[first], cut[second], motion)
     evidence += light_evidence(objects.lights[first], objects.lights[second], motion)
     if motion.overlap is not None:
         evidence += motion.overlap[overlap_bins(shared, sizes[first], sizes[second])]
-    lost = np.where(cut[first], motion.lost_cut, motion.lost)
-    new = np.where(cut[second], motion.lost_cut, motion.lost)
+    lost, new = (np.where(cut[rows], motion.lost_cut, motion.lost) for rows in (first, second))
     return evidence + np.log1p(-lost) - np.log(lost) - np.log(new)
 
 
@@ -102,34 +123,49 @@ def assign(first, second, gains):
         if not len(left):
             break
         gain = gains[left]
-        (best_one, next_one), (best_two, next_two) = (_two_best(side[left], gain) for side in (first, second))
-        here = np.arange(len(left))
-        sure = (best_one == here) & (best_two == here) & (gain >= next_one + next_two)
+        sides = [side[left] - side[left].min() for side in (first, second)]
+        (best_one, next_one), (best_two, next_two) = (_two_best(side, gain) for side in sides)
+        sure = best_one & best_two & (gain >= next_one + next_two)
         if not sure.any():
             break
         chosen.append(left[sure])
-        taken = [np.zeros(side.max() + 1, bool) for side in (first, second)]
-        for mark, side in zip(taken, (first, second), strict=True):
-            mark[side[left[sure]]] = True
-        left = left[~(taken[0][first[left]] | taken[1][second[left]])]
-    if len(left):
-        chosen.append(left[_solve(first[left], second[left], gains[left])])
+        taken = np.zeros(len(left), bool)
+        for side in sides:
+            gone = np.zeros(side.max() + 1, bool)
+            gone[side[sure]] = True
+            taken |= gone[side]
+        left = left[~taken]
+    for part in _batches(first[left], second[left]):
+        pairs = left[part]
+        chosen.append(pairs[_solve(first[pairs], second[pairs], gains[pairs])])
     return np.concatenate(chosen) if chosen else np.zeros(0, int)
 
 
 def _two_best(objects, gains):
-    """For each pair the best pair of its object, by position, and the gain of the object's second best or 0."""
-    order = np.argsort(objects, kind="stable")
-    ranked, gain = objects[order], gains[order]
-    head = np.append(True, ranked[1:] != ranked[:-1])
-    starts, group = np.flatnonzero(head), np.cumsum(head) - 1
-    top = np.flatnonzero(gain == np.maximum.reduceat(gain, starts)[group])
-    top = top[np.append(True, group[top[1:]] != group[top[:-1]])]
-    gain[top] = 0
-    second = np.maximum.reduceat(gain, starts)
-    best, next_best = np.empty(len(order), int), np.empty(len(order))
-    best[order], next_best[order] = order[top][group], second[group]
-    return best, next_best
+    """For each pair whether it is the best one of its object, and the gain of the object's second best or 0."""
+    best = np.zeros(objects.max() + 1)
+    np.maximum.at(best, objects, gains)
+    top = np.flatnonzero(gains == best[objects])
+    first = np.empty(len(best), int)
+    first[objects[top[::-1]]] = top[::-1]  # of several that are as good, the first
+    is_best = first[objects] == np.arange(len(objects))
+    second = np.zeros(len(best))
+    np.maximum.at(second, objects[~is_best], gains[~is_best])
+    return is_best, second[objects]
+
+
+def _batches(first, second):
+    """Positions of pairs, in batches with no object in common: the solver's time grows faster than what it is given."""
+    if not len(first):
+        return []
+    a, b = (np.unique(side, return_inverse=True)[1] for side in (first, second))
+    count = int(a.max()) + int(b.max()) + 2
+    graph = coo_array((np.ones(len(a), bool), (a, a.max() + 1 + b)), shape=(count, count))
+    group = connected_components(graph, directed=False)[1][a]
+    order = np.argsort(group, kind="stable")
+    heads = np.flatnonzero(np.append(True, np.diff(group[order]) != 0))
+    batch = heads // BATCH
+    return np.split(order, heads[1:][np.diff(batch) > 0])
 
 
 def _solve(first, second, gains):

@@ -11,6 +11,7 @@ LEAST_SHIFT_PX = 0.3  # centres of masks are not known better than that
 # What place, size, overlap and time say is not independent, so that all together say less than their sum; found by
 # trial on simulated movies.
 TEMPER = 0.5
+USUAL_MISSED = 0.02  # of the objects of a frame
 MOST_EVIDENCE, LEAST_EVIDENCE = 4.0, -6.0  # nats that size or light alone can say
 
 
@@ -44,6 +45,11 @@ class Motion:
     lost: float = 0.02
     lost_cut: float = 0.2
     dimensions: int = 2
+
+    @property
+    def missed(self):
+        """Share of the objects that are missed in a frame: usually few, and no more than have no successor."""
+        return min(self.lost, USUAL_MISSED)
 
     def shift_after(self, frames):
         """Scale of the displacement that remains after so many frames: a change of speed lasts as speeds do."""

@@ -8,15 +8,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .births import RARELY_LOST
+from .births import APART_SPREAD, RARELY_LOST, RATIO_SPREAD
 from .detections import Detections
 from .divisions import find_divisions, geometry
 from .links import NONE
-from .motions import TEMPER
+from .motions import TEMPER, log_shift, log_t
 
 LONGEST = 3  # frames that cells are merged for, or in pieces
 USUAL = 0.01  # of the objects are merged, or pieces
 LASTING = 0.3  # of those that are go on to be in the next frame
+MOST_MEMORY = 6.0  # nats that what the two were before a merger can say
 HOPELESS = -8.0  # evidence of a division or merger that nothing else makes good
 
 
@@ -50,91 +51,111 @@ def reverse(objects):
     )  # fmt: skip
 
 
-def find_mergers(objects, motion, after, before, *, missed=0):
+def find_mergers(objects, motion, chains, *, missed=0):
     """Mergers of two objects into one that may be: Candidates, of which `mother` is the one and the others the two.
 
     Args:
-        objects, motion, after, before, missed: see `find_divisions`.
+        objects, motion, chains, missed: see `find_divisions`.
     """
-    count = len(objects.labels)
-    turn = [np.where(links == NONE, NONE, count - 1 - links)[::-1] for links in (before, after)]
+    last = len(objects.labels) - 1
     backwards = replace(motion, growth=-motion.growth, persistence=0.0)
-    found = find_divisions(reverse(objects), backwards, *turn, missed=missed)
-    return replace(found, mother=count - 1 - found.mother, heir=count - 1 - found.heir, new=count - 1 - found.new)
+    found = find_divisions(reverse(objects), backwards, chains.reversed(), missed=missed)
+    return replace(found, mother=last - found.mother, heir=last - found.heir, new=last - found.new)
 
 
-def find_repairs(objects, motion, divisions, mergers, after):
-    """Objects that may be pieces of one cell, or two cells, for some frames.
+def find_splits(objects, motion, divisions, mergers, after):
+    """Objects that may be pieces of one cell for some frames: [Repair, ...].
 
     Args:
         objects: Detections.
         motion: Motion.
         divisions, mergers: Candidates.
-        after: of `lib.chains.link_frames`.
+        after: of Chains.
+    """
+    parts, whole = geometry(divisions), geometry(mergers)
+    prior, chance = _priors(objects, motion)
+    count, found = len(objects.labels), []
+    here = np.flatnonzero(parts > HOPELESS)
+    chains = np.stack([divisions.heir, divisions.new], 1)[here][:, None]
+    merging = _key(np.stack([mergers.heir, mergers.new], 1), count)
+    for frames in range(1, LONGEST + 1):
+        of, place = _equal(_key(chains[:, -1], count), merging)
+        at = here[of]
+        gains = parts[at] + whole[place] + prior[frames - 1] + chance[divisions.new[at]] + chance[mergers.new[place]]
+        for pick in np.flatnonzero(gains > 0):
+            first, last = (int(divisions.mother[at[pick]]),), (int(mergers.mother[place[pick]]),)
+            found.append(Repair(first, *chains[of[pick]].T.tolist(), last, float(gains[pick])))
+        nexts = after[chains[:, -1]]
+        going = (nexts != NONE).all(1)
+        here, chains = here[going], np.concatenate([chains[going], nexts[going][:, None]], axis=1)
+    return found
+
+
+def find_merged(objects, motion, divisions, mergers, after):
+    """Objects that may be two cells for some frames: [Repair, ...]; arguments as of `find_splits`."""
+    parts, whole = geometry(divisions), geometry(mergers)
+    prior, chance = _priors(objects, motion)
+    leaving, here = np.flatnonzero(parts > HOPELESS), np.flatnonzero(whole > HOPELESS)
+    holders, found = mergers.mother[here][:, None], []
+    for frames in range(1, LONGEST + 1):
+        of, at = _equal(holders[:, -1], divisions.mother[leaving])
+        place, at = here[of], leaving[at]
+        first = np.stack([mergers.heir[place], mergers.new[place]], 1)
+        last = np.stack([divisions.heir[at], divisions.new[at]], 1)
+        gains = whole[place] + parts[at] + prior[frames - 1] + chance[first[:, 1]] + chance[last[:, 1]]
+        gains += _remember(objects, motion, first, last, frames)
+        for pick in np.flatnonzero(gains > 0):
+            two, again = (tuple(rows[pick].tolist()) for rows in (first, last))
+            found.append(Repair(two, holders[of[pick]].tolist(), [], again, float(gains[pick])))
+        nexts = after[holders[:, -1]]
+        going = nexts != NONE
+        here, holders = here[going], np.column_stack([holders[going], nexts[going]])
+    return found
+
+
+def _key(pairs, count):
+    """A number for each pair of rows, whatever their order (pairs,)."""
+    return pairs.min(1) * count + pairs.max(1)
+
+
+def _equal(wanted, keys):
+    """Positions in both of all that are equal: (matches,) each."""
+    order = np.argsort(keys, kind="stable")
+    low, high = (np.searchsorted(keys, wanted, side, sorter=order) for side in ("left", "right"))
+    of = np.repeat(np.arange(len(wanted)), high - low)
+    rank = np.arange(len(of)) - np.repeat(np.cumsum(high - low) - (high - low), high - low)
+    return of, order[low[of] + rank]
+
+
+def _remember(objects, motion, first, last, frames):
+    """What speaks for two being side by side after a merger as they were before, against any two that divide.
+
+    Args:
+        first, last: rows (pairs, 2) of the two before and after.
+        frames: that they are merged for.
 
     Returns:
-        Splits and mergers: lists of Repair.
+        Log-likelihood ratios (pairs,).
     """
-    return _find_splits(objects, motion, divisions, mergers, after), _find_merged(
-        objects, motion, divisions, mergers, after
+    moved = np.cumsum(objects.drifts, axis=0)
+    (was, ratio_was), (now, ratio_now) = (
+        (at[:, 0] - at[:, 1], objects.logs[rows[:, 0]] - objects.logs[rows[:, 1]])
+        for rows, at in ((rows, objects.centres[rows] - moved[objects.times[rows]]) for rows in (first, last))
     )
-
-
-def _find_splits(objects, motion, divisions, mergers, after):
-    count = len(objects.labels)
-    parts, whole = geometry(divisions), geometry(mergers)
-    prior, chance = _priors(objects, motion)
-    known = {}
-    for place, (one, two) in enumerate(zip(mergers.heir.tolist(), mergers.new.tolist(), strict=True)):
-        known[min(one, two) * count + max(one, two)] = place
-    found = []
-    here = np.flatnonzero(parts > HOPELESS)
-    pairs = np.stack([divisions.heir, divisions.new], 1)[here]
-    chains = [np.stack([divisions.heir, divisions.new], 1)]
-    for frames in range(1, LONGEST + 1):
-        keys = pairs.min(1) * count + pairs.max(1)
-        for at, key in zip(here.tolist(), keys.tolist(), strict=True):
-            if key in known:
-                place = known[key]
-                rows = np.stack([chain[at] for chain in chains])
-                gain = parts[at] + whole[place] + prior[frames - 1] + chance[rows[0, 1]] + chance[rows[-1, 1]]
-                first, last = (int(divisions.mother[at]),), (int(mergers.mother[place]),)
-                if gain > 0:
-                    found.append(Repair(first, rows[:, 0].tolist(), rows[:, 1].tolist(), last, float(gain)))
-        nexts = after[pairs]
-        going = (nexts != NONE).all(1)
-        here, pairs = here[going], nexts[going]
-        chain = np.full((len(parts), 2), NONE)
-        chain[here] = pairs
-        chains.append(chain)
-    return found
-
-
-def _find_merged(objects, motion, divisions, mergers, after):
-    parts, whole = geometry(divisions), geometry(mergers)
-    prior, chance = _priors(objects, motion)
-    leaving = {}
-    for place in np.flatnonzero(parts > HOPELESS).tolist():
-        leaving.setdefault(int(divisions.mother[place]), []).append(place)
-    found = []
-    for place in np.flatnonzero(whole > HOPELESS).tolist():
-        holders = [int(mergers.mother[place])]
-        while True:
-            for at in leaving.get(holders[-1], ()):
-                gain = whole[place] + parts[at] + prior[len(holders) - 1]
-                gain += chance[mergers.new[place]] + chance[divisions.new[at]]
-                if gain > 0:
-                    first, last = _two(mergers, place), _two(divisions, at)
-                    found.append(Repair(first, list(holders), [], last, float(gain)))
-            following = int(after[holders[-1]])
-            if following == NONE or len(holders) == LONGEST:
-                break
-            holders.append(following)
-    return found
-
-
-def _two(candidates, place):
-    return int(candidates.heir[place]), int(candidates.new[place])
+    wide = np.sqrt(2) * motion.shift_after(frames + 1)
+    spread = np.sqrt(2 * (frames + 1)) * motion.size_spread
+    cut = objects.cut[first].any(1) | objects.cut[last].any(1)
+    apart, reach = np.maximum(np.linalg.norm(now, axis=1), 0.1), objects.radii[last].sum(1)
+    around = np.log(2 * np.pi if motion.dimensions == 2 else 4 * np.pi)
+    any_place = log_t((np.log(apart / reach) / APART_SPREAD) ** 2) - np.log(APART_SPREAD)
+    any_place -= around + motion.dimensions * np.log(apart)
+    any_size = log_t((ratio_now / RATIO_SPREAD) ** 2) - np.log(RATIO_SPREAD)
+    ways = []
+    for sign in (-1, 1):
+        same = log_shift(np.linalg.norm(now + sign * was, axis=1), wide, motion.dimensions) - any_place
+        size = log_t(((ratio_now + sign * ratio_was) / spread) ** 2) - np.log(spread) - any_size
+        ways.append(same + np.where(cut, 0, size))
+    return TEMPER * np.clip(np.logaddexp(*ways) - np.log(2), -MOST_MEMORY, MOST_MEMORY)
 
 
 def _priors(objects, motion):

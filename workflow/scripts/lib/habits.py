@@ -1,0 +1,193 @@
+"""Habits: how the objects of a movie move and change, learned from the movie itself by linking a sample of it."""
+
+from dataclasses import replace
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from .chains import link_frames
+from .links import NONE
+from .motions import LEAST_SHIFT_PX, OVERLAP_EDGES, Motion, overlap_bins, spread_of, wide_spread_of
+
+SAMPLED = 12  # transitions that a movie's motion is learned from, at most
+ENOUGH = 6000  # objects that it is learned from, where there are so many: of large frames a band is looked at
+ROUNDS = 3
+LEAST_SIZE_SPREAD = 0.03
+LEAST_LIGHT_SPREAD = 0.05
+PRIOR_LINKS = 20.0  # links that the rates known beforehand count as
+USUAL_LOST, USUAL_LOST_CUT = 0.02, 0.15
+USUAL_SIZE_SPREAD, USUAL_CUT_SPREAD, USUAL_LIGHT_SPREAD = 0.15, 0.4, 0.5
+FEW_LINKS = 12
+
+
+def learn_motion(objects):
+    """What is usual in a movie, found by linking a sample of its frames a few times.
+
+    Args:
+        objects: Detections.
+
+    Returns:
+        Motion.
+    """
+    logs = np.log(np.maximum(objects.sizes, 1))
+    middle = float(np.median(logs)) if len(logs) else 0.0
+    spread = max(spread_of(logs - middle, 0.0), 0.25)
+    cut = logs[objects.cut]
+    middle_cut = float(np.median(cut)) if len(cut) else middle
+    radius = float(np.median(objects.radii)) if len(logs) else 1.0
+    motion = Motion(
+        shift=max(radius, LEAST_SHIFT_PX),
+        sizes=(middle, spread),
+        cut_sizes=(middle_cut, max(spread_of(cut - middle_cut, 0.0), 0.5)),
+        dimensions=objects.dimensions,
+        lost=USUAL_LOST,
+    )
+    pairs = _sample(objects)
+    if not pairs:
+        return motion
+    among = _band(objects, pairs)
+    motion = replace(motion, shift=_first_shift(objects, pairs, among, radius))
+    for _ in range(ROUNDS):
+        motion = _learn(objects, motion, pairs, among, radius)
+    return motion
+
+
+def _sample(objects):
+    """Transitions (t, t + 1) between frames that both have objects, in runs of two, so that speeds are seen to last."""
+    counts = np.diff(objects.starts)
+    full = [t for t in range(objects.frames - 1) if counts[t] and counts[t + 1]]
+    typical = np.mean(counts[full]) if full else 1
+    most = int(np.clip(ENOUGH / typical, 2, SAMPLED))
+    if len(full) <= most:
+        return full
+    starts = np.linspace(0, len(full) - 2, most // 2).astype(int)
+    return sorted({full[start + more] for start in starts for more in (0, 1)})
+
+
+def _band(objects, pairs):
+    """The objects that are looked at, bool (objects,): in rows of pixels about the middle, with ENOUGH of them."""
+    rows = np.concatenate([np.arange(objects.starts[t], objects.starts[t + 1]) for t in pairs])
+    share = min(ENOUGH / len(rows), 1.0)
+    heights = objects.centres[:, 1]
+    low, high = np.quantile(heights[rows], [0.5 - share / 2, 0.5 + share / 2])
+    return (heights >= low) & (heights <= high)
+
+
+def _first_shift(objects, pairs, among, radius):
+    """Scale of the displacements of objects that are each other's nearest and about as large."""
+    found = []
+    for t in pairs:
+        one, two = objects.rows(t), objects.rows(t + 1)
+        ours, theirs = objects.centres[one] + objects.drifts[t + 1], objects.centres[two]
+        mine = np.flatnonzero(among[one])
+        near, at = cKDTree(theirs).query(ours[mine])
+        _, back = cKDTree(ours).query(theirs[at])
+        ratio = np.abs(np.log(objects.sizes[two][at] / objects.sizes[one][mine]))
+        found.append(near[(back == mine) & (ratio < 0.5)])
+    found = np.concatenate(found)
+    # Wide at first: in the next rounds it can only be found to be less.
+    return max(1.5 * float(np.median(found)) if len(found) else radius, 0.15 * radius, LEAST_SHIFT_PX)
+
+
+def _learn(objects, motion, pairs, among, radius):
+    chains = link_frames(objects, motion, pairs, among)
+    after, before = chains.after, chains.before
+    one = np.flatnonzero(after >= 0)
+    if len(one) < 2:
+        return motion
+    two = after[one]
+    times = objects.times
+    steps = objects.centres[two] - objects.centres[one] - objects.drifts[times[two]]
+    whole = ~(objects.cut[one] | objects.cut[two])
+    whole = whole if whole.sum() > FEW_LINKS else np.ones(len(one), bool)
+    earlier = before[one]
+    known = earlier >= 0
+    persistence = 0.0
+    rest = steps.copy()
+    if known.sum() > FEW_LINKS:
+        past = objects.centres[one] - objects.centres[np.maximum(earlier, 0)] - objects.drifts[times[one]]
+        past, now = past[known], steps[known]
+        # Outliers are wrong links; the median of shares is not moved by them.
+        length = (past**2).sum(1)
+        fast = length >= np.median(length)
+        persistence = float(np.clip(np.median((past * now).sum(1)[fast] / np.maximum(length[fast], 1e-9)), 0, 1))
+        if _scale(now[whole[known]] - persistence * past[whole[known]], motion) > 0.95 * _scale(
+            now[whole[known]], motion
+        ):
+            persistence = 0.0
+        rest = steps[known] - persistence * past
+        rest = rest[whole[known]] if whole[known].any() else rest
+    else:
+        rest = steps[whole]
+    shift = max(_scale(rest, motion), LEAST_SHIFT_PX, 0.02 * radius)
+    ratios = np.log(objects.sizes[two] / objects.sizes[one])
+    cut = ratios[objects.cut[one] | objects.cut[two]]
+    ratios = ratios[whole]
+    growth = float(np.median(ratios))
+    changes = (objects.lights[two] - objects.lights[one])[whole]
+    lost, lost_cut = (
+        _lost(objects, after, pairs, among & (objects.cut == cut), usual)
+        for cut, usual in ((False, USUAL_LOST), (True, USUAL_LOST_CUT))
+    )
+    table, usual = _learn_overlap(objects, after, pairs, among)
+    return replace(
+        motion,
+        shift=shift,
+        persistence=persistence,
+        growth=growth,
+        size_spread=_blend(wide_spread_of(ratios - growth, LEAST_SIZE_SPREAD), USUAL_SIZE_SPREAD, len(one)),
+        cut_spread=_blend(spread_of(cut, LEAST_SIZE_SPREAD), USUAL_CUT_SPREAD, len(cut)),
+        light_spread=_blend(spread_of(changes, LEAST_LIGHT_SPREAD), USUAL_LIGHT_SPREAD, len(one))
+        if np.isfinite(changes).all()
+        else USUAL_LIGHT_SPREAD,
+        overlap=table,
+        usual_overlap=usual,
+        lost=lost,
+        lost_cut=lost_cut,
+    )
+
+
+def _scale(steps, motion):
+    """Scale of Student's t in each direction, from the median length of displacements."""
+    # The median of the length, in units of the scale, of t with 3 degrees of freedom in 2 and 3 dimensions.
+    median = 1.328 if motion.dimensions == 2 else 1.732
+    return float(np.median(np.linalg.norm(steps, axis=1))) / median if len(steps) else LEAST_SHIFT_PX
+
+
+def _blend(spread, usual, links):
+    """A spread that so many links show, drawn to the usual one where they are few."""
+    weight = links / (links + PRIOR_LINKS)
+    return float(spread**weight * usual ** (1 - weight))
+
+
+def _lost(objects, after, pairs, mine, usual):
+    """Share of the objects that are `mine` that have no successor; a prior keeps it from being none."""
+    rows = np.concatenate([np.arange(objects.starts[t], objects.starts[t + 1]) for t in pairs])
+    rows = rows[mine[rows]]
+    lost = (after[rows] == NONE).sum() + usual * PRIOR_LINKS
+    return float(np.clip(lost / (len(rows) + PRIOR_LINKS), 0.005, 0.3))
+
+
+def _learn_overlap(objects, after, pairs, among):
+    """Log-likelihood ratio of each bin of the intersection over union of links against neighbours'; its median."""
+    linked, apart = np.full((2, len(OVERLAP_EDGES)), 0.0)
+    shares = []
+    for t in pairs:
+        one, two, shared = (column[among[objects.overlaps[t][0]]] for column in objects.overlaps[t])
+        same = after[one] == two
+        bins = overlap_bins(shared, objects.sizes[one], objects.sizes[two])
+        linked += np.bincount(bins[same], minlength=len(linked))
+        apart += np.bincount(bins[~same], minlength=len(apart))
+        count = (after[objects.rows(t)] >= 0).sum()
+        linked[0] += count - same.sum()
+        # Of an object's neighbours that it is not linked with, most share no pixel.
+        apart[0] += max(4 * count - (~same).sum(), 0)
+        ious = shared[same] / (objects.sizes[one] + objects.sizes[two] - shared)[same]
+        shares.append(np.concatenate([ious, np.zeros(max(count - same.sum(), 0))]))
+    shares = np.concatenate(shares)
+    prior = np.array([0.4, 0.5, 1, 1, 1, 1, 1, 1]), np.array([5, 1, 0.5, 0.3, 0.15, 0.05, 0.02, 0.01])
+    linked, apart = linked + prior[0], apart + prior[1]
+    ratios = np.log(linked / linked.sum()) - np.log(apart / apart.sum())
+    # More overlap never speaks less for a link; half counts, since centres say part of it already.
+    ratios = np.maximum.accumulate(ratios)
+    return 0.7 * np.clip(ratios, -4, 4), float(np.median(shares)) if len(shares) else 0.0
