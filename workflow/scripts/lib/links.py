@@ -135,7 +135,7 @@ def assign(first, second, gains):
             gone[side[sure]] = True
             taken |= gone[side]
         left = left[~taken]
-    for part in _batches(first[left], second[left]):
+    for part in _batches(first[left], second[left]) if len(left) else ():
         pairs = left[part]
         chosen.append(pairs[_solve(first[pairs], second[pairs], gains[pairs])])
     return np.concatenate(chosen) if chosen else np.zeros(0, int)
@@ -156,8 +156,8 @@ def _two_best(objects, gains):
 
 def _batches(first, second):
     """Positions of pairs, in batches with no object in common: the solver's time grows faster than what it is given."""
-    if not len(first):
-        return []
+    if len(first) <= BATCH:
+        return [np.arange(len(first))]
     a, b = (np.unique(side, return_inverse=True)[1] for side in (first, second))
     count = int(a.max()) + int(b.max()) + 2
     graph = coo_array((np.ones(len(a), bool), (a, a.max() + 1 + b)), shape=(count, count))
