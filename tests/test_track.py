@@ -11,13 +11,13 @@ import tifffile
 from ctc_metrics.scripts.validate import validate_sequence
 from geff import validate_structure
 from geff.convert import from_trackmate_xml_to_geff
-from lib import links
+from lib import assignments
+from lib.assignments import assign
 from lib.associations import score_movie, score_tracks
 from lib.drifts import estimate_drift
 from lib.exports import read_challenge, read_napari, read_newick
 from lib.graphs import read_geff, read_trackmate
 from lib.lineages import read_lineage
-from lib.links import assign
 from lib.masks import interpolate_mask
 from lib.movies import track_movie
 from lib.objects import SCHEMA
@@ -197,7 +197,7 @@ def test_objects_of_stacks_link_through_time():
 
 @pytest.mark.parametrize("batch", [1, 500])
 def test_the_assignment_gains_as_much_as_any(batch, monkeypatch):
-    monkeypatch.setattr(links, "BATCH", batch)
+    monkeypatch.setattr(assignments, "BATCH", batch)
     rng = np.random.default_rng(3)
     for _ in range(20):
         gains = np.where(rng.random((15, 12)) < 0.2, rng.normal(0, 2, (15, 12)), 0)

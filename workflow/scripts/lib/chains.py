@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .links import NONE, assign, find_candidates
+from .assignments import assign
+from .links import NONE, find_candidates
 
 # Evidence below which a link is in doubt: it is decided with gaps, divisions and repairs then. On simulated movies with
 # mistakes, a fiftieth of all links and three tenths of the wrong ones have less; 3 to 6 do about as well.

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 from scipy.spatial import cKDTree
 
+from .assignments import assign
 from .births import RARELY_LOST
-from .links import NONE, assign, density_of
+from .links import NONE, density_of
 from .motions import TEMPER, light_evidence, log_shift, size_evidence
 
 NEAREST = 4

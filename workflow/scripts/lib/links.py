@@ -1,16 +1,12 @@
-"""Links: which object of a frame is which of the next, decided for all of a frame together."""
+"""Links: which object of a frame may be which of the next, and what speaks for it."""
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components, min_weight_full_bipartite_matching
 from scipy.spatial import cKDTree
 
 from .motions import light_evidence, log_shift, overlap_bins, size_evidence
 
 NEAREST = 4  # candidates of each object
 NONE = -1
-ROUNDS = 2  # of taking what is certain; few pairs are left then
-BATCH = 500  # pairs that are solved together, or more where more hang together
 
 
 def find_candidates(objects, motion, t, rows, expected, came=None, reach=None):
@@ -102,85 +98,3 @@ def weigh(objects, motion, first, second, shared):
         evidence += motion.overlap[overlap_bins(shared, sizes[first], sizes[second])]
     lost, new = (np.where(cut[rows], motion.lost_cut, motion.lost) for rows in (first, second))
     return evidence + np.log1p(-lost) - np.log(lost) - np.log(new)
-
-
-def assign(first, second, gains):
-    """The pairs that gain most together, each object in one at most; pairs without a gain are left out.
-
-    Pairs that are certain are taken first: one whose gain is not below the next best of both its objects together is in
-    a best solution. What is left is solved exactly, as a sparse assignment in which each object may stay alone.
-
-    Args:
-        first, second: non-negative integers (pairs,), objects of the two sides.
-        gains: float64 (pairs,).
-
-    Returns:
-        Indices of the chosen pairs.
-    """
-    left = np.flatnonzero(gains > 0)
-    chosen = []
-    for _ in range(ROUNDS):
-        if not len(left):
-            break
-        gain = gains[left]
-        sides = [side[left] - side[left].min() for side in (first, second)]
-        (best_one, next_one), (best_two, next_two) = (_two_best(side, gain) for side in sides)
-        sure = best_one & best_two & (gain >= next_one + next_two)
-        if not sure.any():
-            break
-        chosen.append(left[sure])
-        taken = np.zeros(len(left), bool)
-        for side in sides:
-            gone = np.zeros(side.max() + 1, bool)
-            gone[side[sure]] = True
-            taken |= gone[side]
-        left = left[~taken]
-    for part in _batches(first[left], second[left]) if len(left) else ():
-        pairs = left[part]
-        chosen.append(pairs[_solve(first[pairs], second[pairs], gains[pairs])])
-    return np.concatenate(chosen) if chosen else np.zeros(0, int)
-
-
-def _two_best(objects, gains):
-    """For each pair whether it is the best one of its object, and the gain of the object's second best or 0."""
-    best = np.zeros(objects.max() + 1)
-    np.maximum.at(best, objects, gains)
-    top = np.flatnonzero(gains == best[objects])
-    first = np.empty(len(best), int)
-    first[objects[top[::-1]]] = top[::-1]  # of several that are as good, the first
-    is_best = first[objects] == np.arange(len(objects))
-    second = np.zeros(len(best))
-    np.maximum.at(second, objects[~is_best], gains[~is_best])
-    return is_best, second[objects]
-
-
-def _batches(first, second):
-    """Positions of pairs, in batches with no object in common: the solver's time grows faster than what it is given."""
-    if len(first) <= BATCH:
-        return [np.arange(len(first))]
-    a, b = (np.unique(side, return_inverse=True)[1] for side in (first, second))
-    count = int(a.max()) + int(b.max()) + 2
-    graph = coo_array((np.ones(len(a), bool), (a, a.max() + 1 + b)), shape=(count, count))
-    group = connected_components(graph, directed=False)[1][a]
-    order = np.argsort(group, kind="stable")
-    heads = np.flatnonzero(np.append(True, np.diff(group[order]) != 0))
-    batch = heads // BATCH
-    return np.split(order, heads[1:][np.diff(batch) > 0])
-
-
-def _solve(first, second, gains):
-    """Exact assignment with dummies: object a may stay alone at no gain; positions of the chosen pairs."""
-    ones, a = np.unique(first, return_inverse=True)
-    twos, b = np.unique(second, return_inverse=True)
-    n, m = len(ones), len(twos)
-    ceiling = gains.max() + 1.0
-    # Rows are objects before and a stand-in for each after; columns the other way round.
-    rows = np.concatenate([a, np.arange(n), n + np.arange(m), n + b])
-    columns = np.concatenate([b, m + np.arange(n), np.arange(m), m + a])
-    costs = np.concatenate([ceiling - gains, np.full(n, ceiling), np.full(m, ceiling), np.full(len(a), ceiling)])
-    matrix = coo_array((costs, (rows, columns)), shape=(n + m, n + m)).tocsr()
-    row, column = min_weight_full_bipartite_matching(matrix)
-    real = (row < n) & (column < m)
-    keys = a * m + b
-    order = np.argsort(keys)
-    return order[np.searchsorted(keys[order], row[real] * m + column[real])]
