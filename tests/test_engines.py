@@ -115,7 +115,7 @@ def test_bfloat16_is_near_float32(engine, model, pixels, expected):
     assert quick.precision == "bfloat16"
     difference = np.abs(quick.predict(pixels) - expected)
     assert difference.mean() < 8
-    # How single pixels are rounded depends on the processor; these weights are twenty times as steep as a network's.
+    # How single pixels are rounded depends on the processor; the weights were made twenty times as steep.
     assert np.quantile(difference, 0.999) < 64
 
 

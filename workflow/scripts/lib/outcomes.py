@@ -27,12 +27,16 @@ class Doubts:
     Args:
         chains: Chains.
         gains: float64 (pairs,), what `chains.doubts` gain.
+
+    Attributes:
+        first, second, gains: rows before, rows after and gains (pairs,).
+        linked: bool (pairs,), those that the chains go through.
     """
 
     def __init__(self, chains, gains):
         self.first, self.second, _ = chains.doubts
         self.gains, self._before = gains, chains.before
-        self.linked = chains.after[self.first] == self.second  # those that the chains go through
+        self.linked = chains.after[self.first] == self.second
         self._worth = np.zeros(len(chains.before))
         self._worth[self.second[self.linked]] = np.maximum(gains[self.linked], 0)
 

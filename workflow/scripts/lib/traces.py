@@ -44,6 +44,7 @@ class Trace:
     motion: Motion = None
 
     def link(self, old, new):
+        """Objects go on as later ones; one row each, or as many."""
         self.after[old], self.before[new] = new, old
 
     def divide(self, mother, heir, new, evidence):
