@@ -35,7 +35,7 @@ def weigh_births(objects, motion, found, chains):
     density = np.array([density_of(objects, t) for t in range(objects.frames)])[times[new]]
     terms = np.zeros((len(mother), len(REASONS)))
     terms[:, 1] = _place(objects, motion, found, chains.before, times, radii, density, fresh)
-    terms[:, 2] = _size(objects, motion, found, fresh, objects.logs[np.unique(new)])
+    terms[:, 2] = _size(objects, motion, found, fresh, objects.logs[np.unique(new)], objects.logs[mother])
     terms[:, 3] = 0.5 * light_evidence(objects.lights[heir], objects.lights[new], motion)
     terms[:, 4] = _overlap(objects, motion, found, times)
     life = np.minimum(_life(chains.on, heir), _life(chains.on, new))
@@ -43,7 +43,11 @@ def weigh_births(objects, motion, found, chains):
     short = np.where(life >= np.minimum(seen, 3), 0.5, np.where(life == 1, -3.0, -1.5))
     gone = objects.cut[heir] | objects.cut[new]
     terms[:, 5] = np.where(gone, np.maximum(short, 0), short)
-    age = _life(chains.back, mother)
+    terms[:, 8] = -2.0 * fresh
+    back = chains.back.copy()
+    back[heir[(TEMPER * terms.sum(1) > SURE) & (times[new] - times[mother] == 1)]] = NONE
+    terms[:, 2] = _size(objects, motion, found, fresh, objects.logs[np.unique(new)], _lasting(objects, back, mother, motion.growth))
+    age = _life(back if AGE else chains.back, mother)
     born = times[mother] - age + 1
     terms[:, 6] = np.where((age <= 2) & (born > 0), -2.0, 0.0)
     terms[:, 7] = np.where(times[new] - times[mother] > 1, np.log(motion.missed), 0.0)
@@ -83,9 +87,23 @@ def _place(objects, motion, found, before, times, radii, density, fresh):
     return divided - np.where(fresh, chance, alone) - np.log(density)
 
 
-def _size(objects, motion, found, fresh, logs):
+import os
+SURE=float(os.environ.get('SURE','2'))
+AGE=int(os.environ.get('AGE','0'))
+
+
+def _lasting(objects, links, rows, growth):
+    sizes = [objects.logs[rows]]
+    at = rows
+    for _ in range(2):
+        at = np.where(at >= 0, links[np.maximum(at, 0)], NONE)
+        sizes.append(np.where((at >= 0) & ~objects.cut[at], objects.logs[at] - growth * (objects.times[at] - objects.times[rows]), np.nan))
+    return np.nanmedian(np.stack(sizes), axis=0)
+
+
+def _size(objects, motion, found, fresh, logs, mother):
     """Daughters add up to the mother, softly; against one that stays as large and any new one."""
-    mother, heir, new = (objects.logs[rows] for rows in (found.mother, found.heir, found.new))
+    heir, new = objects.logs[found.heir], objects.logs[found.new]
     both = np.logaddexp(heir, new) - mother
     spread = np.hypot(SUM_SPREAD, motion.size_spread)
     cut_mother, cut_heir, cut_new = (objects.cut[rows] for rows in (found.mother, found.heir, found.new))
