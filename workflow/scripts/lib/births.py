@@ -116,7 +116,7 @@ def _size(objects, motion, found, fresh, logs, mother):
         for size, cut in ((heir, cut_heir), (new, cut_new))
     ]
     same = log_growth(heir - mother, cut_mother | cut_heir, motion)
-    evidence = np.clip(divided - np.where(fresh, anyone[0], same) - anyone[1], *SIZE_LIMITS)
+    evidence = motion.size_tells * np.clip(divided - np.where(fresh, anyone[0], same) - anyone[1], *SIZE_LIMITS)
     # What the border cuts can speak against a division, hardly for it.
     cut = cut_mother | cut_heir | cut_new
     return np.where(cut, np.minimum(evidence, 0.25 * evidence), evidence)

@@ -130,8 +130,17 @@ def _learn(objects, motion, pairs, among, radius):
         for cut, usual in ((False, USUAL_LOST), (True, USUAL_LOST_CUT))
     )
     table, usual = _learn_overlap(objects, after, pairs, among)
+    pair = [objects.logs[rows][whole] for rows in (one, two)]
+    pair = [logs - np.median(logs) for logs in pair]
+    pop = 1.0
+    noise = np.sqrt(np.mean(np.clip(pair[0], -pop, pop) * np.clip(pair[1], -pop, pop)).clip(0))
+    tells = float(np.clip((noise/.15)**2, 0, 1))
+    import os
+    if os.environ.get('TELL'): print('TELL %.2f pop %.3f noise %.3f'%(tells,pop,noise))
+    if os.environ.get('NOTELL'): tells=1.0
     return replace(
         motion,
+        size_tells=tells,
         shift=shift,
         persistence=persistence,
         growth=growth,

@@ -38,6 +38,7 @@ class Motion:
     size_spread: float = 0.15
     light_spread: float = 0.5
     sizes: tuple = (0.0, 0.5)
+    size_tells: float = 1.0
     cut_spread: float = 0.5
     cut_sizes: tuple = (0.0, 1.0)
     overlap: np.ndarray = None
