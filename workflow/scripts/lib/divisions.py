@@ -27,22 +27,24 @@ class Candidates:
     Attributes:
         mother, heir, new: rows (candidates,); `heir` may be an object that is new as well.
         terms: float64 (candidates, REASONS), log-likelihood ratios.
+        geometry: float64 (candidates,), what the frames of the three say alone, whatever came before and after.
     """
 
     mother: np.ndarray
     heir: np.ndarray
     new: np.ndarray
     terms: np.ndarray
+    geometry: np.ndarray
 
     @property
     def evidence(self):
         return self.terms.sum(1)
 
     def chosen(self, rows):
-        return Candidates(self.mother[rows], self.heir[rows], self.new[rows], self.terms[rows])
+        return Candidates(self.mother[rows], self.heir[rows], self.new[rows], self.terms[rows], self.geometry[rows])
 
 
-def find_divisions(objects, motion, chains, *, missed=0):
+def find_divisions(objects, motion, chains, *, missed=0, learn=True):
     """Divisions that may be, with what speaks for them but the prior.
 
     Args:
@@ -50,6 +52,7 @@ def find_divisions(objects, motion, chains, *, missed=0):
         motion: Motion.
         chains: Chains.
         missed: frames for which the mother or a daughter may be missing, 0 or 1.
+        learn: see `weigh_births`.
 
     Returns:
         Candidates.
@@ -60,8 +63,8 @@ def find_divisions(objects, motion, chains, *, missed=0):
         tree = grow_tree(objects.centres[objects.rows(t)])
         for later in range(t + 1, min(t + 2 + missed, objects.frames)):
             families.append(_families_of(objects, motion, chains, tree, t, later))
-    found = Candidates(*np.concatenate(families).T, None)
-    found.terms = weigh_births(objects, motion, found, chains)
+    found = Candidates(*np.concatenate(families).T, None, None)
+    found.terms, found.geometry = weigh_births(objects, motion, found, chains, learn=learn)
     return found
 
 
@@ -73,12 +76,12 @@ def _families_of(objects, motion, chains, tree, t, later):
         return np.zeros((0, 3), int)
     radii = objects.radii
     places = objects.centres[new] - objects.drifts[t + 1 : later + 1].sum(0)
-    reach = 4.0 * radii[last].max() + 3.0 * motion.shift
-    near, at = tree.query(places, k=min(NEAREST, last.stop - last.start), distance_upper_bound=reach)
+    reach = np.maximum(4.0 * radii[last], 1.5 * motion.spacing) + 3.0 * motion.shift
+    near, at = tree.query(places, k=min(NEAREST, last.stop - last.start), distance_upper_bound=reach.max())
     near, at = near.reshape(len(new), -1), at.reshape(len(new), -1)
     one, rank = np.nonzero(np.isfinite(near))
     mother, child = last.start + at[one, rank], new[one]
-    close = near[one, rank] < 4.0 * radii[mother] + 3.0 * motion.shift
+    close = near[one, rank] < reach[at[one, rank]]
     mother, child = mother[close], child[close]
     kept = after[mother] != NONE
     heirs = np.stack([mother[kept], after[mother[kept]], child[kept]], 1)
@@ -94,11 +97,6 @@ def _families_of(objects, motion, chains, tree, t, later):
             break
         pairs.append(np.column_stack([one[same], two[same, 1]]))
     return np.concatenate([heirs, *pairs])
-
-
-def geometry(candidates):
-    """What place, size, light, overlap and missing say of candidates, whatever came before and after (candidates,)."""
-    return candidates.terms[:, [1, 2, 3, 4, 7]].sum(1)
 
 
 def decide_divisions(candidates, objects, before, bridged, gains, mended):

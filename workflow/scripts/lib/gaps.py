@@ -6,9 +6,8 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from .assignments import assign
-from .births import RARELY_LOST
 from .links import NONE, density_of
-from .motions import TEMPER, light_evidence, log_shift, size_evidence
+from .motions import RARELY_LOST, TEMPER, light_evidence, log_shift, size_evidence
 
 NEAREST = 4
 

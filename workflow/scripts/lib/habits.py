@@ -7,7 +7,7 @@ from scipy.spatial import cKDTree
 
 from .chains import link_frames
 from .links import NONE
-from .motions import LEAST_SHIFT_PX, OVERLAP_EDGES, Motion, overlap_bins, spread_of, wide_spread_of
+from .motions import LEAST_SHIFT_PX, OVERLAP_EDGES, T_MEDIANS, Motion, overlap_bins, spread_of, wide_spread_of
 
 SAMPLED = 12  # transitions that a movie's motion is learned from, at most
 ENOUGH = 6000  # objects that it is learned from, where there are so many: of large frames a band is looked at
@@ -18,6 +18,7 @@ PRIOR_LINKS = 20.0  # links that the rates known beforehand count as
 USUAL_LOST, USUAL_LOST_CUT = 0.02, 0.15
 USUAL_SIZE_SPREAD, USUAL_CUT_SPREAD, USUAL_LIGHT_SPREAD = 0.15, 0.4, 0.5
 FEW_LINKS = 12
+LASTING_SPREAD = 0.15  # of the logarithms of sizes that last, from which on they tell all they can
 
 
 def learn_motion(objects):
@@ -46,7 +47,7 @@ def learn_motion(objects):
     if not pairs:
         return motion
     among = _band(objects, pairs)
-    motion = replace(motion, shift=_first_shift(objects, pairs, among, radius))
+    motion = replace(motion, shift=_first_shift(objects, pairs, among, radius), spacing=_spacing(objects, pairs, among))
     for _ in range(ROUNDS):
         motion = _learn(objects, motion, pairs, among, radius)
     return motion
@@ -87,6 +88,16 @@ def _first_shift(objects, pairs, among, radius):
     found = np.concatenate(found)
     # Wide at first: in the next rounds it can only be found to be less.
     return max(1.5 * float(np.median(found)) if len(found) else radius, 0.15 * radius, LEAST_SHIFT_PX)
+
+
+def _spacing(objects, pairs, among):
+    """Median distance from an object to the next one of its frame, 0 where each is alone."""
+    found = []
+    for t in pairs:
+        centres, mine = objects.centres[objects.rows(t)], among[objects.rows(t)]
+        if len(centres) > 1 and mine.any():
+            found.append(cKDTree(centres).query(centres[mine], k=2)[0][:, 1])
+    return float(np.median(np.concatenate(found))) if found else 0.0
 
 
 def _learn(objects, motion, pairs, among, radius):
@@ -130,19 +141,11 @@ def _learn(objects, motion, pairs, among, radius):
         for cut, usual in ((False, USUAL_LOST), (True, USUAL_LOST_CUT))
     )
     table, usual = _learn_overlap(objects, after, pairs, among)
-    pair = [objects.logs[rows][whole] for rows in (one, two)]
-    pair = [logs - np.median(logs) for logs in pair]
-    pop = 1.0
-    noise = np.sqrt(np.mean(np.clip(pair[0], -pop, pop) * np.clip(pair[1], -pop, pop)).clip(0))
-    tells = float(np.clip((noise/.15)**2, 0, 1))
-    import os
-    if os.environ.get('TELL'): print('TELL %.2f pop %.3f noise %.3f'%(tells,pop,noise))
-    if os.environ.get('NOTELL'): tells=1.0
     return replace(
         motion,
-        size_tells=tells,
         shift=shift,
         persistence=persistence,
+        sizes_tell=_sizes_tell(objects.logs[one][whole], objects.logs[two][whole]),
         growth=growth,
         size_spread=_blend(wide_spread_of(ratios - growth, LEAST_SIZE_SPREAD), USUAL_SIZE_SPREAD, len(one)),
         cut_spread=_blend(spread_of(cut, LEAST_SIZE_SPREAD), USUAL_CUT_SPREAD, len(cut)),
@@ -158,15 +161,26 @@ def _learn(objects, motion, pairs, among, radius):
 
 def _scale(steps, motion):
     """Scale of Student's t in each direction, from the median length of displacements."""
-    # The median of the length, in units of the scale, of t with 3 degrees of freedom in 2 and 3 dimensions.
-    median = 1.328 if motion.dimensions == 2 else 1.732
-    return float(np.median(np.linalg.norm(steps, axis=1))) / median if len(steps) else LEAST_SHIFT_PX
+    if not len(steps):
+        return LEAST_SHIFT_PX
+    return float(np.median(np.linalg.norm(steps, axis=1))) / T_MEDIANS[motion.dimensions]
 
 
 def _blend(spread, usual, links):
     """A spread that so many links show, drawn to the usual one where they are few."""
     weight = links / (links + PRIOR_LINKS)
     return float(spread**weight * usual ** (1 - weight))
+
+
+def _sizes_tell(before, after):
+    """How much of what divisions do to sizes would be seen, 0 to 1.
+
+    Args:
+        before, after: logarithms of the sizes of objects and of their next selves.
+    """
+    one, two = (np.clip(logs - np.median(logs), -1, 1) for logs in (before, after))
+    # What one and two have in common is what lasts.
+    return float(np.clip(np.mean(one * two) / LASTING_SPREAD**2, 0, 1))
 
 
 def _lost(objects, after, pairs, mine, usual):

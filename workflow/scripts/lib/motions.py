@@ -6,12 +6,14 @@ import numpy as np
 from scipy.special import gammaln
 
 TAIL = 3.0  # degrees of freedom of Student's t: cells now and then do what most do not
+T_MEDIANS = {1: 0.765, 2: 1.328, 3: 1.732}  # of the length of what is distributed so, in 1 to 3 dimensions
 OVERLAP_EDGES = np.array([0.0, 1e-9, 0.1, 0.25, 0.4, 0.55, 0.7, 0.85])  # bins of intersection over union
 LEAST_SHIFT_PX = 0.3  # centres of masks are not known better than that
 # What place, size, overlap and time say is not independent, so that all together say less than their sum; found by
 # trial on simulated movies.
 TEMPER = 0.5
 USUAL_MISSED = 0.02  # of the objects of a frame
+RARELY_LOST = 0.01  # of the objects go, or come, for no reason
 MOST_EVIDENCE, LEAST_EVIDENCE = 4.0, -6.0  # nats that size or light alone can say
 
 
@@ -23,6 +25,8 @@ class Motion:
         shift: scale of the displacements that remain when the motion was foreseen, in pixels of x.
         persistence: share of the last displacement that a cell makes again, 0 to 1.
         growth, size_spread: median and scale of the logarithm of the ratio of sizes, from frame to frame.
+        sizes_tell: how much sizes tell of divisions, 0 to 1: nothing where all are alike, or none lasts, as of markers.
+        spacing: median distance from an object to the next one, pixels of x.
         light_spread: scale of the change of `lights`.
         sizes: median and scale of the logarithm of the sizes of all objects.
         cut_spread, cut_sizes: `size_spread` and `sizes` of objects that the border cuts.
@@ -36,9 +40,10 @@ class Motion:
     persistence: float = 0.0
     growth: float = 0.0
     size_spread: float = 0.15
+    sizes_tell: float = 1.0
+    spacing: float = 0.0
     light_spread: float = 0.5
     sizes: tuple = (0.0, 0.5)
-    size_tells: float = 1.0
     cut_spread: float = 0.5
     cut_sizes: tuple = (0.0, 1.0)
     overlap: np.ndarray = None

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .births import APART_SPREAD, RARELY_LOST, RATIO_SPREAD
+from .births import RATIO_SPREAD
 from .detections import Detections
-from .divisions import find_divisions, geometry
+from .divisions import find_divisions
 from .links import NONE
-from .motions import TEMPER, log_shift, log_t
+from .motions import RARELY_LOST, TEMPER, log_shift, log_t
+from .partings import APART_SPREAD
 
 LONGEST = 3  # frames that cells are merged for, or in pieces
 USUAL = 0.01  # of the objects are merged, or pieces
@@ -59,7 +60,7 @@ def find_mergers(objects, motion, chains, *, missed=0):
     """
     last = len(objects.labels) - 1
     backwards = replace(motion, growth=-motion.growth, persistence=0.0)
-    found = find_divisions(reverse(objects), backwards, chains.reversed(), missed=missed)
+    found = find_divisions(reverse(objects), backwards, chains.reversed(), missed=missed, learn=False)
     return replace(found, mother=last - found.mother, heir=last - found.heir, new=last - found.new)
 
 
@@ -72,7 +73,7 @@ def find_splits(objects, motion, divisions, mergers, after):
         divisions, mergers: Candidates.
         after: of Chains.
     """
-    parts, whole = geometry(divisions), geometry(mergers)
+    parts, whole = divisions.geometry, mergers.geometry
     prior, chance = _priors(objects, motion)
     count, found = len(objects.labels), []
     here = np.flatnonzero(parts > HOPELESS)
@@ -93,7 +94,7 @@ def find_splits(objects, motion, divisions, mergers, after):
 
 def find_merged(objects, motion, divisions, mergers, after):
     """Objects that may be two cells for some frames: [Repair, ...]; arguments as of `find_splits`."""
-    parts, whole = geometry(divisions), geometry(mergers)
+    parts, whole = divisions.geometry, mergers.geometry
     prior, chance = _priors(objects, motion)
     leaving, here = np.flatnonzero(parts > HOPELESS), np.flatnonzero(whole > HOPELESS)
     holders, found = mergers.mother[here][:, None], []
