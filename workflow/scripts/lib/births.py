@@ -10,6 +10,7 @@ SUM_SPREAD = 0.25  # of the logarithm of the daughters' sizes together over the 
 RATIO_SPREAD = 0.45  # of the logarithm of one daughter's size over the other's
 CUT_SPREAD = 0.8  # more of both where the border cuts one of them
 SIZE_LIMITS = (-8.0, 6.0)
+ROUNDS_UP = -1.0  # evidence for each mother to be smaller in her last frame than she is
 SURE = 2.0  # evidence from which on a chain is taken to begin with a division
 REASONS = ("prior", "place", "size", "light", "overlap", "persistence", "age", "missed", "newcomer")
 
@@ -63,12 +64,13 @@ def weigh_births(objects, motion, found, chains, *, learn=True):
         # One that was born in the frame before was never larger.
         back = chains.back.copy()
         back[heir[(terms.sum(1) > SURE) & (apart == 1)]] = NONE
-        terms[:, 2] = TEMPER * _size(objects, motion, found, _sizes_before(objects, motion, back, mother), fresh)
+        before = _size(objects, motion, found, _sizes_before(objects, motion, back, mother), fresh)
+        terms[:, 2] = np.maximum(terms[:, 2], TEMPER * (before + ROUNDS_UP))
     return terms, geometry
 
 
 def _sizes_before(objects, motion, back, rows):
-    """Logarithms of sizes (rows,), of three frames, as large as they would be now: cells round up to divide."""
+    """Logarithms of the sizes of rows, median of three frames, grown to now: cells may round up to divide (rows,)."""
     sizes, at = [objects.logs[rows]], rows
     for _ in range(2):
         at = np.where(at >= 0, back[np.maximum(at, 0)], NONE)
