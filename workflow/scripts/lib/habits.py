@@ -179,8 +179,9 @@ def _sizes_tell(before, after):
         before, after: logarithms of the sizes of objects and of their next selves.
     """
     one, two = (np.clip(logs - np.median(logs), -1, 1) for logs in (before, after))
-    # What one and two have in common is what lasts.
-    return float(np.clip(np.mean(one * two) / LASTING_SPREAD**2, 0, 1))
+    # What they have in common is what lasts; at least so much, as far as it can be known from so many.
+    shared = (one - one.mean()) * (two - two.mean())
+    return float(np.clip((shared.mean() - shared.std() / np.sqrt(len(shared))) / LASTING_SPREAD**2, 0, 1))
 
 
 def _lost(objects, after, pairs, mine, usual):
