@@ -32,7 +32,6 @@ def weigh_births(objects, motion, found, chains, *, learn=True):
     """
     if not len(found.mother):
         return np.zeros((0, len(REASONS))), np.zeros(0)
-    times = objects.times
     mother, heir, new = found.mother, found.heir, found.new
     fresh = chains.before[heir] == NONE
     terms = np.zeros((len(mother), len(REASONS)))
@@ -40,33 +39,41 @@ def weigh_births(objects, motion, found, chains, *, learn=True):
     terms[:, 1] = places.weigh(Partings())
     terms[:, 2] = _size(objects, motion, found, objects.logs[mother], fresh)
     terms[:, 3] = 0.5 * light_evidence(objects.lights[heir], objects.lights[new], motion)
-    terms[:, 4] = _overlap(objects, motion, found, times)
-    life = np.minimum(_life(chains.on, heir), _life(chains.on, new))
-    seen = objects.frames - times[new]  # frames that are left, this one included
-    short = np.where(life >= np.minimum(seen, 3), 0.5, np.where(life == 1, -3.0, -1.5))
+    terms[:, 4] = _overlap(objects, motion, found)
     gone = objects.cut[heir] | objects.cut[new]
+    short = _persistence(objects, found, chains)
     terms[:, 5] = np.where(gone, np.maximum(short, 0), short)
     age = _life(chains.back, mother)
-    born = times[mother] - age + 1
+    born = objects.times[mother] - age + 1
     terms[:, 6] = np.where((age <= 2) & (born > 0), -2.0, 0.0)
-    apart = times[new] - times[mother]
-    terms[:, 7] = np.where(apart > 1, np.log(motion.missed), 0.0)
+    terms[:, 7] = np.where(_later(objects, found), np.log(motion.missed), 0.0)
     terms *= TEMPER
     # Those that are both new may be any two.
     terms[:, 8] = -fresh.astype(float)
     if learn:
-        likely = terms.sum(1)
-        partings = places.learn(new, np.where(gone, -np.inf, likely))
+        partings = places.learn(new, np.where(gone, -np.inf, terms.sum(1)))
         terms[:, 1] = TEMPER * places.weigh(partings)
         terms[:, 4] *= partings.overlap
     geometry = terms[:, [1, 2, 3, 4, 7]].sum(1)
     if learn:
-        # One that was born in the frame before was never larger.
+        # One that was just born was never larger.
         back = chains.back.copy()
-        back[heir[(terms.sum(1) > SURE) & (apart == 1)]] = NONE
-        before = _size(objects, motion, found, _sizes_before(objects, motion, back, mother), fresh)
-        terms[:, 2] = np.maximum(terms[:, 2], TEMPER * (before + ROUNDS_UP))
+        back[heir[(terms.sum(1) > SURE) & ~_later(objects, found)]] = NONE
+        rounded = _size(objects, motion, found, _sizes_before(objects, motion, back, mother), fresh)
+        terms[:, 2] = np.maximum(terms[:, 2], TEMPER * (rounded + ROUNDS_UP))
     return terms, geometry
+
+
+def _later(objects, found):
+    """Whether the new ones are not of the frame after the mothers' (families,)."""
+    return objects.times[found.new] - objects.times[found.mother] > 1
+
+
+def _persistence(objects, found, chains):
+    """Both daughters go on for a while, as far as the movie does (families,)."""
+    life = np.minimum(_life(chains.on, found.heir), _life(chains.on, found.new))
+    seen = objects.frames - objects.times[found.new]  # frames that are left, this one included
+    return np.where(life >= np.minimum(seen, 3), 0.5, np.where(life == 1, -3.0, -1.5))
 
 
 def _sizes_before(objects, motion, back, rows):
@@ -110,7 +117,7 @@ def _any_size(sizes, motion, newborn):
     return np.logaddexp(*(log_t(((sizes - at) / wide) ** 2) - np.log(wide) for at, wide in kinds)) - np.log(2)
 
 
-def _overlap(objects, motion, found, times):
+def _overlap(objects, motion, found):
     """Where cells move little, a daughter lies where her mother was; a bud or a newcomer does not."""
     count = len(objects.labels) + 1
     keys = np.concatenate([np.zeros(0, int), *(one * count + two for one, two, _ in objects.overlaps)])
@@ -123,7 +130,7 @@ def _overlap(objects, motion, found, times):
     part = shared / objects.sizes[found.new]
     said = np.select([part < 0.1, part < 0.35, part < 0.6], [-3.0, -1.0, 0.5], 2.0)
     # Of frames that do not follow each other it is not known.
-    return np.where(times[found.new] - times[found.mother] > 1, 0, said * motion.usual_overlap)
+    return np.where(_later(objects, found), 0, said * motion.usual_overlap)
 
 
 def _life(links, rows):
