@@ -2,8 +2,8 @@
 
 Each movie is tracked with the same, automatic, settings. A: true masks whose ids were shuffled. B: masks with mistakes,
 see `peers/movies.py`; scored once with the masks of missed cells filled in, once without, beside perfect links, which
-are what can be had without filling. laptrack links the centres of the same objects, with the best of a few distances
-for all movies.
+are what can be had without filling. A is tracked as well with markers in the place of masks, and with cells that round
+up to divide. laptrack links the centres of the same objects, with the best of a few distances for all movies.
 """
 
 import argparse
@@ -11,12 +11,13 @@ import math
 import resource
 import sys
 import time
+from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from figures import Figures
-from peers.movies import KINDS, NO_DIVISIONS, degrade, make_movie, shuffle
+from peers.movies import KINDS, NO_DIVISIONS, degrade, make_movie, mark, round_up, shuffle
 from processes import ask, python_with
 
 # The scripts' own folder, as Snakemake puts it there.
@@ -31,6 +32,7 @@ from lib.traces import trace
 WORK = Path(__file__).resolve().parent / "work"
 CUTOFFS_PX = (10, 15, 25, 40)  # distances that laptrack is tried with
 COUNTS = ("divisions_truth", "divisions_found", "divisions_right", "divisions_right_shifted")
+LOOKS = ("A, markers in the place of masks", "A, cells that round up to divide")
 MOST_BY_LAPTRACK, LAPTRACK_FRAMES = 10_000, 5  # it takes minutes beyond
 # {objects a frame: (frames, milliseconds a frame at most)}; what is usual is learned once for a movie.
 SPEEDS = {50: (100, 5), 1_000: (50, None), 10_000: (25, 25), 100_000: (12, 300)}
@@ -186,7 +188,7 @@ def main():
     seeds = parser.parse_args().seeds
     figures = Figures("make bench-tracking" if seeds == 3 else f"bench/tracking.py --seeds {seeds}")
     measure_speed(figures)  # first, so that the peak of memory is its own
-    rows, movies = {"A": [], "B": [], "B unfilled": [], "B perfect": []}, {"A": [], "B": []}
+    rows, movies = defaultdict(list), {"A": [], "B": []}
     for kind in KINDS:
         for seed in range(seeds):
             movie, parents = make_movie(kind, seed)
@@ -198,8 +200,10 @@ def main():
             cells = len(np.unique(np.concatenate([np.unique(frame) for frame in movie]))) - 1
             found = {name: track(seen, fill) for name, (seen, fill) in done.items()}
             found["B perfect"] = link_perfectly(movie, worse), parents
+            truths = dict(zip(LOOKS, (mark(movie, seed), round_up(movie, parents)), strict=True))
+            found |= {name: track(shuffle(masks, seed), True) for name, masks in truths.items()}
             for name, (labels, mothers) in found.items():
-                scores = score(movie, parents, labels, mothers)
+                scores = score(truths.get(name, movie), parents, labels, mothers)
                 rows[name].append({"kind": kind, "cells": cells} | scores)
                 told = ", ".join(f"{key} {scores[key]:.4f}" for key in ("lnk", "chota", "tra", "division_f1"))
                 print(f"{name}, {kind} {seed}: {told}", flush=True)
@@ -232,6 +236,9 @@ def main():
             figure, target, holds = f"{figure:.1f} per 100 cells", "<= 2", figure <= 2
         claim = f"{name}, false divisions of movies that (nearly) have none, most"
         figures.add(claim, figure, data=data, target=target, holds=holds)
+    for name in LOOKS:
+        told = ", ".join(f"{key} {value:.4f}" for key, value in mean[name].items())
+        figures.add(name, told, data=data)
     theirs = link_by_laptrack(movies)
     for name in movies:
         best = max((means(theirs[cutoff][name]) for cutoff in CUTOFFS_PX), key=lambda found: found["chota"])

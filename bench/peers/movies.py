@@ -96,6 +96,36 @@ def touching_pairs(frame):
     return np.unique(np.concatenate(pairs), axis=0)
 
 
+def mark(movie, seed):
+    """A disc of 2.5 to 5.5 pixels about the middle of each cell, of another radius in each frame: markers, not masks."""
+    rng, marked = np.random.default_rng([seed, 2]), []
+    for frame in movie:
+        discs = np.zeros_like(frame)
+        rows, columns = np.indices(frame.shape, sparse=True)
+        labels = np.unique(frame[frame > 0])
+        for label, (y, x) in zip(labels, ndimage.center_of_mass(frame > 0, frame, labels), strict=True):
+            inside = (rows - round(y)) ** 2 + (columns - round(x)) ** 2 <= rng.uniform(2.5, 5.5) ** 2
+            discs[inside & (discs == 0)] = label
+        marked.append(discs)
+    return marked
+
+
+def round_up(movie, parents):
+    """The movie in which mothers shrink to 0.8 and 0.55 of their area before they divide; daughters start with 0.8."""
+    movie = [frame.copy() for frame in movie]
+    last = {label: t for t, frame in enumerate(movie) for label in np.unique(frame[frame > 0]).tolist()}
+    shrinking = {
+        (last[mother] - back, mother): share for mother in parents.values() for back, share in enumerate((0.55, 0.8))
+    }
+    shrinking |= {(last[mother] + 1, daughter): 0.8 for daughter, mother in parents.items()}
+    for (t, label), share in shrinking.items():
+        if 0 <= t < len(movie) and (movie[t] == label).any():
+            mine = movie[t] == label
+            depth = ndimage.distance_transform_edt(np.pad(mine, 1))[1:-1, 1:-1]
+            movie[t][mine & (depth < np.quantile(depth[mine], 1 - share))] = 0
+    return movie
+
+
 def degrade(movie, seed):
     """3 % of objects dropped, 1 % of touching pairs merged, 1 % of objects split, edges moved by a pixel."""
     rng, worse = np.random.default_rng([seed, 1]), []
