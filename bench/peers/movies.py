@@ -97,7 +97,7 @@ def touching_pairs(frame):
 
 
 def mark(movie, seed):
-    """A disc of 2.5 to 5.5 pixels about the middle of each cell, of another radius in each frame: markers, not masks."""
+    """Markers in the place of masks: discs about the middle of cells, of another radius in each frame."""
     rng, marked = np.random.default_rng([seed, 2]), []
     for frame in movie:
         discs = np.zeros_like(frame)
@@ -114,9 +114,8 @@ def round_up(movie, parents):
     """The movie in which mothers shrink to 0.8 and 0.55 of their area before they divide; daughters start with 0.8."""
     movie = [frame.copy() for frame in movie]
     last = {label: t for t, frame in enumerate(movie) for label in np.unique(frame[frame > 0]).tolist()}
-    shrinking = {
-        (last[mother] - back, mother): share for mother in parents.values() for back, share in enumerate((0.55, 0.8))
-    }
+    shrinking = {(last[mother] - 1, mother): 0.8 for mother in parents.values()}
+    shrinking |= {(last[mother], mother): 0.55 for mother in parents.values()}
     shrinking |= {(last[mother] + 1, daughter): 0.8 for daughter, mother in parents.items()}
     for (t, label), share in shrinking.items():
         if 0 <= t < len(movie) and (movie[t] == label).any():
