@@ -40,9 +40,7 @@ def weigh_births(objects, motion, found, chains, *, learn=True):
     terms[:, 2] = _size(objects, motion, found, objects.logs[mother], fresh)
     terms[:, 3] = 0.5 * light_evidence(objects.lights[heir], objects.lights[new], motion)
     terms[:, 4] = _overlap(objects, motion, found)
-    gone = objects.cut[heir] | objects.cut[new]
-    short = _persistence(objects, found, chains)
-    terms[:, 5] = np.where(gone, np.maximum(short, 0), short)
+    terms[:, 5] = _persistence(objects, found, chains)
     age = _life(chains.back, mother)
     born = objects.times[mother] - age + 1
     terms[:, 6] = np.where((age <= 2) & (born > 0), -2.0, 0.0)
@@ -51,7 +49,7 @@ def weigh_births(objects, motion, found, chains, *, learn=True):
     # Those that are both new may be any two.
     terms[:, 8] = -fresh.astype(float)
     if learn:
-        partings = places.learn(new, np.where(gone, -np.inf, terms.sum(1)))
+        partings = places.learn(new, terms.sum(1))
         terms[:, 1] = TEMPER * places.weigh(partings)
         terms[:, 4] *= partings.overlap
     geometry = terms[:, [1, 2, 3, 4, 7]].sum(1)
@@ -59,7 +57,7 @@ def weigh_births(objects, motion, found, chains, *, learn=True):
         # One that was just born was never larger.
         back = chains.back.copy()
         back[heir[(terms.sum(1) > SURE) & ~_later(objects, found)]] = NONE
-        rounded = _size(objects, motion, found, _sizes_before(objects, motion, back, mother), fresh)
+        rounded = _size(objects, motion, found, _sizes_before(objects.logs, back, mother), fresh)
         terms[:, 2] = np.maximum(terms[:, 2], TEMPER * (rounded + ROUNDS_UP))
     return terms, geometry
 
@@ -73,16 +71,17 @@ def _persistence(objects, found, chains):
     """Both daughters go on for a while, as far as the movie does (families,)."""
     life = np.minimum(_life(chains.on, found.heir), _life(chains.on, found.new))
     seen = objects.frames - objects.times[found.new]  # frames that are left, this one included
-    return np.where(life >= np.minimum(seen, 3), 0.5, np.where(life == 1, -3.0, -1.5))
+    short = np.where(life >= np.minimum(seen, 3), 0.5, np.where(life == 1, -3.0, -1.5))
+    # Those that the border cuts may leave.
+    return np.where(objects.cut[found.heir] | objects.cut[found.new], np.maximum(short, 0), short)
 
 
-def _sizes_before(objects, motion, back, rows):
-    """Logarithms of the sizes of rows, median of three frames, grown to now: cells may round up to divide (rows,)."""
-    sizes, at = [objects.logs[rows]], rows
+def _sizes_before(logs, back, rows):
+    """Logarithms of the sizes of rows, the median of three frames: cells may round up to divide (rows,)."""
+    sizes, at = [logs[rows]], rows
     for _ in range(2):
         at = np.where(at >= 0, back[np.maximum(at, 0)], NONE)
-        grown = objects.logs[at] + motion.growth * (objects.times[rows] - objects.times[at])
-        sizes.append(np.where((at >= 0) & ~objects.cut[at], grown, np.nan))
+        sizes.append(np.where(at >= 0, logs[at], np.nan))
     return np.nanmedian(sizes, axis=0)
 
 

@@ -90,14 +90,14 @@ class Places:
 
         Args:
             new: rows (families,) of the daughters that are new; of several families of one the likeliest counts.
-            evidence: log-likelihood ratios (families,), less those of cells that the border cuts.
+            evidence: log-likelihood ratios (families,).
 
         Returns:
             Partings.
         """
         best = np.full(new.max(initial=0) + 1, -np.inf)
         np.maximum.at(best, new, evidence)
-        rows = np.flatnonzero(np.isfinite(evidence) & (evidence == best[new]))
+        rows = np.flatnonzero(evidence == best[new])
         weights = 1 / (1 + np.exp(np.clip(LIKELY - evidence[rows], -50, 50)))
         total = float(weights.sum())
         if total < 1:
