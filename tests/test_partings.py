@@ -1,5 +1,7 @@
 """Divisions are found whatever masks are like: of whole cells, of cells that round up, or markers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from lib.chains import link_frames
@@ -7,6 +9,7 @@ from lib.detections import detect
 from lib.divisions import find_divisions
 from lib.habits import learn_motion
 from lib.partings import USUAL_COUNTS, Partings, Places
+from lib.repairs import find_mergers, reverse
 from movies import shuffled, tracked
 from scenes import place_discs
 
@@ -61,6 +64,10 @@ def markers_of_any_size(radii, left, lived, rng):
     return rng.uniform(2.0, 3.6, len(radii))
 
 
+def markers_of_two_sizes(radii, left, lived, rng):
+    return rng.choice([2.6, 3.8], len(radii), p=[0.6, 0.4])
+
+
 def rounding(radii, left, lived, rng):
     return radii * np.select([left == 1, left == 2, lived == 0], [0.72, 0.88, 0.9], 1.0) - 0.3
 
@@ -91,17 +98,26 @@ def test_divisions_are_found_whatever_masks_are_like(look, movie, share, seed):
     assert found == right
 
 
-@pytest.mark.parametrize(("look", "told"), [(whole, 1.0), (markers, 0.0), (markers_of_any_size, 0.0)])
+@pytest.mark.parametrize(
+    ("look", "told"), [(whole, 1.0), (markers, 0.0), (markers_of_any_size, 0.0), (markers_of_two_sizes, 0.0)]
+)
 def test_sizes_tell_of_divisions_where_they_last(look, told):
     movie, _ = colony(look)
-    assert learn_motion(detect((frame[None], None) for frame in movie)).sizes_tell == pytest.approx(told, abs=0.15)
+    assert learn_motion(detect((frame[None], None) for frame in movie)).sizes_tell == pytest.approx(
+        look is whole, abs=0.15
+    )
 
 
-def test_where_daughters_lie_is_learned_from_those_that_are_likely():
-    movie, parents = colony(markers)
+def linked(movie):
     objects = detect((frame[None], None) for frame in movie)
-    motion = learn_motion(objects)
-    chains = link_frames(objects, motion)
+    motion = replace(learn_motion(objects), growth=0.0, persistence=0.0)
+    return objects, motion, link_frames(objects, motion)
+
+
+@pytest.mark.parametrize(("look", "spreads"), [(whole, (0.2, 0.45)), (markers, (0.5, 0.7))])
+def test_where_daughters_lie_is_learned_from_those_that_are_likely(look, spreads):
+    movie, parents = colony(look)
+    objects, motion, chains = linked(movie)
     found = find_divisions(objects, motion, chains)
     mothers = np.array([parents.get(label, 0) for label in objects.labels])
     true = (mothers[found.heir] == mothers[found.new]) & (mothers[found.new] == objects.labels[found.mother])
@@ -110,8 +126,44 @@ def test_where_daughters_lie_is_learned_from_those_that_are_likely():
     learned = places.learn(found.new, np.where(true, 20.0, -20.0))
     known = true.sum() / (true.sum() + USUAL_COUNTS)
     assert learned.apart == pytest.approx(known * np.median(places.apart[true]), abs=0.05)
-    assert learned.apart > 0.1
-    assert learned.overlap < Partings().overlap == 1
+    assert spreads[0] < learned.spread < spreads[1]
+    assert learned.overlap == pytest.approx(min(1 - 2 * learned.apart, 1))
+    assert (learned.overlap < 0.6) == (look is markers)
     # What is learned says more for the true ones, and less for the others.
     gains = places.weigh(learned) - places.weigh(Partings())
     assert gains[true].mean() > 0 > gains[~true].mean()
+
+
+def test_mergers_are_weighed_as_they_are_seen_not_as_the_movies_daughters_lie():
+    objects, motion, chains = linked(colony(markers)[0])
+    found = find_divisions(objects, motion, chains, learn=False)
+    again = find_mergers(reverse(objects), motion, chains.reversed())
+    last = len(objects.labels) - 1
+
+    def listed(candidates, rows):
+        families = np.stack([candidates.mother, candidates.heir, candidates.new], 1)
+        return {tuple(rows(each) for each in line) for line in families}
+
+    assert listed(found, int) == listed(again, lambda row: int(last - row))
+    assert np.sort(found.evidence) == pytest.approx(np.sort(again.evidence))
+    assert np.sort(found.geometry) == pytest.approx(np.sort(again.geometry))
+    assert not np.allclose(find_divisions(objects, motion, chains).evidence, found.evidence)
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+def test_one_that_was_just_born_does_not_divide_for_being_half_as_large_as_its_mother(side):
+    movie, parents = colony(whole)
+    first = {label: int(np.argmax((movie == label).any((1, 2)))) for label in parents}
+    families = [
+        tuple(label for label in parents if parents[label] == mother) for mother in sorted(set(parents.values()))
+    ]
+    one, two = next(pair for pair in families if first[pair[0]] < 6)
+    born = first[one]
+    centres = [np.argwhere(movie[born + 1] == label).mean(0) for label in (one, two)][::side]
+    # A newcomer beside one of the daughters, on the other side than her sister is.
+    place = 2 * centres[0] - centres[1]
+    for t in range(born + 1, len(movie)):
+        disc = place_discs((SIDE, SIDE), [place], np.sqrt((movie[t] == one).sum() / np.pi)) > 0
+        movie[t][disc & (movie[t] == 0)] = 1000
+    _, found, _ = tracked(shuffled(movie))
+    assert len(found) == len(parents)
