@@ -99,13 +99,11 @@ def test_divisions_are_found_whatever_masks_are_like(look, movie, share, seed):
 
 
 @pytest.mark.parametrize(
-    ("look", "told"), [(whole, 1.0), (markers, 0.0), (markers_of_any_size, 0.0), (markers_of_two_sizes, 0.0)]
+    ("look", "told"), [(whole, 1), (markers, 0), (markers_of_any_size, 0), (markers_of_two_sizes, 0)]
 )
 def test_sizes_tell_of_divisions_where_they_last(look, told):
-    movie, _ = colony(look)
-    assert learn_motion(detect((frame[None], None) for frame in movie)).sizes_tell == pytest.approx(
-        look is whole, abs=0.15
-    )
+    objects = detect((frame[None], None) for frame in colony(look)[0])
+    assert learn_motion(objects).sizes_tell == pytest.approx(told, abs=0.15)
 
 
 def linked(movie):
@@ -138,13 +136,8 @@ def test_mergers_are_weighed_as_they_are_seen_not_as_the_movies_daughters_lie():
     objects, motion, chains = linked(colony(markers)[0])
     found = find_divisions(objects, motion, chains, learn=False)
     again = find_mergers(reverse(objects), motion, chains.reversed())
-    last = len(objects.labels) - 1
-
-    def listed(candidates, rows):
-        families = np.stack([candidates.mother, candidates.heir, candidates.new], 1)
-        return {tuple(rows(each) for each in line) for line in families}
-
-    assert listed(found, int) == listed(again, lambda row: int(last - row))
+    ours, theirs = (np.stack([each.mother, each.heir, each.new], 1) for each in (found, again))
+    assert {*map(tuple, ours)} == {*map(tuple, len(objects.labels) - 1 - theirs)}
     assert np.sort(found.evidence) == pytest.approx(np.sort(again.evidence))
     assert np.sort(found.geometry) == pytest.approx(np.sort(again.geometry))
     assert not np.allclose(find_divisions(objects, motion, chains).evidence, found.evidence)
@@ -154,10 +147,8 @@ def test_mergers_are_weighed_as_they_are_seen_not_as_the_movies_daughters_lie():
 def test_one_that_was_just_born_does_not_divide_for_being_half_as_large_as_its_mother(side):
     movie, parents = colony(whole)
     first = {label: int(np.argmax((movie == label).any((1, 2)))) for label in parents}
-    families = [
-        tuple(label for label in parents if parents[label] == mother) for mother in sorted(set(parents.values()))
-    ]
-    one, two = next(pair for pair in families if first[pair[0]] < 6)
+    one = next(label for label in parents if first[label] < 6)
+    two = next(label for label in parents if parents[label] == parents[one] and label != one)
     born = first[one]
     centres = [np.argwhere(movie[born + 1] == label).mean(0) for label in (one, two)][::side]
     # A newcomer beside one of the daughters, on the other side than her sister is.
