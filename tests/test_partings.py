@@ -65,7 +65,7 @@ def markers_of_any_size(radii, left, lived, rng):
 
 
 def markers_of_two_sizes(radii, left, lived, rng):
-    return rng.choice([2.6, 3.8], len(radii), p=[0.6, 0.4])
+    return rng.choice([2.0, 3.8], len(radii), p=[0.6, 0.4])
 
 
 def rounding(radii, left, lived, rng):
@@ -104,6 +104,13 @@ def test_divisions_are_found_whatever_masks_are_like(look, movie, share, seed):
 def test_sizes_tell_of_divisions_where_they_last(look, told):
     objects = detect((frame[None], None) for frame in colony(look)[0])
     assert learn_motion(objects).sizes_tell == pytest.approx(told, abs=0.15)
+
+
+def test_markers_of_daughters_may_be_of_unequal_sizes():
+    movie, parents = colony(markers_of_two_sizes)
+    _, found, decided = tracked(shuffled(movie))
+    assert len(found) == len(parents)
+    assert len({reasons["prior"] for *_, reasons in decided.divisions}) == 1
 
 
 def linked(movie):

@@ -76,6 +76,7 @@ def _families_of(objects, motion, chains, tree, t, later):
         return np.zeros((0, 3), int)
     radii = objects.radii
     places = objects.centres[new] - objects.drifts[t + 1 : later + 1].sum(0)
+    # Radii of markers say little; cells that touch are as far apart as they are wide.
     reach = np.maximum(4.0 * radii[last], 1.5 * motion.spacing) + 3.0 * motion.shift
     near, at = tree.query(places, k=min(NEAREST, last.stop - last.start), distance_upper_bound=reach.max())
     near, at = near.reshape(len(new), -1), at.reshape(len(new), -1)
@@ -99,7 +100,7 @@ def _families_of(objects, motion, chains, tree, t, later):
     return np.concatenate([heirs, *pairs])
 
 
-def decide_divisions(candidates, objects, before, bridged, gains, mended):
+def decide_divisions(candidates, objects, motion, before, bridged, gains, mended):
     """Fill in the prior of the candidates, learned from how many of the movie's objects look like newborns.
 
     Daughters of about the same size are told by many signs, a small one beside a large one may be a bud, debris or a
@@ -110,12 +111,13 @@ def decide_divisions(candidates, objects, before, bridged, gains, mended):
     Args:
         candidates: Candidates; `terms` gets the prior.
         objects: Detections.
+        motion: Motion.
         before: rows of the former selves; NONE for the objects that are to be explained.
         bridged, gains: objects that may come after a gap, and the evidence for it.
         mended: how many cells are merged, and how many in pieces, for some frames in between.
     """
     count, times, new = len(objects.labels), objects.times, candidates.new
-    evidence, unequal = candidates.evidence, _unequal(candidates, objects)
+    evidence, unequal = candidates.evidence, _unequal(candidates, objects, motion)
     born, of = np.unique(new, return_inverse=True)
     rare = np.where(unequal, PRIOR_COUNTS * np.log(UNEQUAL_SHARE), 0)
     gap = np.zeros(count)
@@ -142,9 +144,9 @@ def decide_divisions(candidates, objects, before, bridged, gains, mended):
     candidates.terms[:, 0] = total - evidence
 
 
-def _unequal(candidates, objects):
-    """Whether daughters are of unequal sizes (candidates,); what the border cuts may be larger than it seems."""
-    ratio = np.log(objects.sizes[candidates.heir] / objects.sizes[candidates.new])
+def _unequal(candidates, objects, motion):
+    """Whether daughters are unequal, as far as sizes tell (candidates,); what the border cuts may be larger."""
+    ratio = motion.sizes_tell * np.log(objects.sizes[candidates.heir] / objects.sizes[candidates.new])
     return (np.abs(ratio) > UNEQUAL) & ~objects.cut[np.where(ratio > 0, candidates.new, candidates.heir)]
 
 

@@ -113,20 +113,20 @@ def trace(objects, *, max_gap_frames=3, divisions=True, repair=True, reach_px=No
         mergers = find_mergers(objects, motion, chains, missed=missed)
         splits, merged = (find(objects, motion, found, mergers, chains.after) for find in (find_splits, find_merged))
     if divisions:
-        _learn_divisions(found, objects, chains, doubts, gaps, splits, merged)
+        _learn_divisions(found, objects, motion, chains, doubts, gaps, splits, merged)
     else:
         found = found.chosen(np.zeros(0, int))
     return _decide(objects, motion, chains, doubts, gaps, found, splits, merged)
 
 
-def _learn_divisions(found, objects, chains, doubts, gaps, splits, merged):
+def _learn_divisions(found, objects, motion, chains, doubts, gaps, splits, merged):
     """How likely divisions are, in view of what else explains objects that are new."""
     links = doubts.linked
     rivals = [gaps[1], doubts.second[links], [each.two[0] for each in splits], [each.last[1] for each in merged]]
     gains = [gaps[2], doubts.gains[links], *([each.gain for each in repairs] for repairs in (splits, merged))]
     mended = [len({each.one[0] for each in repairs}) for repairs in (merged, splits)]
     rivals, gains = np.concatenate(rivals).astype(int), np.concatenate(gains)
-    decide_divisions(found, objects, chains.before, rivals, gains, mended)
+    decide_divisions(found, objects, motion, chains.before, rivals, gains, mended)
 
 
 def _decide(objects, motion, chains, doubts, gaps, found, splits, merged):
