@@ -80,9 +80,7 @@ class Places:
 
     def weigh(self, partings):
         """What the places say for divisions: log-likelihood ratios (families,)."""
-        ring = log_t(((self.apart - partings.apart) / partings.spread) ** 2) - np.log(partings.spread)
-        around = np.log(2 * np.pi if self._dimensions == 2 else 4 * np.pi)
-        beside = ring - around - self._dimensions * np.log(self.distance)
+        beside = log_beside(self.distance, self.apart, self._dimensions, partings)
         return log_shift(self.off, partings.off * self.usual, self._dimensions) + beside - self.chance
 
     def learn(self, new, evidence):
@@ -108,6 +106,19 @@ class Places:
         off = _median(self.off[rows] / self.usual[rows], weights) / T_MEDIANS[self._dimensions]
         spread, off = (float(np.clip(value, *limits)) for value, limits in ((spread, SPREADS), (off, OFFS)))
         return Partings(apart, spread**known * APART_SPREAD ** (1 - known), off**known)
+
+
+def log_beside(distance, apart, dimensions, partings):
+    """Logarithm of the density of where one daughter lies, seen from the other, in any direction (families,).
+
+    Args:
+        distance, apart: float64 (families,), as of `Places`.
+        dimensions: 2 or 3.
+        partings: Partings.
+    """
+    ring = log_t(((apart - partings.apart) / partings.spread) ** 2) - np.log(partings.spread)
+    around = np.log(2 * np.pi if dimensions == 2 else 4 * np.pi)
+    return ring - around - dimensions * np.log(distance)
 
 
 def _median(values, weights):

@@ -13,7 +13,7 @@ from .detections import Detections
 from .divisions import find_divisions
 from .links import NONE
 from .motions import RARELY_LOST, TEMPER, log_shift, log_t
-from .partings import APART_SPREAD
+from .partings import Partings, log_beside
 
 LONGEST = 3  # frames that cells are merged for, or in pieces
 USUAL = 0.01  # of the objects are merged, or pieces
@@ -146,10 +146,9 @@ def _remember(objects, motion, first, last, frames):
     wide = np.sqrt(2) * motion.shift_after(frames + 1)
     spread = np.sqrt(2 * (frames + 1)) * motion.size_spread
     cut = objects.cut[first].any(1) | objects.cut[last].any(1)
-    apart, reach = np.maximum(np.linalg.norm(now, axis=1), 0.1), objects.radii[last].sum(1)
-    around = np.log(2 * np.pi if motion.dimensions == 2 else 4 * np.pi)
-    any_place = log_t((np.log(apart / reach) / APART_SPREAD) ** 2) - np.log(APART_SPREAD)
-    any_place -= around + motion.dimensions * np.log(apart)
+    distance = np.maximum(np.linalg.norm(now, axis=1), 0.1)
+    apart = np.log(distance / objects.radii[last].sum(1))
+    any_place = log_beside(distance, apart, motion.dimensions, Partings())
     any_size = log_t((ratio_now / RATIO_SPREAD) ** 2) - np.log(RATIO_SPREAD)
     ways = []
     for sign in (-1, 1):
