@@ -329,7 +329,7 @@ def test_memory_does_not_grow_with_the_image(tmp_path):
         run(source, tmp_path / f"{side}" / "p.ome.zarr", Watched(), core_px=256, workers=1)
         tracemalloc.stop()
         peaks.append(max(seen))
-    # The answers for the larger plane alone take 8 MB. One worker, since with more of them it is chance what is held at once.
+    # The answers for the larger plane alone take 8 MB. One worker: with more it is chance what is held at once.
     assert peaks[1] - peaks[0] < 4e6, peaks
 
 

@@ -7,11 +7,11 @@ import pytest
 import zarr
 from lib.errors import InputError
 from lib.intensities import normalise
+from lib.pyramids import iterate_shards
 from lib.stores import (
     create_store,
     finish_image,
     finish_labels,
-    iterate_shards,
     label_colour,
     open_array,
     read_metadata,

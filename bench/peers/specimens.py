@@ -8,7 +8,8 @@ from lib.errors import InputError
 from lib.histories import write_history
 from lib.intensities import normalise
 from lib.models import FORMAT, HISTORY, SAVED_MODEL, SETTINGS, WEIGHTS, write_patches
-from lib.stores import create_store, finish_image, iterate_shards, read_metadata
+from lib.pyramids import iterate_shards
+from lib.stores import create_store, finish_image, read_metadata
 from scipy import ndimage
 from tasks import answer
 

@@ -10,7 +10,8 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from .errors import InputError
 from .looks import clip
-from .stores import iterate_shards, read_block
+from .pyramids import iterate_shards
+from .stores import read_block
 from .targets import IGNORE, UNKNOWN
 
 SPLIT_PIECE = 0.1

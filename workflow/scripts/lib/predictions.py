@@ -15,9 +15,10 @@ from .intensities import choose_ranges
 from .ledgers import Ledger
 from .looks import Emptiness, check_roi, chosen_frames, clip
 from .predictors import Predictor
+from .pyramids import iterate_shards
 from .scales import choose_scale
 from .seams import choose_windows, window_shape, write_windows
-from .stores import create_store, finish_image, iterate_shards, open_array, read_metadata
+from .stores import create_store, finish_image, open_array, read_metadata
 
 IN_FLIGHT = 3  # groups of regions at once: one is read, one is in the network, one is written
 WAVE = 1024  # groups that dask plans at once

@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from .errors import InputError
+from .pyramids import AXES
 from .sources import COLOURS, blaming, check_size, make_source, name_axes, without_alpha
-from .stores import AXES
 from .tiffs import open_tiff
 
 _LATER = (

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from .errors import InputError
-from .stores import AXES
+from .pyramids import AXES
 
 PLANE_BYTES = 2**28  # planes up to this size are decoded at once, larger ones piece by piece
 MOST_EXPANSION = 2000  # a file that claims to hold more than so many times its size (and PLANE_BYTES) is not believed

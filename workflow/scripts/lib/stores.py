@@ -1,6 +1,5 @@
 """OME-Zarr 0.5 stores: five axes, sharded, with a pyramid, checked when they are opened."""
 
-import itertools
 import json
 import math
 import os
@@ -10,15 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import zarr
-from zarr.codecs import ZstdCodec
 
 from .errors import InputError
+from .pyramids import AXES, build_pyramid, create_level, describe_level, mean_2x2, nearest_2x2
+from .windows import find_window
 
-AXES = ("t", "c", "z", "y", "x")
-SMALLEST_PX = 512  # the longer side of a pyramid's last level is below this
-WINDOW_PERCENTILES = (1, 99.8)
-_SAMPLED_CHUNKS = 256
-_SAMPLED_PX = 2**22
 _LABEL_COLOURS = 255
 _UNKNOWN_COLOUR = [128, 128, 128, 128]
 _CHANNEL_COLOURS = ("00FF00", "FF00FF", "00FFFF", "FFFF00", "FF0000", "0000FF")
@@ -64,7 +59,7 @@ def create_store(path, shape, dtype, *, chunk_px=512, shard_px=2048):
     zarr.create_group(path, zarr_format=3, overwrite=True)
     chunks = [min(chunk_px, size) for size in shape[-2:]]
     shards = [chunk * math.ceil(min(shard_px, size) / chunk) for chunk, size in zip(chunks, shape[-2:], strict=True)]
-    return _create_level(path, 0, shape, dtype, (1, 1, 1, *chunks), (1, 1, 1, *shards))
+    return create_level(path, 0, shape, dtype, (1, 1, 1, *chunks), (1, 1, 1, *shards))
 
 
 def finish_image(
@@ -86,9 +81,9 @@ def finish_image(
     channels = [str(number) for number in range(full.shape[1])] if channels is None else list(channels)
     if len(channels) != full.shape[1]:
         raise ValueError(f"{path}: {len(channels)} names for {full.shape[1]} channels")
-    count = _build_pyramid(path, _mean_2x2, levels)
+    count = build_pyramid(path, mean_2x2, levels)
     if windows is None:
-        windows = [_window(full, number) for number in range(len(channels))]
+        windows = [find_window(full, number) for number in range(len(channels))]
     else:
         windows = [{"min": low, "max": high, "start": low, "end": high} for low, high in windows]
     described = [
@@ -111,7 +106,7 @@ def finish_labels(path, *, name, pixel_um=(None, None, None), frame_s=None, clas
         unknown: the id of pixels that nobody annotated, shown grey; None: there are none.
         extra: what to keep as `attributes.tessera`.
     """
-    count = _build_pyramid(path, _nearest_2x2, None)
+    count = build_pyramid(path, nearest_2x2)
     ids = range(1, len(classes) if classes else _LABEL_COLOURS + 1)
     label = {
         "version": "0.5",
@@ -211,107 +206,6 @@ def label_colour(label):
     return tuple(round(255 * value * (0.25 + 0.75 * part)) for part in np.clip(wheel, 0, 1))
 
 
-def iterate_shards(array):
-    """Regions of `array` (t, c, z, y, x), as tuples of slices: one per shard, the last ones cut at the border."""
-    steps = array.shards or array.chunks
-    starts = (range(0, size, step) for size, step in zip(array.shape, steps, strict=True))
-    for start in itertools.product(*starts):
-        yield tuple(
-            slice(first, min(first + step, size)) for first, step, size in zip(start, steps, array.shape, strict=True)
-        )
-
-
-def _create_level(path, level, shape, dtype, chunks, shards):
-    return zarr.create_array(
-        Path(path) / str(level),
-        shape=tuple(shape),
-        dtype=np.dtype(dtype),
-        chunks=chunks,
-        shards=shards,
-        compressors=ZstdCodec(level=3, checksum=True),
-        dimension_names=AXES,
-        zarr_format=3,
-        overwrite=True,
-    )
-
-
-def _build_pyramid(path, reduce, levels):
-    count = 1
-    array = zarr.open_array(Path(path) / "0", mode="r")
-    while (max(array.shape[-2:]) >= SMALLEST_PX) if levels is None else (count < levels):
-        *outer, height, width = array.shape
-        shape = (*outer, math.ceil(height / 2), math.ceil(width / 2))
-        coarse = _create_level(path, count, shape, array.dtype, array.chunks, array.shards)
-        for region in iterate_shards(coarse):
-            *planes, rows, columns = region
-            reduced = np.empty([part.stop - part.start for part in region], coarse.dtype)
-            # A chunk's height of the coarse shard at a time, since what it is made of is four times as large.
-            for top in range(rows.start, rows.stop, coarse.chunks[-2]):
-                part = slice(top, min(top + coarse.chunks[-2], rows.stop))
-                fine = (*planes, slice(2 * part.start, 2 * part.stop), slice(2 * columns.start, 2 * columns.stop))
-                reduced[..., part.start - rows.start : part.stop - rows.start, :] = reduce(array[fine])
-            coarse[region] = reduced
-        array = coarse
-        count += 1
-    return count
-
-
-def _mean_2x2(pixels):
-    padded = np.pad(pixels, [(0, 0)] * (pixels.ndim - 2) + [(0, size % 2) for size in pixels.shape[-2:]], mode="edge")
-    exact = np.float32 if pixels.dtype.itemsize <= 2 or pixels.dtype == np.float32 else np.float64
-    rows = padded[..., ::2, :].astype(exact) + padded[..., 1::2, :]
-    mean = (rows[..., ::2] + rows[..., 1::2]) / 4
-    return np.rint(mean).astype(pixels.dtype) if pixels.dtype.kind in "iu" else mean.astype(pixels.dtype)
-
-
-def _nearest_2x2(pixels):
-    return pixels[..., ::2, ::2]
-
-
-def _window(array, channel):
-    values = _sample(array, channel)
-    finite = values[np.isfinite(values)]
-    if finite.size == 0:
-        finite = np.zeros(1, array.dtype)
-    start, end = np.percentile(finite, WINDOW_PERCENTILES)
-    if end <= start:
-        # A few cells on a clean background are less than the percentiles leave out.
-        start, end = _extremes(array, channel)
-    if array.dtype.kind in "iu":
-        least, most = np.iinfo(array.dtype).min, np.iinfo(array.dtype).max
-    else:
-        least, most = min(finite.min(), start), max(finite.max(), end)
-    return {"min": float(least), "max": float(most), "start": float(start), "end": float(end)}
-
-
-def _extremes(array, channel):
-    """The least and the greatest finite pixel of one channel, read shard by shard; zeros where there is none."""
-    least, most = [], []
-    for region in iterate_shards(array):
-        if region[1].start <= channel < region[1].stop:
-            values = array[region[0], channel, *region[2:]]
-            values = values[np.isfinite(values)]
-            if values.size:
-                least.append(values.min())
-                most.append(values.max())
-    return (min(least), max(most)) if least else (0, 0)
-
-
-def _sample(array, channel):
-    """Pixels of one channel: all of a small image, otherwise a grid out of chunks drawn with a fixed seed."""
-    frames, _, depth, height, width = array.shape
-    rows, columns = array.chunks[-2:]
-    stride = 1
-    corners = list(itertools.product(range(frames), range(depth), range(0, height, rows), range(0, width, columns)))
-    if frames * depth * height * width > _SAMPLED_PX:
-        stride = math.ceil(math.sqrt(rows * columns * _SAMPLED_CHUNKS / _SAMPLED_PX))
-        drawn = np.random.default_rng(0).permutation(len(corners))[:_SAMPLED_CHUNKS]
-        corners = [corners[number] for number in sorted(drawn)]
-    return np.concatenate(
-        [array[t, channel, z, y : y + rows, x : x + columns][::stride, ::stride].ravel() for t, z, y, x in corners]
-    )
-
-
 def _channel_colour(channels, number):
     if len(channels) == 1:
         return "FFFFFF"
@@ -330,7 +224,7 @@ def _write_metadata(path, specific, name, pixel_um, frame_s, levels, method, ext
         "name": name,
         "axes": axes,
         "datasets": [
-            {"path": str(level), "coordinateTransformations": _transformations(scale, level, method)}
+            {"path": str(level), "coordinateTransformations": describe_level(scale, level, method)}
             for level in range(levels)
         ],
         "type": method,
@@ -342,19 +236,6 @@ def _write_metadata(path, specific, name, pixel_um, frame_s, levels, method, ext
             "tessera": {**(extra or {}), "stored": [_stored(Path(path) / str(level)) for level in range(levels)]},
         }
     )
-
-
-def _transformations(scale, level, method):
-    """Scale of a level, and the shift of its pixels' centres against those of the full size.
-
-    The shift is (2^level - 1) / 2 for means of pixels, and none where the first of them was taken.
-    """
-    factor = 2**level
-    transformations = [{"type": "scale", "scale": [*scale[:3], scale[3] * factor, scale[4] * factor]}]
-    if level and method == "mean":
-        shift = [0.0, 0.0, 0.0, scale[3] * (factor - 1) / 2, scale[4] * (factor - 1) / 2]
-        transformations.append({"type": "translation", "translation": shift})
-    return transformations
 
 
 @lru_cache(maxsize=1024)
