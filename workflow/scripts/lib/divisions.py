@@ -8,6 +8,8 @@ from .births import weigh_births
 from .links import NONE, grow_tree
 
 NEAREST = 6  # mothers that are looked at for each new object
+BROOD = 6  # new objects that a mother without a successor may have two of, the nearest
+FAMILIES = 12  # of each mother, the likeliest: where many cells seem to come from one, none of them did
 UNEQUAL = 1.0  # logarithm of the ratio of sizes beyond which daughters are called unequal
 UNEQUAL_SHARE = 0.1  # divisions into unequal daughters for each one into equal ones
 EM_ROUNDS = 10
@@ -44,7 +46,7 @@ class Candidates:
         return Candidates(self.mother[rows], self.heir[rows], self.new[rows], self.terms[rows], self.geometry[rows])
 
 
-def find_divisions(objects, motion, chains, *, missed=0, learn=True):
+def find_divisions(objects, motion, chains, *, missed=0, reach=None, learn=True):
     """Divisions that may be, with what speaks for them but the prior.
 
     Args:
@@ -52,6 +54,8 @@ def find_divisions(objects, motion, chains, *, missed=0, learn=True):
         motion: Motion.
         chains: Chains.
         missed: frames for which the mother or a daughter may be missing, 0 or 1.
+        reach: pixels of x that a daughter goes at most, from a frame to the next, from the disc that the mother is;
+            None: as far as cells lie apart.
         learn: see `weigh_births`.
 
     Returns:
@@ -62,34 +66,47 @@ def find_divisions(objects, motion, chains, *, missed=0, learn=True):
         # The mothers of a frame are looked for twice, so that their tree serves twice.
         tree = grow_tree(objects.centres[objects.rows(t)])
         for later in range(t + 1, min(t + 2 + missed, objects.frames)):
-            families.append(_families_of(objects, motion, chains, tree, t, later))
+            families.append(_families_of(objects, motion, chains, tree, t, later, reach))
     found = Candidates(*np.concatenate(families).T, None, None)
     found.terms, found.geometry = weigh_births(objects, motion, found, chains, learn=learn)
-    return found
+    return found.chosen(_first_of_each(found.mother, -found.evidence, FAMILIES))
 
 
-def _families_of(objects, motion, chains, tree, t, later):
+def _first_of_each(groups, values, most):
+    """Indices, rising, of the `most` lowest values of each group (values,)."""
+    order = np.lexsort((values, groups))
+    heads = np.flatnonzero(np.append(True, np.diff(groups[order]) != 0)) if len(order) else order
+    rank = np.arange(len(order)) - np.repeat(heads, np.diff(heads, append=len(order)))
+    return np.sort(order[rank < most])
+
+
+def _families_of(objects, motion, chains, tree, t, later, limit):
     """Mothers of frame t, heirs and new ones of a later frame: (families, 3); `tree` is of the mothers' centres."""
     rows, last, after = objects.rows(later), objects.rows(t), chains.after
     new = rows.start + np.flatnonzero(chains.starts[rows])
+    # The largest first: of two that are new the larger one is the heir, however they are numbered.
+    new = new[np.lexsort((*objects.centres[new].T, -objects.sizes[new]))]
     if not len(new) or last.start == last.stop:
         return np.zeros((0, 3), int)
     radii = objects.radii
     places = objects.centres[new] - objects.drifts[t + 1 : later + 1].sum(0)
     # Radii of markers say little; cells that touch are as far apart as they are wide.
     reach = np.maximum(4.0 * radii[last], 1.5 * motion.spacing) + 3.0 * motion.shift
+    if limit is not None:
+        reach = np.minimum(reach, limit * (later - t) + radii[last])
     near, at = tree.query(places, k=min(NEAREST, last.stop - last.start), distance_upper_bound=reach.max())
     near, at = near.reshape(len(new), -1), at.reshape(len(new), -1)
     one, rank = np.nonzero(np.isfinite(near))
-    mother, child = last.start + at[one, rank], new[one]
-    close = near[one, rank] < reach[at[one, rank]]
-    mother, child = mother[close], child[close]
+    mother, child, distance = last.start + at[one, rank], new[one], near[one, rank]
+    close = distance < reach[at[one, rank]]
+    mother, child, distance = mother[close], child[close], distance[close]
     kept = after[mother] != NONE
     heirs = np.stack([mother[kept], after[mother[kept]], child[kept]], 1)
     heirs = heirs[heirs[:, 1] != heirs[:, 2]]
     # A mother without a successor may have two of the new ones.
     lone = np.stack([mother[~kept], child[~kept]], 1)
-    lone = lone[np.lexsort(lone.T[::-1])]
+    lone = lone[_first_of_each(lone[:, 0], distance[~kept], BROOD)]
+    lone = lone[np.argsort(lone[:, 0], kind="stable")]
     pairs = []
     for apart in range(1, len(lone)):
         one, two = lone[:-apart], lone[apart:]

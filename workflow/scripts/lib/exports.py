@@ -4,10 +4,10 @@ import csv
 import re
 
 import numpy as np
+import pandas as pd
 import tifffile
 
 from .errors import InputError
-from .links import NONE
 
 CHALLENGE_MOST = np.iinfo(np.uint16).max
 NAPARI = ("track_id", "t", "z", "y", "x", "parent", "lineage", "generation", "kind")
@@ -30,7 +30,7 @@ class ChallengeFolder:
         folder.mkdir(parents=True)
         self._digits = max(3, len(str(frames - 1)))
         self._rows, self._now, self._count = {}, {}, tracks
-        self._wide = False
+        self._wide = tracks > CHALLENGE_MOST
 
     def add(self, t, labels):
         """Write frame t, labels (z, y, x) of tracks; a single plane is written as (y, x)."""
@@ -49,7 +49,7 @@ class ChallengeFolder:
             self._now[track], self._rows[here][1], lut[track] = here, t, here
         masks = lut[labels]
         self._wide |= self._count > CHALLENGE_MOST
-        masks = masks.astype(np.uint32 if masks.max(initial=0) > CHALLENGE_MOST else np.uint16)
+        masks = masks.astype(np.uint32 if self._wide else np.uint16)
         masks = masks[0] if len(masks) == 1 else masks
         tifffile.imwrite(self._folder / f"mask{t:0{self._digits}d}.tif", masks, compression="zlib")
 
@@ -161,5 +161,4 @@ def track_columns(lineage):
     found = lineage.nodes[lineage.nodes["label"] > 0][["t", "label", "track"]]
     joined = lineage.repairs[lineage.repairs["kind"] == "joined"][["t", "label", "track"]]
     tracks = lineage.tracks.set_index("track")[["parent", "lineage", "generation"]]
-    columns = [found, joined[joined["label"] != NONE]]
-    return columns[0].merge(columns[1], how="outer").join(tracks, on="track")
+    return pd.concat([found, joined], ignore_index=True).join(tracks, on="track")

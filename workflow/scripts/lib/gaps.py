@@ -20,7 +20,7 @@ def weigh_doubts(objects, motion, chains):
     return TEMPER * gains
 
 
-def find_gaps(objects, motion, chains, most):
+def find_gaps(objects, motion, chains, most, reach=None):
     """Pairs of an object that ends and a later one that starts, not in the next frame, that may be the same.
 
     Args:
@@ -28,6 +28,7 @@ def find_gaps(objects, motion, chains, most):
         motion: Motion.
         chains: Chains.
         most: frames that may be missing.
+        reach: see `lib.links.find_candidates`; so far for each frame.
 
     Returns:
         Rows before the gap, rows after it, evidence (pairs,): log-likelihood ratios against a loss and a newcomer.
@@ -47,7 +48,7 @@ def find_gaps(objects, motion, chains, most):
             old = ended[last]
             if not len(old):
                 continue
-            found.append(_weigh(objects, motion, chains.before, old, new, missing, moved, density))
+            found.append(_weigh(objects, motion, chains.before, old, new, missing, moved, density, reach))
     if not found:
         return np.zeros(0, int), np.zeros(0, int), np.zeros(0)
     return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
@@ -68,13 +69,14 @@ def bridge(chains, gaps):
     return replace(chains, on=on, back=back)
 
 
-def _weigh(objects, motion, before, old, new, missing, moved, density):
+def _weigh(objects, motion, before, old, new, missing, moved, density, limit):
     earlier = before[old]
     speed = objects.centres[old] - objects.centres[np.maximum(earlier, 0)] - objects.drifts[objects.times[old][0]]
     lasting = sum(motion.persistence**step for step in range(1, missing + 2))
     expected = objects.centres[old] + moved + np.where((earlier >= 0)[:, None], lasting * speed, 0)
     scale = motion.shift_after(missing + 1)
     reach = 3 * float(np.median(objects.radii[old])) + 6 * scale
+    reach = reach if limit is None else min(reach, limit * (missing + 1))
     near, at = cKDTree(objects.centres[new]).query(expected, k=min(NEAREST, len(new)), distance_upper_bound=reach)
     near, at = near.reshape(len(old), -1), at.reshape(len(old), -1)
     one, rank = np.nonzero(np.isfinite(near))

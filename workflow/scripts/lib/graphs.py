@@ -21,8 +21,7 @@ def write_geff(lineage, path):
     """
     nodes = lineage.nodes
     edges, division = lineage.edges()
-    times = nodes["t"].to_numpy()
-    gap = times[edges[:, 1]] - times[edges[:, 0]] > 1
+    gap = lineage.steps(edges) > 1
     sizes = (lineage.frame_s, *lineage.pixel_um)
     axes = [
         Axis(name=name, type=kind, scale=size, scaled_unit=_UNITS[kind] if size else None)
@@ -75,9 +74,9 @@ def write_trackmate(lineage, path, *, image, shape):
         image: path or name of the image, kept in the file.
         shape: (z, y, x) pixels of a frame.
     """
-    sizes = [size or 1.0 for size in lineage.pixel_um]
-    interval = lineage.frame_s or 1.0
     known = bool(lineage.pixel_um[1] and lineage.pixel_um[2])
+    sizes = [size or 1.0 for size in lineage.pixel_um] if known else [1.0, 1.0, 1.0]
+    interval = lineage.frame_s or 1.0
     root = ElementTree.Element("TrackMate", version="7.11.1")
     model = ElementTree.SubElement(
         root, "Model", spatialunits="micron" if known else "pixel", timeunits="sec" if lineage.frame_s else "frame"

@@ -38,7 +38,8 @@ class Lineage:
         repairs: objects of the labels that were mended: kind (joined to another piece, parted), t, track, label.
         pixel_um: size of a pixel in z, y, x, None where unknown.
         frame_s: seconds between frames, None where unknown.
-        frames: number of frames.
+        frames: number of frames of the movie.
+        tracked: those of them that were tracked, rising.
         motion: how the objects move, see `lib.movies.describe_motion`.
     """
 
@@ -50,6 +51,7 @@ class Lineage:
     pixel_um: tuple = (None, None, None)
     frame_s: float | None = None
     frames: int = 0
+    tracked: list = field(default_factory=list)
     motion: dict = field(default_factory=dict)
 
     @property
@@ -57,6 +59,10 @@ class Lineage:
         """{track: parent} of the tracks that have one."""
         born = self.tracks[self.tracks["parent"] > 0]
         return dict(zip(born["track"].tolist(), born["parent"].tolist(), strict=True))
+
+    def steps(self, edges):
+        """How many tracked frames further each of the edges, rows (edges, 2) of `nodes`, leads: int64 (edges,)."""
+        return np.diff(np.searchsorted(self.tracked, self.nodes["t"].to_numpy()[edges]), axis=1)[:, 0]
 
     def edges(self):
         """Rows (edges, 2) of `nodes`, from the earlier to the later, and whether each is a division: bool (edges,)."""
@@ -88,35 +94,35 @@ def number_tracks(objects, trace):
     return tracks
 
 
-def build_lineage(objects, trace, tracks, made, *, times=None, pixel_um=(None, None, None), frame_s=None, frames=None):
+def build_lineage(objects, trace, tracks, nodes, *, tracked, pixel_um=(None, None, None), frame_s=None, frames=None):
     """The Lineage of a movie.
 
     Args:
         objects: Detections.
         trace: Trace.
         tracks: of `number_tracks`.
-        made: (t, track, kind, centre z, y, x in pixels, pixels) of the masks that were made up, see `lib.masks.Masks`.
-        times: number of each tracked frame in the movie; None: all were.
+        nodes: track, t, z, y, x and pixels of what the labels with tracks hold, as in `Lineage`.
+        tracked: number of each frame of `objects` in the movie.
         pixel_um, frame_s, frames: see `Lineage`.
     """
+    times = np.asarray(tracked, np.int64)[objects.times]
     whole = trace.joins == NONE
-    sizes, centres = _with_pieces(objects, trace)
-    times = objects.times if times is None else np.asarray(times, np.int64)[objects.times]
-    found = pd.DataFrame({"track": tracks, "t": times, "label": objects.labels, "pixels": sizes, "kind": "found"})
-    found[["z", "y", "x"]] = centres / objects.steps
-    made = pd.DataFrame(
-        [(track, t, 0, *centre, pixels, kind) for t, track, kind, centre, pixels in made], columns=list(TABLES["nodes"])
-    )
-    remade = set(zip(made["t"].tolist(), made["track"].tolist(), strict=True))
-    nodes = pd.concat([found[whole], made], ignore_index=True)
-    nodes = nodes.sort_values(["t", "track"], ignore_index=True)[list(TABLES["nodes"])]
+    found = pd.DataFrame({"track": tracks, "t": times, "label": objects.labels, "kind": "found"})[whole]
+    nodes = nodes.merge(found, how="left", on=["track", "t"]).sort_values(["t", "track"], ignore_index=True)
+    here = pd.MultiIndex.from_frame(nodes[["t", "track"]])
+    hidden = {(int(times[holder]), int(tracks[row])) for (row, _), holder in trace.hides.items()}
+    made_up = np.where(here.isin(list(hidden)), "parted", "filled")
+    nodes = nodes.assign(label=nodes["label"].fillna(0), kind=nodes["kind"].where(nodes["kind"].notna(), made_up))
     mothers = np.flatnonzero(trace.mother != NONE)
     parents = dict(zip(tracks[mothers].tolist(), tracks[trace.mother[mothers]].tolist(), strict=True))
     gaps = []
     for row, confidence in sorted(trace.gaps.items()):
         first, last, track = int(times[trace.before[row]]), int(times[row]), int(tracks[row])
-        filled = all((t, track) in remade for t in np.unique(times[(times > first) & (times < last)]).tolist())
-        gaps.append((track, first, last, filled, confidence))
+        between = [(t, track) for t in tracked if first < t < last]
+        filled = all(each in here for each in between)
+        # A cell that was part of another object was not missed.
+        if not filled or not hidden.issuperset(between):
+            gaps.append((track, first, last, filled, confidence))
     repairs = [
         ("joined", int(times[row]), int(tracks[row]), int(objects.labels[row])) for row in np.flatnonzero(~whole)
     ]
@@ -146,6 +152,7 @@ def build_lineage(objects, trace, tracks, made, *, times=None, pixel_um=(None, N
         pixel_um=tuple(pixel_um),
         frame_s=frame_s,
         frames=frames or objects.frames,
+        tracked=list(tracked),
     )
 
 
@@ -183,6 +190,7 @@ def write_lineage(lineage, folder):
         "pixel_um": lineage.pixel_um,
         "frame_s": lineage.frame_s,
         "frames": lineage.frames,
+        "tracked": lineage.tracked,
         "motion": lineage.motion,
     }
     (folder / "lineage.json").write_text(json.dumps(about, indent=1))
@@ -194,14 +202,3 @@ def read_lineage(folder):
     about["pixel_um"] = tuple(about["pixel_um"])
     tables = {name: typed(pq.read_table(folder / f"{name}.parquet").to_pandas(), name) for name in TABLES}
     return Lineage(**tables, **about)
-
-
-def _with_pieces(objects, trace):
-    """Sizes and centres of the objects, pieces added to what they belong to."""
-    sizes, centres = objects.sizes.copy(), objects.centres.copy()
-    for row in np.flatnonzero(trace.joins != NONE):
-        to = trace.joins[row]
-        both = sizes[to] + sizes[row]
-        centres[to] = (sizes[to] * centres[to] + sizes[row] * centres[row]) / both
-        sizes[to] = both
-    return sizes, centres

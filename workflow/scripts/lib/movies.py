@@ -1,8 +1,9 @@
 """Movies: the labels of one image through time, read and written a frame at a time."""
 
 import numpy as np
+import pandas as pd
 
-from .detections import detect
+from .detections import detect, measure_frame
 from .exports import ChallengeFolder
 from .lineages import build_lineage, number_tracks
 from .masks import Masks
@@ -29,7 +30,7 @@ def track_movie(labels, image, folder, *, name, times, fill_gaps, **settings):
 
     Args:
         labels, image: paths of stores (t, c, z, y, x) of the same t, z, y and x.
-        folder: gets labels.ome.zarr and challenge/.
+        folder: gets labels.ome.zarr and challenge/, of the frames that were tracked, numbered from 0.
         name: of the image.
         times: the frames to track, rising; others stay empty.
         fill_gaps: whether cells that were missed get masks, made up from those before and after.
@@ -45,25 +46,20 @@ def track_movie(labels, image, folder, *, name, times, fill_gaps, **settings):
     sides = {"chunk_px": max(found.chunks[-2:]), "shard_px": max(found.shards[-2:])}
     store = create_store(folder / "labels.ome.zarr", found.shape, np.int32, **sides)
     count = int(tracks.max(initial=0))
-    challenge = ChallengeFolder(folder / "challenge", count, found.shape[0])
+    challenge = ChallengeFolder(folder / "challenge", count, len(times))
 
     def read(t, region):
         return read_block(found, (times[t], 0, *region))
 
     masks = Masks(objects, decided, tracks, read, fill=fill_gaps)
-    place = {t: at for at, t in enumerate(times)}
-    for t in range(found.shape[0]):
-        if t in place:
-            frame = masks.frame(place[t], read_block(found, (t, 0)), np.int32)
-            store[t, 0] = frame
-        else:
-            frame = np.zeros(found.shape[2:], np.int32)
-        challenge.add(t, frame)
-    made = [(times[t], *rest) for t, *rest in masks.made]
-    lineage = build_lineage(
-        objects, decided, tracks, made, times=times, pixel_um=metadata.pixel_um, frame_s=metadata.frame_s,
-        frames=found.shape[0],
-    )  # fmt: skip
+    nodes = []
+    for place, t in enumerate(times):
+        frame = masks.frame(place, read_block(found, (t, 0)), np.int32)
+        store[t, 0] = frame
+        challenge.add(place, frame)
+        nodes.append(list_nodes(t, frame))
+    about = {"pixel_um": metadata.pixel_um, "frame_s": metadata.frame_s, "frames": found.shape[0]}
+    lineage = build_lineage(objects, decided, tracks, pd.concat(nodes), tracked=times, **about)
     lineage.motion = describe_motion(decided.motion, objects)
     narrow = challenge.finish(lineage.parents)
     about = lineage.tracks[["track", "first", "last", "parent"]].to_numpy().tolist()
@@ -75,6 +71,13 @@ def track_movie(labels, image, folder, *, name, times, fill_gaps, **settings):
         extra={"lineage": about},
     )
     return lineage, narrow
+
+
+def list_nodes(t, frame):
+    """The table of the tracks in frame t, labels (z, y, x): track, t, z, y, x of the centre in pixels, and pixels."""
+    seen = measure_frame(frame, None, np.ones(3))
+    places = dict(zip("zyx", seen["centres"].T, strict=True))
+    return pd.DataFrame({"track": seen["labels"], "t": t} | places | {"pixels": seen["sizes"]})
 
 
 def describe_motion(motion, objects):

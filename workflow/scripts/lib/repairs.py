@@ -52,15 +52,15 @@ def reverse(objects):
     )  # fmt: skip
 
 
-def find_mergers(objects, motion, chains, *, missed=0):
+def find_mergers(objects, motion, chains, *, missed=0, reach=None):
     """Mergers of two objects into one that may be: Candidates, of which `mother` is the one and the others the two.
 
     Args:
-        objects, motion, chains, missed: see `find_divisions`.
+        objects, motion, chains, missed, reach: see `find_divisions`.
     """
     last = len(objects.labels) - 1
     backwards = replace(motion, growth=-motion.growth, persistence=0.0)
-    found = find_divisions(reverse(objects), backwards, chains.reversed(), missed=missed, learn=False)
+    found = find_divisions(reverse(objects), backwards, chains.reversed(), missed=missed, reach=reach, learn=False)
     return replace(found, mother=last - found.mother, heir=last - found.heir, new=last - found.new)
 
 
@@ -76,7 +76,8 @@ def find_splits(objects, motion, divisions, mergers, after):
     parts, whole = divisions.geometry, mergers.geometry
     prior, chance = _priors(objects, motion)
     count, found = len(objects.labels), []
-    here = np.flatnonzero(parts > HOPELESS)
+    # A piece is one beside the other, not one a frame after it.
+    here = np.flatnonzero((parts > HOPELESS) & (objects.times[divisions.heir] == objects.times[divisions.new]))
     chains = np.stack([divisions.heir, divisions.new], 1)[here][:, None]
     merging = _key(np.stack([mergers.heir, mergers.new], 1), count)
     for frames in range(1, LONGEST + 1):

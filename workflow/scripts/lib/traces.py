@@ -1,6 +1,7 @@
 """Traces: from the objects of a movie to what became of each, links, gaps, divisions and repairs decided together."""
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -43,9 +44,11 @@ class Trace:
     gaps: dict = field(default_factory=dict)
     motion: Motion = None
 
-    def link(self, old, new):
-        """Objects go on as later ones; one row each, or as many."""
+    def link(self, objects, old, new, confidence=1.0):
+        """An object goes on as a later one, with `confidence` where there is a gap between the two."""
         self.after[old], self.before[new] = new, old
+        if objects.times[new] - objects.times[old] > 1:
+            self.gaps[new] = confidence
 
     def divide(self, mother, heir, new, evidence):
         """An object divides; `evidence` is what each of REASONS says."""
@@ -60,11 +63,10 @@ class Trace:
         stays, joins = split.one, split.two
         if objects.sizes[joins].sum() > objects.sizes[stays].sum():
             stays, joins = joins, stays
-        (first,), (last,) = split.first, split.last
         self.before[joins], self.after[joins] = NONE, NONE
         self.joins[joins] = stays
-        chain = [first, *stays, last]
-        self.link(chain[:-1], chain[1:])
+        for old, new in pairwise([*split.first, *stays, *split.last]):
+            self.link(objects, old, new)
 
     def part(self, objects, merger):
         """Lead two cells through the objects that hold both, each to what is most like it."""
@@ -73,12 +75,9 @@ class Trace:
         if straight > self._unlike(objects, first, heir) + self._unlike(objects, other, last):
             last, heir = heir, last
         # The other cell keeps the rows of the merged objects, the first one skips them.
-        chain = [other, *holders, heir]
-        self.link(chain[:-1], chain[1:])
-        self.link(first, last)
-        for row in (holders[0], heir, last):
-            if objects.times[row] - objects.times[self.before[row]] > 1:
-                self.gaps[row] = 1.0
+        for old, new in pairwise([other, *holders, heir]):
+            self.link(objects, old, new)
+        self.link(objects, first, last)
         for holder in holders:
             self.hides[last, int(objects.times[holder])] = holder
 
@@ -96,7 +95,7 @@ def trace(objects, *, max_gap_frames=3, divisions=True, repair=True, reach_px=No
         max_gap_frames: frames that an object may be missed for.
         divisions: whether objects may divide.
         repair: whether cells that are split or merged for some frames are mended.
-        reach_px: largest distance from where an object is expected in the next frame, in pixels of x; None: as learned.
+        reach_px: largest distance, for each frame, from where an object is expected, in pixels of x; None: as learned.
 
     Returns:
         Trace.
@@ -104,13 +103,13 @@ def trace(objects, *, max_gap_frames=3, divisions=True, repair=True, reach_px=No
     motion = learn_motion(objects)
     chains = link_frames(objects, motion, reach=reach_px)
     doubts = Doubts(chains, weigh_doubts(objects, motion, chains))
-    gaps = find_gaps(objects, motion, chains, max_gap_frames)
+    gaps = find_gaps(objects, motion, chains, max_gap_frames, reach_px)
     chains = bridge(chains, gaps)
-    missed = min(max_gap_frames, 1)
-    found = find_divisions(objects, motion, chains, missed=missed)
+    far = {"missed": min(max_gap_frames, 1), "reach": reach_px}
+    found = find_divisions(objects, motion, chains, **far)
     splits, merged = [], []
     if repair:
-        mergers = find_mergers(objects, motion, chains, missed=missed)
+        mergers = find_mergers(objects, motion, chains, **far)
         splits, merged = (find(objects, motion, found, mergers, chains.after) for find in (find_splits, find_merged))
     if divisions:
         _learn_divisions(found, objects, motion, chains, doubts, gaps, splits, merged)
@@ -144,11 +143,10 @@ def _decide(objects, motion, chains, doubts, gaps, found, splits, merged):
     chosen = choose(outcomes.gains, outcomes.uses)
     for kind, place in zip(kinds[chosen].tolist(), places[chosen].tolist(), strict=True):
         if kind == 0:
-            result.link(doubts.first[place], doubts.second[place])
+            result.link(objects, doubts.first[place], doubts.second[place])
         elif kind == 1:
-            old, new, gain = (column[place] for column in gaps)
-            result.link(old, new)
-            result.gaps[int(new)] = float(1 / (1 + np.exp(-gain)))
+            old, new = (int(rows[place]) for rows in gaps[:2])
+            result.link(objects, old, new, float(1 / (1 + np.exp(-gaps[2][place]))))
         elif kind == 2:
             result.divide(*(int(rows[place]) for rows in (found.mother, found.heir, found.new)), found.terms[place])
         elif kind == 3:
