@@ -10,7 +10,7 @@ lineage and generation. Two frames at a time are in memory.
 
 from pathlib import Path
 
-from lib.animations import animate
+from lib.animations import NAME, animate
 from lib.batches import find_stores, make_stores
 from lib.drawings import draw_lineages
 from lib.exports import write_napari, write_newick
@@ -18,9 +18,9 @@ from lib.graphs import write_geff, write_trackmate
 from lib.jobs import running
 from lib.lineages import write_lineage
 from lib.looks import chosen_frames
+from lib.memberships import add_tracks
 from lib.movies import track_movie
 from lib.stores import open_array
-from lib.trackings import ANIMATION, add_tracks
 
 
 def track_image(labels, image, folder, *, name, frames=None, animation="none", **settings):
@@ -50,8 +50,8 @@ def track_image(labels, image, folder, *, name, frames=None, animation="none", *
     write_newick(lineage, folder / "lineages.nwk")
     draw_lineages(folder, lineage, image)
     if animation == "gif":
-        animate(folder / ANIMATION, lineage, image, folder / "labels.ome.zarr")
-    filled = int((lineage.nodes["kind"] != "found").sum())
+        animate(folder / NAME, lineage, image, folder / "labels.ome.zarr")
+    filled = int((lineage.nodes["kind"] == "filled").sum())
     print(
         f"{name}: {len(lineage.tracks)} tracks, {len(lineage.divisions)} divisions, {len(lineage.gaps)} gaps, "
         f"{filled} masks made up, {len(lineage.repairs)} repairs",

@@ -6,6 +6,7 @@ from PIL import Image, ImageDraw
 from .pictures import fit, is_colour, outlines, read_plane, resize_nearest, stretch
 from .stores import label_colour, read_metadata
 
+NAME = "tracks.gif"
 LONGER_SIDE_PX = 512
 MOST_FRAMES = 240  # of a longer movie every second, third, ... frame is shown
 TAIL = 8  # frames whose ways are drawn
@@ -22,13 +23,13 @@ def animate(path, lineage, image, labels):
         image: path of the store (t, c, z, y, x) of the image.
         labels: path of the store of its tracks, whose ids are those of the lineage.
     """
-    step = -(-lineage.frames // MOST_FRAMES)
+    shown = lineage.tracked[:: -(-len(lineage.tracked) // MOST_FRAMES)]
     roots = lineage.tracks.set_index("track")["lineage"]
     colours = np.zeros((int(roots.index.max() if len(roots) else 0) + 1, 3), np.uint8)
     for track, root in roots.items():
         colours[track] = label_colour(root)[:3]
     edges, _ = lineage.edges()
-    frames = (_draw(t, lineage, edges, colours, image, labels) for t in range(0, lineage.frames, step))
+    frames = (_draw(t, lineage, edges, colours, image, labels) for t in shown)
     partial = path.with_name(f".{path.name}")
     # Pillow takes the rest one by one, and keeps what changed of each.
     next(frames).save(partial, "GIF", save_all=True, append_images=frames, duration=FRAME_MS, loop=0)
@@ -51,7 +52,8 @@ def _draw(t, lineage, edges, colours, image, labels):
     scale = size[0] / (base.size[0] * zoom)
     places = ((lineage.nodes[["x", "y"]].to_numpy() + 0.5) * scale).round(1)
     times, of = lineage.nodes["t"].to_numpy()[edges[:, 1]], lineage.nodes["track"].to_numpy()[edges[:, 1]]
-    for edge in np.flatnonzero((times <= t) & (times > t - TAIL)):
+    recent = lineage.tracked[: lineage.tracked.index(t) + 1][-TAIL:]
+    for edge in np.flatnonzero((times <= t) & (times >= recent[0])):
         way = [tuple(places[node].tolist()) for node in edges[edge]]
         draw.line(way, fill=tuple(colours[of[edge]].tolist()), width=1)
     return picture.quantize(COLOURS, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)

@@ -65,6 +65,9 @@ class Detections:
     def radii(self):
         """Of the disc or ball as large as each object, in pixels of x: float64 (objects,)."""
         sizes = self.sizes * np.prod(self.steps[-self.dimensions :])
+        if self.dimensions == 2:
+            # What goes through the planes of a stack alike is as wide as it is in one of them.
+            sizes = sizes / (self.boxes[:, 3] - self.boxes[:, 0]).clip(1)
         return np.sqrt(sizes / np.pi) if self.dimensions == 2 else np.cbrt(3 * sizes / (4 * np.pi))
 
     def rows(self, t):

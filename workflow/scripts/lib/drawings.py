@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from .pictures import LONGER_SIDE_PX, is_colour, read_plane, stretch
+from .pictures import LONGER_SIDE_PX, fit, is_colour, read_plane, stretch
 from .stores import label_colour, read_metadata
 
 TREES = 40  # lineages that are drawn, the largest first
@@ -25,12 +25,11 @@ def draw_lineages(folder, lineage, image):
 
 
 def draw_tracks(lineage, image):
-    """A Figure of the last frame with the way of each track up to there; a lineage has one colour."""
-    pixels, _, step = read_plane(image, lineage.frames - 1)
+    """A Figure of the last tracked frame with the way of each track up to there; a lineage has one colour."""
+    pixels, _, step = read_plane(image, lineage.tracked[-1])
     about = read_metadata(image)
     plane = stretch(pixels, about.windows, colour=is_colour(about.channels))
-    width = LONGER_SIDE_PX / DPI
-    figure = Figure(figsize=(width, width * plane.shape[0] / plane.shape[1]))
+    figure = Figure(figsize=[side / DPI for side in fit(plane.shape[1::-1], LONGER_SIDE_PX)])
     axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(plane, cmap="gray", vmin=0, vmax=255)
     axes.set_axis_off()
@@ -53,12 +52,12 @@ def draw_trees(lineage):
     children = {}
     for track, parent in sorted(lineage.parents.items()):
         children.setdefault(parent, []).append(track)
-    spans = tracks.set_index("track")
+    spans = dict(zip(tracks["track"], zip(tracks["first"], tracks["last"], strict=True), strict=True))
     missed = lineage.gaps.groupby("track")
     missed = {track: rows[["before", "after"]].to_numpy() for track, rows in missed}
     figure = Figure(figsize=(8, 3.5), layout="constrained")
     axes = figure.subplots()
-    at, right = {}, 0
+    at, right, lines, colours, dotted = {}, 0, [], [], []
     for root in shown.tolist():
         order, stack = [], [root]
         while stack:
@@ -72,19 +71,14 @@ def draw_trees(lineage):
                 at[track] = float(np.mean([at[child] for child in children[track]]))
         right += 1
         for track in order:
-            first, last = spans.loc[track, ["first", "last"]]
-            colour = _colour(root)
-            axes.plot([at[track]] * 2, [first, last], color=colour, linewidth=1.2)
-            for before, after in missed.get(track, ()):
-                axes.plot([at[track]] * 2, [before, after], color="white", linewidth=1.2, linestyle=":")
-            for child in children.get(track, []):
-                axes.plot(
-                    [at[track], at[child], at[child]],
-                    [last, last, spans.loc[child, "first"]],
-                    color=colour,
-                    linewidth=1.2,
-                )
-    axes.set(ylabel="frame", xticks=[], ylim=(lineage.frames - 0.5, -0.5))
+            x, (first, last) = at[track], spans[track]
+            lines.append([(x, first), (x, last)])
+            lines += [[(x, last), (at[child], last), (at[child], spans[child][0])] for child in children.get(track, [])]
+            dotted += [[(x, before), (x, after)] for before, after in missed.get(track, ())]
+        colours += [_colour(root)] * (len(lines) - len(colours))
+    axes.add_collection(LineCollection(lines, colors=colours, linewidths=1.2))
+    axes.add_collection(LineCollection(dotted, colors="white", linewidths=1.2, linestyles=":"))
+    axes.set(ylabel="frame", xticks=[], xlim=(-1, max(right, 1)), ylim=(lineage.frames - 0.5, -0.5))
     axes.set_title(
         f"{len(shown)} of {len(sizes)} lineages, the largest first" if len(sizes) > len(shown) else "All lineages"
     )
@@ -97,33 +91,49 @@ def draw_counts(lineage):
     """A Figure of cells and divisions in each frame, lengths of cell cycles, and displacements from frame to frame."""
     figure = Figure(figsize=(8, 2.6), layout="constrained")
     counts, cycles, steps = figure.subplots(1, 3)
-    frames = np.arange(lineage.frames)
-    counts.plot(frames, np.bincount(lineage.nodes["t"], minlength=lineage.frames), color="#0072b2")
-    counts.bar(frames, np.bincount(lineage.divisions["t"], minlength=lineage.frames), color="#d55e00")
+    frames = lineage.tracked
+    cells, born = (np.bincount(table["t"], minlength=lineage.frames) for table in (lineage.nodes, lineage.divisions))
+    counts.plot(frames, cells[frames], color="#0072b2")
+    counts.bar(frames, born[frames], color="#d55e00")
     counts.set(xlabel="frame", title="cells (line), divisions (bars)", ylim=(0, None))
-    cycles.hist(cycle_lengths(lineage), bins=12, color="#009e73")
+    _draw_histogram(cycles, cycle_lengths(lineage), bins=12, color="#009e73")
     cycles.set(xlabel="frames from birth to division", title="cell cycles seen whole")
-    steps.hist(displacements(lineage), bins=24, color="#56b4e9")
+    _draw_histogram(steps, displacements(lineage), bins=24, color="#56b4e9")
     unit = "µm" if lineage.pixel_um[1] and lineage.pixel_um[2] else "px"
     steps.set(xlabel=f"{unit} per frame", title="displacement")
     return figure
 
 
+def _draw_histogram(axes, values, *, bins, color):
+    """Bars from 0 on; values that are nearly alike have one wide bar, since bins between them cannot be told apart."""
+    if len(values):
+        axes.hist(values, bins=np.linspace(0, max(float(values.max()), 1e-3), bins + 1), color=color)
+    else:
+        axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", va="center")
+        axes.set(xticks=[], yticks=[])
+
+
 def cycle_lengths(lineage):
-    """Frames from birth to division of the tracks of which both were seen (tracks,)."""
-    whole = lineage.tracks[(lineage.tracks["parent"] > 0) & lineage.tracks["track"].isin(lineage.divisions["parent"])]
-    return (whole["last"] - whole["first"] + 1).to_numpy()
+    """Frames from the birth of cells to that of their daughters, of the tracks of which both were seen (tracks,)."""
+    tracks = lineage.tracks
+    born = tracks[tracks["parent"] > 0]
+    daughters = born.groupby("parent")["first"].min()
+    whole = born[born["track"].isin(lineage.divisions["parent"])]
+    return (whole["track"].map(daughters) - whole["first"]).to_numpy()
 
 
 def displacements(lineage):
-    """Ways of cells from a frame to the next (links,), in µm where the size of a pixel is known, else in pixels."""
+    """Ways of cells between tracked frames that follow each other, for each frame of the movie: (links,).
+
+    They are in µm where the size of a pixel is known, else in pixels.
+    """
     edges, division = lineage.edges()
     known = bool(lineage.pixel_um[1] and lineage.pixel_um[2])
     sizes = [size or 1.0 for size in lineage.pixel_um] if known else [1.0, 1.0, 1.0]
     places = lineage.nodes[["z", "y", "x"]].to_numpy() * sizes
+    one, two = edges[~division & (lineage.steps(edges) == 1)].T
     times = lineage.nodes["t"].to_numpy()
-    next_ = ~division & (times[edges[:, 1]] - times[edges[:, 0]] == 1)
-    return np.linalg.norm(places[edges[next_, 1]] - places[edges[next_, 0]], axis=1)
+    return np.linalg.norm(places[two] - places[one], axis=1) / (times[two] - times[one])
 
 
 def _colour(number):

@@ -1,6 +1,8 @@
 """Graphs: lineages as GEFF stores, which Python's tracking libraries read, and as TrackMate files."""
 
+import contextlib
 from xml.etree import ElementTree
+from xml.sax.saxutils import XMLGenerator
 
 import numpy as np
 from geff import GeffReader
@@ -68,6 +70,9 @@ def read_geff(path):
 def write_trackmate(lineage, path, *, image, shape):
     """Write a Lineage as a TrackMate file (version 7): a spot for each node; a track there is a lineage.
 
+    Places and radii are in µm where the size of a pixel is known, else in pixels. The file is written as it goes, since
+    as one tree it would take gigabytes for a million of nodes.
+
     Args:
         lineage: Lineage.
         path: the file.
@@ -77,69 +82,87 @@ def write_trackmate(lineage, path, *, image, shape):
     known = bool(lineage.pixel_um[1] and lineage.pixel_um[2])
     sizes = [size or 1.0 for size in lineage.pixel_um] if known else [1.0, 1.0, 1.0]
     interval = lineage.frame_s or 1.0
-    root = ElementTree.Element("TrackMate", version="7.11.1")
-    model = ElementTree.SubElement(
-        root, "Model", spatialunits="micron" if known else "pixel", timeunits="sec" if lineage.frame_s else "frame"
-    )
-    features = ElementTree.SubElement(model, "FeatureDeclarations")
+    with open(path, "w", encoding="UTF-8") as file:
+        xml = XMLGenerator(file, "UTF-8", short_empty_elements=True)
+        xml.startDocument()
+        with _element(xml, "TrackMate", version="7.11.1"):
+            units = {"spatialunits": "micron" if known else "pixel", "timeunits": "sec" if lineage.frame_s else "frame"}
+            with _element(xml, "Model", **units):
+                _write_features(xml)
+                _write_spots(xml, lineage, sizes, interval, volume=shape[0] > 1)
+                _write_edges(xml, lineage)
+            about = {"filename": image, "folder": "", "width": shape[2], "height": shape[1], "nslices": shape[0]}
+            about |= {"nframes": lineage.frames, "timeinterval": interval}
+            about |= dict(zip(("voxeldepth", "pixelheight", "pixelwidth"), sizes, strict=True))
+            with _element(xml, "Settings"):
+                _write(xml, "ImageData", **about)
+        xml.endDocument()
+
+
+@contextlib.contextmanager
+def _element(xml, tag, /, **attributes):
+    xml.startElement(tag, {key: str(value) for key, value in attributes.items()})
+    xml.characters("\n")
+    yield
+    xml.endElement(tag)
+    xml.characters("\n")
+
+
+def _write(xml, tag, /, **attributes):
+    xml.startElement(tag, {key: str(value) for key, value in attributes.items()})
+    xml.endElement(tag)
+    xml.characters("\n")
+
+
+def _write_features(xml):
     spot = _SPOT | {"FRAME": "NONE", "RADIUS": "LENGTH", "QUALITY": "QUALITY", "VISIBILITY": "NONE", "TRACKLET": "NONE"}
-    _declare(features, "SpotFeatures", spot, {"FRAME", "VISIBILITY", "TRACKLET"})
     edge = dict.fromkeys(("SPOT_SOURCE_ID", "SPOT_TARGET_ID", "DIVISION"), "NONE")
-    _declare(features, "EdgeFeatures", edge, set(edge))
-    _declare(features, "TrackFeatures", {"TRACK_ID": "NONE"}, {"TRACK_ID"})
+    with _element(xml, "FeatureDeclarations"):
+        for kind, dimensions, whole in (
+            ("SpotFeatures", spot, {"FRAME", "VISIBILITY", "TRACKLET"}),
+            ("EdgeFeatures", edge, set(edge)),
+            ("TrackFeatures", {"TRACK_ID": "NONE"}, {"TRACK_ID"}),
+        ):
+            with _element(xml, kind):
+                for name, dimension in dimensions.items():
+                    about = {"feature": name, "name": name.capitalize().replace("_", " "), "shortname": name}
+                    isint = "true" if name in whole else "false"
+                    _write(xml, "Feature", **about, dimension=dimension, isint=isint)
+
+
+def _write_spots(xml, lineage, sizes, interval, *, volume):
     nodes = lineage.nodes
-    spots = ElementTree.SubElement(model, "AllSpots", nspots=str(len(nodes)))
-    volume = shape[0] > 1
-    pixel = np.prod(sizes[1:]) if not volume else np.prod(sizes)
-    for t, group in nodes.groupby("t"):
-        frame = ElementTree.SubElement(spots, "SpotsInFrame", frame=str(t))
-        for row in group.itertuples():
-            size = row.pixels * pixel
-            radius = np.cbrt(3 * size / (4 * np.pi)) if volume else np.sqrt(size / np.pi)
-            place = dict(zip("ZYX", (row.z * sizes[0], row.y * sizes[1], row.x * sizes[2]), strict=True))
-            ElementTree.SubElement(
-                frame,
-                "Spot",
-                {"ID": str(row.Index), "name": f"track {row.track}", "FRAME": str(t), "POSITION_T": repr(t * interval)}
-                | {f"POSITION_{axis}": repr(float(value)) for axis, value in place.items()}
-                | {"RADIUS": repr(float(radius)), "QUALITY": "1.0" if row.kind == "found" else "0.0", "VISIBILITY": "1"}
-                | {"TRACKLET": str(row.track)},
-            )
+    pixel = np.prod(sizes if volume else sizes[1:])
+    with _element(xml, "AllSpots", nspots=len(nodes)):
+        for t, group in nodes.groupby("t"):
+            with _element(xml, "SpotsInFrame", frame=t):
+                for row in group.itertuples():
+                    size = row.pixels * pixel
+                    radius = np.cbrt(3 * size / (4 * np.pi)) if volume else np.sqrt(size / np.pi)
+                    about = {"ID": row.Index, "name": f"track {row.track}", "FRAME": t, "POSITION_T": t * interval}
+                    for axis, place, step in zip("ZYX", (row.z, row.y, row.x), sizes, strict=True):
+                        about[f"POSITION_{axis}"] = float(place * step)
+                    about |= {"RADIUS": float(radius), "QUALITY": 1.0 if row.kind == "found" else 0.0}
+                    _write(xml, "Spot", **about, VISIBILITY=1, TRACKLET=row.track)
+
+
+def _write_edges(xml, lineage):
+    """Lineages, which are TrackMate's tracks, with their edges; all of them are shown."""
     edges, division = lineage.edges()
-    lineages = lineage.tracks.set_index("track")["lineage"]
-    of_edge = lineages.loc[nodes["track"].to_numpy()[edges[:, 1]]].to_numpy() if len(edges) else np.zeros(0, int)
-    tracks = ElementTree.SubElement(model, "AllTracks")
-    filtered = ElementTree.SubElement(model, "FilteredTracks")
+    roots = lineage.tracks.set_index("track")["lineage"]
+    of_edge = roots.loc[lineage.nodes["track"].to_numpy()[edges[:, 1]]].to_numpy() if len(edges) else np.zeros(0, int)
     order = np.argsort(of_edge, kind="stable")
-    for number in np.unique(of_edge).tolist():
-        name = {"name": f"lineage {number}", "TRACK_ID": str(number)}
-        track = ElementTree.SubElement(tracks, "Track", name)
-        span = slice(*np.searchsorted(of_edge[order], [number, number + 1]))
-        for place in order[span]:
-            one, two = edges[place]
-            ends = {"SPOT_SOURCE_ID": str(one), "SPOT_TARGET_ID": str(two), "DIVISION": str(int(division[place]))}
-            ElementTree.SubElement(track, "Edge", ends)
-        ElementTree.SubElement(filtered, "TrackID", TRACK_ID=str(number))
-    settings = ElementTree.SubElement(root, "Settings")
-    about = {"filename": str(image), "folder": "", "width": shape[2], "height": shape[1], "nslices": shape[0]}
-    about |= {"nframes": lineage.frames, "pixelwidth": sizes[2], "pixelheight": sizes[1], "voxeldepth": sizes[0]}
-    ElementTree.SubElement(
-        settings, "ImageData", {**{key: str(value) for key, value in about.items()}, "timeinterval": str(interval)}
-    )
-    ElementTree.indent(root)
-    ElementTree.ElementTree(root).write(path, encoding="UTF-8", xml_declaration=True)
-
-
-def _declare(features, kind, dimensions, whole):
-    group = ElementTree.SubElement(features, kind)
-    for name, dimension in dimensions.items():
-        about = {
-            "feature": name,
-            "name": name.capitalize().replace("_", " "),
-            "shortname": name,
-            "dimension": dimension,
-        }
-        ElementTree.SubElement(group, "Feature", about | {"isint": "true" if name in whole else "false"})
+    numbers, firsts = np.unique(of_edge[order], return_index=True)
+    with _element(xml, "AllTracks"):
+        for number, places in zip(numbers.tolist(), np.split(order, firsts[1:]), strict=False):
+            with _element(xml, "Track", name=f"lineage {number}", TRACK_ID=number):
+                for place in places:
+                    one, two = edges[place]
+                    about = {"SPOT_SOURCE_ID": one, "SPOT_TARGET_ID": two, "DIVISION": int(division[place])}
+                    _write(xml, "Edge", **about)
+    with _element(xml, "FilteredTracks"):
+        for number in numbers.tolist():
+            _write(xml, "TrackID", TRACK_ID=number)
 
 
 def read_trackmate(path):

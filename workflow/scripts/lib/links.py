@@ -75,7 +75,7 @@ def _overlaps(objects, t, rows):
 
 
 def density_of(objects, t):
-    """Objects per pixel of x squared (or cubed) of frame t, in the part of the image that has any."""
+    """Objects per pixel of x squared (or cubed) of the image, of frame t."""
     centres = objects.centres[objects.rows(t)][:, -objects.dimensions :]
     span = np.array(objects.shape, float)[-objects.dimensions :] * objects.steps[-objects.dimensions :]
     return max(len(centres), 1) / float(np.prod(span))
