@@ -80,7 +80,7 @@ def evaluate(
         metrics: the table to write, a row for each image that was not set aside.
         pictures: the folder to write, a folder in it for each of those.
         task, classes, ious: see `lib.scores.score_image`.
-        tracks: folder of the batch's tracks, None: there is none; they are scored where all of a movie was looked at.
+        tracks: folder of the batch's tracks, None: there is none; they are scored as far as a movie was looked at.
         about: content of the model's model.json, which says what it was trained on.
         looks: {image: its roi and frames}, see `lib.looks`, of images that were not looked at in whole.
         segment: settings that the labels were made with.
@@ -109,8 +109,9 @@ def evaluate(
         seams, disagreements = audit_seams(probable.get(image), found[image], task=task, segment=segment)
         draw_disagreements(Path(pictures) / image, disagreements, **drawn)
         events[image] = [each.event for each in disagreements]
-        if tracks and image not in (looks or {}):
-            row |= score_movie(Path(tracks) / image, true.get(image))
+        if tracks:
+            roi = (looks or {}).get(image, {}).get("roi")
+            row |= score_movie(Path(tracks) / image, true.get(image), roi=roi)
         rows.append({"image": image, "batch": Path(metrics).stem, "split": sides[image]} | row | seams)
         rows[-1] |= list_engines(made) | {"fit": "; ".join(fit), "recipe": recipes[image]}
         print("".join(f"{sentence}\n" for sentence in fit), end="")

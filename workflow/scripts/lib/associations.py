@@ -11,6 +11,8 @@ import tifffile
 
 from .detections import overlap_frames
 from .errors import InputError
+from .lineages import read_lineage
+from .looks import clip
 from .stores import open_array, read_block, read_metadata
 
 SCORES = ("tra", "det", "lnk", "chota", "bio", "te", "complete_tracks", "division_f1", "division_f1_shifted")
@@ -18,7 +20,7 @@ COUNTS = ("divisions_truth", "divisions_found", "divisions_right", "divisions_ri
 MEASURES = ["CHOTA", "DET", "TRA", "LNK", "CT", "TF", "BC", "CCA"]
 
 
-def score_movie(folder, truth):
+def score_movie(folder, truth, *, roi=None):
     """Scores of the tracks of a movie, those of `score_tracks`; {} where the truth does not come with tracks.
 
     Truth of some frames alone says which cells are there, not which is which, and is left to the scores of labels.
@@ -26,25 +28,32 @@ def score_movie(folder, truth):
     Args:
         folder: of the movie's tracks, with a Cell Tracking Challenge folder in it; it may be missing.
         truth: path of the store of truth, or None.
+        roi: (y0, y1, x0, x1) that was looked at, or None: all. Frames that were not tracked count nowhere either.
 
     Raises:
-        InputError: the two are not of the same size.
+        InputError: the two are not of the same movie.
     """
     challenge = folder / "challenge"
     tracks = read_metadata(truth).extra.get("lineage") if truth and challenge.is_dir() else None
     if not tracks:
         return {}
+    lineage = read_lineage(folder / "lineage")
     reference, masks = open_array(truth), sorted(challenge.glob("mask*.tif"))
-    if len(masks) != reference.shape[0]:
+    if lineage.frames != reference.shape[0]:
         raise InputError(
-            f"{challenge}: has {len(masks)} frames, {truth} has {reference.shape[0]}; remove the older folder"
+            f"{folder}: is of {lineage.frames} frames, {truth} of {reference.shape[0]}; remove the older folder"
         )
+    inside = clip(roi, tuple(slice(0, side) for side in reference.shape[-2:]))
     frames = (
-        (read_block(reference, (t, 0)), tifffile.imread(mask).reshape(reference.shape[2:]))
-        for t, mask in enumerate(masks)
+        (read_block(reference, (t, 0, slice(None), *inside)), _read_mask(mask, reference.shape[2:])[:, *inside])
+        for t, mask in zip(lineage.tracked, masks, strict=True)
     )
     lines = (challenge / "res_track.txt").read_text().splitlines()
     return score_tracks(frames, tracks, [list(map(int, line.split())) for line in lines])
+
+
+def _read_mask(path, shape):
+    return tifffile.imread(path).reshape(shape)
 
 
 def score_tracks(frames, true_tracks, found_tracks):

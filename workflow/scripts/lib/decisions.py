@@ -2,24 +2,28 @@
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import csr_array
+from scipy.sparse import block_array, csr_array
+from scipy.sparse.csgraph import connected_components
 
 from .links import NONE
 
 ROUNDS = 5  # of taking what is certain; few events are left then
+BATCH = 2000  # events that are decided in one program, or more where more hang together
+MOST = 10_000  # events of one program
 
 
 def choose(gains, uses, seconds=20.0):
     """The events that gain most together, each thing used by one at most.
 
     Events that are certain are taken first: one that gains no less than all together that it excludes is in a best
-    choice. What is left is solved as an integer program by HiGHS, exactly where that takes no more than `seconds`; else
-    its best so far counts, or what gains most is taken first. Only then does the machine's speed matter.
+    choice. What is left falls into groups that have nothing in common. HiGHS solves them as integer programs, each
+    exactly where that takes no more than `seconds`; else its best so far counts. Only then does the machine's speed
+    matter. Of more than MOST events that hang together, as no movie of cells has, those that gain most are taken first.
 
     Args:
         gains: float64 (events,); events without a gain are left out.
         uses: int64 (events, things), what each event uses, NONE where it uses less.
-        seconds: that the integer program may take.
+        seconds: that an integer program may take.
 
     Returns:
         Indices of the chosen events, rising.
@@ -39,9 +43,21 @@ def choose(gains, uses, seconds=20.0):
         chosen.append(left[sure])
         excluded = used @ (used.T @ np.isin(np.arange(len(left)), sure).astype(float)) > 0
         left = left[~excluded]
-    if len(left):
-        chosen.append(left[_solve(gains[left], uses[left], seconds)])
+    for group in _groups(uses[left]) if len(left) else ():
+        events = left[group]
+        chosen.append(events[_solve(gains[events], uses[events], seconds)])
     return np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, int)
+
+
+def _groups(uses):
+    """Positions of events, in groups with nothing in common: [int64 (events,), ...]."""
+    used = _table(uses)
+    count, group = connected_components(block_array([[None, used], [used.T, None]]), directed=False)
+    order = np.argsort(group[: len(uses)], kind="stable")
+    sizes = np.bincount(group[: len(uses)], minlength=count)
+    ends = np.cumsum(sizes)
+    batch = (ends - sizes) // BATCH
+    return np.split(order, ends[:-1][np.diff(batch) > 0])
 
 
 def _table(uses):
@@ -64,6 +80,9 @@ def _first_of_each(uses):
 
 
 def _solve(gains, uses, seconds):
+    order = np.argsort(-gains, kind="stable")
+    if len(gains) > MOST:
+        return order[_first_of_each(uses[order])]
     used = _table(uses)
     solved = milp(
         -gains,
@@ -74,5 +93,4 @@ def _solve(gains, uses, seconds):
     )
     if solved.x is not None:
         return np.flatnonzero(solved.x > 0.5)
-    order = np.argsort(-gains, kind="stable")
     return order[_first_of_each(uses[order])]
