@@ -29,7 +29,7 @@ SETTINGS = {"fill_gaps": True, "max_gap_frames": 3, "divisions": True, "repair":
 
 
 def draw_movie(seed):
-    """A movie int32 (t, y, x) of few cells that wander, divide, are missed, merged or in pieces, or not there at all."""
+    """A movie int32 (t, y, x) of few cells that wander, divide, are missed, merged, in pieces or not there at all."""
     rng = np.random.default_rng(seed)
     rows, columns = np.indices((SIDE, SIDE))
     cells, movie = [(*rng.uniform(0, SIDE, 2), rng.uniform(4, 8)) for _ in range(rng.integers(1, 14))], []
