@@ -27,7 +27,10 @@ rule all:
         labels=expand("results/labels/{batch}", batch=BATCHES),
         objects=expand("results/objects/{batch}.parquet", batch=BATCHES),
         # Classes of pixels are not followed through time.
-        tracks=expand("results/tracks/{batch}", batch=BATCHES if config["task"] == "instances" else []),
+        tracks=expand(
+            ["results/tracks/{batch}", "results/tracked/{batch}.parquet"],
+            batch=BATCHES if config["task"] == "instances" else [],
+        ),
         metrics="results/metrics.tsv",
         report="results/report.html",
 

@@ -26,5 +26,6 @@ rule adopt:
         rows=lambda wildcards: raw_rows(wildcards.batch, "masks_files", "axes"),
         looks=lambda wildcards: looks_of(wildcards.batch),
         classes=config["classes"],
+        settings=config["annotate"],
     script:
         "../scripts/adopt.py"

@@ -40,6 +40,9 @@ def _misfits(folder, task, classes):
 
     if not Path(folder).is_dir():
         return [f"model: there is no folder {folder}; give the folder of a model, in which model.json is, or null"]
+    inside = sorted(path.parent for path in Path(folder).glob("*/model.json"))
+    if inside and not (Path(folder) / "model.json").exists():
+        return [f"model: {folder} holds folders of models, but is none; give one of them, such as {inside[0]}"]
     try:
         about = read_settings(folder)
     except InputError as error:

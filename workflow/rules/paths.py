@@ -1,5 +1,6 @@
 """The paths that a table of images names: files, folders, and globs of frames."""
 
+import difflib
 import fnmatch
 import glob
 import os
@@ -87,14 +88,20 @@ class Finder:
             return f"there is no {text}; write / where the path has \\"
         folder, name = os.path.split(path)
         if not os.path.isdir(folder):
-            return f"there is no {text}, nor its folder {folder}; correct the path (it is relative to {self._base})"
+            return f"there is no {text}, nor its folder {folder}; correct the path{self._relative(text)}"
         if self._hints_left:
             self._hints_left -= 1
+            names = self._list(folder)
             stem = name.casefold().partition(".")[0]
-            close = next((other for other in self._list(folder) if other.casefold().partition(".")[0] == stem), None)
-            if close:
-                return f"there is no {text}; did you mean {os.path.join(os.path.dirname(text), close)}?"
-        return f"there is no {text}; correct the path (it is relative to {self._base})"
+            same = [other for other in names if other.casefold().partition(".")[0] == stem]
+            # A name with another number is that of another image.
+            alike = [other for other in names if re.findall(r"\d+", other) == re.findall(r"\d+", name)]
+            if close := same or difflib.get_close_matches(name, alike, n=1, cutoff=0.85):
+                return f"there is no {text}; did you mean {os.path.join(os.path.dirname(text), close[0])}?"
+        return f"there is no {text}; correct the path{self._relative(text)}"
+
+    def _relative(self, text):
+        return "" if os.path.isabs(text) else f" (it is relative to {self._base})"
 
 
 def _matches(names, pattern):

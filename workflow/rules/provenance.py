@@ -213,7 +213,7 @@ class Recipes:
 
     def adopt(self, image):
         row = self._rows[image]
-        masks = row["masks"], self._raw(row["masks_files"])
+        masks = row["masks"], self._raw(row["masks_files"]), self._settings["annotate"]
         return digest(self.ingest(image), masks, row["roi"], row["frames"], self._task, source("adopt.py"))
 
     def segment(self, image):

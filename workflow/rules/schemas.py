@@ -117,7 +117,10 @@ def _explain(error, schema):
         case "required":
             return [(dotted([*path, key]), "is missing; every entry needs it") for key in rule if key not in value]
         case "type" | "enum" if "enum" in here:
-            text = f"{shown(value)} is not one of {', '.join(here['enum'])}{suggestion(value, here['enum'])}"
+            names = [name for name in here["enum"] if isinstance(name, str)]
+            # YAML reads off and no as false.
+            close = "; put it in quotes" if isinstance(value, bool) else suggestion(value, names)
+            text = f"{shown(value)} is not one of {', '.join(name or 'null' for name in here['enum'])}{close}"
         case "type":
             text = _wrong_type(value, _kinds(here))
         case "multipleOf":
@@ -155,6 +158,8 @@ def _wrong_type(value, kinds):
     wanted = " or ".join(KINDS[kind] for kind in kinds)
     if isinstance(value, str) and "number" in kinds and re.fullmatch(r"-?\d+,\d+", value):
         return f"{shown(value)} is not {wanted}; write {value.replace(',', '.')}"
+    if value is None:
+        return f"is empty; it must be {wanted}"
     if "string" in kinds and not isinstance(value, (list, dict)):
         return f"{shown(value)} is not text; put it in quotes"
     return f"{shown(value)} is not {wanted}"

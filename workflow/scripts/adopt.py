@@ -12,7 +12,7 @@ import pyarrow as pa
 from lib.annotations import open_annotation
 from lib.batches import find_stores
 from lib.blocks import cut_planes, part_shard, widen
-from lib.ids import as_instances, copy_ids
+from lib.ids import as_instances, copy_ids, separate_pieces
 from lib.jobs import running
 from lib.looks import check_roi, chosen_frames
 from lib.measurements import measure_block, merge
@@ -23,7 +23,7 @@ from lib.stores import create_store, finish_labels, open_array, read_block, read
 BLOCK_PX = 1024
 
 
-def adopt_image(row, image, path, table, *, class_, roi=None, frames=None):
+def adopt_image(row, image, path, table, *, class_, pieces="keep", ignore=None, roi=None, frames=None):
     """Write the labels of one image to a new store at `path` and its objects to the Parquet file `table`.
 
     Args:
@@ -31,6 +31,8 @@ def adopt_image(row, image, path, table, *, class_, roi=None, frames=None):
         image: path of its store.
         path, table: where these are made.
         class_: name of the objects' class.
+        pieces: "separate" gives each piece of an id one of its own, "keep" does not.
+        ignore: the value of pixels that nobody annotated, which are background here; None: there are none.
         roi, frames: what to keep, see `lib.looks`; all else is background.
 
     Raises:
@@ -41,15 +43,20 @@ def adopt_image(row, image, path, table, *, class_, roi=None, frames=None):
     check_roi(name, roi, pixels.shape[-2:])
     kept = chosen_frames(name, frames, pixels.shape[0])
     sides = {"chunk_px": max(pixels.chunks[-2:]), "shard_px": max(pixels.shards[-2:])}
-    with open_annotation(row["masks_files"], pixels.shape, row["axes"]) as annotation:
+    with open_annotation(row["masks_files"], pixels.shape, row["axes"], ignore) as annotation:
         source = replace(annotation.source, read=_only(annotation.source.read, set(kept), roi))
         labels = create_store(path, source.shape, np.int32, **sides)
-        ids = copy_ids(source, labels, masks, to_ids=as_instances, marks={})
+        marks = {} if annotation.objects or ignore is None else {ignore: 0}
+        ids = copy_ids(source, labels, masks, to_ids=as_instances, marks=marks) - {0}
         notes = list(source.notes)
     if annotation.annotated_t is not None:
         notes.append(f"is of {len(annotation.annotated_t)} of {pixels.shape[0]} frames; the others are empty")
-    if not ids - {0}:
+    if not ids:
         notes.append("holds no object")
+    elif pieces == "separate":
+        notes.append(f"had {separate_pieces(labels, max(ids), masks)} pieces that got ids of their own")
+    elif len(ids) == 1 and not annotation.objects:
+        notes.append(f"has the single id {min(ids)}; if each of its pieces is a cell, set annotate: pieces to separate")
     for note in notes:
         print(f"{name}: note: the file of masks {note}", flush=True)
     schema = make_schema(number_alike(metadata.channels))
@@ -102,7 +109,7 @@ def _measure(labels, pixels, schema, frames, *, class_, shape, **about):
         yield found.set_column(place, schema.field(place), pa.nulls(len(found), pa.float64()))
 
 
-def adopt(rows, images, recipes, output, objects, *, classes, bad_images="refuse", looks=None):
+def adopt(rows, images, recipes, output, objects, *, classes, bad_images="refuse", looks=None, **settings):
     """Write the labels of a batch of images to the folder `output`, their objects to the file `objects`.
 
     Args:
@@ -114,6 +121,7 @@ def adopt(rows, images, recipes, output, objects, *, classes, bad_images="refuse
         classes: names of the classes, background first.
         bad_images: "refuse" or "set_aside" masks that make no sense.
         looks: {image: its roi and frames}, of images that are not looked at in whole.
+        settings: pieces and ignore, see `adopt_image`.
 
     Raises:
         InputError: a line for every image whose masks make no sense, unless they are set aside.
@@ -122,7 +130,8 @@ def adopt(rows, images, recipes, output, objects, *, classes, bad_images="refuse
     sources = find_stores([images], recipes)
 
     def make(image, path, table):
-        adopt_image(by_image[image], sources[image], path, table, class_=classes[1], **(looks or {}).get(image, {}))
+        look = (looks or {}).get(image, {})
+        adopt_image(by_image[image], sources[image], path, table, class_=classes[1], **look, **settings)
 
     recipes = {image: recipes[image] for image in sources}
     make_labels(recipes, make, output=output, objects=objects, set_aside=bad_images == "set_aside")
@@ -139,4 +148,5 @@ if __name__ == "__main__":
             classes=snakemake.params.classes,
             bad_images=snakemake.config["ingest"]["bad_images"],  # no parameter, since it changes nothing that is made
             looks=snakemake.params.looks,
+            **snakemake.params.settings,
         )

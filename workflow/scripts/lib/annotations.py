@@ -98,10 +98,19 @@ def _fit(source, shape, name):
         inner = read
         read = lambda t, z, rows, columns: inner(z, t, rows, columns)  # noqa: E731
     if found != expected:
-        swapped = (found["y"], found["x"]) == (expected["x"], expected["y"])
-        advice = "it is transposed, turn it" if swapped else "annotate the image itself, at its full size"
-        raise InputError(f"{name}: is {_sizes(found)}, but its image is {_sizes(expected)}; {advice}")
+        raise InputError(f"{name}: is {_sizes(found)}, but its image is {_sizes(expected)}; {_advise(found, expected)}")
     return replace(source, shape=(shape[0], 1, *shape[2:]), read=read)
+
+
+def _advise(found, expected):
+    """What to do about an annotation whose sizes {axis: size} are not those of its image."""
+    planes = [(sizes["y"], sizes["x"]) for sizes in (found, expected)]
+    if planes[0] == planes[1]:
+        axis, what = ("t", "frame") if found["t"] != expected["t"] else ("z", "plane")
+        return f"give an annotation of each {what}, {expected[axis]} of them, where nothing is seen an empty one"
+    if planes[0] == planes[1][::-1]:
+        return "it is transposed, turn it"
+    return "annotate the image itself, at its full size"
 
 
 def _sizes(sizes):
