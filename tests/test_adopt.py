@@ -10,7 +10,7 @@ from adopt import adopt
 from lib.errors import InputError
 from lib.stores import open_array
 from scenes import place_discs, write_batch, write_image
-from skimage.measure import regionprops
+from skimage.measure import label, regionprops
 
 SHAPE = (90, 100)
 
@@ -80,10 +80,30 @@ def test_masks_without_objects_are_labels_without_objects(tmp_path, capsys):
     assert "a: note: the file of masks holds no object" in capsys.readouterr().out
 
 
+def test_masks_of_a_single_value_are_told_of_and_can_be_separated(tmp_path, capsys):
+    masks = np.where(discs() > 0, 255, 0)
+    output, _ = adopted(tmp_path / "kept", masks)
+    assert np.unique(open_array(output / "a.ome.zarr")).tolist() == [0, 255]
+    assert "has the single id 255; if each of its pieces is a cell, set annotate: pieces" in capsys.readouterr().out
+    output, table = adopted(tmp_path / "apart", masks, pieces="separate")
+    pieces = sum(label(frame[0], return_num=True)[1] for frame in masks)
+    assert pq.read_metadata(table).num_rows == pieces > len(masks)
+    assert ((np.asarray(open_array(output / "a.ome.zarr"))[:, 0] > 0) == (masks > 0)).all()
+
+
+def test_pixels_that_nobody_annotated_are_no_cell(tmp_path):
+    masks = discs()
+    masks[..., :5, :] = 99
+    output, _ = adopted(tmp_path, masks, ignore=99)
+    assert (open_array(output / "a.ome.zarr")[:, 0] == np.where(masks == 99, 0, masks)).all()
+
+
 def test_bad_masks_are_refused_by_name_or_set_aside(tmp_path):
     images, _, _ = write_batch(tmp_path, {"a": (discs()[:, 0], None)})
     with pytest.raises(InputError, match=r"masks\.tif: is t 2, y 45, x 100, but its image is t 2, y 90, x 100"):
         adopted(tmp_path, discs()[:, :, :45], pixels=images)
+    with pytest.raises(InputError, match=r"but its image is t 2, .*; give an annotation of each frame, 2 of them"):
+        adopted(tmp_path, discs(3), pixels=images)
     noise = np.random.default_rng(0).integers(1, 999, (2, 1, *SHAPE))
     with pytest.raises(InputError, match=r"masks\.tif: .*looks like a photograph"):
         adopted(tmp_path, noise, pixels=images)

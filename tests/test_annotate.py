@@ -263,7 +263,10 @@ def photograph():
         (cells().astype(np.uint32) * 2**29, "holds the id 3758096384, the largest that can be kept is 2147483647"),
         (cells().T.copy(), "is y 80, x 60, but its image is y 60, x 80; it is transposed"),
         (cells()[::2, ::2].copy(), "is y 30, x 40, but its image is y 60, x 80; annotate the image itself"),
-        (np.stack([cells()] * 5), "is t 5, y 60, x 80, but its image is y 60, x 80"),
+        (
+            np.stack([cells()] * 5),
+            "is t 5, y 60, x 80, but its image is y 60, x 80; give an annotation of each frame, 1 of them",
+        ),
         (photograph(), "looks like a photograph, not like ids"),
         (np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8), "holds colours, not ids"),
     ],

@@ -352,6 +352,10 @@ def test_a_real_network_answers_as_it_does_on_the_plane_in_one_piece(tmp_path, e
     with pytest.raises(InputError, match=r"odd: has 1 channels \(phase\), the model was trained on 2 \(actin, dna\)"):
         run({"a": "1", "odd": "1"})
     assert not (tmp_path / "made").exists()
+    settings["bad_images"] = "set_aside"
+    run({"a": "1", "odd": "1"})
+    assert [path.name for path in (tmp_path / "made").glob("*.zarr")] == ["a.ome.zarr"]
+    assert "has 1 channels" in json.loads((tmp_path / "made" / "set_aside.json").read_text())["odd"]
     run({"a": "1"})
     windows = read_metadata(images / "a.ome.zarr").windows[::-1]
     tile = normalise(np.moveaxis(pixels[0, ::-1, 0], 0, -1), windows)

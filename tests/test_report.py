@@ -150,6 +150,7 @@ def write_products(
         "explanation": root / "explanation",
         "page": root / "report.html",
         "table": root / "metrics.tsv",
+        "groups": {image: image[:4] for image, side in sides.items() if side != "predict"},
         "title": settings["report"]["title"],
         "pictures_limit": settings["report"]["pictures"],
         "settings": settings,
@@ -546,7 +547,7 @@ def applied(tmp_path_factory):
     table["fit"] = [None, "unseen: its detail is unlike; see to it; unseen: the objects found are 2 px wide"]
     table.to_csv(arguments["metrics"][0], sep="\t", index=False)
     arguments["settings"]["model"] = "model"
-    report(**arguments | {"split": [], "leakage": [], "sheets": []})
+    report(**arguments | {"split": [], "leakage": [], "sheets": [], "groups": {}})
     return arguments["page"].read_text()
 
 

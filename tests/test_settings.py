@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 import time
 
 import pytest
@@ -10,7 +11,7 @@ from conftest import REPOSITORY
 from jsonschema import Draft202012Validator
 
 from workflow.rules.schemas import read_schema
-from workflow.rules.settings import load_settings
+from workflow.rules.settings import check_files, load_settings
 from workflow.scripts.lib.errors import InputError
 
 SHIPPED = REPOSITORY / "config" / "config.yaml"
@@ -285,6 +286,36 @@ def test_all_problems_are_named_at_once():
 )
 def test_each_problem_says_what_would_be_right(config, path, text):
     assert refusal(config) == {path: text}
+
+
+@pytest.mark.parametrize(
+    ("settings", "path", "text"),
+    [
+        ({"train": {"backbone": "resnet19"}}, "train.backbone", "'resnet19' is not one of .*; did you mean resnet18?"),
+        ({"train": {"backbone": "ResNet34"}}, "train.backbone", "did you mean resnet34?"),
+        ({"sweep": {"backbone": ["resnet18", "resnet19"]}}, "sweep.backbone[2]", "did you mean resnet18?"),
+        ({"train": {"wandb": False}}, "train.wandb", "false is not one of off, offline, online; put it in quotes"),
+        ({"images": None}, "images", "is empty; it must be text"),
+    ],
+)
+def test_what_is_nearly_right_is_told(settings, path, text):
+    (found,) = refusal(settings).items()
+    assert found[0] == path
+    assert re.search(text.replace("?", r"\?"), found[1])
+
+
+def test_a_key_that_is_given_twice_is_refused_with_both_lines(tmp_path):
+    path = tmp_path / "settings.yaml"
+    path.write_text(
+        "task: instances\ntrack:\n  repair: true\ntrain: &shared\n  epochs: 3\ntrack:\n  divisions: false\n"
+    )
+    with pytest.raises(InputError, match=rf"{path}: track: is given in line 2 and in line 6; give it once"):
+        check_files([path])
+    path.write_text("train:\n  epochs: 3\n  epochs: 4\naugment:\n  transforms: [{p: 1}, {p: 1}]\n")
+    with pytest.raises(InputError, match=rf"^{path}: train.epochs: is given in line 2 and in line 3; give it once$"):
+        check_files([path])
+    path.write_text("")
+    check_files([path])
 
 
 def test_instances_know_one_class_and_semantic_many():

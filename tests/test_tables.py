@@ -207,6 +207,13 @@ def test_an_empty_name_or_path_is_refused(folder):
         ("frame_s", "1e99", "'1e99' is out of range"),
         ("path", "raw/c.tif", "there is no raw/c.tif; correct the path (it is relative to "),
         ("path", "raw/A.tiff", "there is no raw/A.tiff; did you mean raw/a.tif?"),
+        ("truth", "raw/a_trutth.tif", "there is no raw/a_trutth.tif; did you mean raw/a_truth.tif?"),
+        ("path", "raw/movie/f_21.tif", "there is no raw/movie/f_21.tif; correct the path (it is relative to "),
+        (
+            "path",
+            "/nowhere/at/all.tif",
+            "there is no /nowhere/at/all.tif, nor its folder /nowhere/at; correct the path",
+        ),
         ("path", "row/a.tif", "there is no row/a.tif, nor its folder "),
         ("path", "raw\\a.tif", "write / where the path has \\"),
         ("path", "raw/c*.tif", "no file matches raw/c*.tif; correct the pattern"),

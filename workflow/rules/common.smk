@@ -14,7 +14,7 @@ from workflow.rules.models import find_models
 from workflow.rules.products import Products
 from workflow.rules.provenance import Recipes, effective, source
 from workflow.rules.schemas import read_schema
-from workflow.rules.settings import check_masked, load_settings
+from workflow.rules.settings import check_files, check_masked, load_settings
 from workflow.rules.sweeps import list_models, list_variants, read_sweep
 from workflow.rules.tables import load_table
 from workflow.scripts.lib.errors import InputError
@@ -23,6 +23,7 @@ from workflow.scripts.lib.locks import hold
 from workflow.scripts.lib.splits import PREDICT, check_sides, explain_sides
 
 try:
+    check_files(workflow.configfiles)
     config.update(load_settings(config, source=", ".join(map(str, workflow.configfiles)) or "--config"))
     MOVIES = config["simulate"]["movies"]
     SIMULATED = {
@@ -37,8 +38,13 @@ try:
     if EXISTING or MASKED:
         # Nothing is learnt here, so that whatever has truth tests the model or the masks.
         SIDES = {row["image"]: "test" if row["truth"] and row["split"] != PREDICT else PREDICT for row in table}
-        LEARNERS = {}
+        LEARNERS, lines = {}, []
     else:
+        if not any(row["truth"] for row in table):
+            raise InputError(
+                f"{config['images']}: no image has truth to train a network on; fill in the column truth for some, name "
+                "a trained model's folder (model), or give masks of all images to track and measure (column masks)"
+            )
         lines, _ = explain_sides(
             table,
             **{key: value for key, value in config["split"].items() if key != "leakage_similarity"},
@@ -56,6 +62,8 @@ MODELS = list_models(VARIANTS, LEARNERS)
 LABELLING = "adopt" if MASKED else "segment"  # the rule that makes labels
 MODEL_FOLDERS = EXISTING or {model: f"results/models/{model}" for model in MODELS}
 
+GROUPS = {row["image"]: row["group"] for row in table if row["group"]}
+GROUPS |= {line["image"]: line["group"] for line in lines}
 ROWS = {row["image"]: row for row in sorted(table, key=lambda row: row["image"])}
 BATCHES = defaultdict(list)
 for image, row in ROWS.items():

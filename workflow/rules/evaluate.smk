@@ -47,8 +47,7 @@ rule report:
         tracks=ancient(expand("results/tracks/{batch}", batch=BATCHES if config["task"] == "instances" else [])),
         images=ancient(expand("results/images/{batch}", batch=BATCHES)),
         truth=ancient(truth_folders(ANNOTATED)),
-        # Masks may have been set aside; a network's labels never are.
-        labels=ancient(expand("results/labels/{batch}", batch=BATCHES if MASKED else [])),
+        labels=ancient(expand("results/labels/{batch}", batch=BATCHES)),
         split=ancient("results/split.tsv" if LEARNERS else []),
         leakage=ancient("results/leakage.tsv" if LEARNERS else []),
         sheets=ancient(expand("results/patches/{fold}.png", fold=LEARNERS)),
@@ -71,6 +70,7 @@ rule report:
         runtime=lambda wildcards, attempt: (10 + len(ROWS) // 100) * attempt,
     params:
         recipe=lambda wildcards: recipe_of("report"),
+        groups=GROUPS,
         settings=config["report"],
     script:
         "../scripts/report.py"

@@ -230,7 +230,8 @@ class Recipes:
 
     @cached_property
     def report(self):
-        images = [(image, self._rows[image]["batch"], self.evaluate(image)) for image in sorted(self._rows)]
+        rows = sorted(self._rows.items())
+        images = [(image, row["batch"], row["group"], self.evaluate(image)) for image, row in rows]
         looks = fingerprint(WORKFLOW / "report")
         masks = any(row["masks"] for row in self._rows.values())
         split = None if self._existing or masks else self.split

@@ -4,6 +4,8 @@ import math
 import re
 from pathlib import Path
 
+import yaml
+
 from workflow.rules.messages import shown
 from workflow.rules.schemas import completed, dotted, read_schema, refusals, typed
 from workflow.rules.sweeps import as_configured, combine, read_sweep
@@ -40,6 +42,33 @@ def load_settings(config, source):
     if problems:
         raise InputError("\n".join(f"{source}: {path}: {text}" for path, text in problems.items()))
     return settings | {"simulate": {"movies": settings["simulate"]["movies"]}}
+
+
+def check_files(paths):
+    """Refuse files of settings that give a key twice: YAML would keep the last one without a word.
+
+    Raises:
+        InputError: a line for each.
+    """
+    problems = []
+    for path in paths:
+        waiting = [(yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=yaml.SafeLoader), "")]
+        while waiting:
+            node, above = waiting.pop()
+            if isinstance(node, yaml.SequenceNode):
+                waiting += [(part, above) for part in node.value]
+            elif isinstance(node, yaml.MappingNode):
+                seen = {}
+                for key, value in node.value:
+                    name, line = f"{above}{key.value}", key.start_mark.line + 1
+                    if name in seen and key.value != "<<":
+                        problems.append(
+                            f"{path}: {name}: is given in line {seen[name]} and in line {line}; give it once"
+                        )
+                    seen[name] = line
+                    waiting.append((value, f"{name}."))
+    if problems:
+        raise InputError("\n".join(problems))
 
 
 def check_masked(settings):

@@ -42,6 +42,7 @@ def ingest_image(row, path, *, chunk_px, shard_px):
     """Make the store of one row of the table at `path`."""
     with open_source(row["files"], row["axes"]) as source:
         store = create_store(path, source.shape, source.dtype, chunk_px=chunk_px, shard_px=shard_px)
+        print(f"{row['image']}: {_describe(source)}", flush=True)
         odd = copy_pixels(source, store)
         size = row["pixel_um"]
         finish_image(
@@ -57,6 +58,14 @@ def ingest_image(row, path, *, chunk_px, shard_px):
         notes = [*notes, f"channel {', '.join(map(str, constant))} is (nearly) constant"]
     for note in notes:
         print(f"{row['image']}: note: {note}", flush=True)
+
+
+def _describe(source):
+    """What was found in a file, so that axes that were mistaken are seen."""
+    frames, channels, depth, height, width = source.shape
+    counts = ((frames, "frame"), (channels, "channel"), (depth, "plane"))
+    told = [f"{count} {what}{'s' if count != 1 else ''}" for count, what in counts]
+    return f"{', '.join(told)} of {height} x {width} pixels (y, x), {source.dtype}"
 
 
 def copy_pixels(source, store):

@@ -66,7 +66,7 @@ def plan_tiles(ensemble, *, tile_px, halo_px, batch_tiles, memory_mb):
 def predict(
     images, selected, converted, models, recipes, output, *, code="", looks=None, workers=None, memory_mb=None,
     engine="auto", precision="auto", tolerance=0.005, device="auto", test_time_augmentation="none",
-    tile_px="auto", halo_px="auto", batch_tiles="auto", **settings,
+    tile_px="auto", halo_px="auto", batch_tiles="auto", bad_images="refuse", **settings,
 ):  # fmt: skip
     """Write the probabilities of a batch of images to the folder `output`.
 
@@ -82,6 +82,7 @@ def predict(
         workers: threads of this job.
         memory_mb: what the job may use.
         engine, precision, tolerance, device, test_time_augmentation, tile_px, halo_px, batch_tiles: of section predict.
+        bad_images: "refuse" or "set_aside" images that do not fit the model.
         settings: its others, see `lib.predictions.predict_image`.
 
     Raises:
@@ -107,7 +108,7 @@ def predict(
             workers=workers, **tiling, **look, **settings,
         )  # fmt: skip
 
-    make_stores({image: recipes[image] for image in stores}, make, output=output)
+    make_stores({image: recipes[image] for image in stores}, make, output=output, set_aside=bad_images == "set_aside")
     forget_strangers(ledgers, stores)
 
 
@@ -122,5 +123,6 @@ if __name__ == "__main__":
             workers=snakemake.threads,
             memory_mb=snakemake.resources.mem_mb,
             **{key: snakemake.config["predict"][key] for key in ("device", "batch_tiles")},
+            bad_images=snakemake.config["ingest"]["bad_images"],
             **snakemake.params.settings,
         )

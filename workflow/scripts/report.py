@@ -53,7 +53,7 @@ def installed(packages):
 
 def report(
     *, metrics, pictures, objects, images, truth, split, leakage, sheets, models, selected, explanation, page, table,
-    title, pictures_limit, settings, recipe, labels=(), tracks=(), benchmarks="benchmarks",
+    groups, title, pictures_limit, settings, recipe, labels=(), tracks=(), benchmarks="benchmarks",
 ):  # fmt: skip
     """Write the page and the table of all images.
 
@@ -67,6 +67,7 @@ def report(
         selected: the file that names the model in use; none where masks were given.
         explanation: folder that rule explain wrote; none where masks were given.
         page, table: the files to write.
+        groups: {image: its group}; images of no group are left out.
         title: of the page.
         pictures_limit: at most so many images are shown.
         settings: the whole configuration.
@@ -76,7 +77,7 @@ def report(
     settings = json.loads(json.dumps(settings))
     existing, masked = bool(settings.get("model")), not selected
     split, leaks = (summaries.read_table(path) if path else EMPTY for path in (split, leakage))
-    rows = summaries.join_tables(map(summaries.read_table, metrics), split, settings)
+    rows = summaries.join_tables(map(summaries.read_table, metrics), groups, settings)
     rows.to_csv(table, sep="\t", index=False, float_format="%.8g")
     set_aside = read_set_aside([*images, *truth, *labels])
     content = summaries.summarise(rows, split, leaks, set_aside, settings, pictures_limit, not (existing or masked))
@@ -125,6 +126,7 @@ if __name__ == "__main__":
             **{name: files for name, files in snakemake.input.items() if name != "renewed"},
             page=snakemake.output.report,
             table=snakemake.output.metrics,
+            groups=snakemake.params.groups,
             title=snakemake.params.settings["title"],
             pictures_limit=snakemake.params.settings["pictures"],
             settings=snakemake.config,

@@ -9,7 +9,7 @@ from functools import partial
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from lib.batches import find_stores
+from lib.batches import find_stores, read_set_aside
 from lib.blocks import gather, part_shard, within, work_through
 from lib.classes import likeliest
 from lib.errors import InputError
@@ -121,7 +121,8 @@ def segment(predictions, images, recipes, output, objects, *, task, classes, loo
         told = {"name": image, "task": task, "classes": classes, "roi": (looks or {}).get(image, {}).get("roi")}
         segment_image(sources[image], probable[image], path, table, **told, **settings)
 
-    make_labels({image: recipes[image] for image in probable}, make, output=output, objects=objects)
+    recipes = {image: recipes[image] for image in probable}
+    make_labels(recipes, make, output=output, objects=objects, before=read_set_aside([predictions]))
 
 
 if __name__ == "__main__":

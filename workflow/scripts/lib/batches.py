@@ -10,7 +10,7 @@ from .errors import InputError
 SET_ASIDE = "set_aside.json"
 
 
-def make_stores(recipes, make, *, output, set_aside=False, finish=None, suffix=".ome.zarr"):
+def make_stores(recipes, make, *, output, set_aside=False, before=None, finish=None, suffix=".ome.zarr"):
     """Make one store per image in a hidden folder beside `output`, then rename the folder to `output`.
 
     What an earlier, interrupted call finished is kept where its recipe is the same.
@@ -22,6 +22,7 @@ def make_stores(recipes, make, *, output, set_aside=False, finish=None, suffix="
         output: the folder of the batch; afterwards it holds `{image}.ome.zarr` for each image and `set_aside.json`,
             {image: reason}, of those that were bad.
         set_aside: go on without bad images, rather than refuse the batch.
+        before: {image: reason} of images that the step before set aside, which are listed as well.
         finish: finish(folder) makes what else is made of the whole batch, while an interruption still loses nothing.
         suffix: of the stores, after the image's name; a folder of several stores has none.
 
@@ -55,7 +56,7 @@ def make_stores(recipes, make, *, output, set_aside=False, finish=None, suffix="
         print(f"[{number}/{len(recipes)}] {image} ({time.monotonic() - started:.1f} s)", flush=True)
     if bad and not set_aside:
         raise InputError("\n".join(bad.values()))
-    _write_json(workplace / SET_ASIDE, bad)
+    _write_json(workplace / SET_ASIDE, (before or {}) | bad)
     if finish:
         finish(workplace)
     shutil.rmtree(output, ignore_errors=True)

@@ -20,7 +20,8 @@ def match_channels(name, channels, wanted, whose="the model", told=True):
     if len(channels) != len(wanted):
         raise InputError(
             f"{name}: has {len(channels)} channels ({', '.join(channels)}), the model was trained on {len(wanted)} "
-            f"({', '.join(wanted)}); take the image out of the table, or train on images like it"
+            f"({', '.join(wanted)}); save those alone in its file, take it out of the table, or set "
+            "ingest.bad_images to set_aside, to go on without it"
         )
     if list(channels) == list(wanted):
         return list(range(len(wanted)))

@@ -125,7 +125,7 @@ def write_tables(path, schema, tables):
         writer.write_table(pa.concat_tables([schema.empty_table(), *waiting]))
 
 
-def make_labels(recipes, make, *, output, objects, set_aside=False):
+def make_labels(recipes, make, *, output, objects, **settings):
     """Make the stores of labels of a batch, and one table of all their objects.
 
     The table of an image is kept beside its store until then, so that an interrupted job keeps both or neither.
@@ -133,8 +133,9 @@ def make_labels(recipes, make, *, output, objects, set_aside=False):
     Args:
         recipes: {image: digest of what its labels are made from}.
         make: make(image, path, table) writes the store and the Parquet file of its objects.
-        output, set_aside: see `lib.batches.make_stores`.
+        output: folder of the batch.
         objects: Parquet file of all.
+        settings: set_aside and before, see `lib.batches.make_stores`.
     """
 
     def finish(folder):
@@ -144,7 +145,7 @@ def make_labels(recipes, make, *, output, objects, set_aside=False):
     def make_both(image, path):
         make(image, path, path.with_name(f"{image}.parquet"))
 
-    make_stores(recipes, make_both, output=output, set_aside=set_aside, finish=finish)
+    make_stores(recipes, make_both, output=output, finish=finish, **settings)
     for table in Path(output).glob("*.parquet"):
         table.unlink()
 

@@ -40,13 +40,16 @@ def columns_of(task, classes):
     return names + [(key, text, kind) for some, kind in kinds for key, text in some.items()], headline, label
 
 
-def join_tables(tables, split, settings):
-    """One table of all images, the worst first, with the column `group` and every column that the report shows."""
+def join_tables(tables, groups, settings):
+    """One table of all images, the worst first, with every column that the report shows.
+
+    `groups` is {image: group}, for the column of that name.
+    """
     table = pd.concat(tables, ignore_index=True)
     columns, headline, _ = columns_of(settings["task"], settings["classes"])
     wanted = [key for key, _, _ in columns if key != "group"] + ["frames_scored"]
     table = table.reindex(columns=list(dict.fromkeys([*table.columns, *wanted])))
-    table.insert(1, "group", table["image"].map(split.set_index("image")["group"]))
+    table.insert(1, "group", table["image"].map(groups))
     return table.sort_values([headline, "image"], na_position="last", ignore_index=True).convert_dtypes()
 
 

@@ -63,7 +63,7 @@ def open_tiff(path, axes, labels):
             notes.append(f"holds {len(own)} images; the first is taken, not {others}")
         if series.keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE:
             notes.append("has a palette, which is left out; its indices are kept as the pixels")
-        if not axes and set(series.axes) & {"I", "Q"}:
+        if not (axes or labels) and set(series.axes) & {"I", "Q"}:
             notes.append("does not say what its pages are; they are taken as frames (column axes says otherwise)")
         source = replace(source, pixel_um=pixel_um, frame_s=frame_s, channels=channels, notes=notes)
         yield without_alpha(source) if set(series.keyframe.extrasamples) & {1, 2} else source
