@@ -39,7 +39,9 @@ def track_image(labels, image, folder, *, name, frames=None, animation="none", *
     found = open_array(labels)
     times = chosen_frames(name, frames, found.shape[0])
     if len(times) < 2:
-        print(f"{name}: {len(times)} frame, nothing to track", flush=True)
+        depth = found.shape[2]
+        hint = f"; if its {depth} planes are frames, say so in the column axes, such as TYX" if depth > 1 else ""
+        print(f"{name}: {len(times)} frame, nothing to track{hint}", flush=True)
         return
     folder.mkdir()
     lineage, narrow = track_movie(labels, image, folder, name=name, times=times, **settings)
