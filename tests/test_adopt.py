@@ -98,6 +98,13 @@ def test_pixels_that_nobody_annotated_are_no_cell(tmp_path):
     assert (open_array(output / "a.ome.zarr")[:, 0] == np.where(masks == 99, 0, masks)).all()
 
 
+def test_frames_and_planes_that_lie_in_a_row_are_told_apart_by_the_axes_of_the_table(tmp_path):
+    images = write_image(tmp_path / "images", "a", np.zeros((2, 1, 3, *SHAPE), np.uint16)).parent
+    masks = discs(6)
+    with pytest.raises(InputError, match="is t 6, .* but its image is t 2, z 3, .*; state its axes in the table, such"):
+        adopted(tmp_path, masks, pixels=images)
+
+
 def test_bad_masks_are_refused_by_name_or_set_aside(tmp_path):
     images, _, _ = write_batch(tmp_path, {"a": (discs()[:, 0], None)})
     with pytest.raises(InputError, match=r"masks\.tif: is t 2, y 45, x 100, but its image is t 2, y 90, x 100"):

@@ -77,6 +77,12 @@ def test_every_way_to_import_is_seen(scripts, statement):
     assert before != after
 
 
+def test_what_the_report_says_of_tracks_is_no_cause_to_track_again():
+    names = {path.name for path in provenance._modules(provenance.WORKFLOW / "scripts" / "track.py")}
+    assert {"memberships.py", "traces.py"} <= names
+    assert not names & {"trackings.py", "summaries.py", "pages.py", "associations.py"}
+
+
 def test_every_real_script_has_a_source():
     source.cache_clear(), provenance._parsed.cache_clear()
     names = [path.name for path in (provenance.WORKFLOW / "scripts").glob("*.py")]

@@ -105,6 +105,8 @@ def _fit(source, shape, name):
 def _advise(found, expected):
     """What to do about an annotation whose sizes {axis: size} are not those of its image."""
     planes = [(sizes["y"], sizes["x"]) for sizes in (found, expected)]
+    if planes[0] == planes[1] and found["t"] * found["z"] == expected["t"] * expected["z"]:
+        return "state its axes in the table, such as TZYX for frames of planes"
     if planes[0] == planes[1]:
         axis, what = ("t", "frame") if found["t"] != expected["t"] else ("z", "plane")
         return f"give an annotation of each {what}, {expected[axis]} of them, where nothing is seen an empty one"
