@@ -101,7 +101,7 @@ def test_pixels_that_nobody_annotated_are_no_cell(tmp_path):
 def test_frames_and_planes_that_lie_in_a_row_are_told_apart_by_the_axes_of_the_table(tmp_path):
     images = write_image(tmp_path / "images", "a", np.zeros((2, 1, 3, *SHAPE), np.uint16)).parent
     masks = discs(6)
-    with pytest.raises(InputError, match="is t 6, .* but its image is t 2, z 3, .*; state its axes in the table, such"):
+    with pytest.raises(InputError, match=r"is t 6, .* but its image is t 2, z 3, .*; state its axes in the table"):
         adopted(tmp_path, masks, pixels=images)
 
 
