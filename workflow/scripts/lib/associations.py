@@ -45,15 +45,11 @@ def score_movie(folder, truth, *, roi=None):
         )
     inside = clip(roi, tuple(slice(0, side) for side in reference.shape[-2:]))
     frames = (
-        (read_block(reference, (t, 0, slice(None), *inside)), _read_mask(mask, reference.shape[2:])[:, *inside])
-        for t, mask in zip(lineage.tracked, masks, strict=True)
+        (read_block(reference, (t, 0, slice(None), *inside)), mask.reshape(reference.shape[2:])[:, *inside])
+        for t, mask in zip(lineage.tracked, map(tifffile.imread, masks), strict=True)
     )
     lines = (challenge / "res_track.txt").read_text().splitlines()
     return score_tracks(frames, tracks, [list(map(int, line.split())) for line in lines])
-
-
-def _read_mask(path, shape):
-    return tifffile.imread(path).reshape(shape)
 
 
 def score_tracks(frames, true_tracks, found_tracks):
