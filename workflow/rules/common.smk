@@ -62,7 +62,9 @@ MODELS = list_models(VARIANTS, LEARNERS)
 LABELLING = "adopt" if MASKED else "segment"  # the rule that makes labels
 MODEL_FOLDERS = EXISTING or {model: f"results/models/{model}" for model in MODELS}
 
-GROUPS = {row["image"]: row["group"] for row in table if row["group"]} | {line["image"]: line["group"] for line in lines}
+GROUPS = {row["image"]: row["group"] for row in table if row["group"]} | {
+    line["image"]: line["group"] for line in lines
+}
 GROUPS = dict(sorted(GROUPS.items()))  # the order of rows is no cause to rerun
 ROWS = {row["image"]: row for row in sorted(table, key=lambda row: row["image"])}
 BATCHES = defaultdict(list)
