@@ -39,7 +39,7 @@ def make_images(folder, **shapes):
 
 
 def annotate_rows(
-    folder, truths, *, axes="", task="instances", classes=CLASSES, bad_images="refuse", pieces="keep", ignore=None
+    folder, truths, *, axes="", task="instances", classes=CLASSES, bad_images="refuse", pieces="keep", **settings
 ):
     rows = [
         {"image": image, "truth_files": [str(file) for file in files], "axes": axes} for image, files in truths.items()
@@ -53,7 +53,7 @@ def annotate_rows(
         classes=list(classes),
         bad_images=bad_images,
         pieces=pieces,
-        ignore=ignore,
+        **settings,
     )
     return folder / "truth"
 
@@ -251,6 +251,19 @@ def test_tracks_that_cannot_be_are_refused(tmp_path, tracks, what):
 def photograph():
     smooth = gaussian_filter(np.random.default_rng(0).normal(size=(60, 80)), 3)
     return ((smooth - smooth.min()) / np.ptp(smooth) * 250 + 1).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("task", "mark"), [("instances", UNKNOWN), ("semantic", IGNORE)])
+def test_what_the_table_does_not_look_at_counts_as_not_annotated(tmp_path, task, mark):
+    movie = np.stack([cells() > 0] * 3).astype(np.uint8)
+    looks = {"a": {"roi": (10, 40, 0, 50), "frames": "0,2"}}
+    file = save(tmp_path / "a.tif", movie)
+    settings = {"task": task, "classes": ["background", "cell"], "looks": looks}
+    array, metadata = annotate_one(tmp_path, file, shape=(3, 1, 1, 60, 80), **settings)
+    expected = np.full(movie.shape, mark, int)
+    expected[::2, 10:40, :50] = movie[::2, 10:40, :50]
+    assert (array[:, 0, 0] == expected).all()
+    assert metadata.extra["annotated_t"] == [0, 2]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from lib.batches import find_stores, make_stores, read_set_aside
-from lib.errors import InputError
+from lib.errors import InputError, UnfitError
 
 
 class Maker:
@@ -115,3 +115,23 @@ def test_stores_are_found_but_for_those_set_aside(tmp_path):
     }
     with pytest.raises(InputError, match="d: no store in"):
         find_stores(folders, ["a", "d"])
+
+
+def test_what_is_no_fault_of_an_image_fails_the_job_whatever_is_set_aside(tmp_path):
+    def make(image, path):
+        raise UnfitError("b: the store is damaged") if image == "b" else InputError("a.tif: is empty")
+
+    with pytest.raises(InputError, match=r"^b: the store is damaged$"):
+        make_stores(recipes("a", "b"), make, output=tmp_path / "batch", set_aside=True)
+    assert not (tmp_path / "batch").exists()
+
+
+def test_names_that_look_like_half_made_stores_are_names(tmp_path):
+    make_stores(recipes("a", "a.part"), Maker(), output=tmp_path / "batch", suffix="")
+    make_stores(recipes("a.part", "a"), Maker(), output=tmp_path / "again", suffix="")
+    assert names(tmp_path / "batch") == names(tmp_path / "again") == ["a", "a.part", "set_aside.json"]
+
+
+def test_those_set_aside_before_are_listed_too(tmp_path):
+    make_stores(recipes("a"), Maker(), output=tmp_path / "batch", before={"z": "z.tif: is empty"})
+    assert read_set_aside([tmp_path / "batch"]) == {"z": "z.tif: is empty"}

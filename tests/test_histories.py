@@ -59,3 +59,13 @@ def test_a_column_that_was_never_a_number_is_waited_for_in_vain():
     rows = history(epoch=[1, 2], val_iou=[math.nan, math.nan])
     assert best_row(rows, "val_iou")["epoch"] == 1
     assert epochs_waited(rows, "val_iou") == 2
+
+
+def test_where_no_epoch_has_a_score_the_loss_decides():
+    rows = [{"epoch": n, "val_iou_rare": math.nan, "val_loss": loss} for n, loss in enumerate((3.0, 1.0, 2.0), start=1)]
+    assert best_row(rows, "val_iou_rare")["epoch"] == 2
+
+
+def test_a_class_may_be_named_like_a_loss():
+    rows = [{"epoch": n, "val_iou_gloss": iou} for n, iou in enumerate((0.1, 0.9), start=1)]
+    assert best_row(rows, "val_iou_gloss")["epoch"] == 2

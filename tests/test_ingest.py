@@ -62,6 +62,33 @@ def test_other_types_become_the_nearest_that_is_kept(tmp_path, source, kept):
     assert np.array_equal(array[0, 0, 0], pixels.astype(kept))
 
 
+@pytest.mark.parametrize(("dtype", "white"), [("uint8", 255), ("uint16", 65535)])
+def test_where_0_is_white_bright_pixels_are_the_large_ones(tmp_path, capsys, dtype, white):
+    pixels = noise(40, 50, dtype=dtype)
+    tifffile.imwrite(tmp_path / "a.tif", white - pixels, photometric="miniswhite")
+    array, _ = ingest_one(tmp_path, tmp_path / "a.tif")
+    assert np.array_equal(array[0, 0, 0], pixels)
+    assert "note: says that 0 is white" in capsys.readouterr().out
+
+
+def test_bits_of_which_0_is_white_are_turned_but_for_masks_that_tifffile_says_so_of(tmp_path):
+    mask = noise(40, 50) > 60
+    for name, options, expected in (("a", {}, mask), ("b", {"software": "scanner"}, ~mask)):
+        (tmp_path / name).mkdir()
+        tifffile.imwrite(tmp_path / name / "a.tif", mask, **options)
+        array, _ = ingest_one(tmp_path / name, tmp_path / name / "a.tif")
+        assert np.array_equal(array[0, 0, 0], expected)
+
+
+def test_mostly_empty_labels_that_zstd_makes_next_to_nothing_of_are_believed(tmp_path):
+    ids = np.zeros((9000, 16000), np.uint16)
+    ids[10:20, 10:20] = 7
+    tifffile.imwrite(tmp_path / "a.tif", ids, compression="zstd", tile=(512, 512))
+    assert ids.nbytes > 2000 * (tmp_path / "a.tif").stat().st_size
+    with open_source([tmp_path / "a.tif"], labels=True) as source:
+        assert source.read(0, 0, slice(0, 30), slice(0, 30)).max() == 7
+
+
 @pytest.mark.parametrize(
     "options",
     [

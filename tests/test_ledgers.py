@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from lib.ledgers import Ledger, forget_strangers
 from lib.stores import create_store
+from scenes import damage
 
 REGION = (slice(1, 2), slice(0, 2), slice(0, 1), slice(32, 64), slice(0, 32))
 PIXELS = np.arange(32 * 32, dtype=np.uint16).reshape(32, 32)
@@ -157,3 +158,12 @@ def test_regions_of_the_same_pixels_may_be_kept_and_restored_at_the_same_time(ma
     assert capsys.readouterr().out == ""
     for place in places:
         assert np.array_equal(array[place], ANSWER)
+
+
+def test_a_shard_that_was_damaged_under_both_of_its_names_is_not_restored(make):
+    array, ledger = make()
+    array[REGION] = ANSWER
+    ledger.keep(key_of(ledger), REGION)
+    for file in ledger._files(REGION):
+        damage(file)
+    assert not restored(make)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -237,9 +238,14 @@ def test_a_source_has_the_same_digest_in_every_version_of_python(scripts):
 
 
 @pytest.mark.parametrize("columns", [{"roi": [0, 64, 0, 64]}, {"frames": "0:5"}])
-def test_where_to_look_matters_to_what_is_predicted_and_to_no_training(tmp_path, columns):
+def test_where_to_look_matters_to_what_is_learnt_and_predicted(tmp_path, columns):
     before = recipes_of(tmp_path)
     assert changed(before, recipes_of(tmp_path, columns=columns)) == [
+        "annotate",
+        "augment",
+        "train",
+        "select_model",
+        "explain",
         "predict",
         "segment",
         "track",
@@ -260,6 +266,25 @@ def test_an_existing_model_stands_for_all_training(tmp_path):
     assert changed(before, recipes_of(tmp_path, existing={"model": model})) == applied
 
 
+def test_names_of_annotations_count_since_they_may_say_which_frame_they_are_of():
+    class Rows(Recipes):
+        def _raw(self, files):
+            return ["the same"] * len(files)
+
+    rows = Rows.__new__(Rows)
+    assert rows._named([Path("a/man_seg001.tif")]) == rows._named([Path("b/man_seg001.tif")])
+    assert rows._named([Path("a/man_seg001.tif")]) != rows._named([Path("a/man_seg003.tif")])
+
+
+def test_what_systems_leave_in_folders_does_not_count(tmp_path):
+    (tmp_path / "1.tif").write_bytes(b"1")
+    before = fingerprint(tmp_path)
+    for name in (".DS_Store", "Thumbs.db"):
+        (tmp_path / name).touch()
+    fingerprint.cache_clear()
+    assert fingerprint(tmp_path) == before
+
+
 def test_masks_stand_for_all_that_a_network_does(tmp_path):
     masks = tmp_path / "masks.tif"
     masks.write_bytes(b"1")
@@ -268,7 +293,7 @@ def test_masks_stand_for_all_that_a_network_does(tmp_path):
     networks = {rule: {"seed": 1} for rule in ("split", "augment", "train", "explain", "predict", "segment")}
     assert changed(before, recipes_of(tmp_path, columns=columns, **networks)) == []
     adopted = ["adopt", "track", "evaluate", "report"]
-    assert changed(before, recipes_of(tmp_path, columns=columns | {"frames": "0"})) == adopted
+    assert changed(before, recipes_of(tmp_path, columns=columns | {"frames": "0"})) == ["annotate", *adopted]
     assert changed(before, recipes_of(tmp_path, columns=columns, track={"seed": 1})) == adopted[1:]
     masks.write_bytes(b"2")
     assert changed(before, recipes_of(tmp_path, columns=columns)) == adopted

@@ -101,6 +101,17 @@ def test_a_single_model_that_was_not_trained_here_needs_no_history(tmp_path, net
     assert (content["model"], content["value"], content["members"]) == ("foreign", None, ["foreign"])
 
 
+def test_several_models_without_histories_predict_together_or_are_refused(tmp_path, networks):
+    folders = [write_folder(tmp_path / name, networks["deep"]) for name in "ab"]
+    for folder in folders:
+        (folder / "history.csv").unlink()
+        about = json.loads((folder / "model.json").read_text())
+        (folder / "model.json").write_text(json.dumps({key: about[key] for key in about if key != "best_epoch"}))
+    assert chosen(folders, "val_loss", ensemble=True)["members"] == ["a", "b"]
+    with pytest.raises(InputError, match=r"no model has a value of val_loss to choose by; .*ensemble to true"):
+        chosen(folders, "val_loss")
+
+
 def test_a_model_without_validation_patches_has_a_halo_that_is_safe(tmp_path, networks, capsys):
     model = write_folder(tmp_path / "foreign", networks["deep"])
     content = chosen([model], "val_loss")

@@ -452,3 +452,9 @@ def test_frames_are_numbers_or_a_slice(folder, text):
 @pytest.mark.parametrize("text", ["all", "0-5", "0:5:0", "0:5:-1", "1.5", "0,,2", "-:"])
 def test_what_are_no_frames_is_refused_with_an_example(folder, text):
     assert "are no frames; give numbers from 0, such as 0,5,9" in refused_cell(folder, "frames", text)
+
+
+def test_groups_whose_names_differ_in_case_alone_are_refused(folder):
+    path = write(folder, "a\traw/a.tif\tDish", "b\traw/b.tif\tdish", header="image\tpath\tgroup")
+    (line,) = refusal(path)
+    assert line == "line 3: group: dish is Dish in line 2, and case does not count; write both alike"

@@ -15,7 +15,7 @@ from lib.networks import load_network
 from lib.patches import training_batches, turned, validation_batches
 from lib.rates import Schedule, share_of_peak
 from lib.records import Record
-from train import train
+from train import settle_batch, train
 
 from workflow.rules.settings import load_settings
 
@@ -174,6 +174,14 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights(small_patches, 
     for row in histories[0] + histories[1]:
         del row["seconds"]
     assert histories[0] == histories[1]
+
+
+def test_a_training_that_goes_on_keeps_its_batch_size_whatever_memory_there_is(tmp_path):
+    seen = keras.Input((None, None, 1))
+    asked = ("auto", keras.Model(seen, keras.layers.Conv2D(8, 3)(seen)), (4000, 512, 512, 1), "cpu")
+    first = settle_batch(tmp_path / "work", "recipe", *asked, 1)
+    assert settle_batch(tmp_path / "work", "recipe", *asked, 100_000) == first
+    assert settle_batch(tmp_path / "work", "another", *asked, 100_000)[0] > first[0]
 
 
 @pytest.mark.slow

@@ -89,7 +89,10 @@ def name_strangers():
     """Say what under results is of no row of the table, fold or model any more, since nothing removes it."""
     results = Path("results")
     batches = {path.stem for path in results.glob("objects/*.parquet")} - BATCHES.keys()
-    places = ("*/{}", "predictions/.{}.regions", "*/{}.parquet", "*/{}.tsv", "recipes/*/{}.json")
+    kinds = ("images", "truth", "predictions", "labels", "objects", "tracks", "tracked", "metrics", "pictures")
+    rules = ("ingest", "annotate", "predict", "segment", "track", "evaluate")
+    places = [f"{kind}/{{}}{end}" for kind in kinds for end in ("", ".parquet", ".tsv")]
+    places += ["predictions/.{}.regions", *(f"recipes/{rule}/{{}}.json" for rule in rules)]
     left = [
         ("batches", "table", path) for name in batches for place in places for path in results.glob(place.format(name))
     ]
@@ -150,8 +153,9 @@ def learning_images():
 def raw_mb(batch):
     """Megabytes of the largest raw file of a batch, and of all of them; a simulated one counts as 50."""
     files = [file for image in BATCHES[batch] for path in ROWS[image]["files"] for file in [path, *path.rglob("*")]]
-    sizes = [50 if file in SIMULATED else os.path.getsize(file) / 1e6 for file in files if not file.is_dir()]
-    return max(sizes), sum(sizes)
+    simulated = [50 for file in files if file in SIMULATED]
+    sizes = [os.path.getsize(file) / 1e6 for file in files if file not in SIMULATED and file.is_file()] + simulated
+    return max(sizes, default=0), sum(sizes)
 
 
 def memory_mb(base, per_mb, most=16_000):

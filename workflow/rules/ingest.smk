@@ -47,6 +47,7 @@ rule annotate:
     params:
         recipes=lambda wildcards: recipe_of("annotate", wildcards.batch),
         rows=lambda wildcards: raw_rows(wildcards.batch, "truth_files", "axes"),
+        looks=lambda wildcards: looks_of(wildcards.batch),
         task=config["task"],
         classes=config["classes"],
         settings=config["annotate"],

@@ -44,7 +44,7 @@ def fingerprint(path):
     path = Path(path)
     try:
         if path.is_dir():
-            files = sorted(file for file in path.rglob("*") if file.is_file())
+            files = sorted(file for file in path.rglob("*") if file.is_file() and not _is_litter(file.name))
             return digest([(str(file.relative_to(path)), fingerprint(file)) for file in files])
         status = path.stat()
         if status.st_size <= SMALL_FILE_BYTES:
@@ -52,6 +52,11 @@ def fingerprint(path):
         return digest(status.st_size, status.st_mtime_ns)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); see to its permissions") from error
+
+
+def _is_litter(name):
+    """Whether a file is one that systems leave in folders, and no reader looks at."""
+    return name.startswith(".") or name in ("Thumbs.db", "desktop.ini")
 
 
 def effective(settings, rule):
@@ -213,7 +218,7 @@ class Recipes:
 
     def adopt(self, image):
         row = self._rows[image]
-        masks = row["masks"], self._raw(row["masks_files"]), self._settings["annotate"]
+        masks = row["masks"], self._named(row["masks_files"]), self._settings["annotate"]
         return digest(self.ingest(image), masks, row["roi"], row["frames"], self._task, source("adopt.py"))
 
     def segment(self, image):
@@ -252,8 +257,9 @@ class Recipes:
 
     def _annotate(self, image):
         row = self._rows[image]
-        raw = row["truth"], self._raw(row["truth_files"])
-        return digest(self.ingest(image), raw, self._task, self._settings["annotate"], source("annotate.py"))
+        raw = row["truth"], self._named(row["truth_files"])
+        looks = row["roi"], row["frames"]
+        return digest(self.ingest(image), raw, looks, self._task, self._settings["annotate"], source("annotate.py"))
 
     def _augment(self, fold):
         sides = sorted(self._learners[fold].items())
@@ -264,6 +270,10 @@ class Recipes:
         settings = effective(self._models[model], "train")
         settings |= {"encoder_weights": _pretrained(settings.get("encoder_weights"))}
         return digest(self.augment(self._models[model]["fold"]), settings, source("train.py"))
+
+    def _named(self, files):
+        """Raw files with their names: of annotations these may say of which frame they are."""
+        return [(Path(file).name, content) for file, content in zip(files, self._raw(files), strict=True)]
 
     def _raw(self, files):
         return [self.simulate(self._simulated[f]) if f in self._simulated else fingerprint(f) for f in files]

@@ -156,6 +156,8 @@ def _at(settings, path):
 def _suit_the_task(classes, task):
     if task == "instances" and len(classes) != 2:
         return f"has {len(classes)} names, but instances know one class of object; give two names, or task: semantic"
+    if task == "semantic" and "mean" in classes:
+        return "has the name mean, which the table of scores has for the mean over classes; give another"
     return None
 
 

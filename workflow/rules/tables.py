@@ -38,7 +38,9 @@ def load_table(path, *, batch_size, simulated=()):
     finder = Finder(path.parent, simulated)
     for row in rows:
         problems += [(row["line"], column, text) for column, text in _check_row(row, finder)]
-    problems += _same_images(rows) + _same_batches(rows) + _torn_groups(rows) + _missing_masks(rows)
+    problems += (
+        _same_images(rows) + _alike(rows, "batch") + _alike(rows, "group") + _torn_groups(rows) + _missing_masks(rows)
+    )
     if not rows and not problems:
         problems.append((0, "", "has no images yet; add a line for each, with its name and its path at least"))
     _refuse(path, problems)
@@ -249,16 +251,15 @@ def _same_images(rows):
     return problems
 
 
-def _same_batches(rows):
-    """Problems of batches whose names differ in case alone."""
+def _alike(rows, column):
+    """Problems of batches, or groups, whose names differ in case alone."""
     first, problems = {}, []
     for row in rows:
-        other = first.setdefault(row["batch"].casefold(), row)
-        if other["batch"] != row["batch"]:
-            text = (
-                f"{row['batch']} is {other['batch']} in line {other['line']}, and case does not count; write both alike"
-            )
-            problems.append((row["line"], "batch", text))
+        name = row[column] or ""
+        other = first.setdefault(name.casefold(), row)
+        if (other[column] or "") != name:
+            text = f"{name} is {other[column]} in line {other['line']}, and case does not count; write both alike"
+            problems.append((row["line"], column, text))
     return problems
 
 

@@ -14,7 +14,7 @@ from lib.batches import find_stores
 from lib.blocks import cut_planes, part_shard, widen
 from lib.ids import as_instances, copy_ids, separate_pieces
 from lib.jobs import running
-from lib.looks import check_roi, chosen_frames
+from lib.looks import check_roi, chosen_frames, restrict
 from lib.measurements import measure_block, merge
 from lib.objects import make_labels, make_schema, number_alike, tabulate, write_tables
 from lib.separations import PERIMETER_PX
@@ -44,7 +44,7 @@ def adopt_image(row, image, path, table, *, class_, pieces="keep", ignore=None, 
     kept = chosen_frames(name, frames, pixels.shape[0])
     sides = {"chunk_px": max(pixels.chunks[-2:]), "shard_px": max(pixels.shards[-2:])}
     with open_annotation(row["masks_files"], pixels.shape, row["axes"], ignore) as annotation:
-        source = replace(annotation.source, read=_only(annotation.source.read, set(kept), roi))
+        source = replace(annotation.source, read=restrict(annotation.source.read, set(kept), roi))
         labels = create_store(path, source.shape, np.int32, **sides)
         marks = {} if annotation.objects or ignore is None else {ignore: 0}
         ids = copy_ids(source, labels, masks, to_ids=as_instances, marks=marks) - {0}
@@ -63,26 +63,6 @@ def adopt_image(row, image, path, table, *, class_, pieces="keep", ignore=None, 
     about = {"image": name, "pixel_um": metadata.pixel_um, "shape": pixels.shape[2:], "roi": roi}
     write_tables(table, schema, _measure(labels, pixels, schema, kept, class_=class_, **about))
     finish_labels(path, name=name, pixel_um=metadata.pixel_um, frame_s=metadata.frame_s)
-
-
-def _only(read, frames, roi):
-    """`read` of a Source, with background in frames that are not in `frames` and outside of `roi`."""
-
-    def read_part(t, z, rows, columns):
-        ids = read(t, z, rows, columns)
-        if t not in frames:
-            return np.zeros_like(ids)
-        if roi is None:
-            return ids
-        inside = np.zeros(ids.shape, bool)
-        (top, bottom), (left, right) = (
-            (max(low - span.start, 0), max(high - span.start, 0))
-            for span, low, high in zip((rows, columns), roi[::2], roi[1::2], strict=True)
-        )
-        inside[:, top:bottom, left:right] = True
-        return np.where(inside, ids, 0)
-
-    return read_part
 
 
 def _measure(labels, pixels, schema, frames, *, class_, shape, **about):

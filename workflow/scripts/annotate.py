@@ -5,17 +5,22 @@ Writes one label store per annotated image, (t, 1, z, y, x): int32 ids (instance
 pixels that nobody annotated are UNKNOWN or IGNORE.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from lib.annotations import open_annotation
 from lib.batches import find_stores, make_stores, read_set_aside
 from lib.errors import InputError
 from lib.ids import as_classes, as_instances, copy_ids, separate_pieces
 from lib.jobs import running
+from lib.looks import check_roi, chosen_frames, restrict
 from lib.stores import create_store, finish_labels, open_array, read_metadata
 from lib.targets import IGNORE, UNKNOWN
 
+OUTSIDE = -(2**40)  # what no file holds as an id: pixels that the table does not look at
 
-def annotate(rows, recipes, images, output, *, task, classes, bad_images, pieces, ignore=None):
+
+def annotate(rows, recipes, images, output, *, task, classes, bad_images, pieces, ignore=None, looks=None):
     """Make the truth stores of a batch.
 
     Args:
@@ -28,6 +33,7 @@ def annotate(rows, recipes, images, output, *, task, classes, bad_images, pieces
         bad_images: "refuse" or "set_aside" annotations that make no sense.
         pieces: "keep" ids that lie in several pieces, or "separate" them into one id per piece.
         ignore: the value of pixels that nobody annotated, where one mask does not show one object; None: all are.
+        looks: {image: its roi and frames}, see `lib.looks`; what lies outside counts as not annotated.
 
     Raises:
         InputError: a line for every annotation that makes no sense, unless they are set aside.
@@ -39,12 +45,13 @@ def annotate(rows, recipes, images, output, *, task, classes, bad_images, pieces
         if image in reasons:
             raise InputError(f"{image}: has no truth, since the image was set aside ({reasons[image]})")
         stored = find_stores([images], [image])[image]
-        annotate_image(by_image[image], stored, path, task=task, classes=classes, pieces=pieces, ignore=ignore)
+        told = {"task": task, "classes": classes, "pieces": pieces, "ignore": ignore}
+        annotate_image(by_image[image], stored, path, **told, **(looks or {}).get(image, {}))
 
     make_stores(recipes, make, output=output, set_aside=bad_images == "set_aside")
 
 
-def annotate_image(row, image, path, *, task, classes, pieces, ignore):
+def annotate_image(row, image, path, *, task, classes, pieces, ignore, roi=None, frames=None):
     """Make the truth store of one row of the table at `path`, to fit the image store at `image`."""
     name, truth = row["image"], ", ".join(row["truth_files"][:1])
     array, metadata = open_array(image), read_metadata(image)
@@ -53,7 +60,11 @@ def annotate_image(row, image, path, *, task, classes, pieces, ignore):
     with open_annotation(row["truth_files"], array.shape, row["axes"], ignore) as annotation:
         if not semantic and pieces == "separate" and annotation.lineage is not None:
             raise InputError(f"{truth}: has tracks, whose pieces cannot be separated; set annotate: pieces to keep")
+        check_roi(name, roi, array.shape[-2:])
+        kept = chosen_frames(name, frames, array.shape[0])
         source = annotation.source
+        if roi or frames:
+            source = replace(source, read=restrict(source.read, set(kept), roi, OUTSIDE))
         store = create_store(
             path,
             source.shape,
@@ -62,7 +73,7 @@ def annotate_image(row, image, path, *, task, classes, pieces, ignore):
             shard_px=max(array.shards[-2:]),
         )
         to_ids = as_classes(classes, annotation.objects) if semantic else as_instances
-        marks = {} if annotation.objects or ignore is None else {ignore: mark}
+        marks = {OUTSIDE: mark} | ({} if annotation.objects or ignore is None else {ignore: mark})
         ids = copy_ids(source, store, truth, to_ids=to_ids, marks=marks)
         notes = list(source.notes)
     unknown = mark in ids
@@ -74,7 +85,10 @@ def annotate_image(row, image, path, *, task, classes, pieces, ignore):
         notes.append(f"{separate_pieces(store, max(ids), truth)} pieces got ids of their own")
     elif not semantic and len(ids) == 1 and not annotation.objects:
         notes.append("has a single id; if each of its pieces is an object, set annotate: pieces to separate")
-    extra = {"annotated_t": annotation.annotated_t, "lineage": annotation.lineage}
+    annotated_t = annotation.annotated_t
+    if frames:
+        annotated_t = [t for t in kept if annotated_t is None or t in annotated_t]
+    extra = {"annotated_t": annotated_t, "lineage": annotation.lineage}
     finish_labels(
         path,
         name=name,
@@ -97,6 +111,7 @@ if __name__ == "__main__":
             output=snakemake.output.truth,
             task=snakemake.params.task,
             classes=snakemake.params.classes,
+            looks=snakemake.params.looks,
             bad_images=snakemake.config["ingest"]["bad_images"],  # no parameter, since it changes nothing that is made
             **snakemake.params.settings,
         )

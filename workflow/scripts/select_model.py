@@ -44,7 +44,7 @@ def select_model(
     metric, note = choose_metric(metric, [read_settings(folder).get("settings") or {} for folder in folders.values()])
     candidates = {name: value_of(folder, metric) for name, folder in folders.items()}
     summaries = summarise_variants({name: (variants or {}).get(name, name) for name in folders}, candidates)
-    variant, best = choose(summaries, candidates, metric)
+    variant, best = choose(summaries, candidates, metric, ensemble)
     members = list(folders) if ensemble is True else summaries[variant]["models"] if ensemble else [best]
     check_alike({name: read_settings(folders[name]) for name in members})
     engine, device = choose_engine(engine, device, threads=threads)
@@ -100,10 +100,12 @@ def value_of(folder, metric):
     return row[metric] if math.isfinite(row[metric]) else None
 
 
-def choose(summaries, candidates, metric):
-    """The best variant, by its mean, and its best model; a single model needs no value to be the best."""
+def choose(summaries, candidates, metric, ensemble):
+    """The best variant, by its mean, and its best model; a single one, or all together, need no values."""
     if len(candidates) == 1:
         return next(iter(summaries)), next(iter(candidates))
+    if ensemble is True and not any(value is not None for value in candidates.values()):
+        return min(summaries), min(candidates)
     variant = choose_best({name: summary["mean"] for name, summary in summaries.items()}, metric)
     return variant, choose_best({name: candidates[name] for name in summaries[variant]["models"]}, metric)
 

@@ -15,6 +15,7 @@ from lib.boards import boards
 from lib.devices import choose_device, choose_precision, computing_in, explaining_failures, share_out
 from lib.errors import InputError
 from lib.frameworks import keras, tf
+from lib.histories import claim_folder
 from lib.jobs import running
 from lib.losses import class_weights, weighted_sum
 from lib.models import LAST, RATES, describe, write_model
@@ -62,7 +63,9 @@ def train(patches, recipe, output, *, threads=None, memory_mb=None, training_dat
     devices = share_out(kind, settings["gpus"], settings["device"])
     with devices.scope(), computing_in(precision), explaining_failures():
         network, trainee = build(settings, about)
-        batch_size, why_batch = suit_batch(settings["batch_size"], network, sides["train"][0].shape, kind, memory_mb)
+        batch_size, why_batch = settle_batch(
+            workplace, recipe, settings["batch_size"], network, sides["train"][0].shape, kind, memory_mb
+        )
         taken = settings | {"precision": precision, "batch_size": batch_size}
         introduce(taken, network, about, sides)
         record = Record(network, workplace, recipe, {key: settings[key] for key in LIMITS})
@@ -92,6 +95,20 @@ def train(patches, recipe, output, *, threads=None, memory_mb=None, training_dat
     shutil.rmtree(output, ignore_errors=True)
     (workplace / "model").rename(output)
     shutil.rmtree(workplace)
+
+
+def settle_batch(workplace, recipe, *asked):
+    """What `lib.trainees.suit_batch` says of the rest, kept in the folder `workplace` of a training under `recipe`.
+
+    A training that goes on may have more memory than before, and would not come to the same weights.
+    """
+    claim_folder(workplace, recipe)
+    path = workplace / "batch.json"
+    if not path.is_file():
+        partial = path.with_suffix(".tmp")
+        partial.write_text(json.dumps(suit_batch(*asked)))
+        partial.replace(path)
+    return json.loads(path.read_text())
 
 
 def read_side(path):

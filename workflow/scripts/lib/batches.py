@@ -5,7 +5,7 @@ import shutil
 import time
 from pathlib import Path
 
-from .errors import InputError
+from .errors import InputError, UnfitError
 
 SET_ASIDE = "set_aside.json"
 
@@ -27,7 +27,8 @@ def make_stores(recipes, make, *, output, set_aside=False, before=None, finish=N
         suffix: of the stores, after the image's name; a folder of several stores has none.
 
     Raises:
-        InputError: a line for every bad image, unless `set_aside`; the good ones stay in the hidden folder.
+        InputError: a line for every bad image, unless `set_aside` and no UnfitError; the good ones stay in the hidden
+            folder.
     """
     output = Path(output)
     workplace = output.with_name(f".{output.name}.part")
@@ -37,16 +38,17 @@ def make_stores(recipes, make, *, output, set_aside=False, before=None, finish=N
     kept = {image for image in recipes if finished.get(image) == recipes[image]}
     kept = {image for image in kept if (workplace / f"{image}{suffix}").is_dir()}
     _drop_strangers(workplace, {f"{image}{suffix}" for image in kept})
-    bad = {}
+    bad, failed = {}, []
     started = time.monotonic()
     for number, (image, recipe) in enumerate(recipes.items(), start=1):
         if image not in kept:
-            partial = workplace / f"{image}.part"
+            partial = workplace / f".{image}.part"  # no image's name begins with a point
             try:
                 make(image, partial)
             except InputError as error:
                 shutil.rmtree(partial, ignore_errors=True)
                 bad[image] = str(error)
+                failed += [str(error)] if isinstance(error, UnfitError) or not set_aside else []
                 print(f"[{number}/{len(recipes)}] {image}: {error}", flush=True)
                 continue
             if partial.exists():
@@ -54,8 +56,8 @@ def make_stores(recipes, make, *, output, set_aside=False, before=None, finish=N
             finished[image] = recipe
             _write_json(ledger, finished)
         print(f"[{number}/{len(recipes)}] {image} ({time.monotonic() - started:.1f} s)", flush=True)
-    if bad and not set_aside:
-        raise InputError("\n".join(bad.values()))
+    if failed:
+        raise InputError("\n".join(failed))
     _write_json(workplace / SET_ASIDE, (before or {}) | bad)
     if finish:
         finish(workplace)

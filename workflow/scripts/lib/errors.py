@@ -6,3 +6,10 @@ class InputError(Exception):
 
     It may hold several problems, one line each.
     """
+
+
+class UnfitError(InputError):
+    """What is wrong is no image: a setting, the machine, or a store of ours that was damaged since it was made.
+
+    So no image is set aside for it: that would leave it out for good.
+    """

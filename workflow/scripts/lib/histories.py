@@ -28,7 +28,7 @@ def claim_folder(folder, recipe):
 
 def is_smaller_better(metric):
     """Whether a column of a history is the better the smaller it is: a loss, and no IoU."""
-    return metric.endswith("loss")
+    return metric.endswith("loss") and not metric.startswith("val_iou")
 
 
 def cost(row, metric):
@@ -38,7 +38,9 @@ def cost(row, metric):
 
 
 def best_row(rows, monitor="val_loss"):
-    """The row of the first epoch with the best value of the column `monitor`."""
+    """The row of the first epoch with the best value of the column `monitor`, of the loss where it has none at all."""
+    if not any(math.isfinite(row[monitor]) for row in rows) and "val_loss" in rows[0]:
+        monitor = "val_loss"
     return min(rows, key=lambda row: cost(row, monitor))
 
 

@@ -85,14 +85,14 @@ def copy_ids(source, store, truth, *, to_ids, marks):
         rows, columns = slice(top, min(top + high, height)), slice(left, min(left + wide, width))
         where = f"{truth}: frame {t}" if frames > 1 else truth
         values = source.read(t, z, rows, columns)[0]
-        others = {mark: values == value for value, mark in marks.items()}
-        values = np.where(np.any([*others.values()], axis=0), 0, values) if others else values
+        others = [(mark, values == value) for value, mark in marks.items()]
+        values = np.where(np.any([marked for _, marked in others], axis=0), 0, values) if others else values
         pixels = to_ids(check_whole(values, where), where)
         both = (pixels[:, 1:] > 0) & (pixels[:, :-1] > 0)
         alike += np.count_nonzero(both & (pixels[:, 1:] == pixels[:, :-1]))
         pairs += np.count_nonzero(both)
-        for mark, where_marked in others.items():
-            pixels[where_marked] = mark
+        for mark, marked in others:
+            pixels[marked] = mark
         store[t, 0, z, rows, columns] = pixels
         ids.update(np.unique(pixels).tolist())
     if alike < LEAST_ALIKE * pairs:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+NO_FILE = "none"
+
 
 class Ledger:
     """The regions of one array.
@@ -47,16 +49,16 @@ class Ledger:
 
     def _restore(self, key, region):
         try:
-            sizes = list(map(int, (self._folder / key).read_text().split()))
+            digests = (self._folder / key).read_text().split()
         except (FileNotFoundError, ValueError):
             return False
         files = self._files(region)
         kept = [self._folder / f"{key}.{number}" for number in range(len(files))]
-        if len(sizes) != len(files) or any(_size(path) != size for path, size in zip(kept, sizes, strict=True)):
+        if digests != [_digest(path) for path in kept]:
             return False
-        for path, file, size in zip(kept, files, sizes, strict=True):
+        for path, file, digest in zip(kept, files, digests, strict=True):
             file.unlink(missing_ok=True)
-            if size:
+            if digest != NO_FILE:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 try:
                     os.link(path, file)
@@ -77,15 +79,15 @@ class Ledger:
 
     def _link(self, key, region):
         self._folder.mkdir(parents=True, exist_ok=True)
-        sizes = []
+        digests = []
         for number, file in enumerate(self._files(region)):
-            sizes.append(_size(file))
+            digests.append(_digest(file))
             path = self._folder / f"{key}.{number}"
             path.unlink(missing_ok=True)
-            if sizes[-1]:  # a shard of zeros has no file
+            if digests[-1] != NO_FILE:  # a shard of zeros has no file
                 os.link(file, path)
         partial = self._folder / f"{key}.part"
-        partial.write_text(" ".join(map(str, sizes)))
+        partial.write_text(" ".join(digests))
         partial.replace(self._folder / key)
 
     def forget_others(self):
@@ -110,9 +112,10 @@ def forget_strangers(folder, names):
             shutil.rmtree(path)
 
 
-def _size(path):
-    """Bytes of a file, 0 where there is none."""
+def _digest(path):
+    """Digest of a file: both of its names lead to the same bytes, so that a shard that was damaged is so under both."""
     try:
-        return path.stat().st_size
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
     except FileNotFoundError:
-        return 0
+        return NO_FILE

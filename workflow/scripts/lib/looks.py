@@ -57,6 +57,25 @@ def clip(roi, region):
     return tuple(spans) if all(span.start < span.stop for span in spans) else None
 
 
+def restrict(read, frames, roi, outside=0):
+    """`read` of a Source of ids, with `outside` in frames that are not in `frames` and outside of `roi`, or None.
+
+    It gives (1, y, x) of int64, or float64, so that any number may stand for what is outside.
+    """
+
+    def read_part(t, z, rows, columns):
+        ids = read(t, z, rows, columns)
+        ids = ids.astype(np.float64 if ids.dtype.kind == "f" else np.int64)
+        inside = np.zeros(ids.shape, bool)
+        if t in frames:
+            top, bottom, left, right = roi or (0, rows.stop, 0, columns.stop)
+            spans = ((rows, top, bottom), (columns, left, right))
+            inside[:, *(slice(max(low - span.start, 0), max(high - span.start, 0)) for span, low, high in spans)] = True
+        return np.where(inside, ids, outside)
+
+    return read_part
+
+
 class Emptiness:
     """A cheap test of regions on the coarsest level of an image whose pixels are not larger than its cells.
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from .errors import InputError
+from .errors import UnfitError
 from .intensities import normalise
 from .models import DIVISOR
 from .stores import read_block
@@ -53,14 +53,14 @@ class Predictor:
         """Halve the cores, since memory did not suffice (`error`) for a tile of `core_px`, unless another thread has.
 
         Raises:
-            InputError: they cannot be smaller.
+            UnfitError: they cannot be smaller.
         """
         with self._turn:
             if self.core_px < core_px:
                 return
             self.core_px = core_px // 2 // DIVISOR * DIVISOR
             if self.core_px < SMALLEST_CORE_PX:
-                raise InputError(
+                raise UnfitError(
                     f"predict: memory does not suffice for the smallest of tiles ({error}); give the job more, or "
                     "train a smaller network"
                 )

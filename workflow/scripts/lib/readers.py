@@ -89,7 +89,7 @@ def _list_folder(folder):
 
 def natural_order(path):
     """Key that sorts names with numbers in them as people do: frame 2 before frame 10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", str(path))]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", str(path))]
 
 
 @contextlib.contextmanager

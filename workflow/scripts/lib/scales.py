@@ -2,7 +2,7 @@
 
 import math
 
-from .errors import InputError
+from .errors import InputError, UnfitError
 
 NEGLIGIBLE = 1.1
 LARGEST = 16.0
@@ -39,13 +39,14 @@ def choose_scale(name, pixel_um, settings, *, rescale=True, object_px=None):
         object_px: diameter of the objects in this image, in pixels, or None.
 
     Raises:
-        InputError: the diameter of the model's objects is not known, or the scale is beyond LARGEST.
+        UnfitError: the diameter of the model's objects is not known.
+        InputError: the scale is beyond LARGEST.
     """
     if not rescale:
         return 1.0
     if object_px:
         if not settings.get("object_px"):
-            raise InputError(
+            raise UnfitError(
                 "predict.object_px: the model does not say how large the objects were that it was trained on "
                 "(object_px in its model.json); set predict.object_px to null"
             )

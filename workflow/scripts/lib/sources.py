@@ -125,9 +125,9 @@ def without_alpha(source):
     )
 
 
-def check_size(path, claimed, available):
-    """Refuse a file of `available` bytes that claims more bytes of pixels than any real compression could put there."""
-    if claimed > max(PLANE_BYTES, MOST_EXPANSION * available):
+def check_size(path, claimed, available, most=MOST_EXPANSION):
+    """Refuse a file of `available` bytes that claims more bytes of pixels than its compression could put there."""
+    if claimed > max(PLANE_BYTES, most * available):
         raise InputError(
             f"{path}: claims {claimed / 1e9:.1f} GB of pixels in a file of {available} bytes, which cannot be; replace "
             "or remove it"

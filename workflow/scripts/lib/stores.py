@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import zarr
 
-from .errors import InputError
+from .errors import UnfitError
 from .pyramids import AXES, build_pyramid, create_level, describe_level, mean_2x2, nearest_2x2
 from .windows import find_window
 
@@ -131,7 +131,7 @@ def open_array(path, level=0):
         zarr.Array (t, c, z, y, x).
 
     Raises:
-        InputError: there is no such store, or a part of it is missing or cut off.
+        UnfitError: there is no such store, or a part of it is missing or cut off.
     """
     path = Path(path)
     attributes = _read_attributes(path)
@@ -159,7 +159,7 @@ def read_block(array, selection):
         selection: what to read, as an index of the array.
 
     Raises:
-        InputError: a shard is damaged.
+        UnfitError: a shard is damaged.
     """
     try:
         return array[selection]
@@ -175,7 +175,7 @@ def read_metadata(path):
         Metadata.
 
     Raises:
-        InputError: there is no finished store at `path`.
+        UnfitError: there is no finished store at `path`.
     """
     attributes = _read_attributes(path)
     try:
@@ -259,11 +259,11 @@ def _read_attributes(path):
     try:
         attributes = json.loads((path / "zarr.json").read_text())["attributes"]
     except FileNotFoundError as error:
-        raise InputError(f"{path}: there is no store here; remove its batch's folder to have it made again") from error
+        raise UnfitError(f"{path}: there is no store here; remove its batch's folder to have it made again") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(path, f"zarr.json cannot be read ({error})") from error
     return attributes if isinstance(attributes, dict) else {}
 
 
 def _damaged(path, what):
-    return InputError(f"{path}: the store is damaged, {what}; remove its batch's folder to have it made again")
+    return UnfitError(f"{path}: the store is damaged, {what}; remove its batch's folder to have it made again")

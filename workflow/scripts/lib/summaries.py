@@ -14,7 +14,7 @@ KINDS = {"iou": "IoU", "dice": "Dice", "precision": "Precision", "recall": "Reca
 
 def read_table(path, **options):
     """A tab-separated table, in which an image may well be called NA."""
-    names = dict.fromkeys(("image", "batch", "group", "image_a", "image_b", "fold"), str)
+    names = dict.fromkeys(("image", "batch", "group", "image_a", "image_b", "fold", "fit", "recipe"), str)
     return pd.read_csv(path, sep="\t", keep_default_na=False, na_values=[""], dtype=names, **options)
 
 

@@ -13,8 +13,10 @@ import tifffile
 import zarr
 
 from .errors import InputError
-from .sources import COLOURS, check_size, make_source, name_axes, without_alpha
+from .sources import COLOURS, MOST_EXPANSION, check_size, make_source, name_axes, without_alpha
 
+# Unlike deflate, these make next to nothing of labels that are mostly background. Tiles are read one by one.
+MOST_EXPANSIONS = dict.fromkeys((tifffile.COMPRESSION.ZSTD, tifffile.COMPRESSION.LZMA), 100_000)
 TILE_BYTES = 2**26  # tiles up to this size may be larger than their image, as those of small images are
 COARSEST_UM = 20  # resolution tags that say more than this per pixel are a printer's
 _UM = {"m": 1e6, "cm": 1e4, "mm": 1e3, "um": 1, "µm": 1, "μm": 1, "\\u00b5m": 1, "micron": 1, "nm": 1e-3, "pm": 1e-6}
@@ -40,7 +42,8 @@ def open_tiff(path, axes, labels):
     """
     with contextlib.ExitStack() as stack:
         with _complaints() as complaints:
-            tiff = stack.enter_context(tifffile.TiffFile(path))
+            # Micro-Manager's own index makes one series of all positions; its OME-XML tells them apart.
+            tiff = stack.enter_context(tifffile.TiffFile(path, is_mmstack=False))
             if tiff.is_ome:
                 _check_set(path, tiff.ome_metadata)
             if len(tiff.pages) == 0 or not tiff.series:
@@ -65,8 +68,27 @@ def open_tiff(path, axes, labels):
             notes.append("has a palette, which is left out; its indices are kept as the pixels")
         if not (axes or labels) and set(series.axes) & {"I", "Q"}:
             notes.append("does not say what its pages are; they are taken as frames (column axes says otherwise)")
+        if _is_inverted(tiff, series.keyframe):
+            source, note = _turned(source, series.keyframe.bitspersample)
+            notes.append(note)
         source = replace(source, pixel_um=pixel_um, frame_s=frame_s, channels=channels, notes=notes)
         yield without_alpha(source) if set(series.keyframe.extrasamples) & {1, 2} else source
+
+
+def _is_inverted(tiff, page):
+    """Whether 0 is white: not where ImageJ only shows it so, nor in masks of tifffile, which says so of any bits."""
+    if page.photometric != tifffile.PHOTOMETRIC.MINISWHITE or tiff.is_imagej:
+        return False
+    return page.bitspersample > 1 or not str(page.software).startswith("tifffile")
+
+
+def _turned(source, bits):
+    """`source` of a file in which 0 is white, with bright pixels as the large ones, and what to say of it."""
+    if source.dtype.kind != "u":
+        return source, "says that 0 is white; its pixels are kept as they are, since they may be negative"
+    white = source.dtype.type(2**bits - 1)
+    turned = replace(source, read=lambda *place: white - source.read(*place))
+    return turned, "says that 0 is white; its pixels are turned, so that what is bright is large"
 
 
 @contextlib.contextmanager
@@ -147,7 +169,7 @@ def _check_pages(path, tiff, series, pages):
             f"{path}: is cut off, its pixels should end at byte {series.dataoffset + series.nbytes} of "
             f"{tiff.filehandle.size}; replace or remove it"
         )
-    check_size(path, series.nbytes, available)
+    check_size(path, series.nbytes, available, MOST_EXPANSIONS.get(series.keyframe.compression, MOST_EXPANSION))
 
 
 def _check_tile(path, number, page, available):

@@ -67,5 +67,8 @@ def choose_best(values, metric):
     """
     known = {name: value for name, value in sorted(values.items()) if value is not None}
     if not known:
-        raise InputError(f"select_model.metric: no model has a value of {metric}; choose another, such as val_loss")
+        raise InputError(
+            f"select_model.metric: no model has a value of {metric} to choose by; take another metric that their "
+            "history.csv has, give one model alone, or set select_model.ensemble to true"
+        )
     return min(known, key=known.get) if metric.endswith("loss") else max(known, key=known.get)
