@@ -257,7 +257,7 @@ def photograph():
 def test_what_the_table_does_not_look_at_counts_as_not_annotated(tmp_path, task, mark):
     movie = np.stack([cells() > 0] * 3).astype(np.uint8)
     looks = {"a": {"roi": (10, 40, 0, 50), "frames": "0,2"}}
-    file = save(tmp_path / "a.tif", movie)
+    file = save(tmp_path / "a.tif", movie, photometric="minisblack")
     settings = {"task": task, "classes": ["background", "cell"], "looks": looks}
     array, metadata = annotate_one(tmp_path, file, shape=(3, 1, 1, 60, 80), **settings)
     expected = np.full(movie.shape, mark, int)
