@@ -275,6 +275,11 @@ def test_all_problems_are_named_at_once():
             "augment.preset",
             "is em, but augment.transforms says what is done instead; give auto here, or null there",
         ),
+        (
+            {"task": "semantic", "classes": ["background", "mean"]},
+            "classes",
+            "has the name mean, which the table of scores has for the mean over classes; give another",
+        ),
         ({"augment": {"transforms": [{"p": 1}]}}, "augment.transforms[1].name", "is missing; every entry needs it"),
         (
             {"train": {"losses": {"dice": 0}}},
