@@ -476,3 +476,15 @@ def test_separated_pieces_and_tracks_leave_the_mark_as_it_is(tmp_path):
 def test_the_object_whose_number_is_the_mark_is_no_mark(tmp_path):
     array, _ = annotate_one(tmp_path, save_objects(tmp_path / "masks"), ignore=2)
     assert np.array_equal(array[0, 0, 0], cells() * (cells() < 7))
+
+
+def test_masks_that_are_counted_from_one_are_frames_in_order_or_are_refused(tmp_path):
+    movie = np.stack([np.roll(cells(), 3 * t, axis=1) for t in range(3)])
+    files = [save(tmp_path / "all" / f"mask{t + 1}.tif", frame) for t, frame in enumerate(movie)]
+    array, metadata = annotate_one(tmp_path, *files, shape=(3, 1, 1, 60, 80))
+    assert (array[:, 0, 0] == movie).all()
+    assert "annotated_t" not in metadata.extra
+    with pytest.raises(InputError, match=r"mask1\.tif: which frame it is of is not clear, since none is mask000; give"):
+        annotate_one(tmp_path, *files[:2], shape=(3, 1, 1, 60, 80))
+    named = [save(tmp_path / "some" / f"mask{t:03}.tif", movie[t]) for t in (0, 2)]
+    assert annotate_one(tmp_path, *named, shape=(3, 1, 1, 60, 80))[1].extra["annotated_t"] == [0, 2]

@@ -475,7 +475,7 @@ def missing_parts(path):
         ("a.tif", huge_tiff, "claims 3.6 GB of pixels in a file of"),
         ("a.tif", huge_tiles, "claims 0.9 GB of pixels in a file of"),
         ("a.tif", lambda path: huge_tiles(path, 30_000, 8_000), "claims tiles of 240 MB, the page itself has 0.00"),
-        ("a.ome.tif", missing_parts, "1 of its 2 planes are in files that are not beside it"),
+        ("a.ome.tif", missing_parts, "1 of its 2 planes were never written, or are in files"),
         ("a.png", bomb, "is too large to be decoded whole|claims 30.0 GB of pixels in a file of"),
         ("a.czi", lambda path: path.write_bytes(b"ZISRAWFILE" + bytes(9)), r"\.czi files cannot be read yet; convert"),
         ("a.jpg", lambda path: path.write_bytes(b"\xff\xd8\xff\xe0 nonsense"), "cannot be read, it is damaged"),

@@ -57,7 +57,7 @@ def open_annotation(paths, shape, axes=None, ignore=None):
     _refuse_jpeg(files)
     frames, _, depth, _, _ = shape
     tracks = _tracks(paths)
-    numbered = _numbered(files, results=frames > 1 or tracks is not None)
+    numbered = _numbered(files, frames, tracks)
     if numbered:
         yield _open_challenge(numbered, tracks, shape, ignore)
     elif len(files) > 1 and frames == 1 and len(files) != depth:
@@ -174,10 +174,11 @@ def _challenge_folder(paths):
     return paths
 
 
-def _numbered(files, *, results):
+def _numbered(files, frames, tracks):
     """{frame: file} where all TIFF files are named as the Cell Tracking Challenge names masks; None otherwise.
 
-    A tracker's results (mask000.tif) are told from masks of one object each by the image, hence `results`.
+    A tracker's results (mask000.tif) are told from masks of one object each by the image's `frames`, and from masks
+    that somebody counted from 1 by `tracks`, or the first frame, 0.
     """
     images = [file for file in files if file.suffix.lower() in (".tif", ".tiff")]
     matches = [_CHALLENGE.fullmatch(file.name) for file in images]
@@ -188,13 +189,21 @@ def _numbered(files, *, results):
                 f"{slices[0]}: annotates a single depth of a volume, which cannot be used; give whole volumes"
             )
         return None
-    if not results and any(match[1].lower() == "mask" for match in matches):
+    masks = any(match[1].lower() == "mask" for match in matches)
+    if masks and tracks is None and frames == 1:
         return None
     numbered = {}
     for match, file in zip(matches, images, strict=True):
         other = numbered.setdefault(int(match[2]), file)
         if other != file:
             raise InputError(f"{file}: is frame {int(match[2])}, as {other} is; keep the masks of one kind")
+    if masks and tracks is None and 0 not in numbered:
+        if len(numbered) == frames:
+            return None
+        raise InputError(
+            f"{numbered[min(numbered)]}: which frame it is of is not clear, since none is mask000; give a mask for "
+            f"each of the {frames} frames, or name them man_seg000.tif and so on, where 000 is the first frame"
+        )
     return numbered
 
 

@@ -151,8 +151,8 @@ def _check_pages(path, tiff, series, pages):
     missing = sum(page is None for page in pages)
     if missing:
         raise InputError(
-            f"{path}: {missing} of its {len(pages)} planes are in files that are not beside it; bring them, or save it "
-            "as one file"
+            f"{path}: {missing} of its {len(pages)} planes were never written, or are in files that are not beside it; "
+            "bring those, or save what there is as one file"
         )
     for number, page in enumerate(pages):
         ends = [start + count for start, count in zip(page.dataoffsets, page.databytecounts, strict=False)]
