@@ -127,7 +127,8 @@ def _open_frames(files, axes, labels):
             if frame.shape[0] > 1:
                 raise InputError(
                     f"{file}: holds {frame.shape[0]} frames itself, but is one of {len(files)} files of a movie; "
-                    "give each file a row of its own, or say what its axes are (column axes)"
+                    "give each file a row of its own, say what its axes are (column axes), or of an OME-TIFF set name "
+                    "one file alone"
                 )
             first = first or (file, frame)
             if (frame.shape, frame.dtype) != (first[1].shape, first[1].dtype):
