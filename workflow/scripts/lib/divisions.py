@@ -84,8 +84,8 @@ def _families_of(objects, motion, chains, tree, t, later, limit):
     """Mothers of frame t, heirs and new ones of a later frame: (families, 3); `tree` is of the mothers' centres."""
     rows, last, after = objects.rows(later), objects.rows(t), chains.after
     new = rows.start + np.flatnonzero(chains.starts[rows])
-    # The largest first: of two that are new the larger one is the heir, however they are numbered.
-    new = new[np.lexsort((*objects.centres[new].T, -objects.sizes[new]))]
+    # The smallest first: of two that are new the smaller one is the heir, however they are numbered.
+    new = new[np.lexsort((*objects.centres[new].T, objects.sizes[new]))]
     if not len(new) or last.start == last.stop:
         return np.zeros((0, 3), int)
     radii = objects.radii
