@@ -321,6 +321,8 @@ def test_a_key_that_is_given_twice_is_refused_with_both_lines(tmp_path):
         check_files([path])
     path.write_text("")
     check_files([path])
+    path.write_text("a: &around\n  b: *around\n")
+    check_files([path])
 
 
 def test_instances_know_one_class_and_semantic_many():

@@ -15,7 +15,8 @@ from lib.networks import load_network
 from lib.patches import training_batches, turned, validation_batches
 from lib.rates import Schedule, share_of_peak
 from lib.records import Record
-from train import settle_batch, train
+from lib.trainees import settle_batch
+from train import train
 
 from workflow.rules.settings import load_settings
 

@@ -52,9 +52,15 @@ def check_files(paths):
     """
     problems = []
     for path in paths:
-        waiting = [(yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=yaml.SafeLoader), "")]
+        seen_nodes, waiting = (
+            set(),
+            [(yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=yaml.SafeLoader), "")],
+        )
         while waiting:
             node, above = waiting.pop()
+            if id(node) in seen_nodes:  # aliases lead to the same node, and may lead around
+                continue
+            seen_nodes.add(id(node))
             if isinstance(node, yaml.SequenceNode):
                 waiting += [(part, above) for part in node.value]
             elif isinstance(node, yaml.MappingNode):

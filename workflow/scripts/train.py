@@ -15,7 +15,6 @@ from lib.boards import boards
 from lib.devices import choose_device, choose_precision, computing_in, explaining_failures, share_out
 from lib.errors import InputError
 from lib.frameworks import keras, tf
-from lib.histories import claim_folder
 from lib.jobs import running
 from lib.losses import class_weights, weighted_sum
 from lib.models import LAST, RATES, describe, write_model
@@ -23,7 +22,7 @@ from lib.networks import build_network, decoder_levels, encoder_layers
 from lib.paces import Pace
 from lib.rates import draw_trial
 from lib.records import Record, room_on_disk
-from lib.trainees import Trainee, suit_batch
+from lib.trainees import Trainee, settle_batch
 from lib.trainings import Training
 
 IN_MEMORY_BYTES = 2**31
@@ -95,20 +94,6 @@ def train(patches, recipe, output, *, threads=None, memory_mb=None, training_dat
     shutil.rmtree(output, ignore_errors=True)
     (workplace / "model").rename(output)
     shutil.rmtree(workplace)
-
-
-def settle_batch(workplace, recipe, *asked):
-    """What `lib.trainees.suit_batch` says of the rest, kept in the folder `workplace` of a training under `recipe`.
-
-    A training that goes on may have more memory than before, and would not come to the same weights.
-    """
-    claim_folder(workplace, recipe)
-    path = workplace / "batch.json"
-    if not path.is_file():
-        partial = path.with_suffix(".tmp")
-        partial.write_text(json.dumps(suit_batch(*asked)))
-        partial.replace(path)
-    return json.loads(path.read_text())
 
 
 def read_side(path):

@@ -227,7 +227,7 @@ def warn(pooled, split, leaks, set_aside, learnt=True):
         sides = " and ".join(sorted(filled["split"].unique()))
         warnings.append((f"There are few groups: {sides} would have been empty and was given one.", "split"))
     if set_aside:
-        warnings.append((f"{count(len(set_aside), 'image')} set aside, since the files are bad.", "set-aside"))
+        warnings.append((f"{count(len(set_aside), 'image')} set aside; the list says why.", "set-aside"))
     return warnings
 
 

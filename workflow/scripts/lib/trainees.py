@@ -1,11 +1,13 @@
 """Trainees: networks with what they need while they learn and nobody keeps, losses on lower levels and scores."""
 
+import json
 import math
 
 import numpy as np
 
 from .errors import InputError
 from .frameworks import keras, tf
+from .histories import claim_folder
 from .memories import MIB, SHARE, limit_mb, resident_mb
 from .targets import IGNORE
 
@@ -147,6 +149,20 @@ def suit_batch(batch_size, network, shape, kind, memory_mb=None):
     }
     reason, limit = min(limits.items(), key=lambda item: item[1])
     return 2 ** int(math.log2(limit)), reason
+
+
+def settle_batch(workplace, recipe, *asked):
+    """What `suit_batch` says of the rest, kept in the folder `workplace` of a training under `recipe`.
+
+    A training that goes on may have more memory than before, and would not come to the same weights.
+    """
+    claim_folder(workplace, recipe)
+    path = workplace / "batch.json"
+    if not path.is_file():
+        partial = path.with_suffix(".tmp")
+        partial.write_text(json.dumps(suit_batch(*asked)))
+        partial.replace(path)
+    return json.loads(path.read_text())
 
 
 def reseed(model, seed, epoch):
