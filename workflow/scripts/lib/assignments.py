@@ -5,7 +5,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, min_weight_full_bipartite_matching
 
 ROUNDS = 2  # of taking what is certain; few pairs are left then
-BATCH = 500  # pairs that are solved together, or more where more hang together
+BATCH = 2000  # pairs that are solved together, or more where more hang together
 
 
 def assign(first, second, gains):
@@ -54,7 +54,7 @@ def _two_best(objects, gains):
     first[objects[top[::-1]]] = top[::-1]  # of several that are as good, the first
     is_best = first[objects] == np.arange(len(objects))
     second = np.zeros(len(best))
-    np.maximum.at(second, objects[~is_best], gains[~is_best])
+    np.maximum.at(second, objects, np.where(is_best, 0, gains))
     return is_best, second[objects]
 
 

@@ -11,6 +11,7 @@ RATIO_SPREAD = 0.45  # of the logarithm of one daughter's size over the other's
 CUT_SPREAD = 0.8  # more of both where the border cuts one of them
 SIZE_LIMITS = (-8.0, 6.0)
 ROUNDS_UP = -1.0  # evidence for each mother to be smaller in her last frame than she is
+LASTING = 3  # frames from which on a chain counts as one that lasts
 SURE = 2.0  # evidence from which on a chain is taken to begin with a division
 REASONS = ("prior", "place", "size", "light", "overlap", "persistence", "age", "missed", "newcomer")
 
@@ -34,7 +35,7 @@ def weigh_births(objects, motion, found, chains, *, learn=True):
         return np.zeros((0, len(REASONS))), np.zeros(0)
     mother, heir, new = found.mother, found.heir, found.new
     fresh = chains.before[heir] == NONE
-    terms = np.zeros((len(mother), len(REASONS)))
+    terms = np.zeros((len(REASONS), len(mother))).T  # each reason on end: quicker to fill and to add up
     places = Places(objects, motion, found, chains.before)
     terms[:, 1] = places.weigh(Partings())
     terms[:, 2] = _size(objects, motion, found, objects.logs[mother], fresh)
@@ -43,7 +44,7 @@ def weigh_births(objects, motion, found, chains, *, learn=True):
     terms[:, 5] = _persistence(objects, found, chains)
     age = _life(chains.back, mother)
     born = objects.times[mother] - age + 1
-    terms[:, 6] = np.where((age <= 2) & (born > 0), -2.0, 0.0)
+    terms[:, 6] = np.where((age < LASTING) & (born > 0), -2.0, 0.0)
     terms[:, 7] = np.where(_later(objects, found), np.log(motion.missed), 0.0)
     terms *= TEMPER
     # Those that are both new may be any two.
@@ -52,7 +53,7 @@ def weigh_births(objects, motion, found, chains, *, learn=True):
         partings = places.learn(new, terms.sum(1))
         terms[:, 1] = TEMPER * places.weigh(partings)
         terms[:, 4] *= partings.overlap
-    geometry = terms[:, [1, 2, 3, 4, 7]].sum(1)
+    geometry = sum(terms[:, each] for each in (1, 2, 3, 4, 7))
     if learn:
         # One that was just born was never larger.
         back = chains.back.copy()
@@ -71,18 +72,18 @@ def _persistence(objects, found, chains):
     """Both daughters go on for a while, as far as the movie does (families,)."""
     life = np.minimum(_life(chains.on, found.heir), _life(chains.on, found.new))
     seen = objects.frames - objects.times[found.new]  # frames that are left, this one included
-    short = np.where(life >= np.minimum(seen, 3), 0.5, np.where(life == 1, -3.0, -1.5))
+    short = np.where(life >= np.minimum(seen, LASTING), 0.5, np.where(life == 1, -3.0, -1.5))
     # Those that the border cuts may leave.
     return np.where(objects.cut[found.heir] | objects.cut[found.new], np.maximum(short, 0), short)
 
 
 def _sizes_before(logs, back, rows):
     """Logarithms of the sizes of rows, the median of three frames: cells may round up to divide (rows,)."""
-    sizes, at = [logs[rows]], rows
-    for _ in range(2):
-        at = np.where(at >= 0, back[np.maximum(at, 0)], NONE)
-        sizes.append(np.where(at >= 0, logs[at], np.nan))
-    return np.nanmedian(sizes, axis=0)
+    before = np.where(back[rows] == NONE, rows, back[rows])
+    last, former = logs[rows], logs[before]
+    # Of two the median is the mean.
+    first = np.where(back[before] == NONE, (last + former) / 2, logs[back[before]])
+    return np.maximum(np.minimum(last, former), np.minimum(np.maximum(last, former), first))
 
 
 def _size(objects, motion, found, mother, fresh):
@@ -133,10 +134,10 @@ def _overlap(objects, motion, found):
 
 
 def _life(links, rows):
-    """How many frames a chain lasts from `rows` on, in the direction of `links`; ten at most."""
+    """How many frames a chain lasts from `rows` on, in the direction of `links`; LASTING at most."""
     life = np.ones(len(rows), int)
     at = rows.copy()
-    for _ in range(9):
+    for _ in range(LASTING - 1):
         at = np.where(at >= 0, links[np.maximum(at, 0)], NONE)
         life += at >= 0
     return life

@@ -28,7 +28,7 @@ def choose(gains, uses, seconds=20.0):
     Returns:
         Indices of the chosen events, rising.
     """
-    left = np.flatnonzero(gains > 0)
+    left, uses = np.flatnonzero(gains > 0), _renumbered(uses)
     chosen = []
     for _ in range(ROUNDS):
         if not len(left):
@@ -51,7 +51,7 @@ def choose(gains, uses, seconds=20.0):
 
 def _groups(uses):
     """Positions of events, in groups with nothing in common: [int64 (events,), ...]."""
-    used = _table(uses)
+    used = _table(_renumbered(uses))
     count, group = connected_components(block_array([[None, used], [used.T, None]]), directed=False)
     order = np.argsort(group[: len(uses)], kind="stable")
     sizes = np.bincount(group[: len(uses)], minlength=count)
@@ -60,30 +60,40 @@ def _groups(uses):
     return np.split(order, ends[:-1][np.diff(batch) > 0])
 
 
+def _renumbered(uses):
+    """The same, the things that are used numbered from 0."""
+    used = uses != NONE
+    numbers = np.full(uses.shape, NONE)
+    numbers[used] = np.unique(uses[used], return_inverse=True)[1]
+    return numbers
+
+
 def _table(uses):
-    """Which event uses what: sparse (events, things), the things numbered anew."""
+    """Which event uses what: sparse (events, things)."""
     events, columns = np.nonzero(uses != NONE)
-    things = np.unique(uses[events, columns], return_inverse=True)[1]
-    shape = (len(uses), int(things.max(initial=-1)) + 1)
-    return csr_array((np.ones(len(events)), (events, things)), shape=shape)
+    things = uses[events, columns]
+    starts = np.append(0, np.cumsum(np.bincount(events, minlength=len(uses))))
+    return csr_array((np.ones(len(events)), things, starts), shape=(len(uses), int(things.max(initial=NONE)) + 1))
 
 
 def _first_of_each(uses):
     """Positions of the events of which no earlier one uses the same."""
-    taken, kept = set(), []
-    for place, used in enumerate(uses.tolist()):
-        mine = {thing for thing in used if thing != NONE}
-        if not mine & taken:
-            kept.append(place)
+    used = _table(uses)
+    rivals = np.flatnonzero(used @ (used.sum(axis=0) - 1) > 0)
+    kept, taken = np.ones(len(uses), bool), set()
+    for place in rivals.tolist():
+        mine = set(uses[place].tolist()) - {NONE}
+        kept[place] = not mine & taken
+        if kept[place]:
             taken |= mine
-    return kept
+    return np.flatnonzero(kept)
 
 
 def _solve(gains, uses, seconds):
     order = np.argsort(-gains, kind="stable")
     if len(gains) > MOST:
         return order[_first_of_each(uses[order])]
-    used = _table(uses)
+    used = _table(_renumbered(uses))
     solved = milp(
         -gains,
         integrality=np.ones(len(gains)),

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import expit
 
 from .births import weigh_births
 from .links import NONE, grow_tree
@@ -67,17 +68,20 @@ def find_divisions(objects, motion, chains, *, missed=0, reach=None, learn=True)
         tree = grow_tree(objects.centres[objects.rows(t)])
         for later in range(t + 1, min(t + 2 + missed, objects.frames)):
             families.append(_families_of(objects, motion, chains, tree, t, later, reach))
-    found = Candidates(*np.concatenate(families).T, None, None)
+    found = Candidates(*np.ascontiguousarray(np.concatenate(families).T), None, None)
     found.terms, found.geometry = weigh_births(objects, motion, found, chains, learn=learn)
     return found.chosen(_first_of_each(found.mother, -found.evidence, FAMILIES))
 
 
 def _first_of_each(groups, values, most):
-    """Indices, rising, of the `most` lowest values of each group (values,)."""
-    order = np.lexsort((values, groups))
-    heads = np.flatnonzero(np.append(True, np.diff(groups[order]) != 0)) if len(order) else order
+    """Indices, rising, of the `most` lowest values of each group, non-negative integers (values,)."""
+    many = np.bincount(groups)[groups] > most
+    large = np.flatnonzero(many)
+    order = large[np.lexsort((values[large], groups[large]))]
+    heads = np.flatnonzero(np.diff(groups[order], prepend=-1))
     rank = np.arange(len(order)) - np.repeat(heads, np.diff(heads, append=len(order)))
-    return np.sort(order[rank < most])
+    many[order[rank < most]] = False
+    return np.flatnonzero(~many)
 
 
 def _families_of(objects, motion, chains, tree, t, later, limit):
@@ -105,7 +109,7 @@ def _families_of(objects, motion, chains, tree, t, later, limit):
     heirs = heirs[heirs[:, 1] != heirs[:, 2]]
     # A mother without a successor may have two of the new ones.
     lone = np.stack([mother[~kept], child[~kept]], 1)
-    lone = lone[_first_of_each(lone[:, 0], distance[~kept], BROOD)]
+    lone = lone[_first_of_each(lone[:, 0] - last.start, distance[~kept], BROOD)]
     lone = lone[np.argsort(lone[:, 0], kind="stable")]
     pairs = []
     for apart in range(1, len(lone)):
@@ -135,7 +139,7 @@ def decide_divisions(candidates, objects, motion, before, bridged, gains, mended
     """
     count, times, new = len(objects.labels), objects.times, candidates.new
     evidence, unequal = candidates.evidence, _unequal(candidates, objects, motion)
-    born, of = np.unique(new, return_inverse=True)
+    born = np.unique(new)
     rare = np.where(unequal, PRIOR_COUNTS * np.log(UNEQUAL_SHARE), 0)
     gap = np.zeros(count)
     np.maximum.at(gap, bridged, np.maximum(gains, 0))
@@ -143,21 +147,21 @@ def decide_divisions(candidates, objects, motion, before, bridged, gains, mended
     counts, starts = (
         np.bincount(cut[rows], minlength=2) for rows in (times >= 0, (before == NONE) & (gap == 0) & (times > 0))
     )
-    ends = [times[candidates.mother] == 0, times[new] == objects.frames - 1]
+    ends = [np.flatnonzero(where) for where in (times[candidates.mother] == 0, times[new] == objects.frames - 1)]
     # Of what may be mended about half is.
     rates = [(0.5 * found + PRIOR_OBJECTS * USUAL_MENDED) / (count + PRIOR_OBJECTS) for found in mended]
-    total = evidence + rare
+    total, alike, at_border = evidence + rare, np.flatnonzero(~unequal), cut[new]
     for _ in range(EM_ROUNDS):
-        best = np.full(len(born), -np.inf)
-        np.maximum.at(best, of[~unequal], total[~unequal])
-        likely = 1 / (1 + np.exp(-np.clip(best - gap[born], -50, 50)))
+        best = np.full(count, -np.inf)
+        np.maximum.at(best, new[alike], total[alike])
+        likely = expit(best[born] - gap[born])
         equal = (likely.sum() + PRIOR_OBJECTS * PRIOR_DIVIDING) / (count + PRIOR_OBJECTS)
         newcomers = _share_of_newcomers(counts, starts, np.bincount(cut[born], likely, minlength=2))
         prior = np.minimum(PRIOR_COUNTS * np.log(equal / newcomers), MOST_PRIOR)
-        total = evidence + prior[cut[new]] + rare
+        total = evidence + prior[at_border] + rare
         for end, rate in zip(ends, rates, strict=True):
             # What is mended looks the same, so that no evidence tells the two apart.
-            total = np.where(end, -np.logaddexp(-total, np.log(rate / equal)), total)
+            total[end] = -np.logaddexp(-total[end], np.log(rate / equal))
     candidates.terms[:, 0] = total - evidence
 
 

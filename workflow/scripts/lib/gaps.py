@@ -3,11 +3,10 @@
 from dataclasses import replace
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from .assignments import assign
-from .links import NONE, density_of
-from .motions import RARELY_LOST, TEMPER, light_evidence, log_shift, size_evidence
+from .links import NONE, density_of, grow_tree
+from .motions import RARELY_LOST, TEMPER, light_evidence, log_shift, log_sizes, size_evidence
 
 NEAREST = 4
 
@@ -77,7 +76,7 @@ def _weigh(objects, motion, before, old, new, missing, moved, density, limit):
     scale = motion.shift_after(missing + 1)
     reach = 3 * float(np.median(objects.radii[old])) + 6 * scale
     reach = reach if limit is None else min(reach, limit * (missing + 1))
-    near, at = cKDTree(objects.centres[new]).query(expected, k=min(NEAREST, len(new)), distance_upper_bound=reach)
+    near, at = grow_tree(objects.centres[new]).query(expected, k=min(NEAREST, len(new)), distance_upper_bound=reach)
     near, at = near.reshape(len(old), -1), at.reshape(len(old), -1)
     one, rank = np.nonzero(np.isfinite(near))
     first, second = old[one], new[at[one, rank]]
@@ -85,7 +84,8 @@ def _weigh(objects, motion, before, old, new, missing, moved, density, limit):
     evidence = log_shift(distance, scale, motion.dimensions) - np.log(density)
     logs = objects.logs[second]
     ratios = (logs - objects.logs[first] - motion.growth * missing) / np.sqrt(missing + 1)
-    evidence += size_evidence(ratios, logs, objects.cut[first], objects.cut[second], motion)
+    cut = objects.cut[second]
+    evidence += size_evidence(ratios, log_sizes(logs, cut, motion), objects.cut[first] | cut, motion)
     evidence += light_evidence(objects.lights[first], objects.lights[second], motion)
     lost, came = (np.where(objects.cut[rows], motion.lost_cut, RARELY_LOST) for rows in (first, second))
     evidence += missing * np.log(motion.missed) - np.log(lost) - np.log(came)

@@ -3,11 +3,19 @@
 from dataclasses import replace
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from .chains import link_frames
-from .links import NONE
-from .motions import LEAST_SHIFT_PX, OVERLAP_EDGES, T_MEDIANS, Motion, overlap_bins, spread_of, wide_spread_of
+from .links import NONE, grow_tree
+from .motions import (
+    LEAST_SHIFT_PX,
+    OVERLAP_EDGES,
+    T_MEDIANS,
+    Motion,
+    lengths_of,
+    overlap_bins,
+    spread_of,
+    wide_spread_of,
+)
 
 SAMPLED = 12  # transitions that a movie's motion is learned from, at most
 ENOUGH = 6000  # objects that it is learned from, where there are so many: of large frames a band is looked at
@@ -81,8 +89,8 @@ def _first_shift(objects, pairs, among, radius):
         one, two = objects.rows(t), objects.rows(t + 1)
         ours, theirs = objects.centres[one] + objects.drifts[t + 1], objects.centres[two]
         mine = np.flatnonzero(among[one])
-        near, at = cKDTree(theirs).query(ours[mine])
-        _, back = cKDTree(ours).query(theirs[at])
+        near, at = grow_tree(theirs).query(ours[mine])
+        _, back = grow_tree(ours).query(theirs[at])
         ratio = np.abs(np.log(objects.sizes[two][at] / objects.sizes[one][mine]))
         found.append(near[(back == mine) & (ratio < 0.5)])
     found = np.concatenate(found)
@@ -96,7 +104,7 @@ def _spacing(objects, pairs, among):
     for t in pairs:
         centres, mine = objects.centres[objects.rows(t)], among[objects.rows(t)]
         if len(centres) > 1 and mine.any():
-            found.append(cKDTree(centres).query(centres[mine], k=2)[0][:, 1])
+            found.append(grow_tree(centres).query(centres[mine], k=2)[0][:, 1])
     return float(np.median(np.concatenate(found))) if found else 0.0
 
 
@@ -163,7 +171,7 @@ def _scale(steps, motion):
     """Scale of Student's t in each direction, from the median length of displacements."""
     if not len(steps):
         return LEAST_SHIFT_PX
-    return float(np.median(np.linalg.norm(steps, axis=1))) / T_MEDIANS[motion.dimensions]
+    return float(np.median(lengths_of(steps))) / T_MEDIANS[motion.dimensions]
 
 
 def _blend(spread, usual, links):

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.spatial import cKDTree
 
-from .motions import light_evidence, log_shift, overlap_bins, size_evidence
+from .motions import lengths_of, light_evidence, log_shift, log_sizes, overlap_bins, size_evidence
 
 NEAREST = 4  # candidates of each object
 NONE = -1
@@ -44,7 +44,7 @@ def find_candidates(objects, motion, t, rows, expected, came=None, reach=None):
     nearest = np.repeat(np.arange(len(rows)), found.sum(1))
     way = centres[other] - expected[one]
     one, other = np.concatenate([nearest, one]), np.concatenate([at[found], other])
-    distance = np.concatenate([near[found], np.sqrt(np.einsum("ij,ij->i", way, way))])
+    distance = np.concatenate([near[found], lengths_of(way)])
     pixels = np.concatenate([shared[found], pixels])
     if limit is not None:
         close = distance <= limit
@@ -53,10 +53,10 @@ def find_candidates(objects, motion, t, rows, expected, came=None, reach=None):
     place = log_shift(distance, motion.shift, motion.dimensions)
     if came is not None:
         new, origins = came
-        off = np.linalg.norm(objects.centres[first] - origins[other], axis=1)
+        off = lengths_of(objects.centres.take(first, axis=0) - origins[other])
         told = new[one] & np.isfinite(off)
         place[told] = log_shift(off[told], motion.shift, motion.dimensions)
-    return first, second, place - np.log(density) + weigh(objects, motion, first, second, pixels)
+    return first, second, place - np.log(density) + weigh(objects, motion, t, first, second, pixels)
 
 
 def grow_tree(centres):
@@ -89,10 +89,11 @@ def find_reach(motion, density):
     return motion.shift * np.sqrt(3.0 * np.expm1(np.clip(top / tail, 0.1, 12)))
 
 
-def weigh(objects, motion, first, second, shared):
+def weigh(objects, motion, t, first, second, shared):
     """What all but the place says for pairs being one object, against one that is lost and one that is new (pairs,)."""
-    sizes, logs, cut = objects.sizes, objects.logs, objects.cut
-    evidence = size_evidence(logs[second] - logs[first], logs[second], cut[first], cut[second], motion)
+    sizes, logs, cut, two = objects.sizes, objects.logs, objects.cut, objects.rows(t + 1)
+    anyone = log_sizes(logs[two], cut[two], motion)[second - two.start]
+    evidence = size_evidence(logs[second] - logs[first], anyone, cut[first] | cut[second], motion)
     evidence += light_evidence(objects.lights[first], objects.lights[second], motion)
     if motion.overlap is not None:
         evidence += motion.overlap[overlap_bins(shared, sizes[first], sizes[second])]

@@ -12,7 +12,7 @@ from .births import RATIO_SPREAD
 from .detections import Detections
 from .divisions import find_divisions
 from .links import NONE
-from .motions import RARELY_LOST, TEMPER, log_shift, log_t
+from .motions import RARELY_LOST, TEMPER, lengths_of, log_shift, log_t
 from .partings import Partings, log_beside
 
 LONGEST = 3  # frames that cells are merged for, or in pieces
@@ -105,8 +105,9 @@ def find_merged(objects, motion, divisions, mergers, after):
         first = np.stack([mergers.heir[place], mergers.new[place]], 1)
         last = np.stack([divisions.heir[at], divisions.new[at]], 1)
         gains = whole[place] + parts[at] + prior[frames - 1] + chance[first[:, 1]] + chance[last[:, 1]]
-        gains += _remember(objects, motion, first, last, frames)
-        for pick in np.flatnonzero(gains > 0):
+        likely = np.flatnonzero(gains > -TEMPER * MOST_MEMORY)
+        gains[likely] += _remember(objects, motion, first[likely], last[likely], frames)
+        for pick in likely[gains[likely] > 0]:
             two, again = (tuple(rows[pick].tolist()) for rows in (first, last))
             found.append(Repair(two, holders[of[pick]].tolist(), [], again, float(gains[pick])))
         nexts = after[holders[:, -1]]
@@ -117,7 +118,7 @@ def find_merged(objects, motion, divisions, mergers, after):
 
 def _key(pairs, count):
     """A number for each pair of rows, whatever their order (pairs,)."""
-    return pairs.min(1) * count + pairs.max(1)
+    return np.minimum(*pairs.T) * count + np.maximum(*pairs.T)
 
 
 def _equal(wanted, keys):
@@ -147,13 +148,13 @@ def _remember(objects, motion, first, last, frames):
     wide = np.sqrt(2) * motion.shift_after(frames + 1)
     spread = np.sqrt(2 * (frames + 1)) * motion.size_spread
     cut = objects.cut[first].any(1) | objects.cut[last].any(1)
-    distance = np.maximum(np.linalg.norm(now, axis=1), 0.1)
+    distance = np.maximum(lengths_of(now), 0.1)
     apart = np.log(distance / objects.radii[last].sum(1))
     any_place = log_beside(distance, apart, motion.dimensions, Partings())
     any_size = log_t((ratio_now / RATIO_SPREAD) ** 2) - np.log(RATIO_SPREAD)
     ways = []
     for sign in (-1, 1):
-        same = log_shift(np.linalg.norm(now + sign * was, axis=1), wide, motion.dimensions) - any_place
+        same = log_shift(lengths_of(now + sign * was), wide, motion.dimensions) - any_place
         size = log_t(((ratio_now + sign * ratio_was) / spread) ** 2) - np.log(spread) - any_size
         ways.append(same + np.where(cut, 0, size))
     return TEMPER * np.clip(np.logaddexp(*ways) - np.log(2), -MOST_MEMORY, MOST_MEMORY)

@@ -1,9 +1,9 @@
 """Traces: from the objects of a movie to what became of each, links, gaps, divisions and repairs decided together."""
 
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
+from scipy.special import expit
 
 from .births import REASONS
 from .chains import link_frames
@@ -45,18 +45,20 @@ class Trace:
     motion: Motion = None
 
     def link(self, objects, old, new, confidence=1.0):
-        """An object goes on as a later one, with `confidence` where there is a gap between the two."""
+        """Objects go on as later ones, rows (links,), with `confidence` where there is a gap between the two."""
+        old, new = np.asarray(old, int), np.asarray(new, int)
         self.after[old], self.before[new] = new, old
-        if objects.times[new] - objects.times[old] > 1:
-            self.gaps[new] = confidence
+        over = objects.times[new] - objects.times[old] > 1
+        self.gaps |= zip(new[over].tolist(), np.broadcast_to(confidence, new.shape)[over].tolist(), strict=True)
 
-    def divide(self, mother, heir, new, evidence):
-        """An object divides; `evidence` is what each of REASONS says."""
-        self.before[[heir, new]], self.after[mother] = NONE, NONE
-        self.mother[[heir, new]] = mother
-        confidence = float(1 / (1 + np.exp(-evidence.sum())))
-        reasons = dict(zip(REASONS, np.round(evidence, 2).tolist(), strict=True))
-        self.divisions.append((mother, heir, new, confidence, reasons))
+    def divide(self, found):
+        """What the Candidates `found` say happened."""
+        for daughters in (found.heir, found.new):
+            self.before[daughters], self.mother[daughters] = NONE, found.mother
+        self.after[found.mother] = NONE
+        rows = (each.tolist() for each in (found.mother, found.heir, found.new, expit(found.evidence)))
+        reasons = (dict(zip(REASONS, each, strict=True)) for each in np.round(found.terms, 2).tolist())
+        self.divisions += zip(*rows, reasons, strict=True)
 
     def join(self, objects, split):
         """Make the smaller pieces parts of the larger ones, through which the cell goes on."""
@@ -65,8 +67,8 @@ class Trace:
             stays, joins = joins, stays
         self.before[joins], self.after[joins] = NONE, NONE
         self.joins[joins] = stays
-        for old, new in pairwise([*split.first, *stays, *split.last]):
-            self.link(objects, old, new)
+        whole = [*split.first, *stays, *split.last]
+        self.link(objects, whole[:-1], whole[1:])
 
     def part(self, objects, merger):
         """Lead two cells through the objects that hold both, each to what is most like it."""
@@ -75,9 +77,7 @@ class Trace:
         if straight > self._unlike(objects, first, heir) + self._unlike(objects, other, last):
             last, heir = heir, last
         # The other cell keeps the rows of the merged objects, the first one skips them.
-        for old, new in pairwise([other, *holders, heir]):
-            self.link(objects, old, new)
-        self.link(objects, first, last)
+        self.link(objects, [other, *holders, first], [*holders, heir, last])
         for holder in holders:
             self.hides[last, int(objects.times[holder])] = holder
 
@@ -141,16 +141,11 @@ def _decide(objects, motion, chains, doubts, gaps, found, splits, merged):
         of_repairs(merged, doubts, count),
     ])  # fmt: skip
     chosen = choose(outcomes.gains, outcomes.uses)
-    for kind, place in zip(kinds[chosen].tolist(), places[chosen].tolist(), strict=True):
-        if kind == 0:
-            result.link(objects, doubts.first[place], doubts.second[place])
-        elif kind == 1:
-            old, new = (int(rows[place]) for rows in gaps[:2])
-            result.link(objects, old, new, float(1 / (1 + np.exp(-gaps[2][place]))))
-        elif kind == 2:
-            result.divide(*(int(rows[place]) for rows in (found.mother, found.heir, found.new)), found.terms[place])
-        elif kind == 3:
-            result.join(objects, splits[place])
-        else:
-            result.part(objects, merged[place])
+    links, bridges, families, *mended = (places[chosen[kinds[chosen] == kind]] for kind in range(5))
+    result.link(objects, doubts.first[links], doubts.second[links])
+    result.link(objects, *(rows[bridges] for rows in gaps[:2]), expit(gaps[2][bridges]))
+    result.divide(found.chosen(families))
+    for mend, repairs, of in zip((result.join, result.part), (splits, merged), mended, strict=True):
+        for place in of:
+            mend(objects, repairs[place])
     return result
