@@ -76,6 +76,15 @@ def test_of_a_loss_the_smallest_is_first_and_none_is_last():
     assert [variant["name"] for variant in compared["variants"]] == ["b", "a", "c"]
 
 
+def test_of_an_iou_the_largest_is_first_whatever_its_class_is_called():
+    models = [model("a_1", 0.4), model("b_1", 0.6)]
+    chosen = selection(models, {"a": (0.4, None), "b": (0.6, None)}, chosen="b") | {"metric": "val_iou_bone_loss"}
+    compared = compare_models(models, chosen, {})
+    assert [variant["name"] for variant in compared["variants"]] == ["b", "a"]
+    assert [one["name"] for one in compared["models"]] == ["b_1", "a_1"]
+    assert not compared["smaller_better"]
+
+
 def test_charts_have_a_dot_for_each_model_and_a_bar_for_each_variant_within_their_ends(swept):
     epochs, minutes, parameters = compare_models(*swept, SWEEP)["charts"]
     assert [(p["x"], p["y"], p["number"], p["early"]) for p in epochs["points"]] == [

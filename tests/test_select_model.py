@@ -161,6 +161,10 @@ def test_a_model_without_a_value_cannot_win(models):
     assert choose_best({"a": None, "b": 0.1}, "val_iou") == "b"
 
 
+def test_an_iou_is_no_loss_whatever_its_class_is_called():
+    assert choose_best({"a": 0.2, "b": 0.8}, "val_iou_bone_loss") == "b"
+
+
 def test_of_equals_the_first_by_name_wins():
     assert choose_best({"b": 0.5, "a": 0.5}, "val_loss") == "a"
     assert choose_best({"b": 0.5, "a": 0.5}, "val_iou") == "a"

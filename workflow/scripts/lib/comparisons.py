@@ -3,6 +3,8 @@
 import re
 import statistics
 
+from .histories import is_smaller_better
+
 QUANTITIES = {
     "epochs": "epochs until training was over",
     "minutes": "minutes of training",
@@ -19,37 +21,38 @@ def compare_models(models, selected, sweep):
         sweep: of the configuration, {axis: {name: value}}.
 
     Returns:
-        `metric`, `note` on it or None, `axes`; `variants`, of `_describe_variant`, and `models`, of `_describe_model`,
-        the best first; `columns` of the models' scores; `charts`, of `_chart`.
+        `metric`, `smaller_better`, `note` on the metric or None, `axes`; `variants`, of `_describe_variant`, and
+        `models`, of `_describe_model`, the best first; `columns` of the models' scores; `charts`, of `_chart`.
     """
     if len(models) < 2:
         return None
-    better = 1 if selected["metric"].endswith("loss") else -1
+    smaller_better = is_smaller_better(selected["metric"])
     described = {model["name"]: _describe_model(model, selected) for model in models}
     variants = [
         _describe_variant(name, summary, [described[model] for model in summary["models"]], sweep)
         | {"chosen": name == selected["variant"]}
         for name, summary in selected["variants"].items()
     ]
-    variants.sort(key=lambda variant: _rank(variant["mean"], better))
+    variants.sort(key=lambda variant: _rank(variant["mean"], smaller_better))
     for number, variant in enumerate(variants, start=1):
         variant["number"] = number
     columns = list(dict.fromkeys(column for model in described.values() for column in model["scores"]))
     charts = [_chart(variants, selected["metric"], quantity, label) for quantity, label in QUANTITIES.items()]
     return {
         "metric": selected["metric"],
+        "smaller_better": smaller_better,
         "note": selected.get("note"),
         "axes": list(sweep),
         "variants": variants,
-        "models": sorted(described.values(), key=lambda model: _rank(model["value"], better)),
+        "models": sorted(described.values(), key=lambda model: _rank(model["value"], smaller_better)),
         "columns": columns,
         "charts": [chart for chart in charts if chart],
         "folds": max(len(variant["models"]) for variant in variants),
     }
 
 
-def _rank(value, better):
-    return value is None, better * (value or 0)
+def _rank(value, smaller_better):
+    return value is None, (value or 0) if smaller_better else -(value or 0)
 
 
 def _describe_model(model, selected):

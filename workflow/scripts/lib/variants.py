@@ -6,6 +6,7 @@ Used when Snakemake plans, so it needs the standard library only.
 import statistics
 
 from .errors import InputError
+from .histories import is_smaller_better
 
 # Settings that say what a loss is: its values can only be compared where these are the same.
 OF_THE_LOSS = ("losses", "tversky_beta", "class_weights")
@@ -71,4 +72,5 @@ def choose_best(values, metric):
             f"select_model.metric: no model has a value of {metric} to choose by; take another metric that their "
             "history.csv has, give one model alone, or set select_model.ensemble to true"
         )
-    return min(known, key=known.get) if metric.endswith("loss") else max(known, key=known.get)
+    best = min if is_smaller_better(metric) else max
+    return best(known, key=known.get)
