@@ -3,7 +3,11 @@
 import pytest
 from lib.comparisons import compare_models
 
-SWEEP = {"learning_rate": {"0.001": 0.001, "0.01": 0.01}, "loss": {"cross_entropy": {}, "dice": {}}}
+# The name of one axis ends another's.
+POINTS = {
+    "learning_rate~0.001_rate~falling": {"learning_rate": "0.001", "rate": "falling"},
+    "learning_rate~0.01_rate~steady": {"learning_rate": "0.01", "rate": "steady"},
+}
 
 
 def model(name, iou, *, epochs=10, planned=20, seconds=60, parameters=1000):
@@ -37,7 +41,7 @@ def selection(models, variants, metric="val_iou", chosen=None):
 @pytest.fixture
 def swept():
     """Four models: two variants in two folds."""
-    first, second = "learning_rate~0.001_loss~cross_entropy", "learning_rate~0.01_loss~dice"
+    first, second = POINTS
     models = [
         model(f"{first}_fold1", 0.5, epochs=10),
         model(f"{first}_fold2", 0.7, epochs=14, seconds=180),
@@ -53,17 +57,17 @@ def test_a_single_model_is_compared_with_nothing():
 
 
 def test_variants_are_told_by_their_values_the_best_first(swept):
-    compared = compare_models(*swept, SWEEP)
-    assert compared["axes"] == ["learning_rate", "loss"]
+    compared = compare_models(*swept, POINTS)
+    assert compared["axes"] == ["learning_rate", "rate"]
     lines = [(v["number"], v["values"], v["mean"], v["chosen"]) for v in compared["variants"]]
-    assert lines == [(1, ["0.01", "dice"], 0.8, True), (2, ["0.001", "cross_entropy"], 0.6, False)]
+    assert lines == [(1, ["0.01", "steady"], 0.8, True), (2, ["0.001", "falling"], 0.6, False)]
     second = compared["variants"][1]
     assert (second["epochs"], second["seconds"], second["parameters"]) == (12, 120, 1000)
     assert compared["variants"][0]["parameters"] == 2000
 
 
 def test_models_are_told_the_best_first_with_what_predicts_marked(swept):
-    compared = compare_models(*swept, SWEEP)
+    compared = compare_models(*swept, POINTS)
     assert [one["value"] for one in compared["models"]] == [0.9, 0.7, 0.7, 0.5]
     assert [one["member"] for one in compared["models"]] == [True, False, True, False]
     assert compared["columns"] == ["val_loss", "val_iou"]
@@ -86,7 +90,7 @@ def test_of_an_iou_the_largest_is_first_whatever_its_class_is_called():
 
 
 def test_charts_have_a_dot_for_each_model_and_a_bar_for_each_variant_within_their_ends(swept):
-    epochs, minutes, parameters = compare_models(*swept, SWEEP)["charts"]
+    epochs, minutes, parameters = compare_models(*swept, POINTS)["charts"]
     assert [(p["x"], p["y"], p["number"], p["early"]) for p in epochs["points"]] == [
         (20, 0.9, 1, False),
         (6, 0.7, 1, True),

@@ -145,7 +145,7 @@ def recipes_of(folder, *, sides=None, models=None, existing=None, columns=None, 
 
     Args:
         sides, existing: see `Recipes`.
-        models: {model: {"fold", "variant", "train": settings}}; None: fold1 alone, by the section train.
+        models: {model: {"fold", "variant", "point", "train": settings}}; None: fold1 alone, by the section train.
         columns: {column: cell} of the table, for all images.
         sections: of the settings, changed.
     """
@@ -172,7 +172,7 @@ def recipes_of(folder, *, sides=None, models=None, existing=None, columns=None, 
     sides = sides or {"a": "train", "b": "test", "c": "predict"}
     learners = {"fold1": {image: side for image, side in sides.items() if side in ("train", "val")}}
     if models is None:
-        models = {"fold1": {"fold": "fold1", "variant": "", "train": settings["train"]}}
+        models = {"fold1": {"fold": "fold1", "variant": "", "point": {}, "train": settings["train"]}}
     made = Recipes(settings, rows, {}, sides, learners, {} if existing else models, {}, existing)
     keys = dict.fromkeys((*RULES, "adopt"), "a") | KEYS
     rules = [rule for rule in RULES if not (existing and rule in KEYS)]

@@ -151,6 +151,7 @@ def write_products(
         "page": root / "report.html",
         "table": root / "metrics.tsv",
         "groups": {image: image[:4] for image, side in sides.items() if side != "predict"},
+        "points": {},
         "title": settings["report"]["title"],
         "pictures_limit": settings["report"]["pictures"],
         "settings": settings,

@@ -13,7 +13,8 @@ SCHEMA = read_schema("config")
 def variants_of(sweep, **train):
     """{variant: settings of its training} of a sweep, as a plan has them."""
     settings = load_settings({"sweep": sweep, "train": train}, "x")
-    return list_variants(read_sweep(settings["sweep"], SCHEMA)[0], settings["train"])
+    variants = list_variants(read_sweep(settings["sweep"], SCHEMA)[0], settings["train"])
+    return {name: variant["train"] for name, variant in variants.items()}
 
 
 def refusal(sweep, **sections):
@@ -25,7 +26,7 @@ def refusal(sweep, **sections):
 
 def test_without_a_sweep_there_is_one_variant_without_a_name():
     assert variants_of({}, epochs=3) == {"": load_settings({"train": {"epochs": 3}}, "x")["train"]}
-    assert list(list_models({"": {}}, ["fold1", "fold2"])) == ["fold1", "fold2"]
+    assert list(list_models({"": {"point": {}, "train": {}}}, ["fold1", "fold2"])) == ["fold1", "fold2"]
 
 
 def test_each_value_meets_each_of_the_other_settings():
@@ -51,11 +52,20 @@ def test_settings_that_change_together_are_one_axis():
 
 
 def test_every_variant_has_a_model_in_every_fold_whatever_the_order():
-    models = list_models({"seed~1": {"seed": 1}, "seed~0": {"seed": 0}}, ["fold2", "fold1"])
-    assert [*models] == ["seed~0_fold1", "seed~0_fold2", "seed~1_fold1", "seed~1_fold2"]
-    models = list_models({"seed~0": {"seed": 0}, "seed~1": {"seed": 1}}, ["fold1", "fold2"])
-    assert [*models] == ["seed~0_fold1", "seed~0_fold2", "seed~1_fold1", "seed~1_fold2"]
-    assert models["seed~1_fold2"] == {"variant": "seed~1", "fold": "fold2", "train": {"seed": 1}}
+    for values, folds in (([1, 0], ["fold2", "fold1"]), ([0, 1], ["fold1", "fold2"])):
+        axes = {"seed": {str(value): {"seed": value} for value in values}}
+        models = list_models(list_variants(axes, {}), folds)
+        assert [*models] == ["seed~0_fold1", "seed~0_fold2", "seed~1_fold1", "seed~1_fold2"]
+    last = {"variant": "seed~1", "fold": "fold2", "point": {"seed": "1"}, "train": {"seed": 1}}
+    assert models["seed~1_fold2"] == last
+
+
+def test_a_variant_knows_its_values_whatever_its_axes_are_called():
+    axes = {"learning_rate": {"0.1": {"learning_rate": 0.1}}, "rate": {"a_b": {"seed": 1}}}
+    [[name, variant]] = list_variants(axes, {"epochs": 3}).items()
+    assert name == "learning_rate~0.1_rate~a_b"
+    assert variant["point"] == {"learning_rate": "0.1", "rate": "a_b"}
+    assert variant["train"] == {"epochs": 3, "learning_rate": 0.1, "seed": 1}
 
 
 def test_a_value_has_one_name_however_it_is_written():

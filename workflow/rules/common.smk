@@ -57,7 +57,7 @@ except InputError as error:
     raise WorkflowError(str(error)) from None
 
 VARIANTS = list_variants(read_sweep(config["sweep"], read_schema("config"))[0], config["train"])
-# {model: {"variant", "fold", "train": settings}}; no model where there are existing ones, since there is no fold.
+# {model: {"variant", "fold", "point", "train": settings}}; no model where there are existing ones, since there is no fold.
 MODELS = list_models(VARIANTS, LEARNERS)
 LABELLING = "adopt" if MASKED else "segment"  # the rule that makes labels
 MODEL_FOLDERS = EXISTING or {model: f"results/models/{model}" for model in MODELS}

@@ -71,6 +71,7 @@ rule report:
     params:
         recipe=lambda wildcards: recipe_of("report"),
         groups=GROUPS,
+        points={model["variant"]: model["point"] for model in MODELS.values()},
         settings=config["report"],
     script:
         "../scripts/report.py"

@@ -160,7 +160,7 @@ class Recipes:
         movies: {movie: settings of its simulation}.
         sides: {image: side of the split}.
         learners: {fold: {image: "train" | "val"}} of the images that a network learns from.
-        models: {model: {"fold", "variant", "train": settings}} of the models to train.
+        models: {model: {"fold", "variant", "point", "train": settings}} of the models to train.
         simulated: {resolved path: movie} of the files that rule simulate makes.
         existing: {model: folder} of the models that are applied instead of training one.
     """
@@ -241,7 +241,8 @@ class Recipes:
         masks = any(row["masks"] for row in self._rows.values())
         split = None if self._existing or masks else self.split
         why = None if masks else self.explain
-        return digest(images, why, split, self._settings["report"], looks, source("report.py"))
+        points = {model["variant"]: model["point"] for model in self._models.values()}
+        return digest(images, why, split, points, self._settings["report"], looks, source("report.py"))
 
     def _labels(self, image):
         return self.adopt(image) if self._rows[image]["masks"] else self.segment(image)

@@ -49,30 +49,31 @@ def combine(axes):
 
 
 def list_variants(axes, train):
-    """{variant: settings of its training} of the grid over all axes; without any, {"": train}.
+    """{variant: {"point": {axis: name of its value}, "train": settings}} of the grid; without axes, one called "".
 
     A variant is named like learning_rate~0.003_backbone~resnet18, by Snakemake's Paramspace.
     """
     if not axes:
-        return {"": train}
+        return {"": {"point": {}, "train": train}}
     # These take a second that a plan without a sweep can do without.
     import pandas
     from snakemake.utils import Paramspace
 
     points, changes = zip(*combine(axes), strict=True)
     space = Paramspace(pandas.DataFrame(points), filename_params="*", single_wildcard="variant")
-    return {variant: train | own for variant, own in zip(space.instance_patterns, changes, strict=True)}
+    parts = zip(space.instance_patterns, points, changes, strict=True)
+    return {variant: {"point": point, "train": train | own} for variant, point, own in parts}
 
 
 def list_models(variants, folds):
-    """{model: {"variant", "fold", "train": settings}} for every variant in every fold.
+    """{model: {"variant", "fold", "point", "train"}} for every variant, of `list_variants`, in every fold.
 
     Models are named fold1 and so on, after the name of the variant where there is a sweep. They are sorted by name, so
     that the order in a configuration is of no matter.
     """
     models = {
-        f"{variant}_{fold}" if variant else fold: {"variant": variant, "fold": fold, "train": train}
-        for variant, train in variants.items()
+        f"{variant}_{fold}" if variant else fold: {"variant": variant, "fold": fold} | parts
+        for variant, parts in variants.items()
         for fold in folds
     }
     return dict(sorted(models.items()))

@@ -53,7 +53,7 @@ def installed(packages):
 
 def report(
     *, metrics, pictures, objects, images, truth, split, leakage, sheets, models, selected, explanation, page, table,
-    groups, title, pictures_limit, settings, recipe, labels=(), tracks=(), benchmarks="benchmarks",
+    groups, points, title, pictures_limit, settings, recipe, labels=(), tracks=(), benchmarks="benchmarks",
 ):  # fmt: skip
     """Write the page and the table of all images.
 
@@ -68,6 +68,7 @@ def report(
         explanation: folder that rule explain wrote; none where masks were given.
         page, table: the files to write.
         groups: {image: its group}; images of no group are left out.
+        points: of the variants of a sweep, see `lib.comparisons.compare_models`.
         title: of the page.
         pictures_limit: at most so many images are shown.
         settings: the whole configuration.
@@ -87,7 +88,7 @@ def report(
     content |= {"existing": existing, "masked": masked, "misfits": origins.list_misfits(rows)}
     content["selected"] = None if masked else json.loads(Path(selected).read_text())
     content["explanation"] = None if masked else read_explanation(explanation)
-    content["comparison"] = compare_models(content["models"], content["selected"], settings.get("sweep") or {})
+    content["comparison"] = compare_models(content["models"], content["selected"], points)
     content["warnings"] += findings.warn(content["seams"])
     content["warnings"] += origins.warn(rows, content["models"], content["misfits"], existing)
     for event in content["seams"]["events"]:
@@ -127,6 +128,7 @@ if __name__ == "__main__":
             page=snakemake.output.report,
             table=snakemake.output.metrics,
             groups=snakemake.params.groups,
+            points=snakemake.params.points,
             title=snakemake.params.settings["title"],
             pictures_limit=snakemake.params.settings["pictures"],
             settings=snakemake.config,

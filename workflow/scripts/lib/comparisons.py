@@ -1,6 +1,5 @@
 """Comparisons of models: what a report says of the variants of a sweep and of their folds."""
 
-import re
 import statistics
 
 from .histories import is_smaller_better
@@ -12,13 +11,13 @@ QUANTITIES = {
 }
 
 
-def compare_models(models, selected, sweep):
+def compare_models(models, selected, points):
     """How several models did, or None for one.
 
     Args:
         models: of `lib.origins.describe_model`.
         selected: content of selected.json.
-        sweep: of the configuration, {axis: {name: value}}.
+        points: {variant: {axis of the sweep: name of its value}}; none without a sweep.
 
     Returns:
         `metric`, `smaller_better`, `note` on the metric or None, `axes`; `variants`, of `_describe_variant`, and
@@ -29,8 +28,8 @@ def compare_models(models, selected, sweep):
     smaller_better = is_smaller_better(selected["metric"])
     described = {model["name"]: _describe_model(model, selected) for model in models}
     variants = [
-        _describe_variant(name, summary, [described[model] for model in summary["models"]], sweep)
-        | {"chosen": name == selected["variant"]}
+        _describe_variant(name, summary, [described[model] for model in summary["models"]])
+        | {"values": [*points.get(name, {}).values()], "chosen": name == selected["variant"]}
         for name, summary in selected["variants"].items()
     ]
     variants.sort(key=lambda variant: _rank(variant["mean"], smaller_better))
@@ -42,7 +41,7 @@ def compare_models(models, selected, sweep):
         "metric": selected["metric"],
         "smaller_better": smaller_better,
         "note": selected.get("note"),
-        "axes": list(sweep),
+        "axes": list(next(iter(points.values()), {})),
         "variants": variants,
         "models": sorted(described.values(), key=lambda model: _rank(model["value"], smaller_better)),
         "columns": columns,
@@ -74,17 +73,14 @@ def _describe_model(model, selected):
     }
 
 
-def _describe_variant(name, summary, models, sweep):
-    """name, values (its names on the axes), models, mean and spread of the metric, and means of quantities."""
-    parts = re.split(rf"_(?=(?:{'|'.join(sweep)})~)", name) if sweep else []
-    points = dict(part.split("~", maxsplit=1) for part in parts if "~" in part)
+def _describe_variant(name, summary, models):
+    """name, models, mean and spread of the metric, and means of quantities."""
     means = {}
     for quantity in ("epochs", "minutes", "seconds", "parameters", "million_parameters"):
         known = [model[quantity] for model in models if model[quantity] is not None]
         means[quantity] = statistics.mean(known) if known else None
     return {
         "name": name,
-        "values": [points.get(axis) for axis in sweep],
         "models": models,
         "mean": summary["mean"],
         "spread": summary["spread"],
