@@ -18,7 +18,7 @@ onstart:
 
 
 onsuccess:
-    name_strangers()
+    name_leftovers()
 
 
 rule all:

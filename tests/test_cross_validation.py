@@ -68,7 +68,7 @@ def test_one_more_variant_trains_alone_and_one_less_is_named(swept, tmp_path):
     config = project / "config" / "config.yaml"
     config.write_text(config.read_text().replace("- 0.01\n  - 0.03\n", "- 0.03\n  - 0.02\n"))
     output = snakemake(project, "--cores", "2", "--max-threads", "1").stdout
-    left = next(line for line in output.splitlines() if "no longer has" in line)
+    left = next(line for line in output.splitlines() if "Left over from models" in line)
     assert " results/models/learning_rate~0.01_fold2" in left
     assert "0.03" not in left
     for name in MODELS:

@@ -204,7 +204,7 @@ def test_one_run_settles_a_change_and_names_what_is_left_of_batches_that_are_gon
     set_table(project, TABLE.replace("\ttwo\n", "\ttwo-again\n"))
     set_setting(project, "segment", "min_area_px", 8)
     output = snakemake(project, "--cores", "2").stdout
-    left = next(line for line in output.splitlines() if "no longer has" in line)
+    left = next(line for line in output.splitlines() if "Left over from batches" in line)
     assert " results/labels/two " in left
     assert " results/predictions/.two.regions " in left
     assert "two-again" not in left

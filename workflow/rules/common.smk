@@ -10,6 +10,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.io import strip_wildcard_constraints
 
+from workflow.rules.leftovers import list_leftovers
 from workflow.rules.models import find_models
 from workflow.rules.products import Products
 from workflow.rules.provenance import Recipes, effective, source
@@ -85,24 +86,10 @@ def lock_results():
         raise WorkflowError(str(error)) from None
 
 
-def name_strangers():
-    """Say what under results is of no row of the table, fold or model any more, since nothing removes it."""
-    results = Path("results")
-    batches = {path.stem for path in results.glob("objects/*.parquet")} - BATCHES.keys()
-    kinds = ("images", "truth", "predictions", "labels", "objects", "tracks", "tracked", "metrics", "pictures")
-    rules = ("ingest", "annotate", "predict", "segment", "track", "evaluate")
-    places = [f"{kind}/{{}}{end}" for kind in kinds for end in ("", ".parquet", ".tsv")]
-    places += ["predictions/.{}.regions", *(f"recipes/{rule}/{{}}.json" for rule in rules)]
-    left = [
-        ("batches", "table", path) for name in batches for place in places for path in results.glob(place.format(name))
-    ]
-    for what, rule, known in (("models", "train", MODELS), ("patches", "augment", LEARNERS)):
-        paths = [] if not LEARNERS else [*results.glob(f"{what}/*"), *results.glob(f"recipes/{rule}/*.json")]
-        names = {path: re.sub(r"^\.|\.(part|png|json)$", "", path.name) for path in paths}
-        left += [("models", "settings", path) for path, name in names.items() if name not in known]
-    for what, owner in dict.fromkeys(line[:2] for line in left):
-        paths = " ".join(sorted(str(path) for *line, path in left if line == [what, owner]))
-        print(f"These are of {what} that the {owner} no longer has; remove them: {paths}", file=sys.stderr)
+def name_leftovers():
+    """Say what under results is of no row of the table, fold or model any more."""
+    for line in list_leftovers(Path("results"), BATCHES, LEARNERS, MODELS):
+        print(line, file=sys.stderr)
 
 
 def image_folders(images):
