@@ -6,11 +6,9 @@ what they are; and beside the folder a contact sheet, some of them before and af
 """
 
 import json
-import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -19,6 +17,7 @@ from lib.channels import align_channels
 from lib.configurations import configure
 from lib.damages import check_damage, describe_damage
 from lib.examples import Pool, check_contents, list_grid, open_sources, survey
+from lib.files import whole_folder
 from lib.fingerprints import measure_sources, take_fingerprint
 from lib.jobs import running
 from lib.renderings import Renderer
@@ -68,39 +67,33 @@ def augment(
     patch_px, transforms, configured = configure(both, **settings)
     renderer = Renderer(task, patch_px, boundary_px, transforms, balance, seed)
 
-    pool = Pool(sources["train"])
+    render = partial(renderer.transform, Pool(sources["train"]))
     places = list_grid(sources["val"], patch_px, max(patches // 2, 1))
-    output = Path(output)
-    workplace = output.with_name(f".{output.name}.part")
-    shutil.rmtree(workplace, ignore_errors=True)
-    workplace.mkdir(parents=True)
     shape = (patch_px, patch_px, len(channels))
-    started = time.perf_counter()
-    counts = write_patches(workplace / "train.zarr", range(patches), partial(renderer.transform, pool), shape, workers)
-    rate = patches / (time.perf_counter() - started)
-    write_patches(workplace / "val.zarr", places, renderer.cut, shape, workers)
-    described = {
-        "task": task,
-        "classes": list(classes),
-        "outputs": INSTANCE_OUTPUTS if task == "instances" else list(classes),
-        "channels": channels,
-        "patch_px": patch_px,
-        "transforms": transforms,
-        "sources": {side: [source.image for source in found] for side, found in sources.items()},
-        "recipe": recipe,
-        "label_check": check_damage(sources["train"], transforms, patch_px, seed),
-        "speed": {"patches_per_s": round(rate, 1), "per_core": round(rate / workers, 1), "workers": workers},
-    } | configured
-    described |= measure_sources(both, counts[: len(described["outputs"])])
-    described["fingerprint"] = take_fingerprint(zarr.open_array(workplace / "train.zarr" / "image", mode="r"))
-    print(f"Rendered {rate:.1f} patches a second, {rate / workers:.1f} a core")
-    print(describe_damage(described["label_check"]), flush=True)
-    (workplace / "patches.json").write_text(json.dumps(described, indent=1))
-    shown = np.linspace(0, patches - 1, min(SHOWN, patches)).astype(int).tolist()
-    samples = [renderer.transform(pool, number) for number in shown]
-    draw_sheet(sheet, samples, classes, instances=task == "instances")
-    shutil.rmtree(output, ignore_errors=True)
-    workplace.rename(output)
+    with whole_folder(output) as workplace:
+        started = time.perf_counter()
+        counts = write_patches(workplace / "train.zarr", range(patches), render, shape, workers)
+        rate = patches / (time.perf_counter() - started)
+        write_patches(workplace / "val.zarr", places, renderer.cut, shape, workers)
+        described = {
+            "task": task,
+            "classes": list(classes),
+            "outputs": INSTANCE_OUTPUTS if task == "instances" else list(classes),
+            "channels": channels,
+            "patch_px": patch_px,
+            "transforms": transforms,
+            "sources": {side: [source.image for source in found] for side, found in sources.items()},
+            "recipe": recipe,
+            "label_check": check_damage(sources["train"], transforms, patch_px, seed),
+            "speed": {"patches_per_s": round(rate, 1), "per_core": round(rate / workers, 1), "workers": workers},
+        } | configured
+        described |= measure_sources(both, counts[: len(described["outputs"])])
+        described["fingerprint"] = take_fingerprint(zarr.open_array(workplace / "train.zarr" / "image", mode="r"))
+        print(f"Rendered {rate:.1f} patches a second, {rate / workers:.1f} a core")
+        print(describe_damage(described["label_check"]), flush=True)
+        (workplace / "patches.json").write_text(json.dumps(described, indent=1))
+        shown = np.linspace(0, patches - 1, min(SHOWN, patches)).astype(int).tolist()
+        draw_sheet(sheet, [render(number) for number in shown], classes, instances=task == "instances")
 
 
 def write_patches(path, keys, make, shape, workers):

@@ -6,12 +6,12 @@ and for each of the best and the worst patches a picture of what speaks for each
 """
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
 import zarr
 from lib.calibrations import Calibration
+from lib.files import whole_folder
 from lib.jobs import running
 from lib.metrics import class_counts, class_scores, count_overlaps
 from lib.models import WEIGHTS, read_patches, read_settings
@@ -41,17 +41,13 @@ def explain(selected, models, patches, output, *, folds, images, layers, device=
     model = json.loads(Path(selected).read_text())["model"]
     folder = next(Path(folder) for folder in models if Path(folder).name == model)
     place = {Path(path).name: Path(path) for path in patches}.get(folds.get(model))
-    output = Path(output)
-    workplace = output.with_name(f".{output.name}.part")
-    shutil.rmtree(workplace, ignore_errors=True)
-    workplace.mkdir(parents=True)
     sides, reason = find_patches(folder, place) if images else (None, "explain.images is 0")
     content = {"model": model, "left_out": reason}
-    if not reason:
-        content |= explain_model(workplace, folder, *sides, shown=images, layers=layers, device=device, threads=threads)
-    (workplace / "explanation.json").write_text(json.dumps(content, indent=1))
-    shutil.rmtree(output, ignore_errors=True)
-    workplace.rename(output)
+    with whole_folder(output) as workplace:
+        if not reason:
+            options = {"shown": images, "layers": layers, "device": device, "threads": threads}
+            content |= explain_model(workplace, folder, *sides, **options)
+        (workplace / "explanation.json").write_text(json.dumps(content, indent=1))
     print(f"{model}: left out, since {reason}" if reason else f"{model}: explained", flush=True)
 
 

@@ -14,6 +14,7 @@ import zarr
 from lib.boards import boards
 from lib.devices import choose_device, choose_precision, computing_in, explaining_failures, share_out
 from lib.errors import InputError
+from lib.files import part_of, put_in_place
 from lib.frameworks import keras, tf
 from lib.jobs import running
 from lib.losses import class_weights, weighted_sum
@@ -47,7 +48,7 @@ def train(patches, recipe, output, *, threads=None, memory_mb=None, training_dat
             longer a number, or memory, of the machine or the device, or room on the disk that does not suffice.
     """
     output = Path(output)
-    workplace = output.with_name(f".{output.name}.part")
+    workplace = part_of(output)
     about = json.loads((Path(patches) / "patches.json").read_text())
     sides = {side: read_side(Path(patches) / f"{side}.zarr") for side in ("train", "val")}
     kind = choose_device(settings["device"], threads)
@@ -91,8 +92,7 @@ def train(patches, recipe, output, *, threads=None, memory_mb=None, training_dat
         if trial:
             draw_trial(trial, rate, workplace / "model" / RATES)
         (workplace / LAST).rename(workplace / "model" / LAST)
-    shutil.rmtree(output, ignore_errors=True)
-    (workplace / "model").rename(output)
+    put_in_place(workplace / "model", output)
     shutil.rmtree(workplace)
 
 

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from .errors import InputError, UnfitError
+from .files import part_of, put_in_place, write_json
 
 SET_ASIDE = "set_aside.json"
 
@@ -30,8 +31,7 @@ def make_stores(recipes, make, *, output, set_aside=False, before=None, finish=N
         InputError: a line for every bad image, unless `set_aside` and no UnfitError; the good ones stay in the hidden
             folder.
     """
-    output = Path(output)
-    workplace = output.with_name(f".{output.name}.part")
+    workplace = part_of(output)
     workplace.mkdir(parents=True, exist_ok=True)
     ledger = workplace / "finished.json"
     finished = _read_ledger(ledger)
@@ -54,16 +54,15 @@ def make_stores(recipes, make, *, output, set_aside=False, before=None, finish=N
             if partial.exists():
                 partial.rename(workplace / f"{image}{suffix}")
             finished[image] = recipe
-            _write_json(ledger, finished)
+            write_json(ledger, finished)
         print(f"[{number}/{len(recipes)}] {image} ({time.monotonic() - started:.1f} s)", flush=True)
     if failed:
         raise InputError("\n".join(failed))
-    _write_json(workplace / SET_ASIDE, (before or {}) | bad)
+    write_json(workplace / SET_ASIDE, (before or {}) | bad)
     if finish:
         finish(workplace)
-    shutil.rmtree(output, ignore_errors=True)
-    workplace.rename(output)
-    (output / ledger.name).unlink(missing_ok=True)
+    put_in_place(workplace, output)
+    (Path(output) / ledger.name).unlink(missing_ok=True)
 
 
 def find_stores(folders, images):
@@ -109,9 +108,3 @@ def _drop_strangers(workplace, keep):
     for path in workplace.iterdir():
         if path.is_dir() and path.name not in keep:
             shutil.rmtree(path)
-
-
-def _write_json(path, content):
-    partial = path.with_suffix(".tmp")
-    partial.write_text(json.dumps(content, indent=1, sort_keys=True))
-    partial.replace(path)

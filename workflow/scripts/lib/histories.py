@@ -6,6 +6,8 @@ import math
 import shutil
 from pathlib import Path
 
+from .files import whole_file, write_json
+
 
 def claim_folder(folder, recipe):
     """Make `folder` that of a training under `recipe`: empty, unless it is one under the same recipe already.
@@ -21,9 +23,7 @@ def claim_folder(folder, recipe):
         return
     shutil.rmtree(folder, ignore_errors=True)
     note.parent.mkdir(parents=True)
-    partial = note.with_suffix(".tmp")
-    partial.write_text(json.dumps(recipe))
-    partial.replace(note)
+    write_json(note, recipe)
 
 
 def is_smaller_better(metric):
@@ -94,9 +94,7 @@ def read_history(path):
 
 def write_history(rows, path):
     """Write history.csv whole or not at all."""
-    partial = Path(path).with_suffix(".tmp")
-    with open(partial, "w", newline="") as file:
+    with whole_file(path) as partial, open(partial, "w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
-    partial.replace(path)

@@ -1,12 +1,12 @@
 """What every job of the workflow does around its work: it logs, and leaves its recipe when it is done."""
 
 import contextlib
-import json
 import sys
 import traceback
 from pathlib import Path
 
 from .errors import InputError
+from .files import write_json
 from .locks import wait_for
 
 
@@ -64,8 +64,4 @@ def running(snakemake):
 
 
 def _leave_recipe(snakemake):
-    record = Path(snakemake.output.recipe)
-    recipe = snakemake.params.get("recipes") or snakemake.params.recipe
-    partial = record.with_suffix(".tmp")
-    partial.write_text(json.dumps(recipe, indent=1))
-    partial.replace(record)
+    write_json(snakemake.output.recipe, snakemake.params.get("recipes") or snakemake.params.recipe)

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .batches import make_stores
+from .files import whole_file
 
 SCHEMA = pa.schema(
     {
@@ -155,14 +156,12 @@ def join_tables(tables, path):
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     schema = pa.unify_schemas([SCHEMA, *map(pq.read_schema, tables)])
-    partial = path.with_name(f".{path.name}.part")
-    with pq.ParquetWriter(partial, schema) as writer:
+    with whole_file(path) as partial, pq.ParquetWriter(partial, schema) as writer:
         for table in tables:
             with pq.ParquetFile(table) as rows:
                 for group in range(rows.num_row_groups):
                     pieces = [schema.empty_table(), rows.read_row_group(group, use_threads=False)]
                     writer.write_table(pa.concat_tables(pieces, promote_options="default"))
-    partial.replace(path)
 
 
 def _axes(variance_y, variance_x, covariance):

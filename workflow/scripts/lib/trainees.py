@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from .errors import InputError
+from .files import write_json
 from .frameworks import keras, tf
 from .histories import claim_folder
 from .memories import MIB, SHARE, limit_mb, resident_mb
@@ -159,9 +160,7 @@ def settle_batch(workplace, recipe, *asked):
     claim_folder(workplace, recipe)
     path = workplace / "batch.json"
     if not path.is_file():
-        partial = path.with_suffix(".tmp")
-        partial.write_text(json.dumps(suit_batch(*asked)))
-        partial.replace(path)
+        write_json(path, suit_batch(*asked))
     return json.loads(path.read_text())
 
 

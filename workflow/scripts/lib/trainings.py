@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass
 
 from .errors import InputError
+from .files import write_json
 from .frameworks import keras
 from .patches import training_batches, validation_batches
 from .rates import Schedule, find_rate, plateau_factor
@@ -70,9 +71,7 @@ class Training:
         if not path.is_file():
             self._enter(self._stages[0])
             batches, _ = self._batches(0, self._settings["epochs"])
-            partial = path.with_suffix(".tmp")
-            partial.write_text(json.dumps(find_rate(self._trainee, batches)))
-            partial.replace(path)
+            write_json(path, find_rate(self._trainee, batches))
         self._rate, trial = json.loads(path.read_text())
         lowest = min(trial, key=lambda pair: pair[1])
         reason = f"a tenth of {lowest[0]:.2g}, where the loss was least in a trial of {len(trial)} steps"
