@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import zarr
-from explain import LEAST_PATCHES, explain, rank, spread
+from explain import explain, rank
 from lib.errors import InputError
 from lib.frameworks import keras
 from lib.models import FORMAT, WEIGHTS, write_patches
@@ -130,12 +130,6 @@ def test_an_existing_model_without_patches_or_weights_is_left_out_with_the_reaso
 
 def test_no_images_no_explanation(project):
     assert explained(project, images=0)["left_out"] == "explain.images is 0"
-
-
-def test_of_many_patches_some_that_are_evenly_spread_are_looked_at():
-    assert spread(5, LEAST_PATCHES) == [0, 1, 2, 3, 4]
-    assert spread(1001, 11) == list(range(0, 1001, 100))
-    assert spread(1, 16) == [0]
 
 
 def test_no_patch_is_among_the_best_and_the_worst():

@@ -15,6 +15,7 @@ from lib.files import whole_folder
 from lib.jobs import running
 from lib.metrics import class_counts, class_scores, count_overlaps
 from lib.models import WEIGHTS, read_patches, read_settings
+from lib.spreads import spread
 
 # Patches that are looked at: so many pixels, some seconds on two cores, but no less than LEAST_PATCHES.
 MOST_PIXELS, LEAST_PATCHES = 2**22, 16
@@ -93,11 +94,6 @@ def explain_model(workplace, folder, images, targets, *, shown, layers, device, 
         pair = images[image["patch"]].astype(np.float32), targets[image["patch"]]
         image |= draw_patch(workplace, f"{image['kind']}_{image['rank']}", network, probe, *pair, outputs, chosen)
     return content
-
-
-def spread(number, most):
-    """At most `most` of the numbers from 0 to `number` - 1, evenly spread."""
-    return np.unique(np.linspace(0, number - 1, min(number, most)).round().astype(int)).tolist()
 
 
 def judge(network, images, targets, numbers, outputs):

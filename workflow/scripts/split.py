@@ -15,6 +15,7 @@ from lib.folds import place_of
 from lib.intensities import normalise
 from lib.jobs import running
 from lib.splits import LEAKS_KEPT, SIDES, explain_sides
+from lib.spreads import spread
 from lib.stores import open_array, read_metadata
 
 FRAMES = 8  # of a movie, the first and the last among them
@@ -59,9 +60,8 @@ def read_planes(path):
     metadata = read_metadata(path)
     array = open_array(path, level=max(int(folder.name) for folder in Path(path).iterdir() if folder.name.isdigit()))
     count, _, depth, _, _ = array.shape
-    for t in np.unique(np.linspace(0, count - 1, min(count, FRAMES)).round().astype(int)).tolist():
-        pixels = normalise(np.moveaxis(array[t, :, depth // 2], 0, -1), metadata.windows)
-        yield t, pixels.mean(-1)
+    for t in spread(count, FRAMES):
+        yield t, normalise(np.moveaxis(array[t, :, depth // 2], 0, -1), metadata.windows).mean(-1)
 
 
 def signature(plane):
@@ -81,10 +81,9 @@ def compare(some, others):
 
     It is the greatest correlation over displacements by up to SHIFT cells; 0 for a plane without any detail.
     """
-    inner = slice(SHIFT, CELLS - SHIFT)
     steps = [(dy, dx) for dy in range(2 * SHIFT + 1) for dx in range(2 * SHIFT + 1)]
     size = CELLS - 2 * SHIFT
-    centre = _unit(some[:, inner, inner])
+    centre = _unit(some[:, SHIFT:-SHIFT, SHIFT:-SHIFT])
     return np.max([centre @ _unit(others[:, dy : dy + size, dx : dx + size]).T for dy, dx in steps], axis=0)
 
 

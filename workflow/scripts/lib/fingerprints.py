@@ -14,6 +14,7 @@ from .errors import InputError
 from .intensities import choose_ranges
 from .samples import LEAST_PX, sample_windows
 from .scales import NEGLIGIBLE, choose_scale
+from .spreads import spread
 from .stores import read_metadata
 from .textures import PER_CHANNEL, compare_textures, describe_texture
 
@@ -37,19 +38,18 @@ def take_fingerprint(patches):
         of up to KEPT patches, (n, numbers); spread, the standard deviation of each number; limit, the distance
         (`lib.textures.compare_textures`) that 95 % of the patches have to the nearest other, None for a single patch.
     """
-    chosen = np.unique(np.linspace(0, patches.shape[0] - 1, KEPT).round().astype(int))
-    windows = [np.asarray(patches[number], np.float32) for number in chosen]
+    windows = [np.asarray(patches[number], np.float32) for number in spread(patches.shape[0], KEPT)]
     textures = np.round([describe_texture(window) for window in windows], 3)
     levels = np.array([np.percentile(window, PERCENTILES, axis=(0, 1)) for window in windows])
-    spread = np.maximum(textures.std(axis=0), 0.03).round(3)
-    apart = compare_textures(textures, textures, spread)
+    deviations = np.maximum(textures.std(axis=0), 0.03).round(3)
+    apart = compare_textures(textures, textures, deviations)
     np.fill_diagonal(apart, np.inf)
     return {
         "patch_px": int(patches.shape[1]),
         "least": levels.min(axis=0).round(3).tolist(),
         "greatest": levels.max(axis=0).round(3).tolist(),
         "textures": textures.tolist(),
-        "spread": spread.tolist(),
+        "spread": deviations.tolist(),
         "limit": round(float(np.percentile(apart.min(axis=1), 95)), 3) if len(textures) > 1 else None,
     }
 

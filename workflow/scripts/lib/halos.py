@@ -3,6 +3,7 @@
 import numpy as np
 
 from .models import DIVISOR
+from .spreads import spread
 
 CANDIDATES = (32, 64, 96, 128, 160, 192)
 LARGEST_DIFFERENCE = 0.002
@@ -28,8 +29,8 @@ def measure_halo(predict, images):
         (halo in pixels, a multiple of DIVISOR; [{"halo_px", "mean_difference", "disagreement"}, ...] as measured).
     """
     side = min(*images.shape[1:3], _LARGEST_PATCH_PX) // DIVISOR * DIVISOR
-    chosen = np.unique(np.linspace(0, len(images) - 1, _PATCHES).round().astype(int))
-    wholes = [_mirrored(images[number, :side, :side]) for number in chosen] if side else []
+    chosen = spread(len(images), _PATCHES) if side else []
+    wholes = [_mirrored(images[number, :side, :side]) for number in chosen]
     answers = [predict(whole[None])[0, :, _MARGIN_PX:, _MARGIN_PX:].copy() for whole in wholes]
     measured = []
     for halo in CANDIDATES if wholes else ():

@@ -16,6 +16,7 @@ from .errors import InputError
 from .histories import best_row, write_history
 from .intensities import check_normalisation
 from .scales import check_scale
+from .spreads import spread
 
 FORMAT = "tessera-model/1"
 SETTINGS, WEIGHTS, SAVED_MODEL = "model.json", "model.weights.h5", "saved_model"
@@ -156,10 +157,9 @@ def write_model(folder, settings, network, rows, validation):
 
 def write_patches(folder, images, targets):
     """Keep at most _KEPT_PATCHES of the patches, spread evenly, in a model's folder."""
-    chosen = np.unique(np.linspace(0, images.shape[0] - 1, _KEPT_PATCHES).round().astype(int))
     group = zarr.create_group(Path(folder) / VALIDATION, zarr_format=3, overwrite=True)
     for name, patches in (("image", images), ("target", targets)):
-        kept = np.stack([patches[number] for number in chosen])
+        kept = np.stack([patches[number] for number in spread(images.shape[0], _KEPT_PATCHES)])
         group.create_array(name, data=kept, chunks=(1, *kept.shape[1:]))
 
 
