@@ -18,7 +18,7 @@ from lib.looks import check_roi, chosen_frames, restrict
 from lib.measurements import measure_block, merge
 from lib.objects import make_labels, make_schema, number_alike, tabulate, write_tables
 from lib.separations import PERIMETER_PX
-from lib.stores import create_store, finish_labels, open_array, read_block, read_metadata
+from lib.stores import create_store, finish_labels, open_array, read_block, read_metadata, stored_as
 
 BLOCK_PX = 1024
 
@@ -42,10 +42,9 @@ def adopt_image(row, image, path, table, *, class_, pieces="keep", ignore=None, 
     pixels, metadata = open_array(image), read_metadata(image)
     check_roi(name, roi, pixels.shape[-2:])
     kept = chosen_frames(name, frames, pixels.shape[0])
-    sides = {"chunk_px": max(pixels.chunks[-2:]), "shard_px": max(pixels.shards[-2:])}
     with open_annotation(row["masks_files"], pixels.shape, row["axes"], ignore) as annotation:
         source = replace(annotation.source, read=restrict(annotation.source.read, set(kept), roi))
-        labels = create_store(path, source.shape, np.int32, **sides)
+        labels = create_store(path, source.shape, np.int32, **stored_as(pixels))
         marks = {} if annotation.objects or ignore is None else {ignore: 0}
         ids = copy_ids(source, labels, masks, to_ids=as_instances, marks=marks) - {0}
         notes = list(source.notes)
@@ -67,7 +66,7 @@ def adopt_image(row, image, path, table, *, class_, pieces="keep", ignore=None, 
 
 def _measure(labels, pixels, schema, frames, *, class_, shape, **about):
     """Yield the table of objects of each of `frames`; an object of a stack is one through its planes."""
-    side = part_shard(max(labels.chunks[-2:]), max(labels.shards[-2:]), BLOCK_PX)
+    side = part_shard(**stored_as(labels), most=BLOCK_PX)
     for t in frames:
         sums = []
         for block in cut_planes([t], shape[0], shape[1:], side):

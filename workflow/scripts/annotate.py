@@ -14,7 +14,7 @@ from lib.errors import InputError
 from lib.ids import as_classes, as_instances, copy_ids, separate_pieces
 from lib.jobs import running
 from lib.looks import check_roi, chosen_frames, restrict
-from lib.stores import create_store, finish_labels, open_array, read_metadata
+from lib.stores import create_store, finish_labels, open_array, read_metadata, stored_as
 from lib.targets import IGNORE, UNKNOWN
 
 OUTSIDE = -(2**40)  # what no file holds as an id: pixels that the table does not look at
@@ -65,13 +65,7 @@ def annotate_image(row, image, path, *, task, classes, pieces, ignore, roi=None,
         source = annotation.source
         if roi or frames:
             source = replace(source, read=restrict(source.read, set(kept), roi, OUTSIDE))
-        store = create_store(
-            path,
-            source.shape,
-            np.uint8 if semantic else np.int32,
-            chunk_px=max(array.chunks[-2:]),
-            shard_px=max(array.shards[-2:]),
-        )
+        store = create_store(path, source.shape, np.uint8 if semantic else np.int32, **stored_as(array))
         to_ids = as_classes(classes, annotation.objects) if semantic else as_instances
         marks = {OUTSIDE: mark} | ({} if annotation.objects or ignore is None else {ignore: mark})
         ids = copy_ids(source, store, truth, to_ids=to_ids, marks=marks)

@@ -18,7 +18,7 @@ from lib.jobs import running
 from lib.measurements import finish, measure_block, merge
 from lib.objects import make_labels, make_schema, number_alike, tabulate, write_tables
 from lib.separations import PERIMETER_PX, choose_type, cut_into_waves, find_objects, read_ids
-from lib.stores import create_store, finish_labels, open_array, read_block, read_metadata
+from lib.stores import create_store, finish_labels, open_array, read_block, read_metadata, stored_as
 
 BLOCK_PX = 1024
 WAVE = 128  # blocks of small frames whose objects are named at once
@@ -48,10 +48,9 @@ def segment_image(source, probable, path, table, *, name, task, classes, workers
         raise InputError(f"{probable}: has {outputs} outputs where {task} needs {expected}; train and predict again")
     rules = make_rules(name, metadata.pixel_um, **settings)
     shape = (frames, 1, depth, *plane)
-    sides = {"chunk_px": max(pixels.chunks[-2:]), "shard_px": max(pixels.shards[-2:])}
-    labels = create_store(path, shape, choose_type(task, shape, rules.min_area_px), **sides)
-    side = part_shard(max(labels.chunks[-2:]), max(labels.shards[-2:]), BLOCK_PX)
-    many = max(labels.shards[-2:]) // side
+    labels = create_store(path, shape, choose_type(task, shape, rules.min_area_px), **stored_as(pixels))
+    side = part_shard(**stored_as(labels), most=BLOCK_PX)
+    many = stored_as(labels)["shard_px"] // side
     joined = bool(depth > 1 and join_z)
     schema = make_schema(number_alike(metadata.channels))
     about = {"image": name, "pixel_um": metadata.pixel_um, "shape": shape[2:], "roi": roi, "joined": joined}
@@ -91,7 +90,8 @@ def segment_image(source, probable, path, table, *, name, task, classes, workers
         print(f"{name}: {count} objects", flush=True)
 
     with TemporaryDirectory(dir=path.parent, prefix=".") as scratch:
-        write_tables(table, schema, tabulated(create_store(scratch, shape, np.int32, **sides | {"shard_px": side})))
+        pieces = create_store(scratch, shape, np.int32, **stored_as(pixels) | {"shard_px": side})
+        write_tables(table, schema, tabulated(pieces))
     sizes = {"pixel_um": metadata.pixel_um, "frame_s": metadata.frame_s}
     finish_labels(path, name=name, classes=classes if task == "semantic" else None, **sizes)
 

@@ -47,9 +47,10 @@ def cut_planes(frames, depth, plane, side):
     ]
 
 
-def part_shard(chunk, shard, most):
+def part_shard(chunk_px, shard_px, most):
     """Side of the blocks that a shard is worked on in: whole chunks that part it evenly, within `most` pixels."""
-    return max(side for side in range(chunk, shard + 1, chunk) if shard % side == 0 and side <= max(most, chunk))
+    sides = range(chunk_px, shard_px + 1, chunk_px)
+    return max(side for side in sides if shard_px % side == 0 and side <= max(most, chunk_px))
 
 
 def gather(blocks, many):

@@ -7,7 +7,7 @@ from .detections import detect, measure_frame
 from .exports import ChallengeFolder
 from .lineages import build_lineage, number_tracks
 from .masks import Masks
-from .stores import create_store, finish_labels, open_array, read_block, read_metadata
+from .stores import create_store, finish_labels, open_array, read_block, read_metadata, stored_as
 from .traces import trace
 
 
@@ -43,8 +43,7 @@ def track_movie(labels, image, folder, *, name, times, fill_gaps, **settings):
     objects = detect(read_frames(found, pixels, times), steps=find_steps(metadata.pixel_um))
     decided = trace(objects, **settings)
     tracks = number_tracks(objects, decided)
-    sides = {"chunk_px": max(found.chunks[-2:]), "shard_px": max(found.shards[-2:])}
-    store = create_store(folder / "labels.ome.zarr", found.shape, np.int32, **sides)
+    store = create_store(folder / "labels.ome.zarr", found.shape, np.int32, **stored_as(found))
     count = int(tracks.max(initial=0))
     challenge = ChallengeFolder(folder / "challenge", count, len(times))
 

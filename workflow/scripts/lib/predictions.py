@@ -18,7 +18,7 @@ from .predictors import Predictor
 from .pyramids import iterate_shards
 from .scales import choose_scale
 from .seams import choose_windows, window_shape, write_windows
-from .stores import create_store, finish_image, open_array, read_metadata
+from .stores import create_store, finish_image, open_array, read_metadata, stored_as
 
 IN_FLIGHT = 3  # groups of regions at once: one is read, one is in the network, one is written
 WAVE = 1024  # groups that dask plans at once
@@ -66,8 +66,8 @@ def predict_image(
     print("".join(f"{sentence}\n" for sentence in misfits), end="", flush=True)
     frames = chosen_frames(name, frames, pixels.shape[0])
     outputs = ensemble.settings["outputs"]
-    sides = {"chunk_px": max(pixels.chunks[-2:]), "shard_px": max(pixels.shards[-2:])}
-    made = create_store(path, (pixels.shape[0], len(outputs), *pixels.shape[2:]), np.uint8, **sides)
+    shape = (pixels.shape[0], len(outputs), *pixels.shape[2:])
+    made = create_store(path, shape, np.uint8, **stored_as(pixels))
     tiling = {"scale": scale, "core_px": core_px, "halo_px": halo_px}
     predictor = Predictor(pixels, ensemble, order=order, windows=windows, **tiling)
     looks, skipped = _look(made, frames, roi, Emptiness(source, windows, order, skip_empty))

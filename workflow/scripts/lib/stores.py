@@ -62,6 +62,11 @@ def create_store(path, shape, dtype, *, chunk_px=512, shard_px=2048):
     return create_level(path, 0, shape, dtype, (1, 1, 1, *chunks), (1, 1, 1, *shards))
 
 
+def stored_as(array):
+    """The `chunk_px` and `shard_px` of `create_store` that an array was made with, less where it is smaller."""
+    return {"chunk_px": max(array.chunks[-2:]), "shard_px": max(array.shards[-2:])}
+
+
 def finish_image(
     path, *, name, pixel_um=(None, None, None), frame_s=None, channels=None, extra=None, levels=None, windows=None
 ):
