@@ -9,10 +9,10 @@ import networkx as nx
 import numpy as np
 import tifffile
 
-from .detections import overlap_frames
 from .errors import InputError
 from .lineages import read_lineage
 from .looks import clip
+from .runs import count_shared
 from .stores import open_array, read_block, read_metadata
 
 SCORES = ("tra", "det", "lnk", "chota", "bio", "te", "complete_tracks", "division_f1", "division_f1_shifted")
@@ -75,7 +75,7 @@ def score_tracks(frames, true_tracks, found_tracks):
     matches = {name: [] for name in ("labels_ref", "labels_comp", "mapped_ref", "mapped_comp", "ious")}
     alike = []
     for t, (true, found) in enumerate(frames):
-        one, two, pixels = overlap_frames(true, found, (0, 0, 0))
+        one, two, pixels = count_shared(true, found)
         (of_true, true_sizes), (of_found, found_sizes) = (_sizes(labels) for labels in (true, found))
         sizes = true_sizes[np.searchsorted(of_true, one)], found_sizes[np.searchsorted(of_found, two)]
         ious = pixels / (sizes[0] + sizes[1] - pixels)

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from .drifts import estimate_drift
-from .runs import find_runs
+from .runs import count_shared, find_runs
 
 
 @dataclass
@@ -163,20 +163,13 @@ def overlap_frames(before, after, shift):
         shift: whole pixels.
 
     Returns:
-        Labels before, labels after, pixels: int64 (pairs,) each.
+        Labels before, labels after, pixels: int64 (3, pairs).
     """
     ours, theirs = [], []
     for by, size in zip(shift, before.shape, strict=True):
         ours.append(slice(max(-by, 0), max(size - max(by, 0), 0)))
         theirs.append(slice(max(by, 0), max(size + min(by, 0), 0)))
-    one, two = before[tuple(ours)], after[tuple(theirs)]
-    if not one.size:
-        return (np.zeros(0, np.int64),) * 3
-    key = np.left_shift(one, 32, dtype=np.int64) | two
-    runs = find_runs(key.reshape(-1, key.shape[-1]))
-    both = (runs.values >> 32 > 0) & (runs.values & 0xFFFFFFFF > 0)
-    keys, of = np.unique(runs.values[both], return_inverse=True)
-    return keys >> 32, keys & 0xFFFFFFFF, np.bincount(of, runs.lengths[both], len(keys)).astype(np.int64)
+    return count_shared(before[tuple(ours)], after[tuple(theirs)])
 
 
 def _standardise(light, counts):

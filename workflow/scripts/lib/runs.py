@@ -33,6 +33,21 @@ def count_pixels(ids, count):
     return np.bincount(runs.values, runs.lengths, minlength=count + 1).astype(np.int64)
 
 
+def count_shared(one, two):
+    """How many pixels the ids of two arrays share: int64 (3, pairs), an id of `one`, one of `two`, and the pixels.
+
+    Args:
+        one, two: integers of one shape (..., x), 0 to 2**31 - 1, 0 is background, as what is negative in `one`.
+    """
+    if not one.size:
+        return np.zeros((3, 0), np.int64)
+    keys = np.left_shift(one, 32, dtype=np.int64) | two
+    runs = find_runs(keys.reshape(-1, keys.shape[-1]))
+    both = (runs.values >> 32 > 0) & (runs.values & 0xFFFFFFFF > 0)
+    pairs, of = np.unique(runs.values[both], return_inverse=True)
+    return np.stack([pairs >> 32, pairs & 0xFFFFFFFF, np.bincount(of, runs.lengths[both], len(pairs)).astype(np.int64)])
+
+
 def first_of(numbers, values, count):
     """The first of `values` that goes with each number 0 .. count - 1 in the array `numbers`; 0 if none."""
     first = np.zeros(count, values.dtype)

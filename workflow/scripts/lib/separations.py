@@ -11,7 +11,8 @@ from .components import join
 from .instances import find_cells
 from .names import chain
 from .owners import name_cells
-from .stacks import count_shared, join_sections
+from .runs import count_shared
+from .stacks import join_sections
 from .stores import read_block
 
 PERIMETER_PX = 2  # pixels around a block that perimeters in it depend on

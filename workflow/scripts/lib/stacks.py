@@ -5,17 +5,6 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 
-def count_shared(below, above):
-    """How many pixels two planes' ids share: int64 (3, pairs), an id of `below`, one of `above`, and the pixels.
-
-    Args:
-        below, above: integers (y, x), 0 is background.
-    """
-    both = (below > 0) & (above > 0)
-    pairs, pixels = np.unique(np.stack([below[both], above[both]]).astype(np.int64), axis=1, return_counts=True)
-    return np.vstack([pairs, pixels])
-
-
 def join_sections(shared, areas, share):
     """Join cross-sections that overlap in neighbouring planes, each with one at most in either plane.
 
@@ -23,7 +12,7 @@ def join_sections(shared, areas, share):
     of the smaller.
 
     Args:
-        shared: int64 (3, pairs), all of `count_shared`; a pair may be there more than once.
+        shared: int64 (3, pairs), all of `lib.runs.count_shared`; a pair may be there more than once.
         areas: pixels by id, of 0 as well.
         share: from 0 to 1.
 
