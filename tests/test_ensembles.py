@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from lib.ensembles import Ensemble, load_ensemble, turn, turn_back
+from lib.ensembles import Ensemble, load_ensemble
 from lib.frameworks import keras
 from lib.models import FORMAT, SETTINGS, WEIGHTS, write_patches
 from lib.networks import build_network
@@ -31,17 +31,6 @@ class Slope:
 @pytest.fixture
 def tiles():
     return np.random.default_rng(0).random((5, 32, 64, 1), dtype=np.float32)
-
-
-def test_the_eight_views_differ_and_can_be_turned_back():
-    square = np.arange(18).reshape(1, 3, 3, 2)
-    views = [turn(square, view, (1, 2)) for view in range(8)]
-    assert len({view.tobytes() for view in views}) == 8
-    for number, view in enumerate(views):
-        assert np.array_equal(turn_back(view, number, (1, 2)), square)
-    oblong = np.arange(6).reshape(2, 3)
-    for view in range(8):
-        assert np.array_equal(turn_back(turn(oblong, view, (0, 1)), view, (0, 1)), oblong)
 
 
 def test_without_views_an_ensemble_of_one_answers_as_its_engine(tiles):

@@ -12,7 +12,7 @@ from lib.frameworks import keras, tf
 from lib.histories import progress_line, read_history, verdict
 from lib.models import read_patches, read_settings
 from lib.networks import load_network
-from lib.patches import training_batches, turned, validation_batches
+from lib.patches import training_batches, validation_batches
 from lib.rates import Schedule, share_of_peak
 from lib.records import Record
 from lib.trainees import settle_batch
@@ -240,12 +240,6 @@ def test_an_epoch_depends_on_seed_and_number_alone(tmp_path):
     assert np.array_equal(in_memory[1][0][0], later[0][0][0])
     assert np.array_equal(in_memory[2][1][1], later[1][1][1])
     assert not np.array_equal(in_memory[1][0][0], other[1][0][0])
-
-
-def test_a_square_is_turned_in_eight_ways():
-    square = np.arange(9).reshape(3, 3)
-    assert len({turned(square, turn).tobytes() for turn in range(8)}) == 8
-    assert np.array_equal(turned(square, 0), square)
 
 
 def test_fewer_patches_than_a_batch_make_one_step():

@@ -5,6 +5,7 @@ import numpy as np
 from .engines import choose_engine, load_engine, reduced_precision
 from .models import read_patches, read_settings
 from .precisions import check_precision
+from .symmetries import turn, turn_back
 
 BATCH_PX = {"cpu": 2**20, "gpu": 2**25}
 VIEWS = {"none": [0], "flips": [0, 2, 4, 6], "all": [*range(8)]}
@@ -58,18 +59,6 @@ class Ensemble:
             answer = engine.predict(np.ascontiguousarray(turn(tiles, view, (1, 2))))
             total = total + turn_back(answer, view, (2, 3)).astype(np.uint16)
         return np.rint(total / len(asked)).astype(np.uint8)
-
-
-def turn(pixels, view, axes):
-    """`pixels` in one of the eight ways that a square can lie, 0 to 7; 0 leaves them as they are."""
-    turned = np.rot90(pixels, view % 4, axes)
-    return np.flip(turned, axes[0]) if view >= 4 else turned
-
-
-def turn_back(pixels, view, axes):
-    """The inverse of `turn`."""
-    turned = np.flip(pixels, axes[0]) if view >= 4 else pixels
-    return np.rot90(turned, -(view % 4), axes)
 
 
 def load_ensemble(folders, converted, *, engine, precision, tolerance, device, augmentation, workers):

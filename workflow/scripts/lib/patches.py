@@ -5,6 +5,7 @@ import functools
 import numpy as np
 
 from .frameworks import tf
+from .symmetries import turn
 
 
 def training_batches(images, targets, *, batch_size, seed, first_epoch, epochs):
@@ -28,8 +29,8 @@ def training_batches(images, targets, *, batch_size, seed, first_epoch, epochs):
     def load(number):
         epoch, step = divmod(int(number), steps)
         chosen = order(epoch)[step * batch_size : (step + 1) * batch_size]
-        turns = np.random.default_rng((seed, epoch, step)).integers(8, size=len(chosen))
-        pairs = [(turned(images[i], turn), turned(targets[i], turn)) for i, turn in zip(chosen, turns, strict=True)]
+        ways = np.random.default_rng((seed, epoch, step)).integers(8, size=len(chosen))
+        pairs = [(turn(images[i], way), turn(targets[i], way)) for i, way in zip(chosen, ways, strict=True)]
         return _stacked(pairs)
 
     numbers = tf.data.Dataset.range(first_epoch * steps, epochs * steps)
@@ -44,12 +45,6 @@ def validation_batches(images, targets, *, batch_size):
         return _stacked([(images[i], targets[i]) for i in chosen])
 
     return _dataset(tf.data.Dataset.range(0, images.shape[0], batch_size), load, images)
-
-
-def turned(patch, turn):
-    """`patch` (y, x, ...) in one of the eight ways that a square can lie, 0 to 7; 0 leaves it as it is."""
-    quarter = np.rot90(patch, turn % 4)
-    return quarter[::-1] if turn >= 4 else quarter
 
 
 def _stacked(pairs):
