@@ -12,6 +12,7 @@ from .examples import list_grid
 from .intensities import PERCENTILE
 from .plans import plan_normalisation, plan_patch_px, plan_preset, plan_scale
 from .presets import list_transforms
+from .scales import side_um
 
 LOOKED_AT, LOOK_PX = 4, 256  # windows of each image whose background and colours are measured
 
@@ -32,7 +33,7 @@ def configure(sources, *, patch_px, normalisation, scale, pixel_um, object_px, p
     """
     names = [source.image for source in sources]
     diameters = [source.diameters_px for source in sources]
-    sizes = [_pixel_um(source) for source in sources]
+    sizes = [side_um(source.metadata.pixel_um) for source in sources]
     plan = {"pixel_um": pixel_um, "object_px": object_px}
     (method, factors), scale_reason = plan_scale(scale, names, sizes, diameters, **plan)
     for source, factor in zip(sources, factors, strict=True):
@@ -84,9 +85,3 @@ def look_at(source):
         backgrounds.append(np.median(pixels[empty] if empty.any() else pixels))
         spreads.append(np.ptp(pixels[full] if full.any() else pixels, axis=-1).mean() if colour else 0.0)
     return float(np.mean(backgrounds)), float(np.mean(spreads))
-
-
-def _pixel_um(source):
-    """Side of a pixel, the geometric mean of y and x, or None."""
-    known = [size for size in source.metadata.pixel_um[1:] if size]
-    return float(np.sqrt(known[0] * known[1])) if len(known) == 2 else None

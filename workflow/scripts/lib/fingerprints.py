@@ -13,7 +13,7 @@ from .channels import match_channels
 from .errors import InputError
 from .intensities import choose_ranges
 from .samples import LEAST_PX, sample_windows
-from .scales import NEGLIGIBLE, choose_scale
+from .scales import NEGLIGIBLE, choose_scale, side_um
 from .spreads import spread
 from .stores import read_metadata
 from .textures import PER_CHANNEL, compare_textures, describe_texture
@@ -161,16 +161,15 @@ def _unlike_channels(name, channels, wanted):
 
 def _unlike_pixels(name, pixel_um, settings, scale):
     least, most = settings.get("pixel_um_range") or [settings.get("pixel_um")] * 2
-    known = [size for size in pixel_um[1:] if size]
+    size = side_um(pixel_um)
     smallest, largest = (settings.get("scale") or {}).get("range", (1, 1))
-    if len(known) < 2 and smallest < largest:
+    if not size and smallest < largest:
         return [
             f"{name}: the size of its pixels is not known, and training images were magnified {smallest:.3g} to "
             f"{largest:.3g} times; it is {scale:.3g} times; give pixel_um in the table, or predict.object_px"
         ]
-    if scale != 1 or len(known) < 2 or not least:
+    if scale != 1 or not size or not least:
         return []
-    size = math.sqrt(known[0] * known[1])
     if least / NEGLIGIBLE <= size <= most * NEGLIGIBLE:
         return []
     trained = f"{least:.3g}" if least == most else f"{least:.3g} to {most:.3g}"

@@ -24,6 +24,11 @@ def check_scale(scale):
         raise ValueError(f"is {scale}, and has to have a method, and a typical and two numbers as range")
 
 
+def side_um(pixel_um):
+    """Side of a pixel, the geometric mean of y and x, None where either of `pixel_um` (z, y, x) is unknown."""
+    return math.sqrt(pixel_um[1] * pixel_um[2]) if all(pixel_um[1:]) else None
+
+
 def choose_scale(name, pixel_um, settings, *, rescale=True, object_px=None):
     """Pixels of the network per pixel of the image, along y and x.
 
@@ -52,11 +57,11 @@ def choose_scale(name, pixel_um, settings, *, rescale=True, object_px=None):
             )
         scale = settings["object_px"] / object_px
     else:
-        known = [size for size in pixel_um[1:] if size]
+        size = side_um(pixel_um)
         least, most = settings.get("pixel_um_range") or [settings.get("pixel_um")] * 2
-        if len(known) < 2 or not least:
+        if not size or not least:
             return (settings.get("scale") or {}).get("typical", 1.0)
-        size, wanted = math.sqrt(known[0] * known[1]), settings.get("pixel_um") or math.sqrt(least * most)
+        wanted = settings.get("pixel_um") or math.sqrt(least * most)
         scale = 1.0 if least / NEGLIGIBLE <= size <= most * NEGLIGIBLE else size / wanted
     if not 1 / LARGEST <= scale <= LARGEST:
         raise InputError(
