@@ -1,5 +1,6 @@
 """OME-Zarr 0.5 stores: five axes, sharded, with a pyramid, checked when they are opened."""
 
+import colorsys
 import json
 import math
 import os
@@ -7,7 +8,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import zarr
 
 from .errors import UnfitError
@@ -206,9 +206,7 @@ def label_colour(label):
     Hues go round by the golden ratio, so that any number of consecutive ids is spread evenly.
     """
     hue = (label * 0.618033988749895) % 1
-    value = (1.0, 0.8, 0.6)[label % 3]
-    wheel = np.abs((hue + np.array([0, 2 / 3, 1 / 3])) % 1 * 6 - 3) - 1
-    return tuple(round(255 * value * (0.25 + 0.75 * part)) for part in np.clip(wheel, 0, 1))
+    return tuple(round(255 * part) for part in colorsys.hsv_to_rgb(hue, 0.75, (1.0, 0.8, 0.6)[label % 3]))
 
 
 def _channel_colour(channels, number):
