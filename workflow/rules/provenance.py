@@ -174,16 +174,23 @@ class Recipes:
         self._models = models
         self._simulated = simulated
         self._existing = existing or {}
-        self._known = {}
+        # Many recipes are made from these.
+        self.ingest, self.annotate = cache(self.ingest), cache(self.annotate)
+        self.augment, self.train = cache(self.augment), cache(self.train)
 
     def simulate(self, movie):
         return digest(movie, self._movies[movie], source("simulate.py"))
 
     def ingest(self, image):
-        return self._once("ingest", image, self._ingest)
+        row = self._rows[image]
+        columns = [row[column] for column in ("image", "path", "axes", "pixel_um", "frame_s")]
+        return digest(columns, self._raw(row["files"]), effective(self._settings, "ingest"), source("ingest.py"))
 
     def annotate(self, image):
-        return self._once("annotate", image, self._annotate)
+        row = self._rows[image]
+        raw = row["truth"], self._named(row["truth_files"])
+        looks = row["roi"], row["frames"]
+        return digest(self.ingest(image), raw, looks, self._task, self._settings["annotate"], source("annotate.py"))
 
     @cached_property
     def split(self):
@@ -192,10 +199,14 @@ class Recipes:
         return digest(members, self._settings["split"], source("split.py"))
 
     def augment(self, fold):
-        return self._once("augment", fold, self._augment)
+        sides = sorted(self._learners[fold].items())
+        members = [(image, side, self.ingest(image), self.annotate(image)) for image, side in sides]
+        return digest(members, self._task, self._settings["augment"], source("augment.py"))
 
     def train(self, model):
-        return self._once("train", model, self._train)
+        settings = effective(self._models[model], "train")
+        settings |= {"encoder_weights": _pretrained(settings.get("encoder_weights"))}
+        return digest(self.augment(self._models[model]["fold"]), settings, source("train.py"))
 
     @cached_property
     def select_model(self):
@@ -251,35 +262,9 @@ class Recipes:
     def _task(self):
         return self._settings["task"], self._settings["classes"]
 
-    def _ingest(self, image):
-        row = self._rows[image]
-        columns = [row[column] for column in ("image", "path", "axes", "pixel_um", "frame_s")]
-        return digest(columns, self._raw(row["files"]), effective(self._settings, "ingest"), source("ingest.py"))
-
-    def _annotate(self, image):
-        row = self._rows[image]
-        raw = row["truth"], self._named(row["truth_files"])
-        looks = row["roi"], row["frames"]
-        return digest(self.ingest(image), raw, looks, self._task, self._settings["annotate"], source("annotate.py"))
-
-    def _augment(self, fold):
-        sides = sorted(self._learners[fold].items())
-        members = [(image, side, self.ingest(image), self.annotate(image)) for image, side in sides]
-        return digest(members, self._task, self._settings["augment"], source("augment.py"))
-
-    def _train(self, model):
-        settings = effective(self._models[model], "train")
-        settings |= {"encoder_weights": _pretrained(settings.get("encoder_weights"))}
-        return digest(self.augment(self._models[model]["fold"]), settings, source("train.py"))
-
     def _named(self, files):
         """Raw files with their names: of annotations these may say of which frame they are."""
         return [(Path(file).name, content) for file, content in zip(files, self._raw(files), strict=True)]
 
     def _raw(self, files):
         return [self.simulate(self._simulated[f]) if f in self._simulated else fingerprint(f) for f in files]
-
-    def _once(self, rule, key, make):
-        if (rule, key) not in self._known:
-            self._known[rule, key] = make(key)
-        return self._known[rule, key]
