@@ -5,13 +5,13 @@ import json
 import cv2
 import numpy as np
 import pytest
+from lib.conventions import INSTANCE_OUTPUTS
 from lib.diameters import find_diameter
 from lib.ensembles import Ensemble
 from lib.fingerprints import take_fingerprint
 from lib.intensities import normalise
 from lib.predictions import predict_image
 from lib.stores import create_store, finish_image, read_metadata
-from lib.targets import INSTANCE_OUTPUTS
 from scipy.ndimage import binary_erosion
 
 PATCH_PX, DIAMETER_PX = 128, 20.0

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import REPOSITORY
 from lib import engines
+from lib.conventions import FORMAT, SAVED_MODEL, SETTINGS, WEIGHTS
 from lib.engines import (
     OpenVINOEngine,
     TensorFlowEngine,
@@ -20,7 +21,7 @@ from lib.engines import (
 )
 from lib.errors import InputError
 from lib.frameworks import keras, tf
-from lib.models import FORMAT, SAVED_MODEL, SETTINGS, WEIGHTS, read_settings
+from lib.models import read_settings
 from lib.networks import ARCHITECTURES, build_network
 
 ABOUT = {

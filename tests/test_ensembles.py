@@ -4,9 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from lib.conventions import FORMAT, SETTINGS, WEIGHTS
 from lib.ensembles import Ensemble, load_ensemble
 from lib.frameworks import keras
-from lib.models import FORMAT, SETTINGS, WEIGHTS, write_patches
+from lib.models import write_patches
 from lib.networks import build_network
 
 SETTINGS_OF_ALL = {"channels": ["grey"], "outputs": ["background", "cell"]}

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import zarr
 from explain import explain, rank
+from lib.conventions import FORMAT, WEIGHTS
 from lib.errors import InputError
 from lib.frameworks import keras
-from lib.models import FORMAT, WEIGHTS, write_patches
+from lib.models import write_patches
 from lib.networks import build_network
 from lib.targets import IGNORE
 from PIL import Image

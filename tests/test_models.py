@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 import zarr
+from lib.conventions import FORMAT, SETTINGS, VALIDATION
 from lib.errors import InputError
-from lib.models import FORMAT, SETTINGS, VALIDATION, digest_model, read_patches, read_settings, write_patches
+from lib.models import digest_model, read_patches, read_settings, write_patches
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from conftest import REPOSITORY
 from lib.architectures import _pool, draw_backbone
+from lib.conventions import FORMAT
 from lib.errors import InputError
 from lib.frameworks import keras, tf
-from lib.models import FORMAT
 from lib.networks import (
     ARCHITECTURES,
     bottleneck,

@@ -6,11 +6,11 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from lib.conventions import FORMAT, SETTINGS, WEIGHTS
 from lib.ensembles import Ensemble
 from lib.errors import InputError
 from lib.frameworks import keras
 from lib.intensities import normalise
-from lib.models import FORMAT, SETTINGS, WEIGHTS
 from lib.networks import build_network, load_network
 from lib.predictions import predict_image
 from lib.seams import read_windows

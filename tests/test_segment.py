@@ -9,10 +9,11 @@ import pytest
 import segment as segment_module
 import zarr
 from lib import objects
+from lib.conventions import INSTANCE_OUTPUTS
 from lib.errors import InputError
 from lib.separations import choose_type
 from lib.stores import create_store, finish_image, open_array, read_metadata
-from lib.targets import INSTANCE_OUTPUTS, instance_targets
+from lib.targets import instance_targets
 from scenes import damage
 from segment import segment
 from skimage.measure import regionprops

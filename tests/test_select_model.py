@@ -4,10 +4,11 @@ import json
 
 import numpy as np
 import pytest
+from lib.conventions import FORMAT, SAVED_MODEL, WEIGHTS
 from lib.errors import InputError
 from lib.frameworks import keras
 from lib.halos import UNMEASURED
-from lib.models import FORMAT, SAVED_MODEL, WEIGHTS, write_patches
+from lib.models import write_patches
 from lib.variants import choose_best, choose_metric, summarise_variants
 from select_model import check_alike, select_model
 

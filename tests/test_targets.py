@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from lib.targets import IGNORE, INSTANCE_OUTPUTS, instance_targets
+from lib.conventions import INSTANCE_OUTPUTS
+from lib.targets import IGNORE, instance_targets
 from scipy import ndimage
 from skimage.draw import disk, line
 

@@ -9,9 +9,9 @@ import h5py
 import numpy as np
 import pytest
 from lib.architectures import draw_backbone
+from lib.conventions import FORMAT, SETTINGS, WEIGHTS
 from lib.errors import InputError
 from lib.frameworks import keras, sm
-from lib.models import FORMAT, SETTINGS, WEIGHTS
 from lib.networks import build_network, encoder_layers
 from lib.weights import _fold_preparation, check_file, pretrained_encoder
 

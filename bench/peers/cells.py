@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 from lib.blocks import cut_planes, work_through
+from lib.conventions import INSTANCE_OUTPUTS
 from lib.stores import create_store, finish_image
-from lib.targets import INSTANCE_OUTPUTS
 from tasks import CORES, answer
 
 SPACING_PX = 26  # 397,000 cells in 16384²

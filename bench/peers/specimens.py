@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+from lib.conventions import FORMAT, HISTORY, SAVED_MODEL, SETTINGS, WEIGHTS
 from lib.errors import InputError
 from lib.histories import write_history
 from lib.intensities import normalise
-from lib.models import FORMAT, HISTORY, SAVED_MODEL, SETTINGS, WEIGHTS, write_patches
+from lib.models import write_patches
 from lib.pyramids import iterate_shards
 from lib.stores import create_store, finish_image, read_metadata
 from scipy import ndimage

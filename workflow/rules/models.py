@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from workflow.rules.messages import shown
+from workflow.scripts.lib.conventions import INSTANCE_OUTPUTS, SETTINGS
 from workflow.scripts.lib.errors import InputError
 
 
@@ -36,12 +37,11 @@ def _misfits(folder, task, classes):
     """What is wrong with the model in `folder`, in sentences."""
     # Its imports take seconds that a plan without an existing model can do without.
     from workflow.scripts.lib.models import read_settings
-    from workflow.scripts.lib.targets import INSTANCE_OUTPUTS
 
     if not Path(folder).is_dir():
         return [f"model: there is no folder {folder}; give the folder of a model, in which model.json is, or null"]
-    inside = sorted(path.parent for path in Path(folder).glob("*/model.json"))
-    if inside and not (Path(folder) / "model.json").exists():
+    inside = sorted(path.parent for path in Path(folder).glob(f"*/{SETTINGS}"))
+    if inside and not (Path(folder) / SETTINGS).exists():
         return [f"model: {folder} holds folders of models, but is none; give one of them, such as {inside[0]}"]
     try:
         about = read_settings(folder)

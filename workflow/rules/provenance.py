@@ -11,6 +11,7 @@ import json
 from functools import cache, cached_property
 from pathlib import Path
 
+from workflow.scripts.lib.conventions import SETTINGS, WEIGHTS
 from workflow.scripts.lib.errors import InputError
 
 WORKFLOW = Path(__file__).resolve().parent.parent
@@ -70,7 +71,7 @@ def _pretrained(weights):
         return weights
     path = Path(weights)
     if path.is_dir():
-        return [fingerprint(path / name) for name in ("model.json", "model.weights.h5")]
+        return [fingerprint(path / name) for name in (SETTINGS, WEIGHTS)]
     return fingerprint(path)
 
 

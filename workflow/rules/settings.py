@@ -9,6 +9,7 @@ import yaml
 from workflow.rules.messages import shown
 from workflow.rules.schemas import completed, dotted, read_schema, refusals, typed
 from workflow.rules.sweeps import as_configured, combine, read_sweep
+from workflow.scripts.lib.conventions import INSTANCE_OUTPUTS, SETTINGS, WEIGHTS
 from workflow.scripts.lib.errors import InputError
 from workflow.scripts.lib.variants import OF_THE_LOSS
 
@@ -215,8 +216,8 @@ def _exist(weights, architecture):
         return None
     folder = Path(weights)
     if weights != "imagenet" and folder.is_dir():
-        if not all((folder / name).is_file() for name in ("model.json", "model.weights.h5")):
-            return f"{weights} has no model.json and model.weights.h5; give the folder of an earlier model, or null"
+        if not all((folder / name).is_file() for name in (SETTINGS, WEIGHTS)):
+            return f"{weights} has no {SETTINGS} and {WEIGHTS}; give the folder of an earlier model, or null"
         if folder.resolve().is_relative_to(Path("results/models").resolve()):
             return f"{weights} is replaced when its own training runs again; give a copy of it that lies elsewhere"
         return None
@@ -284,7 +285,7 @@ def _weigh_outputs(weights, task, classes):
 
 
 def _outputs(task, classes):
-    return ["background", "interior", "boundary"] if task == "instances" else classes
+    return INSTANCE_OUTPUTS if task == "instances" else classes
 
 
 def _are_looked_at(layers, images):

@@ -15,6 +15,7 @@ import numpy as np
 import zarr
 from lib.channels import align_channels
 from lib.configurations import configure
+from lib.conventions import INSTANCE_OUTPUTS
 from lib.damages import check_damage, describe_damage
 from lib.examples import Pool, check_contents, list_grid, open_sources, survey
 from lib.files import whole_folder
@@ -23,7 +24,6 @@ from lib.jobs import running
 from lib.renderings import Renderer
 from lib.sheets import draw_sheet
 from lib.splits import check_sides
-from lib.targets import INSTANCE_OUTPUTS
 from lib.transforms import check_transforms
 
 PER_SHARD = 32

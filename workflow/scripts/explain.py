@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import zarr
 from lib.calibrations import Calibration
+from lib.conventions import WEIGHTS
 from lib.files import whole_folder
 from lib.jobs import running
 from lib.metrics import class_counts, class_scores, count_overlaps
-from lib.models import WEIGHTS, read_patches, read_settings
+from lib.models import read_patches, read_settings
 from lib.spreads import spread
 
 # Patches that are looked at: so many pixels, some seconds on two cores, but no less than LEAST_PATCHES.

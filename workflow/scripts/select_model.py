@@ -10,12 +10,13 @@ import json
 import math
 from pathlib import Path
 
+from lib.conventions import CONVERTED, HISTORY
 from lib.engines import choose_engine, convert, load_engine
 from lib.errors import InputError
 from lib.halos import UNMEASURED, measure_halo
 from lib.histories import read_history
 from lib.jobs import running
-from lib.models import CONVERTED, HISTORY, read_patches, read_settings
+from lib.models import read_patches, read_settings
 from lib.variants import choose_best, choose_metric, summarise_variants
 
 

@@ -9,10 +9,10 @@ import math
 
 import numpy as np
 
+from .conventions import INSTANCE_OUTPUTS
 from .fingerprints import read_fingerprint, shows_something
 from .instances import separate
 from .samples import LEAST_PX, sample_windows
-from .targets import INSTANCE_OUTPUTS
 from .textures import compare_textures, describe_texture
 
 OCTAVES = 3.0  # up and down, within which magnifications are tried

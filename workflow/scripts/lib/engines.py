@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from .conventions import CONVERTED, DIVISOR, SAVED_MODEL, WEIGHTS
 from .errors import InputError
-from .models import CONVERTED, DIVISOR, SAVED_MODEL, WEIGHTS
 
 
 class OpenVINOEngine:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .models import DIVISOR
+from .conventions import DIVISOR
 from .spreads import spread
 
 CANDIDATES = (32, 64, 96, 128, 160, 192)

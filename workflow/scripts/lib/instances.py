@@ -17,7 +17,7 @@ from .errors import InputError
 from .owners import CELL, GAP, REMNANT, name_cells
 from .runs import count_pixels
 
-BACKGROUND, INTERIOR, BOUNDARY = range(3)  # the order of `lib.targets.INSTANCE_OUTPUTS`
+BACKGROUND, INTERIOR, BOUNDARY = range(3)  # the order of `lib.conventions.INSTANCE_OUTPUTS`
 REACH_PX = 64  # steps that a seed grows at most
 LARGEST_SPECK_PX = 64
 _UP_LEFT_RIGHT_DOWN = ((-1, 0), (0, -1), (0, 1), (1, 0))

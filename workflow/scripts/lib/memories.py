@@ -3,6 +3,8 @@
 import numpy as np
 import psutil
 
+from .conventions import DIVISOR
+
 MIB = 2**20
 SHARE = 0.6  # of the memory that is left; the rest is for reading, writing and what was not foreseen
 _SMALL_PX, _LARGE_PX = 256, 1024
@@ -38,7 +40,7 @@ def bytes_per_px(predict, channels):
     return max(levels[1] - levels[0], 0) * MIB / (_LARGE_PX**2 - _SMALL_PX**2)
 
 
-def largest_core(core_px, halo_px, need, limit, divisor=32):
+def largest_core(core_px, halo_px, need, limit):
     """The side of cores whose tiles fit into memory: `core_px`, or a half, a quarter, ... of it.
 
     Args:
@@ -47,6 +49,6 @@ def largest_core(core_px, halo_px, need, limit, divisor=32):
         limit: MiB that the job may use.
     """
     left = SHARE * max(limit - resident_mb(), 0) * MIB
-    while core_px > 4 * divisor and need * (core_px + 2 * halo_px) ** 2 > left:
-        core_px = core_px // 2 // divisor * divisor
+    while core_px > 4 * DIVISOR and need * (core_px + 2 * halo_px) ** 2 > left:
+        core_px = core_px // 2 // DIVISOR * DIVISOR
     return core_px

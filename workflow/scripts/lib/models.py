@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import zarr
 
+from .conventions import CURVES, DIVISOR, FORMAT, HISTORY, SAVED_MODEL, SETTINGS, VALIDATION, WEIGHTS
 from .curves import draw_curves
 from .errors import InputError
 from .histories import best_row, write_history
@@ -18,12 +19,6 @@ from .intensities import check_normalisation
 from .scales import check_scale
 from .spreads import spread
 
-FORMAT = "tessera-model/1"
-SETTINGS, WEIGHTS, SAVED_MODEL = "model.json", "model.weights.h5", "saved_model"
-HISTORY, CURVES, RATES, LAST = "history.csv", "curves.png", "rates.png", "last.weights.h5"
-VALIDATION = "validation.zarr"  # some validation patches, with which whoever uses the model can check it
-CONVERTED = ".xml"
-DIVISOR = 32
 _LIBRARIES = ("tensorflow", "tf-keras", "segmentation-models", "numpy")
 _FROM_PATCHES = (
     "task",

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from .architectures import ARCHITECTURES, bottleneck, decoder_levels, draw_network, encoder_layers
+from .conventions import SETTINGS, WEIGHTS
 from .devices import computing_in
 from .errors import InputError
-from .models import SETTINGS, WEIGHTS, read_settings
+from .models import read_settings
 from .transfers import take_encoder, take_model
 from .weights import check_file
 

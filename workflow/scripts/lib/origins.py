@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from .models import HISTORY, RATES, read_settings
+from .conventions import HISTORY, RATES
+from .models import read_settings
 from .pages import duration, embed, grouped
 from .summaries import count, learning_curves
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .models import DIVISOR
+from .conventions import DIVISOR
 
 
 def check_precision(reference, candidate, patches, tolerance):

@@ -6,9 +6,9 @@ from collections import defaultdict
 
 import numpy as np
 
+from .conventions import DIVISOR
 from .errors import UnfitError
 from .intensities import normalise
-from .models import DIVISOR
 from .stores import read_block
 from .tiles import cut
 
@@ -40,7 +40,7 @@ class Predictor:
 
     def cut(self, region, core_px=None, halo_px=0):
         """Tiles of a region, slices (y, x); `core_px` instead of the usual, and a halo of `halo_px` or more."""
-        sides = {"core_px": core_px or self.core_px, "halo_px": max(self._halo_px, halo_px), "divisor": DIVISOR}
+        sides = {"core_px": core_px or self.core_px, "halo_px": max(self._halo_px, halo_px)}
         return cut(region, self.plane, scale=self._scale, **sides)
 
     def count(self, region):

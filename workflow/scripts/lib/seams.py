@@ -12,6 +12,7 @@ import numpy as np
 import zarr
 from zarr.codecs import ZstdCodec
 
+from .conventions import DIVISOR
 from .errors import InputError
 
 GROUP = "seams"
@@ -19,10 +20,11 @@ LOOKS = 4  # places that are looked at for each window that is wanted
 LITTLE = 0.01  # share of foreground on a seam below which there is nothing to part
 
 
-def choose_windows(probabilities, rows, columns, *, count, side_px, frames=None, roi=None, step_px=32):
+def choose_windows(probabilities, rows, columns, *, count, side_px, frames=None, roi=None):
     """Choose windows that have a seam in them, spread over the planes; those with objects on the seam come first.
 
-    Only a bounded number of lines is read, however large the image is. The same arguments give the same windows.
+    Only a bounded number of lines is read, however large the image is. The same arguments give the same windows. They
+    begin on multiples of DIVISOR, as tiles do, where they are not as large as what was predicted.
 
     Args:
         probabilities: array uint8 (t, outputs, z, y, x), 255 = 1, output 0 is the background.
@@ -31,7 +33,6 @@ def choose_windows(probabilities, rows, columns, *, count, side_px, frames=None,
         side_px: side of a window, less where the plane or the region of interest is smaller.
         frames: time points that were predicted; None: all.
         roi: (y0, y1, x0, x1) that was predicted; None: the whole plane.
-        step_px: windows begin on multiples of it, as tiles do, where they are not as large as what was predicted.
 
     Returns:
         [(t, z, y, x), ...], sorted: the first pixel of each window. Windows lie within what was predicted and do not
@@ -41,7 +42,7 @@ def choose_windows(probabilities, rows, columns, *, count, side_px, frames=None,
     roi = roi or (0, plane[0], 0, plane[1])
     shape = window_shape(plane, side_px, roi)
     seams = [np.asarray(places, dtype=np.int64) for places in (rows, columns)]
-    origins = _origins(seams, shape, roi, step_px)
+    origins = _origins(seams, shape, roi)
     planes = list(itertools.product(range(total) if frames is None else frames, range(depth)))
     if not count or not planes or not any(len(kind) for kind in origins):
         return []
@@ -110,7 +111,7 @@ def read_windows(store):
         ) from error
 
 
-def _origins(seams, shape, roi, step_px):
+def _origins(seams, shape, roi):
     """First pixels (n, 2) of windows centred on crossings of seams, and of windows centred on seams elsewhere."""
     spans = (roi[:2], roi[2:])
     between = [np.arange(low + side // 2, high, side) for side, (low, high) in zip(shape, spans, strict=True)]
@@ -121,10 +122,10 @@ def _origins(seams, shape, roi, step_px):
         origins = np.empty_like(centres)
         crossed = np.zeros(len(centres), dtype=bool)
         for axis, (side, (low, high)) in enumerate(zip(shape, spans, strict=True)):
-            first, last = -(-low // step_px) * step_px, (high - side) // step_px * step_px
+            first, last = -(-low // DIVISOR) * DIVISOR, (high - side) // DIVISOR * DIVISOR
             # What is smaller than a window and a step has one place for it.
             lowest, highest = (first, last) if first <= last else (low, low)
-            starts = (centres[:, axis] - side // 2) // step_px * step_px
+            starts = (centres[:, axis] - side // 2) // DIVISOR * DIVISOR
             origins[:, axis] = starts.clip(lowest, highest)
             beyond = np.searchsorted(seams[axis], origins[:, axis] + side)
             crossed |= beyond > np.searchsorted(seams[axis], origins[:, axis], side="right")

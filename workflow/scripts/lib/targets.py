@@ -7,7 +7,6 @@ from skimage.measure import label
 
 IGNORE = 255  # of classes: nobody knows
 UNKNOWN = -1  # of ids of instances: nobody annotated the pixel
-INSTANCE_OUTPUTS = ["background", "interior", "boundary"]
 
 
 def instance_targets(ids, boundary_px, known=None):

@@ -2,7 +2,7 @@
 
 A region of the plane is cut into cores. Around each the network sees a halo, mirrored where the plane ends, and only
 its answer to the core is kept: so every pixel is answered once, by a tile that has it well inside. Tiles begin on a
-lattice of the network's divisor, since what a network answers depends on how pixels fall on its coarsest grid.
+lattice of DIVISOR, since what a network answers depends on how pixels fall on its coarsest grid.
 """
 
 import math
@@ -11,6 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
+from .conventions import DIVISOR
 from .resamplings import resample
 
 EDGE_PX = 32  # mirrored beyond the edge of the plane
@@ -82,22 +83,21 @@ class Tile:
         return np.rint(answer).astype(np.uint8)
 
 
-def cut(region, plane, *, core_px, halo_px, divisor=32, scale=1.0):
+def cut(region, plane, *, core_px, halo_px, scale=1.0):
     """Cut a region of a plane into the fewest cores of alike size.
 
     Args:
         region: slices (y, x) of the plane.
         plane: (y, x), size of the plane.
-        core_px: largest side of a core in pixels of the network, a multiple of `divisor`.
+        core_px: largest side of a core in pixels of the network, a multiple of DIVISOR.
         halo_px: what the network sees around a core, where the plane goes on; beyond its edge EDGE_PX.
-        divisor: what the start and the sides of tiles are multiples of.
         scale: pixels of the network per pixel of the plane.
 
     Returns:
         [Tile, ...]
     """
     axes = [
-        [_extend(core, size, halo_px, divisor, scale) for core in _part(span, core_px, divisor, scale)]
+        [_extend(core, size, halo_px, scale) for core in _part(span, core_px, scale)]
         for span, size in zip(region, plane, strict=True)
     ]
     return [
@@ -128,21 +128,21 @@ def read_mirrored(read, plane, start, stop):
     return pixels
 
 
-def _part(span, core_px, divisor, scale):
+def _part(span, core_px, scale):
     """`span` in the fewest slices of at most `core_px` network pixels, which begin on the lattice where they can."""
     length = span.stop - span.start
     if length * scale <= core_px:
         return [span]
-    most = max(math.floor(core_px / scale) // divisor * divisor, divisor)
-    step = math.ceil(length / math.ceil(length / most) / divisor) * divisor
+    most = max(math.floor(core_px / scale) // DIVISOR * DIVISOR, DIVISOR)
+    step = math.ceil(length / math.ceil(length / most) / DIVISOR) * DIVISOR
     return [slice(first, min(first + step, span.stop)) for first in range(span.start, span.stop, step)]
 
 
-def _extend(core, size, halo_px, divisor, scale):
+def _extend(core, size, halo_px, scale):
     """(core, start, stop) of the tile around a core along one axis, in pixels of the network."""
     low = core.start * scale - (halo_px if core.start else min(halo_px, EDGE_PX))
     high = core.stop * scale + (halo_px if core.stop < size else min(halo_px, EDGE_PX))
-    return core, math.floor(low / divisor) * divisor, math.ceil(high / divisor) * divisor
+    return core, math.floor(low / DIVISOR) * DIVISOR, math.ceil(high / DIVISOR) * DIVISOR
 
 
 def _reflect(size, start, stop):

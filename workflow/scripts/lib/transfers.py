@@ -7,9 +7,9 @@ differ from run to run.
 import numpy as np
 
 from .architectures import bottleneck, encoder_layers, stride_8
+from .conventions import SETTINGS
 from .errors import InputError
 from .frameworks import keras
-from .models import SETTINGS
 from .weights import pretrained_encoder
 
 
