@@ -16,10 +16,10 @@ from lib.conventions import LAST, RATES
 from lib.devices import choose_device, choose_precision, computing_in, explaining_failures, share_out
 from lib.errors import InputError
 from lib.files import part_of, put_in_place
+from lib.folders import describe, write_model
 from lib.frameworks import keras, tf
 from lib.jobs import running
 from lib.losses import class_weights, weighted_sum
-from lib.models import describe, write_model
 from lib.networks import build_network, decoder_levels, encoder_layers
 from lib.paces import Pace
 from lib.rates import draw_trial
