@@ -19,16 +19,14 @@ from lib.files import part_of, put_in_place
 from lib.folders import describe, write_model
 from lib.frameworks import keras, tf
 from lib.jobs import running
-from lib.losses import class_weights, weighted_sum
-from lib.networks import build_network, decoder_levels, encoder_layers
+from lib.networks import encoder_layers
 from lib.paces import Pace
 from lib.rates import draw_trial
 from lib.records import Record, room_on_disk
-from lib.trainees import Trainee, settle_batch
+from lib.trainees import DESIGN, copy_in_float32, make_trainee, settle_batch
 from lib.trainings import Training
 
 IN_MEMORY_BYTES = 2**31
-DESIGN = ("architecture", "backbone", "width", "depth")
 LIMITS = ("epochs", "patience", "minutes", "monitor", "min_delta", "frozen_epochs")
 
 
@@ -63,7 +61,7 @@ def train(patches, recipe, output, *, threads=None, memory_mb=None, training_dat
 
     devices = share_out(kind, settings["gpus"], settings["device"])
     with devices.scope(), computing_in(precision), explaining_failures():
-        network, trainee = build(settings, about)
+        network, trainee = make_trainee(settings, about)
         batch_size, why_batch = settle_batch(
             workplace, recipe, settings["batch_size"], network, sides["train"][0].shape, kind, memory_mb
         )
@@ -89,7 +87,8 @@ def train(patches, recipe, output, *, threads=None, memory_mb=None, training_dat
     model = describe(about, network, record.rows, settings, plan)
     model |= {"recipe": recipe, "training_data": training_data, "throughput": throughput, "device": kind}
     with room_on_disk(workplace):
-        write_model(workplace / "model", model, whole(network, settings, about), record.rows, sides["val"])
+        kept = copy_in_float32(network, settings, about)
+        write_model(workplace / "model", model, kept, record.rows, sides["val"])
         if trial:
             draw_trial(trial, rate, workplace / "model" / RATES)
         (workplace / LAST).rename(workplace / "model" / LAST)
@@ -110,21 +109,6 @@ def read_side(path):
     return images[:], targets[:]
 
 
-def build(settings, about):
-    """The network for patches that `about` describes (patches.json), and the trainee that it learns as."""
-    network = draw(settings, about, encoder_weights=settings["encoder_weights"])
-    weights = class_weights(settings["class_weights"], about["outputs"], about["class_share"])
-    objective = weighted_sum(settings["losses"], weights, settings["tversky_beta"])
-    levels = decoder_levels(network, settings["architecture"]) if settings["deep_supervision"] else []
-    return network, Trainee(network, levels, settings["deep_supervision"], objective, about["outputs"])
-
-
-def draw(settings, about, encoder_weights=None):
-    """A network of the architecture that is set, for patches that `about` describes."""
-    shape = {"channels": len(about["channels"]), "outputs": len(about["outputs"])}
-    return build_network(**{key: settings[key] for key in DESIGN}, **shape, encoder_weights=encoder_weights)
-
-
 def introduce(settings, network, about, sides):
     """Say what is about to be trained."""
     design = " ".join(str(settings[key]) for key in DESIGN if settings[key] is not None)
@@ -134,13 +118,6 @@ def introduce(settings, network, about, sides):
         f"Patches: {sides['train'][0].shape[0]} train, {sides['val'][0].shape[0]} validate",
         flush=True,
     )
-
-
-def whole(network, settings, about):
-    """The network to keep: one that computes in float32, whatever it was trained in."""
-    kept = draw(settings, about)
-    kept.set_weights(network.get_weights())
-    return kept
 
 
 if __name__ == "__main__":

@@ -9,9 +9,12 @@ from .errors import InputError
 from .files import write_json
 from .frameworks import keras, tf
 from .histories import claim_folder
+from .losses import class_weights, weighted_sum
 from .memories import MIB, SHARE, limit_mb, resident_mb
+from .networks import build_network, decoder_levels
 from .targets import IGNORE
 
+DESIGN = ("architecture", "backbone", "width", "depth")  # settings that say what a network is
 ADAMW_DECAY = 0.01
 MOST_ON_CPU, MOST_ON_GPU = 8, 16  # patches in a step
 LEAST_STEPS = 8  # in an epoch
@@ -96,6 +99,32 @@ def _shrink(target, probabilities):
     step = tf.shape(target)[1] // tf.shape(probabilities)[1]
     start = step // 2
     return target[:, start::step, start::step]
+
+
+def make_trainee(settings, about):
+    """The network to train, and the trainee that it learns as.
+
+    Args:
+        settings: of the section train.
+        about: content of patches.json.
+    """
+    network = _draw(settings, about, encoder_weights=settings["encoder_weights"])
+    weights = class_weights(settings["class_weights"], about["outputs"], about["class_share"])
+    objective = weighted_sum(settings["losses"], weights, settings["tversky_beta"])
+    levels = decoder_levels(network, settings["architecture"]) if settings["deep_supervision"] else []
+    return network, Trainee(network, levels, settings["deep_supervision"], objective, about["outputs"])
+
+
+def copy_in_float32(network, settings, about):
+    """The network to keep: one that computes in float32, whatever `network`, of `make_trainee`, was trained in."""
+    kept = _draw(settings, about)
+    kept.set_weights(network.get_weights())
+    return kept
+
+
+def _draw(settings, about, encoder_weights=None):
+    shape = {"channels": len(about["channels"]), "outputs": len(about["outputs"])}
+    return build_network(**{key: settings[key] for key in DESIGN}, **shape, encoder_weights=encoder_weights)
 
 
 def make_optimizer(settings, precision):
