@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 from lib import experiments
-from lib.boards import boards, choose_patches
+from lib.boards import choose_patches, make_display
 from lib.errors import InputError
 from lib.frameworks import keras, tf
 from lib.overlays import COLOURS, displayed, draw_panels, overlay
@@ -44,7 +44,7 @@ def fit(folder, *, first=0, epochs=3, every=2, wandb="off", made=None, shown=Non
     made = made or network()
     if shown is None:
         options = {"every": every, "wandb": wandb, "name": "fold1", "settings": SETTINGS}
-        shown = boards(made, images, targets, OUTPUTS, folder=folder, **options)
+        shown = [make_display(made, images, targets, OUTPUTS, folder=folder, **options)]
     over = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, _: setattr(made, "stop_training", epoch == 3))
     data = {"x": images, "y": targets, "batch_size": 4, "validation_data": (images, targets)}
     return made.fit(**data, initial_epoch=first, epochs=epochs, callbacks=[over, *shown], verbose=0).history
@@ -114,7 +114,7 @@ def test_a_training_that_begins_anew_clears_what_an_earlier_one_showed(tmp_path)
 def test_the_stages_of_a_training_are_one(tmp_path):
     made, (images, targets) = network(), patches()
     options = {"every": 0, "wandb": "off", "name": "fold1", "settings": SETTINGS}
-    shown = boards(made, images, targets, OUTPUTS, folder=tmp_path / "fold1", **options)
+    shown = [make_display(made, images, targets, OUTPUTS, folder=tmp_path / "fold1", **options)]
     fit(None, epochs=2, made=made, shown=shown)
     fit(None, first=2, epochs=4, made=made, shown=shown)
     assert len(list((tmp_path / "fold1").glob("*.v2"))) == 1
@@ -183,7 +183,7 @@ def test_every_class_is_in_the_legend_whatever_its_name(tmp_path):
 def test_weights_and_biases_that_is_not_there_is_asked_for(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(InputError, match=r"train\.wandb is offline, but .* -m pip install wandb.* train\.wandb to off"):
-        boards(None, *patches(), OUTPUTS, folder=tmp_path, every=1, wandb="offline", name="a", settings={})
+        make_display(None, *patches(), OUTPUTS, folder=tmp_path, every=1, wandb="offline", name="a", settings={})
 
 
 def test_a_folder_of_its_name_is_not_taken_for_weights_and_biases(tmp_path, monkeypatch):

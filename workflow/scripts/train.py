@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 import zarr
-from lib.boards import boards
+from lib.boards import make_display
 from lib.conventions import LAST, RATES
 from lib.devices import choose_device, choose_precision, computing_in, explaining_failures, share_out
 from lib.errors import InputError
@@ -72,7 +72,7 @@ def train(patches, recipe, output, *, threads=None, memory_mb=None, training_dat
         training = Training(trainee, encoder, sides, record, taken)
         rate, why_rate, trial = training.settle_rate(workplace)
         options = {"every": taken["pictures_every"], "wandb": taken["wandb"], "name": output.name, "settings": taken}
-        shown = boards(network, *sides["val"], about["outputs"], folder=logs, **options) if logs else []
+        shown = [make_display(network, *sides["val"], about["outputs"], folder=logs, **options)] if logs else []
         training.run([*shown, Pace(batch_size, settings["epochs"])])
         with room_on_disk(workplace):
             network.save_weights(workplace / LAST)

@@ -14,10 +14,10 @@ PICTURES = 6
 CANDIDATES = 64  # patches that are looked at for objects; reading all of a large side would take long
 
 
-def boards(network, images, targets, outputs, *, folder, every, wandb, name, settings):
-    """Callbacks that show a training as it goes on: scalars after each epoch, pictures after every few.
+def make_display(network, images, targets, outputs, *, folder, every, wandb, name, settings):
+    """A callback that shows a training as it goes on: scalars after each epoch, pictures after every few.
 
-    They draw nothing at random. A board that fails is left out with a warning; the training goes on. A training that
+    It draws nothing at random. A board that fails is left out with a warning; the training goes on. A training that
     begins at its first epoch clears the folder of what an earlier one wrote, one that goes on replaces what it repeats.
 
     Args:
@@ -38,7 +38,7 @@ def boards(network, images, targets, outputs, *, folder, every, wandb, name, set
         shown.append(Experiment(Path(folder).parent.with_name("wandb"), load_wandb(wandb), wandb, name, settings))
     chosen = choose_patches(targets) if every else []
     patches = [(index, np.asarray(images[index]), np.asarray(targets[index])) for index in chosen]
-    return [Display(network, patches, outputs, every, shown)]
+    return Display(network, patches, outputs, every, shown)
 
 
 def choose_patches(targets):
@@ -59,7 +59,7 @@ def _evenly(items, most):
 
 
 class Display(keras.callbacks.Callback):
-    """Gives every board what there is to see of each epoch; see `boards`.
+    """Gives every board what there is to see of each epoch; see `make_display`.
 
     A board has `name`, `start(epochs)` with the epochs that are done already, `scalars(epoch, logs)`,
     `pictures(epoch, patches, outputs)` with (index, pixels, truth, prediction) of each patch, and `finish()`.
