@@ -5,14 +5,13 @@ from collections import defaultdict
 from .errors import InputError
 
 
-def match_channels(name, channels, wanted, whose="the model", told=True):
+def match_channels(name, channels, wanted, whose="the model"):
     """Which of the `channels` of image `name` is each of the `wanted`: by name, or by order where the names are others.
 
     Args:
         name: of the image, for messages.
         channels, wanted: names.
         whose: what the wanted channels are of, for messages.
-        told: say so where names are others.
 
     Raises:
         InputError: there are more or fewer than wanted, or some have the wanted names and others do not.
@@ -33,9 +32,6 @@ def match_channels(name, channels, wanted, whose="the model", told=True):
             f"{name}: its channels ({', '.join(channels)}) are {whose}'s ({', '.join(wanted)}) only in part "
             f"({', '.join(shared)}); give both the same names, or take the image out of the table"
         )
-    if told:
-        theirs = f"{whose}'s ({', '.join(wanted)})"
-        print(f"{name}: its channels ({', '.join(channels)}) are taken for {theirs}, in this order", flush=True)
     return list(range(len(wanted)))
 
 
@@ -61,10 +57,13 @@ def align_channels(sources):
             f"Images that train one network have different numbers of channels ({found}); convert them, or state "
             "split = predict for those of one kind"
         )
-    first = sources[0]
+    first, wanted = sources[0], list(sources[0].metadata.channels)
     for names, alike in by_names.items():
-        others = f" and {len(alike) - 1} more" if len(alike) > 1 else ""
-        order = match_channels(f"{alike[0].image}{others}", list(names), first.metadata.channels, first.image)
+        name = f"{alike[0].image} and {len(alike) - 1} more" if len(alike) > 1 else alike[0].image
+        order = match_channels(name, list(names), wanted, first.image)
+        if set(names) != set(wanted):
+            theirs = f"{first.image}'s ({', '.join(wanted)})"
+            print(f"{name}: its channels ({', '.join(names)}) are taken for {theirs}, in this order", flush=True)
         for source in alike:
             source.order = order
-    return list(first.metadata.channels)
+    return wanted

@@ -88,7 +88,7 @@ def check_fit(path, settings, *, rescale=True, object_px=None, roi=None, frames=
         InputError: it has more or fewer channels than the model, or its size cannot be brought to the model's.
     """
     name, metadata = Path(path).name.removesuffix(".ome.zarr"), read_metadata(path)
-    order = match_channels(name, metadata.channels, settings["channels"], told=False)
+    order = match_channels(name, metadata.channels, settings["channels"])
     scale = choose_scale(name, metadata.pixel_um, settings, rescale=rescale, object_px=object_px)
     sentences = _unlike_channels(name, metadata.channels, settings["channels"])
     if not object_px:

@@ -157,8 +157,7 @@ def hatch_rims(rims, unknown):
 
 def save_outlines(path, rims, colours):
     """Write rims as a PNG with a palette, transparent where they are 0."""
-    picture = Image.fromarray(rims, mode=None)
-    picture = picture.convert("P") if picture.mode != "P" else picture
+    picture = Image.fromarray(rims).convert("P")
     palette = [0, 0, 0]
     for number in range(1, int(rims.max(initial=0)) + 1):
         colour = UNKNOWN_COLOUR if number == _HATCH else colours[(number - 1) % len(colours)]

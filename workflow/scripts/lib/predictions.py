@@ -51,7 +51,7 @@ def predict_image(
         InputError: the image does not fit the model, or the table the image.
     """
     pixels, metadata = open_array(source), read_metadata(source)
-    order = match_channels(name, metadata.channels, ensemble.settings["channels"], told=False)
+    order = match_channels(name, metadata.channels, ensemble.settings["channels"])
     windows = choose_ranges(metadata.windows, order, ensemble.settings)
     check_roi(name, roi, pixels.shape[-2:])
     scaling = {"rescale": rescale, "object_px": None if object_px == "auto" else object_px}
