@@ -198,6 +198,18 @@ def test_the_fewer_objects_are_lost_the_less_a_gap_is_likely():
     assert gaps[0.005][2] < gaps[USUAL_MISSED][2] == gaps[0.1][2]
 
 
+@pytest.mark.parametrize("lost", [1, 2, 3])
+def test_frames_in_which_all_is_missing_tear_no_track(lost):
+    """As when the lamp is off, or the focus lost: those who are there again are the same."""
+    movie, _ = wandering(26, 1, 1, mother=0, daughters=(6, 6), born=99)
+    seen = shuffled(movie)
+    seen[4 : 4 + lost] = 0
+    labels, _, decided = tracked(seen, fill=False)
+    cells = len(np.unique(movie[3][movie[3] > 0]))
+    assert len(decided.gaps) == cells
+    assert same_cells(labels[:, 0], np.where(seen > 0, movie, 0))
+
+
 @pytest.mark.parametrize("step", [8, 10, 12])
 def test_where_speeds_last_what_newcomers_do_next_tells_which_was_which(step):
     rng, rows, columns = np.random.default_rng(0), *np.indices((240, 240))

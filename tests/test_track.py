@@ -14,7 +14,8 @@ from geff.convert import from_trackmate_xml_to_geff
 from lib import assignments
 from lib.assignments import assign
 from lib.associations import score_movie, score_tracks
-from lib.drifts import estimate_drift
+from lib.detections import detect
+from lib.drifts import align_foreground, estimate_drift
 from lib.exports import read_challenge, read_napari, read_newick
 from lib.graphs import read_geff, read_trackmate
 from lib.lineages import read_lineage
@@ -184,6 +185,35 @@ def test_drift_is_found_where_few_objects_tell_it_and_none_is_made_up_where_they
     after[::2] = others[::2]
     changed = sizes * rng.lognormal(0, 0.45, 60)
     assert estimate_drift(before, after, sizes, changed, (1, 1, 1)) == pytest.approx([0, 12, -17], abs=1)
+
+
+def rods(places, length):
+    """A frame (1, y, x) of rods 8 pixels wide and so long, from (y, x) places."""
+    frame = np.zeros((1, 200, 300), np.int32)
+    for number, (y, x) in enumerate(places, start=1):
+        frame[0, y : y + 8, x : x + length] = number
+    return frame
+
+
+def test_a_colony_that_jumps_while_all_its_cells_divide_is_found_by_what_it_covers():
+    places = [(60, 150), (70, 160), (80, 140)]
+    before = rods(places, 40)
+    after = rods([(y + 15, x - 90 + half) for y, x in places for half in (0, 21)], 20)
+    assert align_foreground(before, after, np.zeros(3)) == pytest.approx([0, 15, -90], abs=3)
+    assert detect([(before, None), (after, None)]).drifts[1] == pytest.approx([0, 15, -90], abs=3)
+    known = np.array([0, 14.0, -89.0])
+    assert (align_foreground(before, after, known) == known).all()
+    too_far = np.array([0, 250.0, 0])
+    assert align_foreground(before, after, too_far) == pytest.approx([0, 15, -90], abs=3)
+
+
+def test_no_drift_is_made_up_of_few_cells_that_go_their_own_ways():
+    before = rods([(20, 20), (20, 200), (150, 100)], 20)
+    after = rods([(60, 60), (20, 240), (120, 70)], 20)
+    assert (align_foreground(before, after, np.zeros(3)) == 0).all()
+    one, moved = rods([(20, 20)], 20), rods([(60, 60)], 20)
+    assert (align_foreground(one, moved, np.zeros(3)) == 0).all()
+    assert (align_foreground(before, 0 * before, np.zeros(3)) == 0).all()
 
 
 def test_objects_of_stacks_link_through_time():
@@ -377,6 +407,15 @@ def test_the_microcolony_divides_fifteen_times(real_data):
     _, _, decided = tracked(masks, pixels=pixels[:, None, None])
     assert len(decided.divisions) == 15
     assert ((decided.before < 0) & (decided.mother < 0)).sum() == 2
+    # In frame 12 the stage jumps as all four divide; a rod next to the mother's would be shorter or longer.
+    objects = detect(zip(masks[:, None], pixels[:, None, None], strict=True))
+    growth = [
+        objects.sizes[[heir, new]].sum() / objects.sizes[mother]
+        for mother, heir, new, *_ in decided.divisions
+        if objects.times[mother] == 11
+    ]
+    assert len(growth) == 4
+    assert growth == pytest.approx([1.2] * 4, abs=0.04)
 
 
 def test_yeast_keeps_its_ids_and_does_not_divide(real_data):

@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from .drifts import estimate_drift
+from .drifts import FEW, align_foreground, estimate_drift
 from .runs import count_shared, find_runs
 
 
@@ -93,6 +93,8 @@ def detect(frames, *, steps=(1.0, 1.0, 1.0)):
         drift = np.zeros(3)
         if before is not None:
             drift = estimate_drift(parts[-1]["centres"], part["centres"], parts[-1]["sizes"], part["sizes"], steps)
+            if min(len(parts[-1]["labels"]), len(part["labels"])) < FEW:
+                drift = steps * align_foreground(before, labels, drift / steps)
             one, two, shared = overlap_frames(before, labels, np.rint(drift / steps).astype(int))
             one = first - len(parts[-1]["labels"]) + np.searchsorted(parts[-1]["labels"], one)
             overlaps.append((one, first + np.searchsorted(part["labels"], two), shared))

@@ -1,6 +1,7 @@
 """Drifts: how far a whole frame moved since the one before."""
 
 import numpy as np
+from scipy.signal import correlate
 from scipy.spatial import cKDTree
 
 ANCHORS = 1500  # objects whose neighbours vote
@@ -10,6 +11,10 @@ REACH = 6.0  # typical distances between neighbours, or radii, that a frame may 
 SHARE = 0.4  # of the anchors that suffice to agree on a jump
 LEAST_SHARE = 0.2  # of the anchors that suffice where hardly any agree on another
 STAND_OUT = 3.0  # times as many as agree on any other
+FEW = 100  # objects whose masks are aligned as well
+FINEST_PX = 256  # side of the masks that are aligned; larger ones are made smaller
+BETTER = 1.2  # times as much that has to lie over each other when it is aligned
+MOST_OBJECTS = 0.7  # have to lie, by half or more, over others when they are aligned
 
 
 def estimate_drift(before, after, sizes_before, sizes_after, steps):
@@ -43,7 +48,6 @@ def estimate_drift(before, after, sizes_before, sizes_after, steps):
     if not len(ways):
         return np.zeros(3)
     width = max(0.5 * radius, 1.0)
-    cells = np.floor(ways / width).astype(int)
     found = []
     still = _agreeing(ways, who, np.zeros(3), width)
     # Two grids, so that no cluster of votes is cut in each of them.
@@ -70,3 +74,55 @@ def estimate_drift(before, after, sizes_before, sizes_after, steps):
 
 def _agreeing(ways, who, middle, width):
     return len(np.unique(who[np.linalg.norm(ways - middle, axis=1) < width]))
+
+
+def align_foreground(before, after, drift):
+    """How far the foreground moved as a whole, by where it covers most of what it was.
+
+    A few cells that all moved or all divided at once tell no drift by themselves, but what they make up together is
+    much as it was. Cells that go their own ways are nowhere what they were.
+
+    Args:
+        before, after: labels, integers (z, y, x).
+        drift: pixels in z, y and x, float64 (3,): what there is to better.
+
+    Returns:
+        As `drift`; the same where no other place is clearly better.
+    """
+    masks = [(frame > 0).any(axis=0) for frame in (before, after)]
+    factor = -(-max(masks[0].shape) // FINEST_PX)
+    once, now = (_shrunk(mask, factor) for mask in masks)
+    ours, theirs = _common(once.shape, np.rint(drift[1:] / factor).astype(int))
+    known = (once[ours] * now[theirs]).sum()
+    if BETTER * known >= min(once.sum(), now.sum()):
+        return drift
+    shared = correlate(now, once, method="fft")  # at [i, j]: with `once` moved by i, j less its own sides
+    best = np.array(np.unravel_index(shared.argmax(), shared.shape)) - once.shape + 1
+    if shared.max() < BETTER * known or not _is_common(before, after, factor * best):
+        return drift
+    return np.append(drift[0], factor * best)
+
+
+def _shrunk(mask, factor):
+    """Share of each block of factor² pixels that is in the mask."""
+    sides = [(0, -side % factor) for side in mask.shape]
+    blocks = np.pad(mask, sides).reshape(-(-mask.shape[0] // factor), factor, -1, factor)
+    return blocks.mean(axis=(1, 3))
+
+
+def _common(shape, shift):
+    """Indices of what two frames (y, x) have in common when the first is moved by (y, x) pixels: of it, of the other."""
+    return tuple(
+        tuple(slice(max(sign * by, 0), max(side + min(sign * by, 0), 0)) for by, side in zip(shift, shape, strict=True))
+        for sign in (-1, 1)
+    )
+
+
+def _is_common(before, after, shift):
+    """Whether most objects, and more than one, lie over others when all are moved by (y, x) pixels."""
+    ours, theirs = _common(before.shape[1:], shift)
+    once, now = before[:, *ours], after[:, *theirs]
+    labels, sizes = np.unique(before[before > 0], return_counts=True)
+    covered, pixels = np.unique(once[(once > 0) & (now > 0)], return_counts=True)
+    shares = pixels / sizes[np.searchsorted(labels, covered)]
+    return len(labels) > 1 and (shares >= 0.5).sum() >= MOST_OBJECTS * len(labels)

@@ -9,6 +9,7 @@ from .links import NONE, density_of, grow_tree
 from .motions import RARELY_LOST, TEMPER, light_evidence, log_shift, log_sizes, size_evidence
 
 NEAREST = 4
+FEW = 10.0  # objects; of fewer it is not known whether the frame was bad when they are not seen
 
 
 def weigh_doubts(objects, motion, chains):
@@ -32,7 +33,7 @@ def find_gaps(objects, motion, chains, most, reach=None):
     Returns:
         Rows before the gap, rows after it, evidence (pairs,): log-likelihood ratios against a loss and a newcomer.
     """
-    found = []
+    found, counts = [], np.diff(objects.starts)
     ended = [objects.starts[t] + np.flatnonzero(chains.ends[objects.rows(t)]) for t in range(objects.frames)]
     for t in range(2, objects.frames):
         rows = objects.rows(t)
@@ -44,10 +45,11 @@ def find_gaps(objects, motion, chains, most, reach=None):
         for missing in range(1, min(most, t - 1) + 1):
             last = t - 1 - missing
             moved += objects.drifts[last + 1]
+            absent = _absent(counts[last + 1 : t], min(counts[last], counts[t]), motion)
             old = ended[last]
             if not len(old):
                 continue
-            found.append(_weigh(objects, motion, chains.before, old, new, missing, moved, density, reach))
+            found.append(_weigh(objects, motion, chains.before, old, new, missing, absent, moved, density, reach))
     if not found:
         return np.zeros(0, int), np.zeros(0, int), np.zeros(0)
     return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
@@ -68,7 +70,16 @@ def bridge(chains, gaps):
     return replace(chains, on=on, back=back)
 
 
-def _weigh(objects, motion, before, old, new, missing, moved, density, limit):
+def _absent(counts, around, motion):
+    """Logarithm of how likely it is to be missed in frames of so many objects, with `around` objects before and after.
+
+    Where a frame lacks most of them it was a bad one, and none was lost.
+    """
+    lacking = [(around - count) / (around + FEW) if 2 * count < around else 0 for count in counts]
+    return sum(np.log(max(share, motion.missed)) for share in lacking)
+
+
+def _weigh(objects, motion, before, old, new, missing, absent, moved, density, limit):
     earlier = before[old]
     speed = objects.centres[old] - objects.centres[np.maximum(earlier, 0)] - objects.drifts[objects.times[old][0]]
     lasting = sum(motion.persistence**step for step in range(1, missing + 2))
@@ -88,5 +99,5 @@ def _weigh(objects, motion, before, old, new, missing, moved, density, limit):
     evidence += size_evidence(ratios, log_sizes(logs, cut, motion), objects.cut[first] | cut, motion)
     evidence += light_evidence(objects.lights[first], objects.lights[second], motion)
     lost, came = (np.where(objects.cut[rows], motion.lost_cut, RARELY_LOST) for rows in (first, second))
-    evidence += missing * np.log(motion.missed) - np.log(lost) - np.log(came)
+    evidence += absent - np.log(lost) - np.log(came)
     return first, second, TEMPER * evidence
