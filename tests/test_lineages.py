@@ -8,19 +8,22 @@ import pytest
 import tifffile
 from ctc_metrics.scripts.validate import validate_sequence
 from lib import decisions, exports
+from lib.animations import animate
 from lib.associations import score_movie
 from lib.chains import link_frames
 from lib.detections import detect
 from lib.divisions import FAMILIES, find_divisions
 from lib.drawings import cycle_lengths, displacements, draw_counts, draw_tracks, draw_trees
-from lib.exports import ChallengeFolder, read_challenge, read_napari, read_newick, write_napari, write_newick
-from lib.graphs import read_geff, read_trackmate, write_geff, write_trackmate
+from lib.exports import ChallengeFolder, write_napari, write_newick
+from lib.graphs import write_geff, write_trackmate
 from lib.habits import learn_motion
 from lib.lineages import Lineage, list_tracks, table, typed, write_lineage
 from lib.movies import track_movie
 from lib.stores import open_array
 from lib.traces import trace
 from movies import same_cells, shuffled, tracked
+from PIL import Image
+from readers import read_challenge, read_geff, read_napari, read_newick, read_trackmate
 from scenes import place_discs, write_batch, write_image, write_labels
 from scipy import ndimage
 
@@ -219,6 +222,30 @@ def test_units_of_a_trackmate_file_are_those_that_it_names(tmp_path, pixel_um, x
     write_trackmate(lineage_of([(1, 0, 4.0)], pixel_um=pixel_um), tmp_path / "a.xml", image="i", shape=(1, 9, 9))
     assert f'spatialunits="{unit}"' in (tmp_path / "a.xml").read_text()
     assert read_trackmate(tmp_path / "a.xml")[0][1, 0] == (0, 0, x)
+
+
+def test_planes_of_an_unknown_distance_are_as_far_apart_for_all_that_is_measured(tmp_path):
+    lineage = lineage_of([(1, 0, 4.0), (1, 1, 4.0)], pixel_um=(None, 0.5, 0.25))
+    lineage.nodes["z"] = [0.0, 4.0]
+    assert displacements(lineage).tolist() == [1.0]  # as what tracks: four times the width of a pixel
+    write_trackmate(lineage, tmp_path / "a.xml", image="i", shape=(5, 9, 9))
+    assert 'voxeldepth="0.25"' in (tmp_path / "a.xml").read_text()
+    assert read_trackmate(tmp_path / "a.xml")[0][1, 1] == (1, 0, 1)
+
+
+def test_pictures_of_tracks_show_all_planes_of_a_stack(tmp_path):
+    pixels = np.zeros((2, 1, 5, 40, 40), np.uint16)
+    pixels[:, :, 0, 4:12, 4:12] = 900  # in the outermost plane alone
+    image = write_image(tmp_path, "stack", pixels)
+    lineage = lineage_of([(1, 0, 8.0), (1, 1, 8.0)])
+    assert np.asarray(draw_tracks(lineage, image).axes[0].images[0].get_array())[8, 8] == 255
+    labels = write_image(tmp_path, "labels", (pixels > 0).astype(np.uint16))
+    animate(tmp_path / "a.gif", lineage, image, labels)
+    with Image.open(tmp_path / "a.gif") as animation:
+        shown = np.asarray(animation.convert("RGB")).astype(int)
+    side = shown.shape[0] / 40
+    assert shown[int(8 * side), int(8 * side)].min() > 150
+    assert shown[int(30 * side), int(30 * side)].max() < 50
 
 
 def test_masks_of_a_challenge_folder_are_all_as_wide(tmp_path, monkeypatch):

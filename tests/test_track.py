@@ -16,8 +16,6 @@ from lib.assignments import assign
 from lib.associations import score_movie, score_tracks
 from lib.detections import detect
 from lib.drifts import align_foreground, estimate_drift
-from lib.exports import read_challenge, read_napari, read_newick
-from lib.graphs import read_geff, read_trackmate
 from lib.lineages import read_lineage
 from lib.masks import interpolate_mask
 from lib.movies import track_movie
@@ -25,6 +23,7 @@ from lib.objects import SCHEMA
 from lib.stores import label_colour, open_array
 from movies import same_cells, shuffled, tracked
 from PIL import Image
+from readers import read_challenge, read_geff, read_napari, read_newick, read_trackmate
 from scenes import place_discs, write_batch, write_labels
 from scipy.optimize import linear_sum_assignment
 from track import track

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .pictures import fit, is_colour, outlines, read_plane, resize_nearest, stretch
+from .pictures import fit, is_colour, outlines, read_projection, resize_nearest, stretch
 from .stores import label_colour, read_metadata
 
 NAME = "tracks.gif"
@@ -15,7 +15,9 @@ COLOURS = 128  # of a frame's palette
 
 
 def animate(path, lineage, image, labels):
-    """Write a movie as a GIF that plays round and round, its longer side LONGER_SIDE_PX; volumes by their middle plane.
+    """Write a movie as a GIF that plays round and round, its longer side LONGER_SIDE_PX.
+
+    The planes of a stack lie over each other: the brightest shows, and of labels the highest.
 
     Args:
         path: where to write.
@@ -39,11 +41,11 @@ def animate(path, lineage, image, labels):
 def _draw(t, lineage, edges, colours, image, labels):
     """One frame: an image of PIL with a palette."""
     metadata = read_metadata(image)
-    pixels, _, zoom = read_plane(image, t)
+    pixels, zoom = read_projection(image, t)
     base = Image.fromarray(stretch(pixels, metadata.windows, colour=is_colour(metadata.channels))).convert("RGB")
     size = fit(base.size, LONGER_SIDE_PX)
     shown = np.asarray(base.resize(size, Image.Resampling.BOX)).copy()
-    plane, _, step = read_plane(labels, t)
+    plane, step = read_projection(labels, t)
     tracks = resize_nearest(plane[0], size, step)
     rims = outlines(tracks, 1) > 0
     shown[rims] = colours[tracks[rims]]

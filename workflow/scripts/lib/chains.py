@@ -68,7 +68,7 @@ def _link(objects, motion, pairs, among, reach, known=None):
     ends, starts = np.ones((2, count), bool)
     speeds, doubts = np.zeros((count, 3)), [(np.zeros(0, int),) * 2 + (np.zeros(0),)]
     for t in range(objects.frames - 1) if pairs is None else pairs:
-        rows = np.arange(objects.starts[t], objects.starts[t + 1])
+        rows = objects.indices(t)
         rows = rows if among is None else rows[among[rows]]
         expected = objects.centres[rows] + motion.persistence * speeds[rows] + objects.drifts[t + 1]
         came = None if known is None else (before[rows] == NONE, _origins(objects, motion, t + 1, known))
@@ -87,7 +87,7 @@ def _link(objects, motion, pairs, among, reach, known=None):
 
 def _origins(objects, motion, t, after):
     """Where objects of frame t should have been in the frame before, by where they go: (objects, 3), NaN: unknown."""
-    rows = np.arange(objects.starts[t], objects.starts[t + 1])
+    rows = objects.indices(t)
     origins = np.full((len(rows), 3), np.nan)
     goes = np.flatnonzero(after[rows] != NONE)
     here = objects.centres[rows[goes]]

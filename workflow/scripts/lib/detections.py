@@ -71,7 +71,12 @@ class Detections:
         return np.sqrt(sizes / np.pi) if self.dimensions == 2 else np.cbrt(3 * sizes / (4 * np.pi))
 
     def rows(self, t):
+        """The rows of frame t, as a slice."""
         return slice(self.starts[t], self.starts[t + 1])
+
+    def indices(self, t):
+        """The rows of frame t, int64."""
+        return np.arange(self.starts[t], self.starts[t + 1])
 
 
 def detect(frames, *, steps=(1.0, 1.0, 1.0)):

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from .pictures import LONGER_SIDE_PX, fit, is_colour, read_plane, stretch
+from .pictures import LONGER_SIDE_PX, fit, is_colour, read_projection, stretch
 from .stores import label_colour, read_metadata
 
 TREES = 40  # lineages that are drawn, the largest first
@@ -25,8 +25,8 @@ def draw_lineages(folder, lineage, image):
 
 
 def draw_tracks(lineage, image):
-    """A Figure of the last tracked frame with the way of each track up to there; a lineage has one colour."""
-    pixels, _, step = read_plane(image, lineage.tracked[-1])
+    """A Figure of the last tracked frame, all planes over each other, with the ways up to there, a colour a lineage."""
+    pixels, step = read_projection(image, lineage.tracked[-1])
     about = read_metadata(image)
     plane = stretch(pixels, about.windows, colour=is_colour(about.channels))
     figure = Figure(figsize=[side / DPI for side in fit(plane.shape[1::-1], LONGER_SIDE_PX)])
@@ -99,8 +99,7 @@ def draw_counts(lineage):
     _draw_histogram(cycles, cycle_lengths(lineage), bins=12, color="#009e73")
     cycles.set(xlabel="frames from birth to division", title="cell cycles seen whole")
     _draw_histogram(steps, displacements(lineage), bins=24, color="#56b4e9")
-    unit = "µm" if lineage.pixel_um[1] and lineage.pixel_um[2] else "px"
-    steps.set(xlabel=f"{unit} per frame", title="displacement")
+    steps.set(xlabel=f"{lineage.unit} per frame", title="displacement")
     return figure
 
 
@@ -123,14 +122,9 @@ def cycle_lengths(lineage):
 
 
 def displacements(lineage):
-    """Ways of cells between tracked frames that follow each other, for each frame of the movie: (links,).
-
-    They are in µm where the size of a pixel is known, else in pixels.
-    """
+    """Ways of cells between tracked frames that follow each other, in `lineage.unit` for each frame: (links,)."""
     edges, division = lineage.edges()
-    known = bool(lineage.pixel_um[1] and lineage.pixel_um[2])
-    sizes = [size or 1.0 for size in lineage.pixel_um] if known else [1.0, 1.0, 1.0]
-    places = lineage.nodes[["z", "y", "x"]].to_numpy() * sizes
+    places = lineage.nodes[["z", "y", "x"]].to_numpy() * lineage.voxel
     one, two = edges[~division & (lineage.steps(edges) == 1)].T
     times = lineage.nodes["t"].to_numpy()
     return np.linalg.norm(places[two] - places[one], axis=1) / (times[two] - times[one])

@@ -111,7 +111,7 @@ def _shrunk(mask, factor):
 
 
 def _common(shape, shift):
-    """Indices of what two frames (y, x) have in common when the first is moved by (y, x) pixels: of it, of the other."""
+    """Indices of what two frames (y, x) share when the first is moved by (y, x) pixels: of it, and of the other."""
     return tuple(
         tuple(slice(max(sign * by, 0), max(side + min(sign * by, 0), 0)) for by, side in zip(shift, shape, strict=True))
         for sign in (-1, 1)

@@ -1,13 +1,7 @@
-"""Exports: lineages in the forms that the field uses, and read back from them."""
-
-import csv
-import re
+"""Exports: lineages in the forms that the field uses."""
 
 import numpy as np
-import pandas as pd
 import tifffile
-
-from .errors import InputError
 
 CHALLENGE_MOST = np.iinfo(np.uint16).max
 NAPARI = ("track_id", "t", "z", "y", "x", "parent", "lineage", "generation", "kind")
@@ -62,24 +56,6 @@ class ChallengeFolder:
         return not self._wide
 
 
-def read_challenge(folder):
-    """{(track, t)} and {track: parent} of a Cell Tracking Challenge folder; an only child is its parent gone on."""
-    rows = [tuple(map(int, line.split())) for line in (folder / "res_track.txt").read_text().splitlines()]
-    children = {}
-    for track, _, _, parent in rows:
-        children.setdefault(parent, []).append(track)
-    name = {track: track for track, *_ in rows}
-    for track, _, _, parent in sorted(rows, key=lambda row: row[1]):
-        if parent and len(children[parent]) == 1:
-            name[track] = name[parent]
-    parents = {name[track]: name[parent] for track, _, _, parent in rows if parent and name[track] != name[parent]}
-    masks = sorted(folder.glob("mask*.tif"))
-    nodes = {
-        (name[track], t) for t, mask in enumerate(masks) for track in np.unique(tifffile.imread(mask)).tolist() if track
-    }
-    return nodes, parents
-
-
 def write_napari(lineage, path):
     """Write a table for napari's tracks layer: track_id, t, z, y, x in pixels, and properties; a row for each node."""
     tracks = lineage.tracks.set_index("track")
@@ -87,14 +63,6 @@ def write_napari(lineage, path):
         columns={"track": "track_id"}
     )
     nodes.sort_values(["track_id", "t"])[list(NAPARI)].to_csv(path, index=False)
-
-
-def read_napari(path):
-    """{(track, t): (z, y, x)} and {track: parent} of a table of `write_napari`."""
-    with open(path, newline="") as table:
-        rows = list(csv.DictReader(table))
-    nodes = {(int(row["track_id"]), int(row["t"])): tuple(float(row[axis]) for axis in "zyx") for row in rows}
-    return nodes, {int(row["track_id"]): int(row["parent"]) for row in rows if int(row["parent"])}
 
 
 def write_newick(lineage, path):
@@ -132,33 +100,3 @@ def write_newick(lineage, path):
                     stack += [(",", False)] * bool(number) + [(child, False)]
         lines.append("".join(parts) + ";\n")
     path.write_text("".join(lines))
-
-
-def read_newick(path):
-    """{track: length of its branch in frames} and {track: parent} of trees of `write_newick`."""
-    lengths, parents = {}, {}
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
-        waiting, done = [[]], []
-        for token in re.findall(r"[(),;]|[^(),;]+", line):
-            if token == "(":
-                waiting.append([])
-            elif token == ")":
-                done = waiting.pop()
-            elif token not in ",;":
-                match = re.fullmatch(r"(\d+):(\d+)", token)
-                if match is None:
-                    raise InputError(f"{path}: line {number}: {token!r} is no track and length; write it again")
-                track = int(match[1])
-                lengths[track] = int(match[2])
-                parents |= dict.fromkeys(done, track)
-                waiting[-1].append(track)
-                done = []
-    return lengths, parents
-
-
-def track_columns(lineage):
-    """{(t, label): (track, parent, lineage, generation)} as a table to join with the table of objects."""
-    found = lineage.nodes[lineage.nodes["label"] > 0][["t", "label", "track"]]
-    joined = lineage.repairs[lineage.repairs["kind"] == "joined"][["t", "label", "track"]]
-    tracks = lineage.tracks.set_index("track")[["parent", "lineage", "generation"]]
-    return pd.concat([found, joined], ignore_index=True).join(tracks, on="track")

@@ -1,11 +1,9 @@
 """Graphs: lineages as GEFF stores, which Python's tracking libraries read, and as TrackMate files."""
 
 import contextlib
-from xml.etree import ElementTree
 from xml.sax.saxutils import XMLGenerator
 
 import numpy as np
-from geff import GeffReader
 from geff.core_io import write_arrays
 from geff_spec import Axis, GeffMetadata
 
@@ -54,23 +52,10 @@ def _property(values):
     return {"values": values, "missing": None}
 
 
-def read_geff(path):
-    """{(track, t): (z, y, x)} and {track: parent} of a store of `write_geff`."""
-    reader = GeffReader(path)
-    reader.read_node_props()
-    reader.read_edge_props()
-    graph = reader.build()
-    values = {name: prop["values"] for name, prop in graph["node_props"].items()}
-    track, t = values["track"].tolist(), values["t"].tolist()
-    places = zip(*(values[axis].tolist() for axis in "zyx"), strict=True)
-    born = graph["edge_ids"][graph["edge_props"]["division"]["values"]].astype(int)
-    return dict(zip(zip(track, t, strict=True), places, strict=True)), {track[two]: track[one] for one, two in born}
-
-
 def write_trackmate(lineage, path, *, image, shape):
     """Write a Lineage as a TrackMate file (version 7): a spot for each node; a track there is a lineage.
 
-    Places and radii are in µm where the size of a pixel is known, else in pixels. The file is written as it goes, since
+    Places and radii are in `lineage.unit`. The file is written as it goes, since
     as one tree it would take gigabytes for a million of nodes.
 
     Args:
@@ -79,14 +64,13 @@ def write_trackmate(lineage, path, *, image, shape):
         image: path or name of the image, kept in the file.
         shape: (z, y, x) pixels of a frame.
     """
-    known = bool(lineage.pixel_um[1] and lineage.pixel_um[2])
-    sizes = [size or 1.0 for size in lineage.pixel_um] if known else [1.0, 1.0, 1.0]
+    sizes, space = lineage.voxel, {"µm": "micron", "px": "pixel"}[lineage.unit]
     interval = lineage.frame_s or 1.0
     with open(path, "w", encoding="UTF-8") as file:
         xml = XMLGenerator(file, "UTF-8", short_empty_elements=True)
         xml.startDocument()
         with _element(xml, "TrackMate", version="7.11.1"):
-            units = {"spatialunits": "micron" if known else "pixel", "timeunits": "sec" if lineage.frame_s else "frame"}
+            units = {"spatialunits": space, "timeunits": "sec" if lineage.frame_s else "frame"}
             with _element(xml, "Model", **units):
                 _write_features(xml)
                 _write_spots(xml, lineage, sizes, interval, volume=shape[0] > 1)
@@ -163,15 +147,3 @@ def _write_edges(xml, lineage):
     with _element(xml, "FilteredTracks"):
         for number in numbers.tolist():
             _write(xml, "TrackID", TRACK_ID=number)
-
-
-def read_trackmate(path):
-    """{(track, t): (z, y, x) in the units of the file} and {track: parent} of a file of `write_trackmate`."""
-    root = ElementTree.parse(path).getroot()
-    nodes, track = {}, {}
-    for spot in root.iter("Spot"):
-        number, t = int(spot.get("TRACKLET")), int(spot.get("FRAME"))
-        track[spot.get("ID")] = number
-        nodes[number, t] = tuple(float(spot.get(f"POSITION_{axis}")) for axis in "ZYX")
-    born = [edge for edge in root.iter("Edge") if edge.get("DIVISION") == "1"]
-    return nodes, {track[edge.get("SPOT_TARGET_ID")]: track[edge.get("SPOT_SOURCE_ID")] for edge in born}

@@ -26,6 +26,10 @@ PRIOR_LINKS = 20.0  # links that the rates known beforehand count as
 USUAL_LOST, USUAL_LOST_CUT = 0.02, 0.15
 USUAL_SIZE_SPREAD, USUAL_CUT_SPREAD, USUAL_LIGHT_SPREAD = 0.15, 0.4, 0.5
 FEW_LINKS = 12
+# Links and neighbours known beforehand, by bins of OVERLAP_EDGES.
+USUAL_LINKED = np.array([0.4, 0.5, 1, 1, 1, 1, 1, 1])
+USUAL_APART = np.array([5, 1, 0.5, 0.3, 0.15, 0.05, 0.02, 0.01])
+OVERLAP_COUNTS, MOST_OVERLAP = 0.7, 4.0  # nats: centres say part of what overlap says already
 LASTING_SPREAD = 0.15  # of the logarithms of sizes that last, from which on they tell all they can
 
 
@@ -75,7 +79,7 @@ def _sample(objects):
 
 def _band(objects, pairs):
     """The objects that are looked at, bool (objects,): in rows of pixels about the middle, with ENOUGH of them."""
-    rows = np.concatenate([np.arange(objects.starts[t], objects.starts[t + 1]) for t in pairs])
+    rows = np.concatenate([objects.indices(t) for t in pairs])
     share = min(ENOUGH / len(rows), 1.0)
     heights = objects.centres[:, 1]
     low, high = np.quantile(heights[rows], [0.5 - share / 2, 0.5 + share / 2])
@@ -109,62 +113,78 @@ def _spacing(objects, pairs, among):
 
 
 def _learn(objects, motion, pairs, among, radius):
+    """What the links show that are made with `motion`."""
     chains = link_frames(objects, motion, pairs, among)
-    after, before = chains.after, chains.before
-    one = np.flatnonzero(after >= 0)
+    one = np.flatnonzero(chains.after >= 0)
     if len(one) < 2:
         return motion
-    two = after[one]
-    times = objects.times
-    steps = objects.centres[two] - objects.centres[one] - objects.drifts[times[two]]
-    whole = ~(objects.cut[one] | objects.cut[two])
-    whole = whole if whole.sum() > FEW_LINKS else np.ones(len(one), bool)
-    earlier = before[one]
-    known = earlier >= 0
-    persistence = 0.0
-    rest = steps.copy()
-    if known.sum() > FEW_LINKS:
-        past = objects.centres[one] - objects.centres[np.maximum(earlier, 0)] - objects.drifts[times[one]]
-        past, now = past[known], steps[known]
-        # Outliers are wrong links; the median of shares is not moved by them.
-        length = (past**2).sum(1)
-        fast = length >= np.median(length)
-        persistence = float(np.clip(np.median((past * now).sum(1)[fast] / np.maximum(length[fast], 1e-9)), 0, 1))
-        if _scale(now[whole[known]] - persistence * past[whole[known]], motion) > 0.95 * _scale(
-            now[whole[known]], motion
-        ):
-            persistence = 0.0
-        rest = steps[known] - persistence * past
-        rest = rest[whole[known]] if whole[known].any() else rest
-    else:
-        rest = steps[whole]
-    shift = max(_scale(rest, motion), LEAST_SHIFT_PX, 0.02 * radius)
-    ratios = np.log(objects.sizes[two] / objects.sizes[one])
-    cut = ratios[objects.cut[one] | objects.cut[two]]
-    ratios = ratios[whole]
-    growth = float(np.median(ratios))
-    changes = (objects.lights[two] - objects.lights[one])[whole]
+    two = chains.after[one]
+    cut = objects.cut[one] | objects.cut[two]
+    whole = ~cut if (~cut).sum() > FEW_LINKS else np.ones(len(one), bool)
+    shift, persistence = _learn_steps(objects, motion, one, two, chains.before[one], whole)
     lost, lost_cut = (
-        _lost(objects, after, pairs, among & (objects.cut == cut), usual)
-        for cut, usual in ((False, USUAL_LOST), (True, USUAL_LOST_CUT))
+        _lost(objects, chains.after, pairs, among & (objects.cut == at_border), usual)
+        for at_border, usual in ((False, USUAL_LOST), (True, USUAL_LOST_CUT))
     )
-    table, usual = _learn_overlap(objects, after, pairs, among)
+    overlap, usual_overlap = _learn_overlap(objects, chains.after, pairs, among)
     return replace(
         motion,
-        shift=shift,
+        shift=max(shift, LEAST_SHIFT_PX, 0.02 * radius),
         persistence=persistence,
-        sizes_tell=_sizes_tell(objects.logs[one][whole], objects.logs[two][whole]),
-        growth=growth,
-        size_spread=_blend(wide_spread_of(ratios - growth, LEAST_SIZE_SPREAD), USUAL_SIZE_SPREAD, len(one)),
-        cut_spread=_blend(spread_of(cut, LEAST_SIZE_SPREAD), USUAL_CUT_SPREAD, len(cut)),
-        light_spread=_blend(spread_of(changes, LEAST_LIGHT_SPREAD), USUAL_LIGHT_SPREAD, len(one))
-        if np.isfinite(changes).all()
-        else USUAL_LIGHT_SPREAD,
-        overlap=table,
-        usual_overlap=usual,
+        overlap=overlap,
+        usual_overlap=usual_overlap,
         lost=lost,
         lost_cut=lost_cut,
+        **_learn_changes(objects, one, two, cut, whole),
     )
+
+
+def _learn_steps(objects, motion, one, two, earlier, whole):
+    """Scale of the displacements that remain when they are foreseen, and the share of each that is made again.
+
+    Args:
+        objects, motion: Detections, Motion.
+        one, two, earlier: rows (links,) of objects, of their next and of their former selves; NONE.
+        whole: bool (links,), those that are looked at.
+    """
+    steps, known = _steps(objects, one, two), earlier != NONE
+    if known.sum() <= FEW_LINKS:
+        return _scale(steps[whole], motion), 0.0
+    past, now, whole = _steps(objects, earlier[known], one[known]), steps[known], whole[known]
+    whole = whole if whole.any() else ~whole
+    # Outliers are wrong links; the median of shares is not moved by them.
+    length = lengths_of(past)
+    fast = length >= np.median(length)
+    shares = np.einsum("ij,ij->i", past, now)[fast] / np.maximum(length[fast] ** 2, 1e-9)
+    persistence = float(np.clip(np.median(shares), 0, 1))
+    scales = [_scale((now - share * past)[whole], motion) for share in (0, persistence)]
+    return (scales[1], persistence) if scales[1] <= 0.95 * scales[0] else (scales[0], 0.0)
+
+
+def _steps(objects, one, two):
+    """Ways (links, 3) from objects to their next selves, less what the frame moved."""
+    return objects.centres[two] - objects.centres[one] - objects.drifts[objects.times[two]]
+
+
+def _learn_changes(objects, one, two, cut, whole):
+    """What is usual of changes of size and light, of links from rows `one` to `two`: fields of Motion.
+
+    `cut` are those that the border cuts, `whole` those that are looked at: bool (links,).
+    """
+    ratios = objects.logs[two] - objects.logs[one]
+    growth = float(np.median(ratios[whole]))
+    changes = (objects.lights[two] - objects.lights[one])[whole]
+    light_spread = USUAL_LIGHT_SPREAD
+    if np.isfinite(changes).all():
+        light_spread = _blend(spread_of(changes, LEAST_LIGHT_SPREAD), USUAL_LIGHT_SPREAD, len(one))
+    spread = wide_spread_of(ratios[whole] - growth, LEAST_SIZE_SPREAD)
+    return {
+        "growth": growth,
+        "size_spread": _blend(spread, USUAL_SIZE_SPREAD, len(one)),
+        "cut_spread": _blend(spread_of(ratios[cut], LEAST_SIZE_SPREAD), USUAL_CUT_SPREAD, cut.sum()),
+        "light_spread": light_spread,
+        "sizes_tell": _sizes_tell(objects.logs[one][whole], objects.logs[two][whole]),
+    }
 
 
 def _scale(steps, motion):
@@ -194,7 +214,7 @@ def _sizes_tell(before, after):
 
 def _lost(objects, after, pairs, mine, usual):
     """Share of the objects that are `mine` that have no successor; a prior keeps it from being none."""
-    rows = np.concatenate([np.arange(objects.starts[t], objects.starts[t + 1]) for t in pairs])
+    rows = np.concatenate([objects.indices(t) for t in pairs])
     rows = rows[mine[rows]]
     lost = (after[rows] == NONE).sum() + usual * PRIOR_LINKS
     return float(np.clip(lost / (len(rows) + PRIOR_LINKS), 0.005, 0.3))
@@ -217,9 +237,10 @@ def _learn_overlap(objects, after, pairs, among):
         ious = shared[same] / (objects.sizes[one] + objects.sizes[two] - shared)[same]
         shares.append(np.concatenate([ious, np.zeros(max(count - same.sum(), 0))]))
     shares = np.concatenate(shares)
-    prior = np.array([0.4, 0.5, 1, 1, 1, 1, 1, 1]), np.array([5, 1, 0.5, 0.3, 0.15, 0.05, 0.02, 0.01])
-    linked, apart = linked + prior[0], apart + prior[1]
+    linked, apart = linked + USUAL_LINKED, apart + USUAL_APART
     ratios = np.log(linked / linked.sum()) - np.log(apart / apart.sum())
-    # More overlap never speaks less for a link; half counts, since centres say part of it already.
+    # More overlap never speaks less for a link.
     ratios = np.maximum.accumulate(ratios)
-    return 0.7 * np.clip(ratios, -4, 4), float(np.median(shares)) if len(shares) else 0.0
+    return OVERLAP_COUNTS * np.clip(ratios, -MOST_OVERLAP, MOST_OVERLAP), float(np.median(shares)) if len(
+        shares
+    ) else 0.0

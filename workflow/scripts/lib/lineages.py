@@ -55,6 +55,16 @@ class Lineage:
     motion: dict = field(default_factory=dict)
 
     @property
+    def voxel(self):
+        """Size of a pixel in z, y and x, in `unit`, as the tracks were made with."""
+        return measured_in(self.pixel_um)[0]
+
+    @property
+    def unit(self):
+        """µm where the size of a pixel is known, else px."""
+        return measured_in(self.pixel_um)[1]
+
+    @property
     def parents(self):
         """{track: parent} of the tracks that have one."""
         born = self.tracks[self.tracks["parent"] > 0]
@@ -79,11 +89,23 @@ class Lineage:
         return np.concatenate([links, births]), np.repeat([False, True], [len(links), len(births)])
 
 
+def measured_in(pixel_um):
+    """What lengths are measured in, where sizes of a pixel in z, y and x may be None.
+
+    Planes that are an unknown distance apart are taken to be as far as pixels are.
+
+    Returns:
+        Size of a pixel in z, y and x, and its unit: µm where it is known in y and x, else px.
+    """
+    depth, height, width = pixel_um
+    return ((depth or width, height, width), "µm") if height and width else ((1.0, 1.0, 1.0), "px")
+
+
 def number_tracks(objects, trace):
     """Id of the track of each object, from 1 in the order in which tracks begin: int64 (objects,)."""
     tracks, count = np.zeros(len(objects.labels), np.int64), 0
     for t in range(objects.frames):
-        rows = np.arange(objects.starts[t], objects.starts[t + 1])
+        rows = objects.indices(t)
         before = trace.before[rows]
         tracks[rows[before != NONE]] = tracks[before[before != NONE]]
         new = rows[(before == NONE) & (trace.joins[rows] == NONE)]

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from .exports import track_columns
 from .lineages import read_lineage
 
 COLUMNS = {name: pa.int64() for name in ("track", "parent", "lineage", "generation")}
@@ -36,7 +36,7 @@ def add_tracks(objects, folder, path):
                         continue
                     if image not in lineages:
                         # The rows of an image lie together, so that one lineage at a time suffices.
-                        lineages = {image: track_columns(read_lineage(place))}
+                        lineages = {image: _columns_of(read_lineage(place))}
                     piece = read.filter(pc.equal(read["image"], image))
                     writer.write_table(_joined(piece, lineages[image], schema))
     partial.replace(path)
@@ -49,3 +49,11 @@ def _joined(piece, columns, schema):
         values = found[name].astype("Int64")
         piece = piece.append_column(name, pa.array(values, type_, from_pandas=True))
     return piece.cast(schema)
+
+
+def _columns_of(lineage):
+    """track, parent, lineage and generation of each t and label that the table of objects has."""
+    found = lineage.nodes[lineage.nodes["label"] > 0][["t", "label", "track"]]
+    joined = lineage.repairs[lineage.repairs["kind"] == "joined"][["t", "label", "track"]]
+    tracks = lineage.tracks.set_index("track")[["parent", "lineage", "generation"]]
+    return pd.concat([found, joined], ignore_index=True).join(tracks, on="track")

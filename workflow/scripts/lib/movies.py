@@ -5,18 +5,10 @@ import pandas as pd
 
 from .detections import detect, measure_frame
 from .exports import ChallengeFolder
-from .lineages import build_lineage, number_tracks
+from .lineages import build_lineage, measured_in, number_tracks
 from .masks import Masks
 from .stores import create_store, finish_labels, open_array, read_block, read_metadata, stored_as
 from .traces import trace
-
-
-def find_steps(pixel_um):
-    """Size of a pixel in z, y, x to measure distances in: µm where it is known in y and x, else pixels."""
-    depth, height, width = pixel_um
-    if not (height and width):
-        return (1.0, 1.0, 1.0)
-    return (depth or width, height, width)
 
 
 def read_frames(labels, pixels, times):
@@ -40,7 +32,7 @@ def track_movie(labels, image, folder, *, name, times, fill_gaps, **settings):
         Lineage, and whether the ids are of 16 bits, as the Challenge's tools expect.
     """
     found, pixels, metadata = open_array(labels), open_array(image), read_metadata(image)
-    objects = detect(read_frames(found, pixels, times), steps=find_steps(metadata.pixel_um))
+    objects = detect(read_frames(found, pixels, times), steps=measured_in(metadata.pixel_um)[0])
     decided = trace(objects, **settings)
     tracks = number_tracks(objects, decided)
     store = create_store(folder / "labels.ome.zarr", found.shape, np.int32, **stored_as(found))

@@ -1,6 +1,7 @@
 """Pictures of images, with outlines of truth and labels on layers of their own."""
 
 import json
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,23 @@ def read_plane(path, t):
     Returns:
         Pixels (c, y, x) of frame t and the middle z; that z; and the side of one in pixels of the full size.
     """
+    array, step = _small_level(path)
+    z = array.shape[2] // 2
+    return read_block(array, (t, slice(None), z)), z, step
+
+
+def read_projection(path, t):
+    """The largest of all planes, of the level as of `read_plane`.
+
+    Returns:
+        Pixels (c, y, x) of frame t, and the side of one in pixels of the full size.
+    """
+    array, step = _small_level(path)
+    planes = (read_block(array, (t, slice(None), z)) for z in range(array.shape[2]))
+    return reduce(np.maximum, planes), step
+
+
+def _small_level(path):
     array = open_array(path)
     level = 0
     while (Path(path) / str(level + 1)).is_dir():
@@ -97,8 +115,7 @@ def read_plane(path, t):
         if max(coarser.shape[-2:]) < LONGER_SIDE_PX:
             break
         array, level = coarser, level + 1
-    z = array.shape[2] // 2
-    return read_block(array, (t, slice(None), z)), z, 2**level
+    return array, 2**level
 
 
 def is_colour(channels):

@@ -51,7 +51,7 @@ def _describe(folder, scores):
         "cycle": cycle,
         "cycle_s": cycle * lineage.frame_s if cycle and lineage.frame_s else None,
         "shift": float(np.median(shifts)) if len(shifts) else None,
-        "unit": "µm" if lineage.pixel_um[1] and lineage.pixel_um[2] else "px",
+        "unit": lineage.unit,
         "animation": played if (folder / ANIMATION).exists() else None,
         "scores": known,
     }
