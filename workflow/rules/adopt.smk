@@ -4,7 +4,7 @@
 rule adopt:
     """Take the masks that the table names for the labels of batch {wildcards.batch}, and measure each object."""
     input:
-        images=ancient("results/images/{batch}"),
+        images=reads("adopt", "results/images/{batch}"),
         simulated=lambda wildcards: ancient(simulated_files(wildcards.batch, "masks_files")),
         renewed=lambda wildcards: PRODUCTS.renewed("adopt", wildcards.batch),
     output:

@@ -3,10 +3,10 @@
 import os
 import re
 import sys
-from collections import defaultdict
 from functools import cache
 from pathlib import Path
 
+import psutil
 from snakemake.exceptions import WorkflowError
 from snakemake.io import strip_wildcard_constraints
 
@@ -22,6 +22,15 @@ from workflow.scripts.lib.errors import InputError
 from workflow.scripts.lib.folds import sides_in_fold
 from workflow.scripts.lib.locks import hold
 from workflow.scripts.lib.splits import PREDICT, check_sides, explain_sides
+
+
+class Batches(dict):
+    """{batch: its images}."""
+
+    def __missing__(self, batch):
+        known = ", ".join(list(self)[:5]) + (", …" if len(self) > 5 else "")
+        raise WorkflowError(f"{config['images']}: has no batch called {batch}; it has {known}")
+
 
 try:
     check_files(workflow.configfiles)
@@ -68,14 +77,29 @@ GROUPS = {row["image"]: row["group"] for row in table if row["group"]} | {
 }
 GROUPS = dict(sorted(GROUPS.items()))  # the order of rows is no cause to rerun
 ROWS = {row["image"]: row for row in sorted(table, key=lambda row: row["image"])}
-BATCHES = defaultdict(list)
+BATCHES = Batches()
 for image, row in ROWS.items():
-    BATCHES[row["batch"]].append(image)
+    BATCHES.setdefault(row["batch"], []).append(image)
 
 ANNOTATED = [image for image in ROWS if ROWS[image]["truth"]]
 LEARNING = {row["batch"] for image, row in ROWS.items() if SIDES[image] in ("train", "val")}
 SCORED = {ROWS[image]["batch"] for image in ANNOTATED}
 RECIPES = Recipes(config, ROWS, MOVIES, SIDES, LEARNERS, MODELS, SIMULATED, EXISTING)
+
+
+def share_machine():
+    """Where jobs run on this machine, let no more run at once than it has memory for, and one that trains or predicts.
+
+    What --resources or a profile says goes before.
+    """
+    if workflow.is_main_process and workflow.local_exec:
+        memory_mb = int(0.9 * psutil.virtual_memory().total / 1e6)
+        for name, most in (("networks", 1), ("mem_mb", memory_mb)):
+            if name not in workflow.global_resources:
+                workflow.register_resource(name, most)
+
+
+share_machine()
 
 
 def lock_results():
@@ -150,9 +174,12 @@ def memory_mb(base, per_mb, most=16_000):
     return lambda wildcards, attempt: int(attempt * min(base + per_mb * raw_mb(wildcards.batch)[0], most))
 
 
-def minutes(base, per_mb):
-    """Run time that grows with the raw megabytes of the batch, and with each attempt."""
-    return lambda wildcards, attempt: int(attempt * (base + per_mb * raw_mb(wildcards.batch)[1]))
+def minutes(base, per_mb, most=1440):
+    """Run time that grows with the raw megabytes of the batch, and with each attempt, up to `most`.
+
+    A queue may never start a job that asks for more than it allows; one that is stopped goes on when it is tried again.
+    """
+    return lambda wildcards, attempt: min(int(attempt * (base + per_mb * raw_mb(wildcards.batch)[1])), most)
 
 
 def training_minutes(model):
@@ -212,7 +239,28 @@ def outputs_of(rule, key=None):
     return [strip_wildcard_constraints(path).format(**dict.fromkeys(made.wildcard_names, key)) for path in made.output]
 
 
-PRODUCTS = Products(recipe_of, upstream_of, outputs_of)
+PRODUCTS = Products(recipe_of, upstream_of, outputs_of, gathering=("split", "augment", "select_model", "explain"))
+
+
+def reads(rule, paths):
+    """An input function: what a rule reads, paths or patterns, whose age is of no matter.
+
+    Of a product that is up to date, what is not there any more is left out: Snakemake would make it again for what is
+    there already, and then that as well. With --force and its like nothing is left out.
+    """
+
+    def find(wildcards):
+        found = paths(wildcards) if callable(paths) else paths
+        several = found if isinstance(found, list) else [found]
+        for name, value in wildcards.items():
+            several = [path.replace(f"{{{name}}}", value) for path in several]
+        asked = workflow.dag_settings
+        forced = asked.forceall or asked.forcerun or asked.forcetargets
+        if not forced and not PRODUCTS.is_outdated(rule, next(iter(wildcards), None)):
+            several = [path for path in several if Path(path).exists()]
+        return ancient(several if isinstance(found, list) or not several else several[0])
+
+    return find
 
 
 wildcard_constraints:

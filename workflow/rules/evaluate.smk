@@ -4,13 +4,13 @@
 rule evaluate:
     """Score the labels of batch {wildcards.batch} against truth where there is some, audit their seams, and draw both."""
     input:
-        labels=ancient("results/labels/{batch}"),
-        predictions=ancient([] if MASKED else "results/predictions/{batch}"),
-        images=ancient("results/images/{batch}"),
-        truth=lambda wildcards: ancient(truth_folders(BATCHES[wildcards.batch])),
-        tracks=ancient("results/tracks/{batch}" if config["task"] == "instances" else []),
-        selected=ancient([] if MASKED else "results/selected.json"),
-        models=ancient(list(MODEL_FOLDERS.values())),
+        labels=reads("evaluate", "results/labels/{batch}"),
+        predictions=reads("evaluate", [] if MASKED else "results/predictions/{batch}"),
+        images=reads("evaluate", "results/images/{batch}"),
+        truth=reads("evaluate", lambda wildcards: truth_folders(BATCHES[wildcards.batch])),
+        tracks=reads("evaluate", "results/tracks/{batch}" if config["task"] == "instances" else []),
+        selected=reads("evaluate", [] if MASKED else "results/selected.json"),
+        models=reads("evaluate", list(MODEL_FOLDERS.values())),
         renewed=lambda wildcards: PRODUCTS.renewed("evaluate", wildcards.batch),
     output:
         metrics="results/metrics/{batch}.tsv",
@@ -41,19 +41,19 @@ rule evaluate:
 rule report:
     """Gather everything into one page."""
     input:
-        metrics=ancient(expand("results/metrics/{batch}.tsv", batch=BATCHES)),
-        pictures=ancient(expand("results/pictures/{batch}", batch=BATCHES)),
-        objects=ancient(expand("results/objects/{batch}.parquet", batch=BATCHES)),
-        tracks=ancient(expand("results/tracks/{batch}", batch=BATCHES if config["task"] == "instances" else [])),
-        images=ancient(expand("results/images/{batch}", batch=BATCHES)),
-        truth=ancient(truth_folders(ANNOTATED)),
-        labels=ancient(expand("results/labels/{batch}", batch=BATCHES)),
-        split=ancient("results/split.tsv" if LEARNERS else []),
-        leakage=ancient("results/leakage.tsv" if LEARNERS else []),
-        sheets=ancient(expand("results/patches/{fold}.png", fold=LEARNERS)),
-        models=ancient(list(MODEL_FOLDERS.values())),
-        selected=ancient([] if MASKED else "results/selected.json"),
-        explanation=ancient([] if MASKED else "results/explanation"),
+        metrics=reads("report", expand("results/metrics/{batch}.tsv", batch=BATCHES)),
+        pictures=reads("report", expand("results/pictures/{batch}", batch=BATCHES)),
+        objects=reads("report", expand("results/objects/{batch}.parquet", batch=BATCHES)),
+        tracks=reads("report", expand("results/tracks/{batch}", batch=BATCHES if config["task"] == "instances" else [])),
+        images=reads("report", expand("results/images/{batch}", batch=BATCHES)),
+        truth=reads("report", truth_folders(ANNOTATED)),
+        labels=reads("report", expand("results/labels/{batch}", batch=BATCHES)),
+        split=reads("report", "results/split.tsv" if LEARNERS else []),
+        leakage=reads("report", "results/leakage.tsv" if LEARNERS else []),
+        sheets=reads("report", expand("results/sheets/{fold}.png", fold=LEARNERS)),
+        models=reads("report", list(MODEL_FOLDERS.values())),
+        selected=reads("report", [] if MASKED else "results/selected.json"),
+        explanation=reads("report", [] if MASKED else "results/explanation"),
         renewed=lambda wildcards: PRODUCTS.renewed("report"),
     output:
         report=report("results/report.html", category="Tessera", caption="../report/report.rst"),

@@ -4,9 +4,9 @@
 rule explain:
     """Show what speaks for the classes in validation patches, and whether probabilities are right."""
     input:
-        selected=ancient("results/selected.json"),
-        models=ancient(list(MODEL_FOLDERS.values())),
-        patches=ancient(expand("results/patches/{fold}", fold=LEARNERS)),
+        selected=reads("explain", "results/selected.json"),
+        models=reads("explain", list(MODEL_FOLDERS.values())),
+        patches=reads("explain", expand("results/patches/{fold}", fold=LEARNERS)),
         renewed=lambda wildcards: PRODUCTS.renewed("explain"),
     output:
         explanation=directory("results/explanation"),

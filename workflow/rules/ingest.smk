@@ -29,7 +29,7 @@ rule ingest:
 rule annotate:
     """Turn the annotations of batch {wildcards.batch} into OME-Zarr labels that fit their images."""
     input:
-        images=ancient("results/images/{batch}"),
+        images=reads("annotate", "results/images/{batch}"),
         simulated=lambda wildcards: ancient(simulated_files(wildcards.batch, "truth_files")),
         renewed=lambda wildcards: PRODUCTS.renewed("annotate", wildcards.batch),
     output:

@@ -4,10 +4,10 @@
 rule predict:
     """Apply the chosen network to the images of batch {wildcards.batch}, tile by tile."""
     input:
-        images=ancient("results/images/{batch}"),
-        selected=ancient("results/selected.json"),
-        converted=ancient("results/converted"),
-        models=ancient(list(MODEL_FOLDERS.values())),
+        images=reads("predict", "results/images/{batch}"),
+        selected=reads("predict", "results/selected.json"),
+        converted=reads("predict", "results/converted"),
+        models=reads("predict", list(MODEL_FOLDERS.values())),
         renewed=lambda wildcards: PRODUCTS.renewed("predict", wildcards.batch),
     output:
         predictions=directory("results/predictions/{batch}"),
@@ -36,8 +36,8 @@ rule predict:
 rule segment:
     """Turn the predictions of batch {wildcards.batch} into labels, and measure each object."""
     input:
-        predictions=ancient("results/predictions/{batch}"),
-        images=ancient("results/images/{batch}"),
+        predictions=reads("segment", "results/predictions/{batch}"),
+        images=reads("segment", "results/images/{batch}"),
         renewed=lambda wildcards: PRODUCTS.renewed("segment", wildcards.batch),
     output:
         labels=directory("results/labels/{batch}"),

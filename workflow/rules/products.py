@@ -23,13 +23,15 @@ class Products:
         upstream: upstream(rule, key) gives the products, (rule, key), that it is made from.
         outputs: outputs(rule, key) gives the paths of its files and folders; one lies in RECORDS, and holds the recipe
             that they were made by. Rules that may make the same product have the same record.
+        gathering: rules whose product many are made from, and that is itself made from many.
     """
 
-    def __init__(self, recipe, upstream, outputs):
+    def __init__(self, recipe, upstream, outputs, gathering=()):
         self._recipe = recipe
         self._upstream = upstream
         self._outputs = outputs
-        self._is_outdated = cache(self._find_whether_outdated)
+        self._gathering = gathering
+        self.is_outdated = cache(self._find_whether_outdated)
         self._before = cache(self._find_before)
         self._newer_than_all = cache(_write_time)
 
@@ -39,7 +41,7 @@ class Products:
 
     def renewed(self, rule, key=None):
         """Paths that an outdated product has to wait for, beside what it reads; none for one that is up to date."""
-        if not self._is_outdated(rule, key):
+        if not self.is_outdated(rule, key):
             return []
         records = sorted(self.record(*product) for product in self._before(rule, key))
         return [*records, self._newer_than_all()] if self._has_another_recipe(rule, key) else records
@@ -58,7 +60,18 @@ class Products:
 
     def _find_before(self, rule, key):
         found = set(self._upstream(rule, key))
-        return found.union(*(self._before(*product) for product in found))
+        return found.union(*map(self._find_behind, found))
+
+    def _find_behind(self, product):
+        """The products before one that what is made from it has to name as well.
+
+        Of one that gathers many these would be many times many, so only what may run unseen: where the product is to be
+        made itself, it waits for all that is before it.
+        """
+        before = self._before(*product)
+        if product[0] not in self._gathering:
+            return before
+        return set() if self.is_outdated(*product) else {each for each in before if self.is_outdated(*each)}
 
 
 def _write_time():

@@ -50,7 +50,8 @@ def fingerprint(path):
         status = path.stat()
         if status.st_size <= SMALL_FILE_BYTES:
             return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
-        return digest(status.st_size, status.st_mtime_ns)
+        # Archives and some file systems keep whole seconds.
+        return digest(status.st_size, int(status.st_mtime))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); see to its permissions") from error
 
@@ -184,14 +185,13 @@ class Recipes:
 
     def ingest(self, image):
         row = self._rows[image]
-        columns = [row[column] for column in ("image", "path", "axes", "pixel_um", "frame_s")]
-        return digest(columns, self._raw(row["files"]), effective(self._settings, "ingest"), source("ingest.py"))
+        columns = [row[column] for column in ("image", "axes", "pixel_um", "frame_s")]
+        return digest(columns, self._named(row["files"]), effective(self._settings, "ingest"), source("ingest.py"))
 
     def annotate(self, image):
         row = self._rows[image]
-        raw = row["truth"], self._named(row["truth_files"])
-        looks = row["roi"], row["frames"]
-        return digest(self.ingest(image), raw, looks, self._task, self._settings["annotate"], source("annotate.py"))
+        made = self.ingest(image), self._named(row["truth_files"]), row["roi"], row["frames"]
+        return digest(made, self._task, self._settings["annotate"], source("annotate.py"))
 
     @cached_property
     def split(self):
@@ -230,8 +230,8 @@ class Recipes:
 
     def adopt(self, image):
         row = self._rows[image]
-        masks = row["masks"], self._named(row["masks_files"]), self._settings["annotate"]
-        return digest(self.ingest(image), masks, row["roi"], row["frames"], self._task, source("adopt.py"))
+        made = self.ingest(image), self._named(row["masks_files"]), row["roi"], row["frames"]
+        return digest(made, self._task, self._settings["annotate"], source("adopt.py"))
 
     def segment(self, image):
         return digest(self.predict(image), self._task, self._settings["segment"], source("segment.py"))
@@ -264,7 +264,7 @@ class Recipes:
         return self._settings["task"], self._settings["classes"]
 
     def _named(self, files):
-        """Raw files with their names: of annotations these may say of which frame they are."""
+        """Raw files with their names, which may say of which frame they are; wherever they lie."""
         return [(Path(file).name, content) for file, content in zip(files, self._raw(files), strict=True)]
 
     def _raw(self, files):

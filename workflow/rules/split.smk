@@ -4,7 +4,7 @@
 rule split:
     """Write down the side of every annotated image, and look for near-duplicates across sides."""
     input:
-        images=ancient(image_folders(ANNOTATED)),
+        images=reads("split", image_folders(ANNOTATED)),
         renewed=lambda wildcards: PRODUCTS.renewed("split"),
     output:
         split="results/split.tsv",
@@ -30,12 +30,12 @@ rule split:
 rule augment:
     """Render training patches by random transforms, and validation patches as they are, for {wildcards.fold}."""
     input:
-        images=ancient(image_folders(learning_images())),
-        truth=ancient(truth_folders(learning_images())),
+        images=reads("augment", image_folders(learning_images())),
+        truth=reads("augment", truth_folders(learning_images())),
         renewed=lambda wildcards: PRODUCTS.renewed("augment", wildcards.fold),
     output:
         patches=directory("results/patches/{fold}"),
-        sheet="results/patches/{fold}.png",
+        sheet="results/sheets/{fold}.png",
         recipe="results/recipes/augment/{fold}.json",
     log:
         "logs/augment/{fold}.log",

@@ -4,9 +4,9 @@
 rule track:
     """Link the objects of the movies of batch {wildcards.batch} through time, and find which divide."""
     input:
-        labels=ancient("results/labels/{batch}"),
-        images=ancient("results/images/{batch}"),
-        objects=ancient("results/objects/{batch}.parquet"),
+        labels=reads("track", "results/labels/{batch}"),
+        images=reads("track", "results/images/{batch}"),
+        objects=reads("track", "results/objects/{batch}.parquet"),
         renewed=lambda wildcards: PRODUCTS.renewed("track", wildcards.batch),
     output:
         tracks=directory("results/tracks/{batch}"),

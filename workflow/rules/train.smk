@@ -4,7 +4,7 @@
 rule train:
     """Train network {wildcards.model} on its patches."""
     input:
-        patches=lambda wildcards: ancient(f"results/patches/{MODELS[wildcards.model]['fold']}"),
+        patches=reads("train", lambda wildcards: f"results/patches/{MODELS[wildcards.model]['fold']}"),
         renewed=lambda wildcards: PRODUCTS.renewed("train", wildcards.model),
     output:
         model=directory("results/models/{model}"),
@@ -32,7 +32,7 @@ rule train:
 rule select_model:
     """Choose the network that did best on its validation images, and make it ready to predict."""
     input:
-        models=ancient(list(MODEL_FOLDERS.values())),
+        models=reads("select_model", list(MODEL_FOLDERS.values())),
         renewed=lambda wildcards: PRODUCTS.renewed("select_model"),
     output:
         selected="results/selected.json",

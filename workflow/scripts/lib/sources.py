@@ -1,6 +1,7 @@
 """An image whose planes are read when asked for, whatever file they come from."""
 
 import contextlib
+import errno
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -9,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from .errors import InputError
+from .errors import InputError, UnfitError
 from .pyramids import AXES
 
 PLANE_BYTES = 2**28  # planes up to this size are decoded at once, larger ones piece by piece
@@ -134,9 +135,16 @@ def check_size(path, claimed, available, most=MOST_EXPANSION):
         )
 
 
+# What the machine may lack, or refuse, at times, and is no fault of the file.
+_PASSING = {
+    errno.EACCES, errno.EPERM, errno.ENOENT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EBUSY, errno.EMFILE,
+    errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT,
+}  # fmt: skip
+
+
 @contextlib.contextmanager
 def blaming(path):
-    """Turn whatever goes wrong with a file from outside into an InputError that names it."""
+    """Turn whatever goes wrong with a file from outside into an InputError that names it; UnfitError: of the machine."""
     try:
         yield
     except InputError:
@@ -146,6 +154,12 @@ def blaming(path):
     except UnidentifiedImageError as error:
         raise InputError(f"{path}: its header is damaged; replace or remove it") from error
     except Exception as error:  # decoders raise almost anything on damaged files
+        if isinstance(error, MemoryError):
+            raise UnfitError(f"{path}: does not fit into memory; give the job more of it, and run again") from error
+        if isinstance(error, OSError) and error.errno in _PASSING:
+            raise UnfitError(
+                f"{path}: cannot be read now ({error.strerror}); see to its permissions and its disk, and run again"
+            ) from error
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(
             f"{path}: cannot be read, it is damaged or of an unknown variant ({reason}); replace it"
