@@ -10,6 +10,8 @@ def results(tmp_path):
     """Products of a batch, a fold and two models of it, with what a stopped job left beside them."""
     for name in (
         "images/one",
+        "images/.one.part",
+        "truth/one",
         "predictions/.one.regions",
         "patches/fold1",
         "patches/.fold1.part",
@@ -17,15 +19,15 @@ def results(tmp_path):
         "models/.seed~1_fold1.part",
     ):
         (tmp_path / name).mkdir(parents=True)
-    for name in ("objects/one.parquet", "metrics/one.tsv", "patches/fold1.png", "recipes/train/seed~1_fold1.json"):
+    for name in ("objects/one.parquet", "metrics/one.tsv", "sheets/fold1.png", "recipes/train/seed~1_fold1.json"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     return tmp_path
 
 
-def named(results, batches=("one",), folds=("fold1",), models=("seed~0.5_fold1", "seed~1_fold1")):
+def named(results, batches=("one",), scored=("one",), folds=("fold1",), models=("seed~0.5_fold1", "seed~1_fold1")):
     """[(sentence before the paths, the paths below `results`)]."""
-    lines = [line.split(": ", maxsplit=1) for line in list_leftovers(results, batches, folds, models)]
+    lines = [line.split(": ", maxsplit=1) for line in list_leftovers(results, batches, scored, folds, models)]
     return [(text, paths.replace(f"{results}/", "").split()) for text, paths in lines]
 
 
@@ -36,19 +38,22 @@ def test_what_is_still_wanted_is_not_left_over(results):
 def test_each_is_left_over_from_what_it_was_of(results):
     assert named(results, batches=["one-again"]) == [
         (
-            "Left over from batches that are no longer in the table; delete if not needed",
-            ["images/one", "metrics/one.tsv", "objects/one.parquet", "predictions/.one.regions"],
+            "Left over from batches no longer in the table; delete if not needed",
+            ["images/.one.part", "images/one", "metrics/one.tsv", "objects/one.parquet", "predictions/.one.regions"],
         )
+    ]
+    assert named(results, scored=[]) == [
+        ("Left over from truth no longer in the table; delete if not needed", ["truth/one"])
     ]
     assert named(results, folds=["fold2"]) == [
         (
-            "Left over from folds that are no longer in the settings; delete if not needed",
-            ["patches/.fold1.part", "patches/fold1", "patches/fold1.png"],
+            "Left over from folds no longer in the settings; delete if not needed",
+            ["patches/.fold1.part", "patches/fold1", "sheets/fold1.png"],
         )
     ]
     assert named(results, models=["seed~0.5_fold1"]) == [
         (
-            "Left over from models that are no longer in the settings; delete if not needed",
+            "Left over from models no longer in the settings; delete if not needed",
             ["models/.seed~1_fold1.part", "recipes/train/seed~1_fold1.json"],
         )
     ]

@@ -112,7 +112,7 @@ def lock_results():
 
 def name_leftovers():
     """Say what under results is of no row of the table, fold or model any more."""
-    for line in list_leftovers(Path("results"), BATCHES, LEARNERS, MODELS):
+    for line in list_leftovers(Path("results"), BATCHES, SCORED, LEARNERS, MODELS):
         print(line, file=sys.stderr)
 
 

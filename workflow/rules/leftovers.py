@@ -2,37 +2,38 @@
 
 import re
 
-KINDS = ("images", "truth", "predictions", "labels", "objects", "tracks", "tracked", "metrics", "pictures")
-RULES = ("ingest", "annotate", "predict", "segment", "track", "evaluate")
-PLACES = (
-    *(f"{kind}/{{}}{end}" for kind in KINDS for end in ("", ".parquet", ".tsv")),
-    "predictions/.{}.regions",
-    *(f"recipes/{rule}/{{}}.json" for rule in RULES),
-)
+# What there is of each, by the folder that it lies in, and by the rule whose record tells of it.
+OF_BATCHES = {
+    "images": "ingest", "predictions": "predict", "labels": "segment", "objects": "", "tracks": "track", "tracked": "",
+    "metrics": "evaluate", "pictures": "",
+}  # fmt: skip
+OF_TRUTH, OF_FOLDS, OF_MODELS = {"truth": "annotate"}, {"patches": "augment", "sheets": ""}, {"models": "train"}
+ENDS = re.compile(r"(\.(part|regions|parquet|tsv|png|json))+$")
 
 
-def list_leftovers(results, batches, folds, models):
+def list_leftovers(results, batches, scored, folds, models):
     """Sentences that name what a user may delete.
 
     Args:
         results: folder, a Path.
-        batches, folds, models: names of those that there are; without folds nothing learns, and the patches and models
-            of other settings are left alone.
+        batches, scored, folds, models: names of those that there are; `scored` are the batches that have truth. Without
+            folds nothing learns, and the patches and models of other settings are left alone.
     """
-    gone = {path.stem for path in results.glob("objects/*.parquet")} - set(batches)
-    paths = [results / place.format(name) for name in gone for place in PLACES]
-    left = [("batches", "table", [path for path in paths if path.exists()])]
-    for what, kind, rule, known in (("folds", "patches", "augment", folds), ("models", "models", "train", models)):
-        paths = [*results.glob(f"{kind}/*"), *results.glob(f"recipes/{rule}/*.json")] if folds else []
-        left.append((what, "settings", [path for path in paths if _name_of(path) not in known]))
+    left = [
+        ("batches", "table", _strangers(results, OF_BATCHES, batches)),
+        ("truth", "table", _strangers(results, OF_TRUTH, scored)),
+        ("folds", "settings", _strangers(results, OF_FOLDS, folds) if folds else []),
+        ("models", "settings", _strangers(results, OF_MODELS, models) if folds else []),
+    ]
     return [
-        f"Left over from {what} that are no longer in the {owner}; delete if not needed: "
-        + " ".join(sorted(map(str, paths)))
+        f"Left over from {what} no longer in the {owner}; delete if not needed: {' '.join(sorted(map(str, paths)))}"
         for what, owner, paths in left
         if paths
     ]
 
 
-def _name_of(path):
-    """Of a fold or a model, from the name of a file or folder that is its own."""
-    return re.sub(r"^\.|\.(part|png|json)$", "", path.name)
+def _strangers(results, kinds, known):
+    """Files and folders of these kinds whose names are of none that is known."""
+    folders = [*kinds, *(f"recipes/{rule}" for rule in kinds.values() if rule)]
+    paths = [path for folder in folders for path in results.glob(f"{folder}/*")]
+    return [path for path in paths if not {path.name, ENDS.sub("", path.name).removeprefix(".")} & set(known)]

@@ -144,7 +144,12 @@ _PASSING = {
 
 @contextlib.contextmanager
 def blaming(path):
-    """Turn whatever goes wrong with a file from outside into an InputError that names it; UnfitError: of the machine."""
+    """Turn whatever goes wrong with a file from outside into an InputError that names it.
+
+    Raises:
+        InputError: the file is at fault.
+        UnfitError: the machine is, and may not be the next time.
+    """
     try:
         yield
     except InputError:
