@@ -103,7 +103,7 @@ def evaluate(
         made = read_prediction(probable.get(image))
         seen = {key: made[key] for key in ("rescale", "object_px") if key in made} | (looks or {}).get(image, {})
         fit = find_misfits(stores[image], made, about, row, seen) if about else []
-        t, score = worst_frame(scores, row["frames"])
+        t, score = worst_frame(scores)
         drawn = {"image": stores[image], "classes": classes if task == "semantic" else ()}
         draw_pictures(Path(pictures) / image, labels=found[image], truth=true.get(image), t=t, score=score, **drawn)
         seams, disagreements = audit_seams(probable.get(image), found[image], task=task, segment=segment)

@@ -21,12 +21,11 @@ from .metrics import (
 from .stores import open_array, read_metadata
 
 
-def worst_frame(scores, frames):
+def worst_frame(scores):
     """(t, score) of the lowest of scores {t: score or NaN}; where none is a number, a middle frame and None."""
     known = {t: score for t, score in scores.items() if not np.isnan(score)}
     worst = min(known, key=known.get, default=None)
-    candidates = list(scores) or range(frames)
-    return (candidates[len(candidates) // 2], None) if worst is None else (worst, known[worst])
+    return (list(scores)[len(scores) // 2], None) if worst is None else (worst, known[worst])
 
 
 def score_image(labels, truth, *, task, classes, ious, roi=None, frames=None):
@@ -70,7 +69,7 @@ def score_image(labels, truth, *, task, classes, ious, roi=None, frames=None):
     except InputError as error:
         raise InputError(f"{labels}{f', {truth}' if truth else ''}: {error}") from error
     total = add_counts(counts.values())
-    row = {"frames": found.shape[0], "frames_scored": len(counts)}
+    row = {"frames": len(chosen), "frames_scored": len(counts)}
     if task == "instances":
         areas = np.concatenate(measures)
         row["objects_truth"] = total["tp_50"] + total["fn_50"] if counts else None
