@@ -211,6 +211,17 @@ def test_ways_that_are_all_alike_can_be_drawn():
     draw_counts(lineage), draw_trees(lineage)
 
 
+@pytest.mark.parametrize("frames", [2, 4, 11, 13, 97])
+def test_frames_are_marked_by_whole_numbers(frames):
+    lineage = lineage_of([(1, t, 3.0 * t) for t in range(frames)])
+    for figure, axis in ((draw_trees(lineage), "y"), (draw_counts(lineage), "x")):
+        figure.draw_without_rendering()
+        ticks = getattr(figure.axes[0], f"get_{axis}ticks")()
+        assert len(ticks) > 1
+        assert (ticks == np.rint(ticks)).all()
+    assert len(draw_counts(lineage).axes[1].get_xticks()) == 0, "no cell cycle, no scale"
+
+
 def test_a_picture_of_a_tall_image_is_not_larger_than_others(tmp_path):
     path = write_image(tmp_path, "tall", np.zeros((2, 1, 1, 2000, 24), np.uint16))
     figure = draw_tracks(lineage_of([(1, 0, 3.0), (1, 1, 4.0)]), path)

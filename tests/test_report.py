@@ -12,6 +12,7 @@ import pytest
 import yaml
 from evaluate import evaluate
 from lib.calibrations import Calibration
+from lib.lineages import TABLES, Lineage, list_tracks, table, typed, write_lineage
 from lib.splits import LEAKS_KEPT
 from lib.summaries import choose_pictures, count_engines, histogram, learning_curves, read_table, run_times, warn
 from PIL import Image
@@ -376,6 +377,56 @@ def test_curves_leave_out_what_is_not_a_number():
     (curve,) = learning_curves(history)
     assert curve["lines"] == {"train": [(1.0, 2.0), (2.0, 1.0)], "val": [(1.0, 3.0)]}
     assert (curve["first"], curve["last"], curve["top"]) == (1, 2, 3.0)
+
+
+def write_tracks(root, image):
+    """What rule track leaves of one cell in three frames: the folder of its batch."""
+    folder = root / "tracks" / image
+    nodes = [{"track": 1, "t": t, "label": 1, "z": 0, "y": 9, "x": t, "pixels": 4, "kind": "found"} for t in range(3)]
+    nodes = typed(pd.DataFrame(nodes), "nodes")
+    empty = {name: table(name, []) for name in TABLES if name not in ("nodes", "tracks")}
+    write_lineage(Lineage(nodes, list_tracks(nodes, {}), **empty, frames=3, tracked=[0, 1, 2]), folder / "lineage")
+    for name in ("tracks", "trees", "counts"):
+        Image.new("RGB", (20, 10)).save(folder / f"{name}.png")
+    return root / "tracks"
+
+
+def page_of_movie(root, side, **columns):
+    """The text of a report on a movie, of which `columns` of the table of scores are given."""
+    arguments = write_products(root, {"film": (TRIO, None if side == "predict" else CELLS, side)})
+    scores = read_table(arguments["metrics"][0]).assign(**columns)
+    scores.to_csv(arguments["metrics"][0], sep="\t", index=False)
+    report(**arguments, tracks=[write_tracks(root, "film")])
+    return arguments["page"].read_text()
+
+
+def test_truth_without_tracks_is_told_where_tracks_have_no_score(tmp_path):
+    told = "the truth of film has no tracks"
+    assert told in page_of_movie(tmp_path / "cells", "test")
+    # Tracks of which there was nothing to score are tracks.
+    assert told not in page_of_movie(tmp_path / "tracks", "test", divisions_truth=0, tra=np.nan)
+    assert told not in page_of_movie(tmp_path / "none", "predict")
+
+
+def test_every_column_of_movies_that_is_no_count_is_explained(tmp_path):
+    text = page_of_movie(tmp_path, "test")
+    text = text[text.index('id="movies"') :]
+    for term in ("Cell cycle", "Displacement", "TRA, LNK", "CHOTA", "Division F1"):
+        assert f"<dt>{term}</dt>" in text
+
+
+@pytest.mark.parametrize(
+    ("side", "frames", "caption"),
+    [
+        ("predict", 20, "not scored frame 0, one of 20 3 found in all"),
+        ("test", 20, "AP 0.5 0.750 frame 0, one of 20; all: 0.750 3 found, 4 true in all"),
+        ("test", 1, "AP 0.5 0.750 3 found, 4 true"),
+    ],
+)
+def test_captions_tell_frames_and_scores_that_there_are(tmp_path, side, frames, caption):
+    text = page_of_movie(tmp_path, side, frames=frames)
+    (told,) = re.findall(r'<p class="name" title="film">film</p>\s*<p>(.*?)</p>\s*<div', text, re.DOTALL)
+    assert " ".join(re.sub("<[^>]*>", "", told).split()) == f"{side} {caption}"
 
 
 @pytest.fixture(scope="module")

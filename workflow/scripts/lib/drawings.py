@@ -3,6 +3,7 @@
 import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from .pictures import LONGER_SIDE_PX, fit, is_colour, read_projection, stretch
 from .stores import label_colour, read_metadata
@@ -78,6 +79,7 @@ def draw_trees(lineage):
         colours += [_colour(root)] * (len(lines) - len(colours))
     axes.add_collection(LineCollection(lines, colors=colours, linewidths=1.2))
     axes.add_collection(LineCollection(dotted, colors="white", linewidths=1.2, linestyles=":"))
+    _mark_frames(axes.yaxis)
     axes.set(ylabel="frame", xticks=[], xlim=(-1, max(right, 1)), ylim=(lineage.frames - 0.5, -0.5))
     axes.set_title(
         f"{len(shown)} of {len(sizes)} lineages, the largest first" if len(sizes) > len(shown) else "All lineages"
@@ -96,11 +98,18 @@ def draw_counts(lineage):
     counts.plot(frames, cells[frames], color="#0072b2")
     counts.bar(frames, born[frames], color="#d55e00")
     counts.set(xlabel="frame", title="cells (line), divisions (bars)", ylim=(0, None))
+    for axes in (counts, cycles):
+        _mark_frames(axes.xaxis)
     _draw_histogram(cycles, cycle_lengths(lineage), bins=12, color="#009e73")
     cycles.set(xlabel="frames from birth to division", title="cell cycles seen whole")
     _draw_histogram(steps, displacements(lineage), bins=24, color="#56b4e9")
     steps.set(xlabel=f"{lineage.unit} per frame", title="displacement")
     return figure
+
+
+def _mark_frames(axis):
+    """Ticks at whole numbers alone, since frames are no more and no less."""
+    axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
 
 
 def _draw_histogram(axes, values, *, bins, color):

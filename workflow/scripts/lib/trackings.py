@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from .animations import NAME as ANIMATION
-from .associations import SCORES
+from .associations import COUNTS, SCORES
 from .drawings import cycle_lengths, displacements
 from .lineages import read_lineage
 
@@ -22,14 +22,15 @@ def list_movies(folders, rows, limit):
 
     Returns:
         ([{folder, image, tracks, divisions, unsure, gaps, filled, repairs, cycle, cycle_s, shift, unit, animation,
-        scores}, ...], how many were left out). `cycle` is the median number of frames from birth to division, `shift`
-        the median displacement from frame to frame; None where none was seen. `animation` is its path beside the
-        report, or None. `scores` is {} without truth.
+        scores, trackless}, ...], how many were left out). `cycle` is the median number of frames from birth to
+        division, `shift` the median displacement from frame to frame; None where none was seen. `animation` is its path
+        beside the report, or None. `scores` is {} without truth, and `trackless` is True where there is truth without
+        tracks.
     """
     found = sorted(
         (path.parent for folder in folders for path in Path(folder).glob("*/lineage")), key=lambda path: path.name
     )
-    scores = rows.set_index("image").reindex(columns=list(SCORES))
+    scores = rows.set_index("image").reindex(columns=[*SCORES, COUNTS[0], "frames_scored"])
     return [_describe(folder, scores) for folder in found[:limit]], max(len(found) - limit, 0)
 
 
@@ -37,6 +38,9 @@ def _describe(folder, scores):
     lineage = read_lineage(folder / "lineage")
     cycles, shifts = cycle_lengths(lineage), displacements(lineage)
     known = scores.loc[folder.name].dropna().astype(float).to_dict() if folder.name in scores.index else {}
+    # Where tracks were scored, their divisions were counted, even if there was nothing to score.
+    counted = known.pop(COUNTS[0], None) is not None
+    trackless = known.pop("frames_scored", 0) > 0 and not counted
     cycle = float(np.median(cycles)) if len(cycles) else None
     played = f"tracks/{folder.parent.name}/{folder.name}/{ANIMATION}"
     return {
@@ -54,4 +58,5 @@ def _describe(folder, scores):
         "unit": lineage.unit,
         "animation": played if (folder / ANIMATION).exists() else None,
         "scores": known,
+        "trackless": trackless,
     }
