@@ -8,6 +8,7 @@ import pytest
 import tifffile
 from adopt import adopt
 from lib.errors import InputError
+from lib.notes import read_notes
 from lib.stores import open_array
 from scenes import place_discs, write_batch, write_image
 from skimage.measure import label, regionprops
@@ -78,6 +79,7 @@ def test_masks_without_objects_are_labels_without_objects(tmp_path, capsys):
     assert not np.asarray(open_array(output / "a.ome.zarr")).any()
     assert pq.read_metadata(table).num_rows == 0
     assert "a: note: the file of masks holds no object" in capsys.readouterr().out
+    assert read_notes([output]) == {"a": ["the file of masks holds no object"]}
 
 
 def test_masks_of_a_single_value_are_told_of_and_can_be_separated(tmp_path, capsys):

@@ -10,6 +10,7 @@ from annotate import annotate
 from ingest import ingest
 from lib.errors import InputError
 from lib.ids import separate_pieces
+from lib.notes import read_notes
 from lib.stores import create_store, finish_image, open_array, read_metadata
 from lib.targets import IGNORE, UNKNOWN
 from ome_zarr.io import parse_url
@@ -358,6 +359,8 @@ def test_pieces_of_tracks_are_not_separated(tmp_path):
 def test_a_mask_with_one_id_hints_at_separating_it(tmp_path, capsys):
     annotate_one(tmp_path, save(tmp_path / "a.png", (cells() > 0) * np.uint8(255)))
     assert "set annotate: pieces to separate" in capsys.readouterr().out
+    ((_, (note,)),) = read_notes([tmp_path / "truth"]).items()
+    assert note.startswith("truth has a single id; ")
 
 
 def test_images_set_aside_are_set_aside_in_truth_too(tmp_path):

@@ -5,6 +5,7 @@ import json
 import pytest
 from lib.batches import find_stores, make_stores, read_set_aside
 from lib.errors import InputError, UnfitError
+from lib.notes import group_notes, note, read_notes
 
 
 class Maker:
@@ -73,6 +74,34 @@ def test_all_bad_images_are_named_and_the_output_of_before_stays(tmp_path):
         make_stores(recipes("a", "b", "c", recipe="2"), Maker(bad=["b", "c"]), output=output)
     assert str(refused.value).splitlines() == ["b.tif: is empty; replace it", "c.tif: is empty; replace it"]
     assert names(output) == ["a.ome.zarr", "set_aside.json"]
+
+
+def test_notes_of_images_are_kept_with_them_also_when_a_job_was_killed(tmp_path):
+    output = tmp_path / "batch"
+
+    def make(image, path, killed_at="c"):
+        note(image, f"{image} is odd")
+        Maker(killed_at=killed_at)(image, path)
+
+    note("a", "is told to nobody")
+    with pytest.raises(KeyboardInterrupt):
+        make_stores(recipes("a", "b", "c", "d"), make, output=output)
+    again = Maker(bad=["d"])
+    make_stores(recipes("a", "c", "d") | recipes("b", recipe="2"), again, output=output, set_aside=True)
+    assert again.made == ["c", "b"]
+    assert read_notes([output, tmp_path / "none"]) == {"a": ["a is odd"]}
+    make_stores(recipes("a", recipe="2"), Maker(), output=output)
+    assert names(output) == ["a.ome.zarr", "set_aside.json"]
+
+
+def test_notes_that_many_images_have_are_one_with_their_numbers_as_ranges():
+    notes = {f"b{number}": ["is odd", f"holds {number} of 12 images, not #1"] for number in range(9, 12)}
+    notes |= {"a": ["is odd", "is odd"], "c": ["holds \u0663 images"]}
+    assert group_notes(notes) == [
+        ("is odd", ["a", "b10", "b11", "b9"]),
+        ("holds 9–11 of 12 images, not #1", ["b10", "b11", "b9"]),
+        ("holds \u0663 images", ["c"]),
+    ]
 
 
 def test_bad_images_are_set_aside_with_their_reason_and_leave_no_half_made_store(tmp_path):

@@ -13,6 +13,7 @@ import pytest
 import tifffile
 from ingest import copy_pixels, ingest
 from lib.errors import InputError
+from lib.notes import read_notes
 from lib.readers import list_files, open_source
 from lib.stores import create_store, open_array, read_metadata
 from PIL import Image
@@ -555,7 +556,11 @@ def test_constant_images_and_images_with_holes_are_taken_and_noted(tmp_path, cap
     holes[3, 3:5] = np.nan
     tifffile.imwrite(tmp_path / "holes.tif", holes)
     tifffile.imwrite(tmp_path / "flat.tif", np.full((20, 24), 7, np.uint16))
-    ingest_rows(tmp_path, row("holes", tmp_path / "holes.tif"), row("flat", tmp_path / "flat.tif"))
+    path = ingest_rows(tmp_path, row("holes", tmp_path / "holes.tif"), row("flat", tmp_path / "flat.tif"))
+    assert read_notes([path]) == {
+        "holes": ["2 pixels are not finite numbers"],
+        "flat": ["channel 0 is (nearly) constant"],
+    }
     out = capsys.readouterr().out
     assert "holes: note: 2 pixels are not finite numbers" in out
     assert "flat: note: channel 0 is (nearly) constant" in out

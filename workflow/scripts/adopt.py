@@ -16,6 +16,7 @@ from lib.ids import as_instances, copy_ids, separate_pieces
 from lib.jobs import running
 from lib.looks import check_roi, chosen_frames, restrict
 from lib.measurements import measure_block, merge
+from lib.notes import note
 from lib.objects import make_labels, make_schema, number_alike, tabulate, write_tables
 from lib.separations import PERIMETER_PX
 from lib.stores import create_store, finish_labels, open_array, read_block, read_metadata, stored_as
@@ -56,8 +57,8 @@ def adopt_image(row, image, path, table, *, class_, pieces="keep", ignore=None, 
         notes.append(f"had {separate_pieces(labels, max(ids), masks)} pieces that got ids of their own")
     elif len(ids) == 1 and not annotation.objects:
         notes.append(f"has the single id {min(ids)}; if each of its pieces is a cell, set annotate: pieces to separate")
-    for note in notes:
-        print(f"{name}: note: the file of masks {note}", flush=True)
+    for text in notes:
+        note(name, f"the file of masks {text}")
     schema = make_schema(number_alike(metadata.channels))
     about = {"image": name, "pixel_um": metadata.pixel_um, "shape": pixels.shape[2:], "roi": roi}
     write_tables(table, schema, _measure(labels, pixels, schema, kept, class_=class_, **about))

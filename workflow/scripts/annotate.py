@@ -14,6 +14,7 @@ from lib.errors import InputError
 from lib.ids import as_classes, as_instances, copy_ids, separate_pieces
 from lib.jobs import running
 from lib.looks import check_roi, chosen_frames, restrict
+from lib.notes import note
 from lib.stores import create_store, finish_labels, open_array, read_metadata, stored_as
 from lib.targets import IGNORE, UNKNOWN
 
@@ -27,7 +28,7 @@ def annotate(rows, recipes, images, output, *, task, classes, bad_images, pieces
         rows: dicts with `image` (name), `truth_files` (paths) and `axes` (of the image's file), of annotated images.
         recipes: {image: recipe digest} of the annotated images.
         images: folder of the batch's image stores.
-        output: folder for `{image}.ome.zarr` and `set_aside.json`.
+        output: folder for `{image}.ome.zarr`, `set_aside.json` and `notes.json`.
         task: "instances" or "semantic".
         classes: names of the classes, background first.
         bad_images: "refuse" or "set_aside" annotations that make no sense.
@@ -92,8 +93,8 @@ def annotate_image(row, image, path, *, task, classes, pieces, ignore, roi=None,
         unknown=mark if unknown else None,
         extra={key: value for key, value in extra.items() if value is not None},
     )
-    for note in notes:
-        print(f"{name}: note: truth {note}", flush=True)
+    for text in notes:
+        note(name, f"truth {text}")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import time
 import numpy as np
 from lib.batches import make_stores
 from lib.jobs import running
+from lib.notes import note
 from lib.readers import open_source
 from lib.stores import create_store, finish_image, read_metadata
 
@@ -22,7 +23,7 @@ def ingest(rows, recipes, output, *, bad_images, chunk_px, shard_px):
         rows: dicts with `image` (name), `files` (paths; several are the frames of a movie), and where the table knows
             better than the file `axes` (of each file's array, such as "TZYX"), `pixel_um` (y and x) and `frame_s`.
         recipes: {image: recipe digest}.
-        output: folder for `{image}.ome.zarr` and `set_aside.json`.
+        output: folder for `{image}.ome.zarr`, `set_aside.json` and `notes.json`.
         bad_images: "refuse" or "set_aside" images that cannot be read.
         chunk_px: side of a chunk in y and x.
         shard_px: side of a shard in y and x, a multiple of `chunk_px`.
@@ -56,8 +57,8 @@ def ingest_image(row, path, *, chunk_px, shard_px):
     constant = [number for number, (low, high) in enumerate(read_metadata(path).windows) if low == high]
     if constant:
         notes = [*notes, f"channel {', '.join(map(str, constant))} is (nearly) constant"]
-    for note in notes:
-        print(f"{row['image']}: note: {note}", flush=True)
+    for text in notes:
+        note(row["image"], text)
 
 
 def _describe(source):

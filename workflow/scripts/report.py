@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet
 import yaml
-from lib import findings, origins, summaries, trackings
+from lib import findings, notes, origins, summaries, trackings
 from lib.batches import read_set_aside
 from lib.calibrations import LEAST_PIXELS, say
 from lib.comparisons import compare_models
@@ -60,7 +60,8 @@ def report(
     Args:
         metrics, objects: tables of the batches (TSV, Parquet).
         tracks: folders of the batches, with a folder for each movie; none where classes were predicted.
-        pictures, images, truth, labels: folders of the batches; of the last three, what was set aside is read.
+        pictures, images, truth, labels: folders of the batches; of the last three, what was set aside and
+            what was noted is read.
         split, leakage: tables that rule split wrote; neither where nothing was trained.
         sheets: pictures of the patches of folds.
         models: folders of models.
@@ -89,8 +90,11 @@ def report(
     content["selected"] = None if masked else json.loads(Path(selected).read_text())
     content["explanation"] = None if masked else read_explanation(explanation)
     content["comparison"] = compare_models(content["models"], content["selected"], points)
+    noted = notes.read_notes([*images, *truth, *labels])
+    content |= {"notes": notes.group_notes(noted), "notes_shown": notes.NOTES_SHOWN}
     content["warnings"] += findings.warn(content["seams"])
     content["warnings"] += origins.warn(rows, content["models"], content["misfits"], existing)
+    content["warnings"] += notes.warn(noted)
     for event in content["seams"]["events"]:
         event["picture"] = event["picture"] and read_picture(event["picture"])
     content["movies"], content["movies_left_out"] = trackings.list_movies(tracks, rows, pictures_limit)

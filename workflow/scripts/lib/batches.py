@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .errors import InputError, UnfitError
 from .files import part_of, put_in_place, write_json
+from .notes import NOTES, gathering
 
 SET_ASIDE = "set_aside.json"
 
@@ -21,7 +22,7 @@ def make_stores(recipes, make, *, output, set_aside=False, before=None, finish=N
         make: make(image, path) writes the store of `image` at `path`; it raises InputError where the input is bad, and
             may write nothing where there is nothing to write.
         output: the folder of the batch; afterwards it holds `{image}.ome.zarr` for each image and `set_aside.json`,
-            {image: reason}, of those that were bad.
+            {image: reason}, of those that were bad; and `notes.json`, {image: what `lib.notes.note` was told}, if any.
         set_aside: go on without bad images, rather than refuse the batch.
         before: {image: reason} of images that the step before set aside, which are listed as well.
         finish: finish(folder) makes what else is made of the whole batch, while an interruption still loses nothing.
@@ -38,13 +39,16 @@ def make_stores(recipes, make, *, output, set_aside=False, before=None, finish=N
     kept = {image for image in recipes if finished.get(image) == recipes[image]}
     kept = {image for image in kept if (workplace / f"{image}{suffix}").is_dir()}
     _drop_strangers(workplace, {f"{image}{suffix}" for image in kept})
+    notes = {image: told for image, told in _read_ledger(workplace / NOTES).items() if image in kept}
+    write_json(workplace / NOTES, notes)
     bad, failed = {}, []
     started = time.monotonic()
     for number, (image, recipe) in enumerate(recipes.items(), start=1):
         if image not in kept:
             partial = workplace / f".{image}.part"  # no image's name begins with a point
             try:
-                make(image, partial)
+                with gathering() as told:
+                    make(image, partial)
             except InputError as error:
                 shutil.rmtree(partial, ignore_errors=True)
                 bad[image] = str(error)
@@ -53,12 +57,17 @@ def make_stores(recipes, make, *, output, set_aside=False, before=None, finish=N
                 continue
             if partial.exists():
                 partial.rename(workplace / f"{image}{suffix}")
+            if told:
+                notes[image] = told
+                write_json(workplace / NOTES, notes)
             finished[image] = recipe
             write_json(ledger, finished)
         print(f"[{number}/{len(recipes)}] {image} ({time.monotonic() - started:.1f} s)", flush=True)
     if failed:
         raise InputError("\n".join(failed))
     write_json(workplace / SET_ASIDE, (before or {}) | bad)
+    if not notes:
+        (workplace / NOTES).unlink()
     if finish:
         finish(workplace)
     put_in_place(workplace, output)
