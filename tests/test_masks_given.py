@@ -80,6 +80,16 @@ def test_masks_that_make_no_sense_are_refused_by_name_and_can_be_set_aside_which
     assert table["image"].tolist() == ["spare"]
 
 
+def test_a_run_of_which_no_image_can_be_read_says_so(project):
+    for path in (project / "raw").glob("*.ome.tif"):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    set_settings(project, ingest={"bad_images": "set_aside"})
+    told = snakemake(project, "--cores", "2").stdout
+    assert "results/report.html: No image could be read: raw/plain.ome.tif: the file is cut off" in told
+    page = (project / "results" / "report.html").read_text()
+    assert "<strong>No image could be read</strong>" in page
+
+
 def test_other_settings_of_tracks_leave_the_labels_as_they_are(project):
     set_settings(project, track={"divisions": False})
     assert planned(project) == {"track": 2, "evaluate": 2, "report": 1}

@@ -14,7 +14,16 @@ from evaluate import evaluate
 from lib.calibrations import Calibration
 from lib.lineages import TABLES, Lineage, list_tracks, table, typed, write_lineage
 from lib.splits import LEAKS_KEPT
-from lib.summaries import choose_pictures, count_engines, histogram, learning_curves, read_table, run_times, warn
+from lib.summaries import (
+    choose_pictures,
+    count_engines,
+    histogram,
+    learning_curves,
+    read_table,
+    run_times,
+    say_nothing_left,
+    warn,
+)
 from PIL import Image
 from report import report
 from scenes import outputs_of, place_discs, write_batch, write_predictions
@@ -331,10 +340,27 @@ def test_a_run_without_truth_and_benchmarks_has_a_page(tmp_path):
     assert "No image of the test side has a score" in text
 
 
-def test_a_run_of_which_nothing_is_left_has_a_page(tmp_path):
-    arguments = write_products(tmp_path, {}, set_aside={"bad": "bad.tif: is empty"})
+def test_a_run_of_which_nothing_is_left_says_so_and_why(tmp_path, capsys):
+    bad = {"bad": "bad.tif: is <empty>; replace it", "worse": "worse.tif: is empty"}
+    arguments = write_products(tmp_path, {}, set_aside=bad)
     report(**arguments)
-    assert "bad.tif: is empty" in arguments["page"].read_text()
+    text = arguments["page"].read_text()
+    summary = text[text.index('id="summary"') : text.index('id="pictures"')]
+    assert "<strong>No image could be read</strong>" in summary
+    assert "bad.tif: is &lt;empty&gt;; replace it (and 1 image more)." in summary
+    assert "has truth to compare with" not in summary
+    why = "No image could be read: bad.tif: is <empty>; replace it (and 1 image more)"
+    assert capsys.readouterr().out.splitlines()[-1] == f"{arguments['page']}: {why}"
+
+
+def test_images_that_were_read_and_of_no_use_are_not_said_to_be_unread():
+    table = pd.DataFrame({"image": ["a"]})
+    assert say_nothing_left(table, {"b": "b.tif: is empty"}, ["b"]) is None
+    assert say_nothing_left(table[:0], {}, []) is None
+    assert say_nothing_left(table[:0], {"b": "b: has 2 channels"}, []) == (
+        "No image could be used",
+        "b: has 2 channels",
+    )
 
 
 def test_pictures_are_the_worst_of_each_side_test_first():

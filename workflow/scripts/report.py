@@ -92,6 +92,7 @@ def report(
     content["comparison"] = compare_models(content["models"], content["selected"], points)
     noted = notes.read_notes([*images, *truth, *labels])
     content |= {"notes": notes.group_notes(noted), "notes_shown": notes.NOTES_SHOWN}
+    content["nothing"] = summaries.say_nothing_left(rows, set_aside, read_set_aside(images))
     content["warnings"] += findings.warn(content["seams"])
     content["warnings"] += origins.warn(rows, content["models"], content["misfits"], existing)
     content["warnings"] += notes.warn(noted)
@@ -122,7 +123,8 @@ def report(
         "found_colours": FOUND_COLOURS,
     }
     Path(page).write_text(render("report.html.j2", content), encoding="utf-8")
-    print(f"{page}: {len(rows)} images, {len(content['pictures'])} pictures", flush=True)
+    counts = summaries.count(len(rows), "image"), summaries.count(len(content["pictures"]), "picture")
+    print(f"{page}: {': '.join(content['nothing'] or (', '.join(counts),))}", flush=True)
 
 
 if __name__ == "__main__":

@@ -231,6 +231,18 @@ def warn(pooled, split, leaks, set_aside, learnt=True):
     return warnings
 
 
+def say_nothing_left(table, set_aside, unread):
+    """(what, why) in words where every image was set aside, None where some are in `table`.
+
+    `set_aside` is {image: reason}, `unread` the images of it that could not even be read.
+    """
+    if len(table) or not set_aside:
+        return None
+    what = "No image could be read" if set(set_aside) <= set(unread) else "No image could be used"
+    others = len(set_aside) - 1
+    return what, next(iter(set_aside.values())) + (f" (and {count(others, 'image')} more)" if others else "")
+
+
 def count_leaks(leaks):
     """How many pairs there are, of which the table of `leaks` lists LEAKS_KEPT at most."""
     return count(len(leaks), "pair") + (" or more" if len(leaks) >= LEAKS_KEPT else "")
