@@ -293,10 +293,10 @@ def test_images_of_different_channels_are_refused_by_name(batch, tmp_path):
     assert not (tmp_path / "fold1").exists()
 
 
-@pytest.mark.parametrize("lacking", ["train", "val"])
-def test_an_empty_side_is_refused_with_the_way_out(batch, tmp_path, lacking):
+@pytest.mark.parametrize(("lacking", "name"), [("train", "training"), ("val", "validation")])
+def test_an_empty_side_is_refused_with_the_way_out(batch, tmp_path, lacking, name):
     sides = {image: side for image, side in batch.sides.items() if side != lacking}
-    with pytest.raises(InputError, match=f"side {lacking}.*state split = {lacking} for some in the table"):
+    with pytest.raises(InputError, match=f"The {name} set is empty.*state split = {lacking} for some in"):
         augment([batch.images], [batch.truth], sides, "digest", tmp_path / "fold1", tmp_path / "fold1.png", **SETTINGS)
 
 
@@ -305,7 +305,7 @@ def test_truth_of_a_single_class_is_refused(tmp_path, filled, told):
     one = Batch(tmp_path)
     ids, pixels = cells(0)
     one.add("single", "train", pixels, np.full_like(ids, filled)).add("full", "val", pixels, ids)
-    with pytest.raises(InputError, match=f"All truth of the side train is {told}"):
+    with pytest.raises(InputError, match=f"All truth of the training set is {told}"):
         one.augment(tmp_path / "fold1")
 
 
@@ -316,7 +316,7 @@ def test_a_class_that_no_training_image_shows_is_told_of(tmp_path, capsys):
     for side in ("train", "val"):
         batch.add(side, side, pixels, (ids > 0).astype(np.uint8), classes=names)
     batch.augment(tmp_path / "fold1", task="semantic", classes=names, patches=2)
-    assert "No image of the side train shows daughter, so they will not be found" in capsys.readouterr().out
+    assert "No image of the training set shows daughter, so they will not be found" in capsys.readouterr().out
 
 
 def test_pixels_that_are_no_numbers_and_channels_that_are_constant_become_0(tmp_path):

@@ -112,9 +112,7 @@ def test_fewer_groups_than_folds_are_refused():
     with pytest.raises(InputError, match=r"split\.folds: 5 folds need 5 groups .* have 3; .* or give at most 3"):
         explain_sides(numbered(4), **SHARES, folds=5)
     rows = rows_of("a", split="train") + rows_of("b", split="val")
-    with pytest.raises(
-        InputError, match=r"2 folds need 2 groups .* whose side the table states, and have 0; .* or give 1"
-    ):
+    with pytest.raises(InputError, match=r"2 folds need 2 groups .* with a stated split, and have 0; .* or give 1"):
         explain_sides(rows, **SHARES, folds=2)
 
 

@@ -200,7 +200,7 @@ def test_the_summary_tells_the_score_of_the_test_side_and_what_to_beware_of(page
     summary = text[text.index('id="summary"') : text.index('id="pictures"')]
     assert '<p class="figure">0.750</p>' in summary
     assert "1 image, 1 frame, 4 annotated objects" in summary
-    assert "1 pair of nearly the same image on two sides (similarity up to 0.97)." in summary
+    assert "1 pair of nearly the same image in two sets (similarity up to 0.97)." in summary
     assert "1 image set aside" in summary
     assert "bad.tif: is cut off; copy it again" in text
 
@@ -212,6 +212,16 @@ def test_a_list_of_leaks_that_was_cut_is_not_counted_as_all():
     assert text.startswith("1000 pairs or more of nearly the same image")
     ((text, _),) = warn({"test": {"scored": 1}}, split, leaks[1:], [])
     assert text.startswith("999 pairs of")
+
+
+def test_sets_that_chance_left_empty_are_named():
+    split = pd.DataFrame({"split": ["val", "test", "test"], "why": ["filled", "filled", "hash"]})
+    for rows, told in (
+        (split, "the validation set and the test set would have been empty and were given one each."),
+        (split[1:], "the test set would have been empty and was given one."),
+    ):
+        ((text, _),) = warn({"test": {"scored": 1}}, rows, pd.DataFrame(), [])
+        assert text == f"There are few groups: {told}"
 
 
 def test_scores_of_a_side_come_from_summed_counts(page):
@@ -328,7 +338,7 @@ def test_classes_are_told_apart(tmp_path):
     assert "Mean foreground IoU" in text
     assert "<dt>IoU of mother</dt><dd>1.000</dd>" in text
     assert "<dt>IoU of daughter</dt><dd>0.000</dd>" in text
-    assert "No image looks like one of another side" in text
+    assert "No image looks like one of another set" in text
 
 
 def test_a_run_without_truth_and_benchmarks_has_a_page(tmp_path):
@@ -337,7 +347,7 @@ def test_a_run_without_truth_and_benchmarks_has_a_page(tmp_path):
     report(**arguments)
     text = arguments["page"].read_text()
     assert "No score" in text
-    assert "No image of the test side has a score" in text
+    assert "No image of the test set has a score" in text
 
 
 def test_a_run_of_which_nothing_is_left_says_so_and_why(tmp_path, capsys):

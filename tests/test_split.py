@@ -93,19 +93,22 @@ def test_two_groups_train_and_validate_and_the_user_is_told(seed):
     lines, remarks = explain_sides(numbered(2), **SHARES | {"seed": seed})
     assert {line["split"] for line in lines} == {"train", "val"}
     assert len(remarks) == 1
-    assert "No image is left for test" in remarks[0]
+    assert "No image is left for the test set" in remarks[0]
     assert "2 groups" in remarks[0]
 
 
 def test_a_single_group_trains_and_the_user_is_told_of_both_others():
     lines, remarks = explain_sides(rows_of("a", "b", group="well1"), **SHARES | {"seed": 3})
     assert [line["split"] for line in lines] == ["train", "train"]
-    assert [remark.split(":")[0] for remark in remarks] == ["No image is left for val", "No image is left for test"]
+    assert [remark.split(":")[0] for remark in remarks] == [
+        "No image is left for the validation set",
+        "No image is left for the test set",
+    ]
 
 
 def test_a_single_image_trains_no_network_and_the_way_out_is_told():
     lines, _ = explain_sides(rows_of("a"), **SHARES)
-    with pytest.raises(InputError, match=r"on the side val.*one image can be cut in two"):
+    with pytest.raises(InputError, match=r"The validation set is empty.*one image can be cut in two"):
         check_sides([line["split"] for line in lines])
 
 

@@ -271,7 +271,7 @@ def test_batches_that_differ_in_case_alone_are_refused(folder):
 def test_a_group_on_two_sides_is_refused(folder):
     rows = [f"{name}\traw/{name}.tif\traw/masks\tdish1\t{side}" for name, side in (("a", "train"), ("b", "test"))]
     (line,) = refusal(write(folder, *rows, header="image\tpath\ttruth\tgroup\tsplit"))
-    assert line == "line 3: split: test, but group dish1 is on side train in line 2; a group is on one side"
+    assert line == "line 3: split: test, but group dish1 is train in line 2; a group is in one set"
 
 
 def test_training_needs_a_truth_but_the_test_side_may_wait_for_it(folder):

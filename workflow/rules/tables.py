@@ -270,8 +270,8 @@ def _torn_groups(rows):
         if row["group"] and row["truth"] and row["split"] in ("train", "val", "test"):
             other = first.setdefault(row["group"], row)
             if other["split"] != row["split"]:
-                text = f"{row['split']}, but group {row['group']} is on side {other['split']} in line {other['line']}"
-                problems.append((row["line"], "split", f"{text}; a group is on one side"))
+                text = f"{row['split']}, but group {row['group']} is {other['split']} in line {other['line']}"
+                problems.append((row["line"], "split", f"{text}; a group is in one set"))
     return problems
 
 

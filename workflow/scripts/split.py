@@ -52,7 +52,7 @@ def split(rows, images, output, leakage, *, leakage_similarity, **sides):
     count, pairs = find_leaks(frames, np.array(signatures), leakage_similarity)
     write_table(leakage, COLUMNS, pairs)
     listed = f"; the {len(pairs)} most similar are listed" if count > len(pairs) else ""
-    print(f"{count} pairs of images on two sides have a similarity above {leakage_similarity}{listed}", flush=True)
+    print(f"{count} pairs of images in two sets have a similarity above {leakage_similarity}{listed}", flush=True)
 
 
 def read_planes(path):

@@ -102,7 +102,7 @@ def read_side(path):
     images, targets = group["image"], group["target"]
     if images.shape[0] == 0:
         raise InputError(
-            f"{path}: holds no patches; give this side annotated images, by split in the table or in config"
+            f"{path}: holds no patches; give this set annotated images, by split in the table or in config"
         )
     if images.nbytes + targets.nbytes > IN_MEMORY_BYTES:
         return images, targets

@@ -139,11 +139,11 @@ def check_contents(sources, classes):
     shown = [name for name, total in zip(names, totals, strict=True) if total]
     if len(shown) < 2:
         raise InputError(
-            f"All truth of the side train is {shown[0] if shown else 'unknown'}, so nothing can be learnt; annotate "
+            f"All truth of the training set is {shown[0] if shown else 'unknown'}, so nothing can be learnt; annotate "
             f"images that show {' and '.join(name for name in names if name not in shown)} too"
         )
     if missing := [name for name in names if name not in shown]:
-        print(f"No image of the side train shows {', '.join(missing)}, so they will not be found", flush=True)
+        print(f"No image of the training set shows {', '.join(missing)}, so they will not be found", flush=True)
 
 
 class Pool:

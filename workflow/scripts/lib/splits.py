@@ -10,6 +10,7 @@ from .errors import InputError
 from .folds import ALL, deal_folds, spot
 
 SIDES = ("train", "val", "test")
+SETS = {"train": "training set", "val": "validation set", "test": "test set"}  # what messages call the sides
 LEARNING = ("train", "val")
 PREDICT = "predict"
 LEAKS_KEPT = 1000  # pairs in the table of leaks, so that it stays small where all images look alike
@@ -76,8 +77,8 @@ def explain_sides(rows, *, seed, train, val, test, group_pattern=None, folds=1):
 def _deal(groups, folds, seed):
     if len(groups) < folds:
         raise InputError(
-            f"split.folds: {folds} folds need {folds} groups of images with truth to deal, beside those of the side "
-            f"test and those whose side the table states, and have {len(groups)}; annotate images of more groups, "
+            f"split.folds: {folds} folds need {folds} groups of images with truth to deal, beside those of the test "
+            f"set and those with a stated split, and have {len(groups)}; annotate images of more groups, "
             f"leave split empty in the table, or give {f'at most {len(groups)}' if len(groups) > 1 else 1}"
         )
     return deal_folds(groups, folds, seed)
@@ -93,7 +94,7 @@ def check_sides(sides):
     if lacking:
         raise InputError(
             "\n".join(
-                f"No image is on the side {side}, so no network can be trained; annotate images of another group, or "
+                f"The {SETS[side]} is empty, so no network can be trained; annotate images of another group, or "
                 f"state split = {side} for some in the table (one image can be cut in two, with its truth)"
                 for side in lacking
             )
@@ -137,7 +138,7 @@ def _stated_sides(rows, groups):
         if stated.setdefault(group, side) != side:
             problems.append(
                 f"group {group}: {sources[group]} is stated {stated[group]} and {image} {side}; "
-                "a group is on one side, so state one side or give them different groups"
+                "a group is in one set, so state the same for both or give them different groups"
             )
         sources.setdefault(group, image)
     if problems:
@@ -174,8 +175,8 @@ def _fill_sides(hashed, spots, stated, shares):
         if giver is None:
             count = len(sides) + len(stated)
             remarks.append(
-                f"No image is left for {side}: the images with truth make {count} group{'s' * (count != 1)}"
-                f"{', all on sides that the table states' if stated and not sides else ''}. "
+                f"No image is left for the {SETS[side]}: the images with truth make {count} group{'s' * (count != 1)}"
+                f"{', all with a stated split' if stated and not sides else ''}. "
                 f"Annotate images of another group, or state split = {side} in the table."
             )
             continue

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from .metrics import add_counts, class_counts, class_scores, count_overlaps, instance_counts, instance_scores, percent
-from .splits import LEAKS_KEPT, PREDICT, SIDES
+from .splits import LEAKS_KEPT, PREDICT, SETS, SIDES
 
 SHOWN_SIDES = (*reversed(SIDES), PREDICT)
 LEAKS_SHOWN = 200
@@ -24,7 +24,7 @@ def columns_of(task, classes):
     Returns:
         ([(key, label, "text" | "number" | "score") of each column], key of the headline, label of the headline).
     """
-    names = [("image", "Image", "text"), ("split", "Side", "text"), ("group", "Group", "text")]
+    names = [("image", "Image", "text"), ("split", "Set", "text"), ("group", "Group", "text")]
     if task == "instances":
         numbers = {"frames": "Frames", "objects_truth": "True", "objects_found": "Found"}
         headline, label = "ap_50", "AP at IoU 0.5"
@@ -216,16 +216,17 @@ def warn(pooled, split, leaks, set_aside, learnt=True):
     warnings = []
     if not pooled["test"]["scored"] and learnt:
         warnings.append(
-            ("No image of the test side has a score; nothing here says how well unseen images will do.", "split")
+            ("No image of the test set has a score; nothing here says how well unseen images will do.", "split")
         )
     if len(leaks):
         most = f"{leaks['similarity'].max():.2f}"
-        text = f"{count_leaks(leaks)} of nearly the same image on two sides (similarity up to {most})."
+        text = f"{count_leaks(leaks)} of nearly the same image in two sets (similarity up to {most})."
         warnings.append((text, "split"))
     filled = split[split["why"] == "filled"]
     if len(filled):
-        sides = " and ".join(sorted(filled["split"].unique()))
-        warnings.append((f"There are few groups: {sides} would have been empty and was given one.", "split"))
+        sides = " and ".join(f"the {SETS[side]}" for side in SIDES if side in set(filled["split"]))
+        given = "was given one" if filled["split"].nunique() == 1 else "were given one each"
+        warnings.append((f"There are few groups: {sides} would have been empty and {given}.", "split"))
     if set_aside:
         warnings.append((f"{count(len(set_aside), 'image')} set aside; the list says why.", "set-aside"))
     return warnings
