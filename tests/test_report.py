@@ -408,6 +408,14 @@ def test_run_times_are_summed_by_rule(tmp_path):
     assert run_times(tmp_path / "nowhere") == []
 
 
+def test_epochs_are_marked_by_whole_numbers(page):
+    text = page.read_text()
+    chart = re.search(r'<figure class="chart">\s*<figcaption>loss.*?</svg>', text, re.DOTALL).group()
+    marks = re.findall(r"<text[^>]*>([^<]*)</text>", chart)
+    assert {"1", "2", "3", "epoch"} <= set(marks)
+    assert "1.5" not in marks[: marks.index("epoch")]
+
+
 def test_curves_leave_out_what_is_not_a_number():
     history = pd.DataFrame({"epoch": [1, 2], "loss": [2.0, 1.0], "val_loss": [3.0, np.nan], "seconds": [1, 1]})
     (curve,) = learning_curves(history)
@@ -470,8 +478,8 @@ def test_every_column_of_movies_that_is_no_count_is_explained(tmp_path):
 @pytest.mark.parametrize(
     ("side", "frames", "caption"),
     [
-        ("predict", 20, "not scored frame 0, one of 20 3 found in all"),
-        ("test", 20, "AP 0.5 0.750 frame 0, one of 20; all: 0.750 3 found, 4 true in all"),
+        ("predict", 20, "not scored frame 0, one of 20; all: 3 found"),
+        ("test", 20, "AP 0.5 0.750 frame 0, one of 20; all: 0.750, 3 found, 4 true"),
         ("test", 1, "AP 0.5 0.750 3 found, 4 true"),
     ],
 )
