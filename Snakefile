@@ -19,6 +19,7 @@ onstart:
 
 onsuccess:
     name_leftovers()
+    name_set_aside()
 
 
 rule all:

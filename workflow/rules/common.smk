@@ -18,6 +18,7 @@ from workflow.rules.schemas import read_schema
 from workflow.rules.settings import check_files, check_masked, load_settings
 from workflow.rules.sweeps import list_models, list_variants, read_sweep
 from workflow.rules.tables import load_table
+from workflow.scripts.lib.batches import read_set_aside
 from workflow.scripts.lib.errors import InputError
 from workflow.scripts.lib.folds import sides_in_fold
 from workflow.scripts.lib.locks import hold
@@ -114,6 +115,18 @@ def name_leftovers():
     """Say what under results is of no row of the table, fold or model any more."""
     for line in list_leftovers(Path("results"), BATCHES, SCORED, LEARNERS, MODELS):
         print(line, file=sys.stderr)
+
+
+def name_set_aside():
+    """Say which images were set aside; a run of which none is left fails."""
+    folders = [f"results/{kind}/{batch}" for kind in ("images", "truth", "predictions", "labels") for batch in BATCHES]
+    aside = sorted(read_set_aside(folders).keys() & ROWS.keys())
+    if not aside:
+        return
+    text = f"Set aside: {', '.join(aside[:5])}{f' and {len(aside) - 5} more' if len(aside) > 5 else ''}"
+    print(f"{text}; results/report.html says why", file=sys.stderr)
+    if len(aside) == len(ROWS):
+        raise WorkflowError("No image is left: all were set aside")
 
 
 def image_folders(images):
