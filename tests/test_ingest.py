@@ -1,5 +1,6 @@
 """Ingest: what real and synthetic files become, and how bad ones are refused."""
 
+import errno
 import json
 import os
 import signal
@@ -12,9 +13,10 @@ import numpy as np
 import pytest
 import tifffile
 from ingest import copy_pixels, ingest
-from lib.errors import InputError
+from lib.errors import InputError, UnfitError
 from lib.notes import read_notes
 from lib.readers import list_files, open_source
+from lib.sources import blaming
 from lib.stores import create_store, open_array, read_metadata
 from PIL import Image
 
@@ -629,3 +631,20 @@ def test_broken_and_unknown_files_of_the_real_world_are_refused_each_with_its_re
     for line, (name, reason) in zip(lines, REFUSED.items(), strict=True):
         assert name in line
         assert reason in line
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied"), UnfitError),
+        (OSError(errno.ESTALE, "Stale file handle"), UnfitError),
+        (OSError(errno.EMFILE, "Too many open files"), UnfitError),
+        (MemoryError(), UnfitError),
+        (OSError(errno.EINVAL, "Invalid argument"), InputError),  # as of an offset that a damaged header holds
+        (OSError("image file is truncated"), InputError),
+    ],
+)
+def test_what_the_machine_lacks_for_now_sets_no_image_aside(error, kind):
+    with pytest.raises(InputError, match=r"^i\.tif: ") as caught, blaming("i.tif"):
+        raise error
+    assert type(caught.value) is kind

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from workflow.rules import provenance
-from workflow.rules.provenance import Recipes, fingerprint, source
+from workflow.rules.provenance import SMALL_FILE_BYTES, Recipes, fingerprint, source
 
 SCRIPT = '''"""Docstring."""
 
@@ -104,7 +104,7 @@ def test_a_small_file_counts_by_its_content(tmp_path):
 
 def test_a_large_file_counts_by_size_and_time(tmp_path):
     path = tmp_path / "movie.tif"
-    path.write_bytes(bytes(provenance.SMALL_FILE_BYTES + 1))
+    path.write_bytes(bytes(SMALL_FILE_BYTES + 1))
     before = fingerprint(path)
     os.utime(path, (1, 1))
     fingerprint.cache_clear()
@@ -334,3 +334,14 @@ def test_an_earlier_model_to_start_from_counts_by_its_weights_and_description_al
         (moved / name).write_bytes(b"2")
         assert changed(before, recipes(moved)) == TRAINED
         (moved / name).write_bytes(b"1")
+
+
+def test_a_large_file_is_the_same_where_its_time_is_kept_in_whole_seconds(tmp_path):
+    for name, time in (
+        ("a", 1_700_000_000_987_654_321),
+        ("b", 1_700_000_000_000_000_000),
+        ("c", 1_700_000_001_000_000_000),
+    ):
+        (tmp_path / name).write_bytes(bytes(SMALL_FILE_BYTES + 1))
+        os.utime(tmp_path / name, ns=(time, time))
+    assert fingerprint(tmp_path / "a") == fingerprint(tmp_path / "b") != fingerprint(tmp_path / "c")

@@ -1,10 +1,12 @@
 """Every kind of change runs the jobs that depend on it, and no other: the exact set for each."""
 
 import os
+import re
 import shutil
 
 import pytest
 import yaml
+from planner import dry_run
 from projects import SETTINGS, SWEPT_TABLE, TABLE, planned, snakemake
 
 pytestmark = pytest.mark.slow
@@ -229,13 +231,40 @@ def test_how_a_job_runs_is_no_reason_to_run_it(project, section, key, value):
     assert planned(project) == {}
 
 
-def test_lost_intermediate_stores_are_not_missed_until_they_are_needed(project):
-    shutil.rmtree(project / "results" / "predictions")
-    shutil.rmtree(project / "results" / "patches" / "fold1")
+def test_what_was_removed_for_room_is_made_again_for_what_needs_it_and_nothing_runs_because_of_that(project):
+    for name in ("predictions", "patches", "images"):
+        shutil.rmtree(project / "results" / name)
     assert planned(project) == {}
-    set_setting(project, "segment", "min_area_px", 8)
-    assert planned(project)["predict"] == 2
-    assert "train" not in planned(project)
+    set_setting(project, "report", "title", "Another")
+    assert planned(project) == {"ingest": 2, "report": 1}  # it lists the notes on images
+    set_setting(project, "evaluate", "ious", [0.5])
+    assert planned(project) == {"ingest": 2, "predict": 2, "evaluate": 2, "report": 1}
+
+
+def test_what_was_removed_is_made_again_for_what_is_forced(project):
+    shutil.rmtree(project / "results" / "patches")
+    assert planned(project, "--forcerun", "train")["augment"] == 1
+
+
+def test_the_same_files_by_other_paths_rerun_nothing(project):
+    os.rename(project / "raw", project / "elsewhere")
+    set_table(project, TABLE.replace("../raw/", f"{project}/elsewhere/"))
+    assert planned(project) == {}
+
+
+def test_however_large_a_batch_is_no_queue_is_asked_for_more_than_a_day(project):
+    os.truncate(project / "raw" / "plain.ome.tif", 10**12)
+    for arguments in ([], ["--set-resources", "segment:runtime=9"]):
+        said = dry_run(project, *arguments)
+        times = [int(minutes) for minutes in re.findall(r"runtime=(\d+)", said)]
+        assert max(times) == 1440
+    assert 9 in times
+
+
+def test_a_target_of_no_batch_is_refused_by_name(project):
+    said = snakemake(project, "--dry-run", "results/labels/typo", check=False)
+    assert said.returncode != 0
+    assert "has no batch called typo; it has " in said.stdout + said.stderr
 
 
 def test_a_lost_explanation_is_made_again_when_the_report_is(project):
