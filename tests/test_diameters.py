@@ -98,6 +98,7 @@ def test_a_prediction_is_made_at_the_scale_that_was_found_and_keeps_it(tmp_path,
     create_store(path, (1, 1, 1, *plane.shape), plane.dtype)[0, 0, 0] = plane
     finish_image(path, name="a")
     about = {"name": "a", "about": {}, "recipe": "model", "core_px": 256, "halo_px": 32, "workers": 1}
+    about |= {"rescale": True, "skip_empty": 0, "seam_windows": 0}
     for object_px, scale in (("auto", 0.5), (20, 1.0), (None, 1.0)):
         made = tmp_path / f"{object_px}.ome.zarr"
         ensemble = Ensemble([Sees()])

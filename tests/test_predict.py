@@ -18,6 +18,8 @@ from lib.stores import create_store, finish_image, open_array, read_metadata
 from predict import find_models, plan_tiles, predict
 from select_model import select_model
 
+from workflow.rules.settings import load_settings
+
 OUTPUTS = ["background", "cell"]
 
 
@@ -58,6 +60,9 @@ class Threshold:
             self._busy.release()
 
 
+PLAIN = {"rescale": True, "object_px": "auto", "skip_empty": 0, "seam_windows": 0}
+
+
 def run(source, path, engine=None, *, core_px=64, workers=2, batch_px=40000, **settings):
     """Predict one image by `Threshold`, with small tiles."""
     ensemble = Ensemble([engine or Threshold()], batch_px=batch_px)
@@ -72,7 +77,7 @@ def run(source, path, engine=None, *, core_px=64, workers=2, batch_px=40000, **s
         core_px=core_px,
         halo_px=32,
         workers=workers,
-        **settings,
+        **PLAIN | settings,
     )
     return open_array(path)
 
@@ -344,7 +349,8 @@ def test_a_real_network_answers_as_it_does_on_the_plane_in_one_piece(tmp_path, e
     save_model(models[0], channels=["actin", "dna"])
     selected, converted = tmp_path / "selected.json", tmp_path / "converted"
     select_model(models, selected, converted, metric="val_loss", ensemble=False, engine=engine, device="cpu")
-    settings = {"engine": engine, "device": "cpu", "halo_px": 0, "workers": 2}
+    settings = load_settings({}, "x")["predict"] | {"engine": engine, "device": "cpu", "halo_px": 0, "seam_windows": 0}
+    settings |= {"bad_images": "refuse", "workers": 2}
 
     def run(recipes):
         predict(images, selected, converted, models, recipes, tmp_path / "made", **settings)

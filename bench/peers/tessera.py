@@ -31,13 +31,13 @@ def run(images, model, output, **settings):
     output.parent.mkdir(parents=True, exist_ok=True)
     selected, converted = output.with_name(f"{model.name}.json"), output.with_name(f"{model.name}.converted")
     if not selected.exists() or selected.stat().st_mtime < (model / "model.json").stat().st_mtime:
-        select_model([model], selected, converted, metric="val_loss", threads=CORES)
+        select_model([model], selected, converted, metric="val_loss", ensemble=False, threads=CORES)
     configured = yaml.safe_load(CONFIGURATION.read_text())["predict"]
     said, started = StringIO(), time.monotonic()
     with redirect_stdout(said):
         predict(
             folder, selected, converted, [model], dict.fromkeys(names, "bench"), output,
-            workers=CORES, **configured | settings,
+            workers=CORES, bad_images="refuse", **configured | settings,
         )  # fmt: skip
     job_seconds = time.monotonic() - started
     print(said.getvalue())

@@ -64,9 +64,9 @@ def plan_tiles(ensemble, *, tile_px, halo_px, batch_tiles, memory_mb):
 
 
 def predict(
-    images, selected, converted, models, recipes, output, *, code="", looks=None, workers=None, memory_mb=None,
-    engine="auto", precision="auto", tolerance=0.005, device="auto", test_time_augmentation="none",
-    tile_px="auto", halo_px="auto", batch_tiles="auto", bad_images="refuse", **settings,
+    images, selected, converted, models, recipes, output, *, engine, precision, tolerance, device,
+    test_time_augmentation, tile_px, halo_px, batch_tiles, bad_images,
+    code="", looks=None, workers=None, memory_mb=None, **settings,
 ):  # fmt: skip
     """Write the probabilities of a batch of images to the folder `output`.
 

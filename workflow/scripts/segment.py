@@ -24,7 +24,7 @@ BLOCK_PX = 1024
 WAVE = 128  # blocks of small frames whose objects are named at once
 
 
-def segment_image(source, probable, path, table, *, name, task, classes, workers, roi, join_z=None, **settings):
+def segment_image(source, probable, path, table, *, name, task, classes, workers, roi, join_z, **settings):
     """Write the labels of one image to a new store at `path` and its objects to the Parquet file `table`.
 
     Args:

@@ -29,7 +29,7 @@ SECONDS_BETWEEN_REPORTS = 10
 
 def predict_image(
     source, path, ensemble, *, name, about, recipe, ledger, core_px, halo_px, workers,
-    roi=None, frames=None, rescale=True, object_px="auto", skip_empty=0, seam_windows=0,
+    rescale, object_px, skip_empty, seam_windows, roi=None, frames=None,
 ):  # fmt: skip
     """Write the probabilities of the image store `source` to a new store at `path`, in regions of one shard each.
 
