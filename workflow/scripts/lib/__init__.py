@@ -1,1 +1,1 @@
-"""What the scripts share, one noun per module; imports in here are relative."""
+"""What scripts, and the plan, are made of: one noun per module; imports in here are relative."""

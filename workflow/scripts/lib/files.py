@@ -1,4 +1,7 @@
-"""Files and folders that are in place whole or not at all, whenever the job that writes them is killed."""
+"""Files and folders that are in place whole or not at all, whenever the job that writes them is killed.
+
+Used when Snakemake plans, so it needs the standard library only.
+"""
 
 import contextlib
 import json

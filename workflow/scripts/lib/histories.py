@@ -1,4 +1,7 @@
-"""Histories of trainings: one row per epoch, {column: number}."""
+"""Histories of trainings: one row per epoch, {column: number}.
+
+Used when Snakemake plans, so it needs the standard library only.
+"""
 
 import csv
 import json
