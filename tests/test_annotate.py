@@ -40,10 +40,20 @@ def make_images(folder, **shapes):
 
 
 def annotate_rows(
-    folder, truths, *, axes="", task="instances", classes=CLASSES, bad_images="refuse", pieces="keep", **settings
+    folder,
+    truths,
+    *,
+    axes="",
+    task="instances",
+    classes=CLASSES,
+    bad_images="refuse",
+    pieces="keep",
+    image=(),
+    **settings,
 ):
     rows = [
-        {"image": image, "truth_files": [str(file) for file in files], "axes": axes} for image, files in truths.items()
+        {"image": name, "truth_files": [str(file) for file in files], "files": image, "axes": axes}
+        for name, files in truths.items()
     ]
     annotate(
         rows,
@@ -491,3 +501,76 @@ def test_masks_that_are_counted_from_one_are_frames_in_order_or_are_refused(tmp_
         annotate_one(tmp_path, *files[:2], shape=(3, 1, 1, 60, 80))
     named = [save(tmp_path / "some" / f"mask{t:03}.tif", movie[t]) for t in (0, 2)]
     assert annotate_one(tmp_path, *named, shape=(3, 1, 1, 60, 80))[1].extra["annotated_t"] == [0, 2]
+
+
+def touch(folder, template, numbers):
+    """Files of an image that nobody reads here, named with running numbers."""
+    folder.mkdir(exist_ok=True)
+    for number in numbers:
+        (folder / template.format(number)).touch()
+    return [folder]
+
+
+def numbered_masks(folder, template, numbers):
+    """A mask for each of `numbers`, whose least id is the number."""
+    for number in numbers:
+        save(folder / template.format(number), cells() // 7 * np.uint8(number + 1))
+    return folder
+
+
+WITHOUT_3 = [0, 1, 2, 4, 5]
+WITHOUT_4 = [0, 1, 2, 3, 5]
+
+
+@pytest.mark.parametrize(
+    ("image", "masks", "first"),
+    [
+        (("im_{:03}.tif", WITHOUT_3), ("m_{:03}.png", WITHOUT_4), 3),
+        (("im_{:03}.tif", WITHOUT_3), ("m_{:03}.png", range(5)), 3),
+        (("im_{:03}.tif", range(5)), ("exp7_{}_of_9.png", WITHOUT_3), 4),
+        (("im_{:03}.tif", range(0, 50, 10)), ("m_{}.png", WITHOUT_3), 1),
+        (("im_{}.tif", [0, 7, 19, 24, 25]), ("m_{}.png", [0, 7, 12, 24, 25]), 12),
+        (("im_{}.tif", [0, 2]), ("m_{}.png", [0, 1]), 1),
+    ],
+)
+def test_masks_whose_numbers_say_that_they_are_of_other_frames_are_refused(tmp_path, image, masks, first):
+    image = touch(tmp_path / "raw", *image)
+    folder = numbered_masks(tmp_path / "masks", *masks)
+    odd = masks[0].format(first).replace(".", r"\.")
+    with pytest.raises(InputError, match=rf"{odd}: would be stored with im_.* frames of one of them are missing; have"):
+        annotate_one(tmp_path, folder, shape=(len(masks[1]), 1, 1, 60, 80), image=image)
+
+
+@pytest.mark.parametrize(
+    ("image", "masks"),
+    [
+        (("im_{:03}.tif", WITHOUT_3), ("m_{:03}_cp_masks.png", WITHOUT_3)),
+        (("im_{}.tif", range(5)), ("2024_m{}_of_7.png", range(1, 6))),
+        (("im_{}.tif", range(0, 50, 10)), ("m_{}.png", range(5))),
+        (("im_{}.tif", [3, 77, 78, 312, 4000]), ("m_{}.png", range(5))),
+        (("im_{0}_at_{0:b}.tif", WITHOUT_3), ("m_{}.png", WITHOUT_3)),
+        (("im_{}.tif", WITHOUT_3), ("m_{}.png", "abcde")),
+    ],
+    ids=["same", "from one", "every tenth", "times", "two numbers", "no numbers"],
+)
+def test_masks_whose_numbers_go_on_as_the_images_do_or_say_nothing_are_taken_in_order(tmp_path, image, masks):
+    image = touch(tmp_path / "raw", *image)
+    folder = tmp_path / "masks"
+    for t, number in enumerate(masks[1]):
+        save(folder / masks[0].format(number), cells() // 7 * np.uint8(t + 1))
+    array, _ = annotate_one(tmp_path, folder, shape=(5, 1, 1, 60, 80), image=image)
+    assert array[:, 0, 0].max((1, 2)).tolist() == [1, 2, 3, 4, 5]
+
+
+def test_challenge_masks_of_some_frames_of_an_image_whose_numbers_have_a_hole_are_refused_where_that_matters(tmp_path):
+    image = touch(tmp_path / "raw", "t{:03}.tif", WITHOUT_3)
+    before = make_challenge(tmp_path / "a" / "SEG", {0: cells(), 2: cells()}, "man_seg{:03}.tif", tracks=None)
+    _, metadata = annotate_one(tmp_path / "a", before, shape=(5, 1, 1, 60, 80), image=image)
+    assert metadata.extra == {"annotated_t": [0, 2]}
+    after = make_challenge(tmp_path / "b" / "SEG", {0: cells(), 4: cells()}, "man_seg{:03}.tif", tracks=None)
+    with pytest.raises(InputError, match=r"man_seg004\.tif: which frame .* \(t004\.tif is frame 3, the first is 0\)"):
+        annotate_one(tmp_path / "b", after, shape=(5, 1, 1, 60, 80), image=image)
+    every = make_challenge(
+        tmp_path / "c" / "TRA", dict.fromkeys(range(5), cells()), tracks="1 0 4 0\n2 0 4 0\n7 0 4 0\n"
+    )
+    annotate_one(tmp_path / "c", every, shape=(5, 1, 1, 60, 80), image=image)

@@ -390,6 +390,28 @@ def test_frames_are_put_in_the_order_that_people_count_in(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("numbers", "told"),
+    [
+        ([0, 1, 2, 4, 5], "1 of its running numbers (3); the frames after them move up: frame 3 is p2_t4.tif"),
+        ([10, 20, 30, 50, 90], "4 of its running numbers (40, 60, 70, 80); the frames after them move up: frame 3 is"),
+        ([1, 2, 3, 10**15], "999999999999996 of its running numbers (4, 5, 6, 7, 8, ...); the frames after"),
+        ([1, 2, 3, 4], None),
+        ([0, 10, 20, 30], None),
+        ([3, 77, 78, 312], None),
+        ([1, 5], None),
+    ],
+)
+def test_a_hole_in_the_numbers_of_frames_is_told_of(tmp_path, capsys, numbers, told):
+    movie = tmp_path / "movie7"
+    movie.mkdir()
+    for number in numbers:
+        tifffile.imwrite(movie / f"p2_t{number}.tif", np.full((20, 24), number % 99, np.uint8))
+    ingest_one(tmp_path, movie)
+    out = capsys.readouterr().out
+    assert f"a: note: has no file for {told}" in out if told else "running numbers" not in out
+
+
+@pytest.mark.parametrize(
     ("odd", "what"),
     [
         (np.zeros((20, 25), np.uint8), "is 20 y x 25 x uint8, but f0.tif is 20 y x 24 x uint8"),

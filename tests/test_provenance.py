@@ -163,7 +163,7 @@ def recipes_of(folder, *, sides=None, models=None, existing=None, columns=None, 
             columns or {}
         )
         truth_files = [folder / truth] if truth else []
-        files = [folder / f"{image}.tif"]
+        files = empty.get("files") or [folder / f"{image}.tif"]
         masks = {"masks_files": [folder / empty["masks"]] if empty["masks"] else []}
         rows[image] = empty | {
             "image": image, "path": f"{image}.tif", "files": files, "truth": truth, "truth_files": truth_files
@@ -266,7 +266,7 @@ def test_an_existing_model_stands_for_all_training(tmp_path):
     assert changed(before, recipes_of(tmp_path, existing={"model": model})) == applied
 
 
-def test_names_of_annotations_count_since_they_may_say_which_frame_they_are_of():
+def test_names_of_raw_files_count_since_they_may_say_which_frame_they_are_of():
     class Rows(Recipes):
         def _raw(self, files):
             return ["the same"] * len(files)
@@ -274,6 +274,16 @@ def test_names_of_annotations_count_since_they_may_say_which_frame_they_are_of()
     rows = Rows.__new__(Rows)
     assert rows._named([Path("a/man_seg001.tif")]) == rows._named([Path("b/man_seg001.tif")])
     assert rows._named([Path("a/man_seg001.tif")]) != rows._named([Path("a/man_seg003.tif")])
+
+
+def test_frames_of_a_glob_count_by_their_names_too(tmp_path):
+    before, after = [], []
+    for files, last in ((before, 2), (after, 3)):
+        for number in (1, last):
+            files.append(tmp_path / f"t{number}.tif")
+            files[-1].write_bytes(b"the same")
+    names = [recipes_of(tmp_path, columns={"files": files})["ingest"] for files in (before, after, before)]
+    assert names[0] == names[2] != names[1]
 
 
 def test_what_systems_leave_in_folders_does_not_count(tmp_path):

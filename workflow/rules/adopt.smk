@@ -23,7 +23,7 @@ rule adopt:
         runtime=minutes(15, 0.1),
     params:
         recipes=lambda wildcards: recipe_of("adopt", wildcards.batch),
-        rows=lambda wildcards: raw_rows(wildcards.batch, "masks_files", "axes"),
+        rows=lambda wildcards: raw_rows(wildcards.batch, "masks_files", "files", "axes"),
         looks=lambda wildcards: looks_of(wildcards.batch),
         classes=config["classes"],
         settings=config["annotate"],

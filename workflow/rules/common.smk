@@ -144,16 +144,17 @@ def truth_folders(images):
     return sorted({f"results/truth/{ROWS[image]['batch']}" for image in with_truth(images)})
 
 
-def raw_rows(batch, files, *columns):
-    """The rows of a batch that have `files` (files, truth_files or masks_files): the image, these and `columns`.
+def raw_rows(batch, *columns):
+    """The rows of a batch that have the first of the `columns` (files, truth_files or masks_files): the image and these.
 
     Files are relative to the working directory, so that it can move.
     """
+    rows = [{column: ROWS[image][column] for column in ("image", *columns)} for image in BATCHES[batch]]
     return [
-        {"image": image, files: [os.path.relpath(file) for file in ROWS[image][files]]}
-        | {column: ROWS[image][column] for column in columns}
-        for image in BATCHES[batch]
-        if ROWS[image][files]
+        row
+        | {column: [os.path.relpath(file) for file in row[column]] for column in columns if column.endswith("files")}
+        for row in rows
+        if row[columns[0]]
     ]
 
 

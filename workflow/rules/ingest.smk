@@ -46,7 +46,7 @@ rule annotate:
         runtime=minutes(10, 0.02),
     params:
         recipes=lambda wildcards: recipe_of("annotate", wildcards.batch),
-        rows=lambda wildcards: raw_rows(wildcards.batch, "truth_files", "axes"),
+        rows=lambda wildcards: raw_rows(wildcards.batch, "truth_files", "files", "axes"),
         looks=lambda wildcards: looks_of(wildcards.batch),
         task=config["task"],
         classes=config["classes"],

@@ -28,7 +28,8 @@ def adopt_image(row, image, path, table, *, class_, pieces="keep", ignore=None, 
     """Write the labels of one image to a new store at `path` and its objects to the Parquet file `table`.
 
     Args:
-        row: dict with `image` (name), `masks_files` (paths) and `axes` (of the image's file).
+        row: dict with `image` (name), `masks_files` (paths), `axes` (of the image's file) and `files` (of the image,
+            where its numbers are to be compared).
         image: path of its store.
         path, table: where these are made.
         class_: name of the objects' class.
@@ -43,7 +44,8 @@ def adopt_image(row, image, path, table, *, class_, pieces="keep", ignore=None, 
     pixels, metadata = open_array(image), read_metadata(image)
     check_roi(name, roi, pixels.shape[-2:])
     kept = chosen_frames(name, frames, pixels.shape[0])
-    with open_annotation(row["masks_files"], pixels.shape, row["axes"], ignore) as annotation:
+    told = {"axes": row["axes"], "ignore": ignore, "image": row.get("files", ())}
+    with open_annotation(row["masks_files"], pixels.shape, **told) as annotation:
         source = replace(annotation.source, read=restrict(annotation.source.read, set(kept), roi))
         labels = create_store(path, source.shape, np.int32, **stored_as(pixels))
         marks = {} if annotation.objects or ignore is None else {ignore: 0}

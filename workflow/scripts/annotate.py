@@ -25,7 +25,8 @@ def annotate(rows, recipes, images, output, *, task, classes, bad_images, pieces
     """Make the truth stores of a batch.
 
     Args:
-        rows: dicts with `image` (name), `truth_files` (paths) and `axes` (of the image's file), of annotated images.
+        rows: dicts with `image` (name), `truth_files` (paths), `axes` (of the image's file) and `files` (of the image,
+            where its numbers are to be compared), of annotated images.
         recipes: {image: recipe digest} of the annotated images.
         images: folder of the batch's image stores.
         output: folder for `{image}.ome.zarr`, `set_aside.json` and `notes.json`.
@@ -58,7 +59,8 @@ def annotate_image(row, image, path, *, task, classes, pieces, ignore, roi=None,
     array, metadata = open_array(image), read_metadata(image)
     semantic = task == "semantic"
     mark = IGNORE if semantic else UNKNOWN
-    with open_annotation(row["truth_files"], array.shape, row["axes"], ignore) as annotation:
+    told = {"axes": row["axes"], "ignore": ignore, "image": row.get("files", ())}
+    with open_annotation(row["truth_files"], array.shape, **told) as annotation:
         if not semantic and pieces == "separate" and annotation.lineage is not None:
             raise InputError(f"{truth}: has tracks, whose pieces cannot be separated; set annotate: pieces to keep")
         check_roi(name, roi, array.shape[-2:])

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from .errors import InputError
+from .numberings import check_pairs, first_moved
 from .readers import list_files, open_source
 from .sources import Source
 
@@ -34,7 +35,7 @@ class Annotation:
 
 
 @contextlib.contextmanager
-def open_annotation(paths, shape, axes=None, ignore=None):
+def open_annotation(paths, shape, axes=None, ignore=None, *, image=()):
     """Open an annotation for the block that follows: its kind is recognised by what is there.
 
     An image or stack of ids, a folder or glob of such frames, a folder with one mask per object, or a Cell Tracking
@@ -45,6 +46,8 @@ def open_annotation(paths, shape, axes=None, ignore=None):
         shape: (t, c, z, y, x) of the image that is annotated.
         axes: axes of the image's file as the table names them; the annotation may lack the channels.
         ignore: the value of pixels that nobody annotated, which tracks need not list; None: there are none.
+        image: files or folders of the image; where it and the annotation have one file per frame, their numbers are
+            compared.
 
     Yields:
         Annotation.
@@ -57,12 +60,18 @@ def open_annotation(paths, shape, axes=None, ignore=None):
     _refuse_jpeg(files)
     frames, _, depth, _, _ = shape
     tracks = _tracks(paths)
+    images = list_files(image) if image else []
     numbered = _numbered(files, frames, tracks)
     if numbered:
-        yield _open_challenge(numbered, tracks, shape, ignore)
+        annotation = _open_challenge(numbered, tracks, shape, ignore)
+        if annotation.annotated_t:
+            _refuse_moved(numbered, images)
+        yield annotation
     elif len(files) > 1 and frames == 1 and len(files) != depth:
         yield Annotation(_merge_objects(files, shape), objects=True)
     else:
+        if len(files) == len(images) > 1:
+            check_pairs(files, images)
         with _open_ids(files, axes) as source:
             yield Annotation(_fit(source, shape, files[0] if len(files) == 1 else files[0].parent))
 
@@ -205,6 +214,17 @@ def _numbered(files, frames, tracks):
             f"each of the {frames} frames, or name them man_seg000.tif and so on, where 000 is the first frame"
         )
     return numbered
+
+
+def _refuse_moved(numbered, images):
+    """Refuse numbered masks of some frames where the image's own files leave numbers out: which number is meant?"""
+    moved = first_moved(images) if len(images) > 1 else None
+    file = moved and next((file for t, file in sorted(numbered.items()) if t >= moved), None)
+    if file:
+        raise InputError(
+            f"{file}: which frame it is of is not clear, since the numbers of the image's files have a hole "
+            f"({images[moved].name} is frame {moved}, the first is 0); number both without one"
+        )
 
 
 def _tracks(paths):

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from .errors import InputError
+from .numberings import describe_holes
 from .pyramids import AXES
 from .sources import COLOURS, blaming, check_size, make_source, name_axes, without_alpha
 from .tiffs import open_tiff
@@ -146,7 +147,8 @@ def _open_frames(files, axes, labels):
                 held[t] = stack.enter_context(_open_file(files[t], axes, labels))
             return held[t].read(0, z, rows, columns)
 
-        yield replace(first[1], shape=(len(files), *first[1].shape[1:]), read=read)
+        notes = [*first[1].notes, *describe_holes(files)]
+        yield replace(first[1], shape=(len(files), *first[1].shape[1:]), read=read, notes=notes)
 
 
 def _describe(source):
