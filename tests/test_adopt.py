@@ -93,6 +93,12 @@ def test_masks_of_a_single_value_are_told_of_and_can_be_separated(tmp_path, caps
     assert ((np.asarray(open_array(output / "a.ome.zarr"))[:, 0] > 0) == (masks > 0)).all()
 
 
+def test_ids_that_are_in_one_piece_each_are_not_told_of_when_pieces_are_separated(tmp_path, capsys):
+    output, _ = adopted(tmp_path, discs(), pieces="separate")
+    assert (open_array(output / "a.ome.zarr")[:, 0] == discs()).all()
+    assert "note" not in capsys.readouterr().out
+
+
 def test_pixels_that_nobody_annotated_are_no_cell(tmp_path):
     masks = discs()
     masks[..., :5, :] = 99

@@ -333,7 +333,7 @@ def test_pieces_of_an_id_can_be_separated(tmp_path, capsys):
     expected[50:56, 60:66] = 8
     expected[20:24, 60:66] = 9
     assert np.array_equal(array[0, 0, 0], expected)
-    assert "2 pieces got ids of their own" in capsys.readouterr().out
+    assert "truth had 2 pieces that got ids of their own" in capsys.readouterr().out
 
 
 def test_new_ids_of_pieces_are_unique_over_all_frames(tmp_path):

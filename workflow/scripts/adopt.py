@@ -56,7 +56,8 @@ def adopt_image(row, image, path, table, *, class_, pieces="keep", ignore=None, 
     if not ids:
         notes.append("holds no object")
     elif pieces == "separate":
-        notes.append(f"had {separate_pieces(labels, max(ids), masks)} pieces that got ids of their own")
+        apart = separate_pieces(labels, max(ids), masks)
+        notes += [f"had {apart} pieces that got ids of their own"] if apart else []
     elif len(ids) == 1 and not annotation.objects:
         notes.append(f"has the single id {min(ids)}; if each of its pieces is a cell, set annotate: pieces to separate")
     for text in notes:

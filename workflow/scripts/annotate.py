@@ -79,7 +79,8 @@ def annotate_image(row, image, path, *, task, classes, pieces, ignore, roi=None,
         raise InputError(f"{truth}: holds {what}; annotate it, or empty the column truth of {name}")
     ids -= {0, mark}
     if not semantic and pieces == "separate":
-        notes.append(f"{separate_pieces(store, max(ids), truth)} pieces got ids of their own")
+        apart = separate_pieces(store, max(ids), truth)
+        notes += [f"had {apart} pieces that got ids of their own"] if apart else []
     elif not semantic and len(ids) == 1 and not annotation.objects:
         notes.append("has a single id; if each of its pieces is an object, set annotate: pieces to separate")
     annotated_t = annotation.annotated_t
