@@ -74,6 +74,20 @@ def test_only_the_region_and_the_frames_of_the_table_count(tmp_path):
     assert rows["touches_border"].all()
 
 
+def test_frames_without_masks_are_told_of_where_the_table_looks_at_them(tmp_path, capsys):
+    images, _, _ = write_batch(tmp_path, {"a": (discs(4)[:, 0], None)})
+    folder = tmp_path / "masks"
+    folder.mkdir()
+    for t, frame in enumerate(discs(4)[:3, 0]):
+        tifffile.imwrite(folder / f"man_seg{t:03}.tif", frame.astype(np.uint16))
+    row = {"image": "a", "masks_files": [str(folder)], "axes": ""}
+    for end, told in ((3, False), (4, True)):
+        looks = {"a": {"roi": None, "frames": f"1:{end}"}}
+        output, table = tmp_path / str(end), tmp_path / f"{end}.parquet"
+        adopt([row], images, {"a": "1"}, output, table, classes=["background", "cell"], looks=looks)
+        assert ("is of 2 of 3 frames; the others are empty" in capsys.readouterr().out) == told
+
+
 def test_masks_without_objects_are_labels_without_objects(tmp_path, capsys):
     output, table = adopted(tmp_path, np.zeros((2, 1, *SHAPE), int))
     assert not np.asarray(open_array(output / "a.ome.zarr")).any()

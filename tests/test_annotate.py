@@ -259,6 +259,20 @@ def test_tracks_that_cannot_be_are_refused(tmp_path, tracks, what):
         annotate_one(tmp_path, tmp_path / "gt", shape=(3, 1, 1, 60, 80))
 
 
+def test_tracks_need_the_frames_alone_that_the_table_looks_at(tmp_path):
+    some = {t + 1: frame for t, frame in tracked().items()}
+    folder = make_challenge(tmp_path / "gt", some, tracks="1 1 3 0\n2 1 1 0\n7 2 3 2\n")
+    looks = {"a": {"roi": None, "frames": "1:4"}}
+    array, metadata = annotate_one(tmp_path / "a", folder, shape=(6, 1, 1, 60, 80), looks=looks)
+    assert np.array_equal(array[1:4, 0, 0], list(some.values()))
+    assert (np.asarray(array)[[0, 4, 5]] == UNKNOWN).all()
+    assert metadata.extra == {"annotated_t": [1, 2, 3], "lineage": [[1, 1, 3, 0], [2, 1, 1, 0], [7, 2, 3, 2]]}
+    for frames, missing in ((None, 0), ("1:5", 4)):
+        looks = {"a": {"roi": None, "frames": frames}}
+        with pytest.raises(InputError, match=rf"gt: frame {missing} of 6 has no mask; .* out of the column frames"):
+            annotate_one(tmp_path / "b", folder, shape=(6, 1, 1, 60, 80), looks=looks)
+
+
 def photograph():
     smooth = gaussian_filter(np.random.default_rng(0).normal(size=(60, 80)), 3)
     return ((smooth - smooth.min()) / np.ptp(smooth) * 250 + 1).astype(np.uint8)

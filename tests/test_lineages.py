@@ -195,6 +195,16 @@ def test_of_every_other_frame_none_is_missed_and_tracks_are_scored(tmp_path):
     draw_counts(lineage), draw_tracks(lineage, tmp_path / "images" / "one" / "movie.ome.zarr")
 
 
+def test_tracks_of_a_part_of_a_movie_are_scored_against_truth_of_that_part(tmp_path):
+    movie = wander(frames=8)
+    lineage, folder = track_whole(tmp_path, shuffled(movie), times=range(2, 6))
+    write_lineage(lineage, folder / "lineage")
+    known = np.where(np.isin(np.arange(8), range(2, 6))[:, None, None], movie, -1).astype(np.int32)
+    extra = {"annotated_t": [2, 3, 4, 5], "lineage": [[cell, 2, 5, 0] for cell in range(1, 6)]}
+    scores = score_movie(folder, write_labels(tmp_path, "truth", known, extra=extra))
+    assert (scores["tra"], scores["chota"], scores["complete_tracks"]) == (1, 1, 1)
+
+
 def lineage_of(rows, **about):
     """A Lineage of (track, t, x) of nodes without parents."""
     nodes = pd.DataFrame(rows, columns=["track", "t", "x"]).assign(label=1, z=0.0, y=0.0, pixels=9, kind="found")

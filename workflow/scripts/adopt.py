@@ -44,15 +44,15 @@ def adopt_image(row, image, path, table, *, class_, pieces="keep", ignore=None, 
     pixels, metadata = open_array(image), read_metadata(image)
     check_roi(name, roi, pixels.shape[-2:])
     kept = chosen_frames(name, frames, pixels.shape[0])
-    told = {"axes": row["axes"], "ignore": ignore, "image": row.get("files", ())}
+    told = {"axes": row["axes"], "ignore": ignore, "frames": kept, "image": row.get("files", ())}
     with open_annotation(row["masks_files"], pixels.shape, **told) as annotation:
         source = replace(annotation.source, read=restrict(annotation.source.read, set(kept), roi))
         labels = create_store(path, source.shape, np.int32, **stored_as(pixels))
         marks = {} if annotation.objects or ignore is None else {ignore: 0}
         ids = copy_ids(source, labels, masks, to_ids=as_instances, marks=marks) - {0}
         notes = list(source.notes)
-    if annotation.annotated_t is not None:
-        notes.append(f"is of {len(annotation.annotated_t)} of {pixels.shape[0]} frames; the others are empty")
+    if annotation.annotated_t is not None and (empty := set(kept) - set(annotation.annotated_t)):
+        notes.append(f"is of {len(kept) - len(empty)} of {len(kept)} frames; the others are empty")
     if not ids:
         notes.append("holds no object")
     elif pieces == "separate":

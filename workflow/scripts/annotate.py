@@ -59,12 +59,12 @@ def annotate_image(row, image, path, *, task, classes, pieces, ignore, roi=None,
     array, metadata = open_array(image), read_metadata(image)
     semantic = task == "semantic"
     mark = IGNORE if semantic else UNKNOWN
-    told = {"axes": row["axes"], "ignore": ignore, "image": row.get("files", ())}
+    check_roi(name, roi, array.shape[-2:])
+    kept = chosen_frames(name, frames, array.shape[0])
+    told = {"axes": row["axes"], "ignore": ignore, "frames": kept, "image": row.get("files", ())}
     with open_annotation(row["truth_files"], array.shape, **told) as annotation:
         if not semantic and pieces == "separate" and annotation.lineage is not None:
             raise InputError(f"{truth}: has tracks, whose pieces cannot be separated; set annotate: pieces to keep")
-        check_roi(name, roi, array.shape[-2:])
-        kept = chosen_frames(name, frames, array.shape[0])
         source = annotation.source
         if roi or frames:
             source = replace(source, read=restrict(source.read, set(kept), roi, OUTSIDE))

@@ -35,7 +35,7 @@ class Annotation:
 
 
 @contextlib.contextmanager
-def open_annotation(paths, shape, axes=None, ignore=None, *, image=()):
+def open_annotation(paths, shape, axes=None, ignore=None, *, frames=None, image=()):
     """Open an annotation for the block that follows: its kind is recognised by what is there.
 
     An image or stack of ids, a folder or glob of such frames, a folder with one mask per object, or a Cell Tracking
@@ -46,6 +46,7 @@ def open_annotation(paths, shape, axes=None, ignore=None, *, image=()):
         shape: (t, c, z, y, x) of the image that is annotated.
         axes: axes of the image's file as the table names them; the annotation may lack the channels.
         ignore: the value of pixels that nobody annotated, which tracks need not list; None: there are none.
+        frames: the frames that are looked at, which all need a mask where it comes with tracks; None: all.
         image: files or folders of the image; where it and the annotation have one file per frame, their numbers are
             compared.
 
@@ -58,16 +59,16 @@ def open_annotation(paths, shape, axes=None, ignore=None, *, image=()):
     paths = _challenge_folder([Path(path) for path in paths])
     files = list_files(paths)
     _refuse_jpeg(files)
-    frames, _, depth, _, _ = shape
+    count, _, depth, _, _ = shape
     tracks = _tracks(paths)
     images = list_files(image) if image else []
-    numbered = _numbered(files, frames, tracks)
+    numbered = _numbered(files, count, tracks)
     if numbered:
-        annotation = _open_challenge(numbered, tracks, shape, ignore)
+        annotation = _open_challenge(numbered, tracks, shape, ignore, range(count) if frames is None else frames)
         if annotation.annotated_t:
             _refuse_moved(numbered, images)
         yield annotation
-    elif len(files) > 1 and frames == 1 and len(files) != depth:
+    elif len(files) > 1 and count == 1 and len(files) != depth:
         yield Annotation(_merge_objects(files, shape), objects=True)
     else:
         if len(files) == len(images) > 1:
@@ -233,16 +234,18 @@ def _tracks(paths):
     return next((path for path in inside + named if path.is_file()), None)
 
 
-def _open_challenge(numbered, tracks, shape, ignore):
+def _open_challenge(numbered, tracks, shape, ignore, frames):
     """Numbered frames, of which some may be missing; one file is open at a time."""
     beyond = [file for t, file in numbered.items() if t >= shape[0]]
     if beyond:
         raise InputError(
             f"{beyond[0]}: is a frame beyond the {shape[0]} of its image (the first is 0); remove or renumber it"
         )
-    if tracks and len(numbered) < shape[0]:
-        missing = min(set(range(shape[0])) - set(numbered))
-        raise InputError(f"{tracks.parent}: frame {missing} of {shape[0]} has no mask; tracks need all frames")
+    if tracks and (missing := set(frames) - set(numbered)):
+        raise InputError(
+            f"{tracks.parent}: frame {min(missing)} of {shape[0]} has no mask; tracks need one of each frame that is "
+            "looked at: add it (empty where nothing is seen), or leave the frame out of the column frames"
+        )
     frame_shape = (1, *shape[1:])
     lineage = _read_tracks(tracks, shape[0]) if tracks else None
     labels = {track[0] for track in lineage} | {ignore} if lineage else None
