@@ -187,6 +187,39 @@ def test_the_axes_of_the_image_may_name_channels_that_ids_lack(tmp_path, axes):
     assert np.array_equal(array[0, 0, 0], cells())
 
 
+@pytest.mark.parametrize(
+    ("sizes", "shape", "axes"),
+    [
+        ((4, 1), (4, 2, 1), ""),
+        ((4, 1), (4, 2, 1), "TCYX"),
+        ((4, 1), (4, 1, 1), "TZYX"),
+        ((1, 4), (4, 1, 1), "TZYX"),
+        ((4,), (4, 1, 1), "TCZYX"),
+        ((4,), (1, 2, 4), "TCZYX"),
+        ((4, 1, 3), (4, 1, 3), ""),
+        ((4, 3), (4, 1, 3), ""),
+        ((3, 4), (4, 1, 3), ""),
+        ((4, 3), (4, 2, 3), "TCZYX"),
+    ],
+)
+def test_axes_of_ids_that_are_not_clear_are_those_of_the_image_where_sizes_fit(tmp_path, sizes, shape, axes):
+    count = sizes[0] * (sizes[1] if len(sizes) > 1 else 1) * (sizes[2] if len(sizes) > 2 else 1)
+    planes = cells() // 7 * np.arange(1, count + 1, dtype=np.uint8)[:, None, None]
+    file = save(tmp_path / "a.tif", planes.reshape(*sizes, 60, 80), photometric="minisblack")
+    array, _ = annotate_one(tmp_path, file, shape=(*shape, 60, 80), axes=axes)
+    expected = planes.reshape(*sizes, 60, 80)
+    if sizes == (3, 4):
+        expected = expected.swapaxes(0, 1)
+    assert np.array_equal(array[:], expected.reshape(shape[0], 1, shape[2], 60, 80))
+
+
+def test_axes_of_ids_that_would_fit_in_two_ways_or_in_none_are_refused(tmp_path):
+    file = save(tmp_path / "a.tif", np.stack([np.stack([cells()] * 3)] * 3), photometric="minisblack")
+    for shape in ((3, 1, 3, 60, 80), (3, 1, 2, 60, 80)):
+        with pytest.raises(InputError, match=r"a\.tif: its axes QQYX of sizes \(3, 3, 60, 80\) are not clear; name"):
+            annotate_one(tmp_path, file, shape=shape)
+
+
 def make_challenge(folder, frames, name="man_track{:03d}.tif", tracks="1 0 2 0\n2 0 0 0\n7 1 2 2\n"):
     for t, ids in frames.items():
         save(folder / name.format(t), ids.astype(np.uint16))

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import signal
 import struct
 import tracemalloc
@@ -184,6 +185,48 @@ def test_the_table_says_what_the_axes_are(tmp_path, capsys):
     }
     assert np.array_equal(open_array(path / "XTY.ome.zarr")[:, 0, 0], pixels.transpose(1, 2, 0))
     assert capsys.readouterr().out.count("they are taken as frames") == 1
+
+
+def test_axes_of_one_may_be_named_or_left_out(tmp_path, capsys):
+    pixels = noise(5, 20, 24)
+    tifffile.imwrite(tmp_path / "plain.tif", pixels[:, None], photometric="minisblack")
+    tifffile.imwrite(tmp_path / "ome.ome.tif", pixels[:, None, None], metadata={"axes": "TCZYX"})
+    save_png(tmp_path / "flat.png", pixels[0].astype(np.uint8))
+    named = {"plain": ("", "TYX", "TZYX", "ZYX", "CTYX"), "ome": ("TCZYX", "TZYX", "CTYX"), "flat": ("ZYX", "TCYX")}
+    files = {"plain": "plain.tif", "ome": "ome.ome.tif", "flat": "flat.png"}
+    rows = [row(f"{name}{axes}", tmp_path / files[name], axes=axes) for name in named for axes in named[name]]
+    path = ingest_rows(tmp_path, *rows)
+    shapes = {each["image"]: open_array(path / f"{each['image']}.ome.zarr").shape for each in rows}
+    others = {"plainZYX": (1, 1, 5, 20, 24), "plainCTYX": (1, 5, 1, 20, 24)}
+    others |= {"flatZYX": (1, 1, 1, 20, 24), "flatTCYX": (1, 1, 1, 20, 24)}
+    assert shapes == dict.fromkeys(shapes, (5, 1, 1, 20, 24)) | others
+    for name in ("plain", "plainTYX", "omeTCZYX", "omeCTYX"):
+        assert np.array_equal(open_array(path / f"{name}.ome.zarr")[:, 0, 0], pixels)
+    assert np.array_equal(open_array(path / "plainZYX.ome.zarr")[0, 0], pixels)
+    assert capsys.readouterr().out.count("they are taken as frames") == 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "what"),
+    [
+        ((5, 3, 20, 24), "", "its axes QQYX of sizes (5, 3, 20, 24) are not clear; name them in the column axes"),
+        (
+            (1, 5, 1, 20, 24),
+            "TZYX",
+            "has 5 axes of sizes (1, 5, 1, 20, 24), the column axes names 4 (TZYX); correct it",
+        ),
+        ((5, 3, 20, 24), "TYX", "has 4 axes of sizes (5, 3, 20, 24), the column axes names 3 (TYX); correct it"),
+        ((1,) * 40 + (20, 24), "TCZYX", "the column axes names 5 (TCZYX); correct it"),
+        ((1,) * 40 + (20, 24), "", None),
+    ],
+)
+def test_axes_that_might_be_one_or_another_are_refused_for_images(tmp_path, shape, axes, what):
+    tifffile.imwrite(tmp_path / "a.tif", noise(*shape), photometric="minisblack")
+    if what:
+        with pytest.raises(InputError, match=re.escape(what)):
+            ingest_one(tmp_path, tmp_path / "a.tif", axes=axes)
+    else:
+        assert ingest_one(tmp_path, tmp_path / "a.tif", axes=axes)[0].shape == (1, 1, 1, 20, 24)
 
 
 def test_axes_that_do_not_fit_are_refused(tmp_path):

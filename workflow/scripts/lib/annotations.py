@@ -73,7 +73,7 @@ def open_annotation(paths, shape, axes=None, ignore=None, *, frames=None, image=
     else:
         if len(files) == len(images) > 1:
             check_pairs(files, images)
-        with _open_ids(files, axes) as source:
+        with _open_ids(files, axes, shape) as source:
             yield Annotation(_fit(source, shape, files[0] if len(files) == 1 else files[0].parent))
 
 
@@ -84,16 +84,16 @@ def _refuse_jpeg(files):
 
 
 @contextlib.contextmanager
-def _open_ids(files, axes):
-    """Open ids whose axes are those of the image, its channels left out or not."""
+def _open_ids(files, axes, shape):
+    """Open ids whose axes are those of the image, of `shape`, its channels left out or not."""
     fewer = re.sub("[CS]", "", (axes or "").upper())
     with contextlib.ExitStack() as stack:
         try:
-            source = stack.enter_context(open_source(files, fewer, labels=True))
+            source = stack.enter_context(open_source(files, fewer, labels=True, like=shape))
         except InputError:
             if fewer == (axes or "").upper():
                 raise
-            source = stack.enter_context(open_source(files, axes, labels=True))
+            source = stack.enter_context(open_source(files, axes, labels=True, like=shape))
         yield source
 
 
@@ -148,7 +148,7 @@ def _merge_objects(files, shape):
     """One mask per object, as in the 2018 Data Science Bowl: ids in order of names; the smaller covers the larger."""
     objects = []
     for number, file in enumerate(files, start=1):
-        with _open_ids([file], None) as source:
+        with _open_ids([file], None, shape) as source:
             source = _fit(source, shape, file)
             pixels = np.stack([source.read(0, z, slice(None), slice(None))[0] for z in range(shape[2])])
         inside = pixels != 0
@@ -266,7 +266,7 @@ def _open_challenge(numbered, tracks, shape, ignore, frames):
 
 def _read_frame(file, shape, labels, tracks):
     """Ids (z, y, x) of one frame."""
-    with _open_ids([file], None) as source:
+    with _open_ids([file], None, shape) as source:
         source = _fit(source, shape, file)
         ids = np.stack([source.read(0, z, slice(None), slice(None))[0] for z in range(shape[2])])
     unknown = set(np.unique(ids).tolist()) - labels - {0} if labels else ()

@@ -40,7 +40,7 @@ _KINDS = {
 
 
 @contextlib.contextmanager
-def open_source(paths, axes=None, *, labels=False):
+def open_source(paths, axes=None, *, labels=False, like=None):
     """Open one file, or several as the frames of a movie, for the block that follows.
 
     Args:
@@ -48,6 +48,7 @@ def open_source(paths, axes=None, *, labels=False):
         axes: the axes of the (squeezed) array in each file, such as "tzyx", where the file's own word is not to be
             taken; for several files, their leading t may be named or not.
         labels: the pixels are ids: indices of a palette stay what they are, and integers may be of 64 bits.
+        like: shape (t, c, z, y, x) of the image that ids are of, by which axes that are not clear are told apart.
 
     Yields:
         Source.
@@ -58,9 +59,9 @@ def open_source(paths, axes=None, *, labels=False):
     files = list_files(paths)
     with contextlib.ExitStack() as stack:
         if len(files) == 1:
-            yield stack.enter_context(_open_file(files[0], axes, labels))
+            yield stack.enter_context(_open_file(files[0], axes, labels, like))
         else:
-            yield stack.enter_context(_open_frames(files, axes, labels))
+            yield stack.enter_context(_open_frames(files, axes, labels, like))
 
 
 def list_files(paths):
@@ -94,12 +95,12 @@ def natural_order(path):
 
 
 @contextlib.contextmanager
-def _open_file(path, axes, labels):
+def _open_file(path, axes, labels, like):
     kind = _recognise(path)
     with contextlib.ExitStack() as stack:
         with blaming(path):
-            opened = open_tiff(path, axes, labels) if kind == "tiff" else _open_flat(path, axes, labels)
-            source = stack.enter_context(opened)
+            opener = open_tiff if kind == "tiff" else _open_flat
+            source = stack.enter_context(opener(path, axes, labels, like))
         yield source
 
 
@@ -119,12 +120,13 @@ def _recognise(path):
 
 
 @contextlib.contextmanager
-def _open_frames(files, axes, labels):
+def _open_frames(files, axes, labels, like):
     """Several files as the frames of one movie; one file is open at a time."""
     axes = axes[1:] if axes and axes[0].lower() == "t" else axes
+    like = like and (1, *like[1:])
     first = None
     for file in files:
-        with _open_file(file, axes, labels) as frame:
+        with _open_file(file, axes, labels, like) as frame:
             if frame.shape[0] > 1:
                 raise InputError(
                     f"{file}: holds {frame.shape[0]} frames itself, but is one of {len(files)} files of a movie; "
@@ -144,7 +146,7 @@ def _open_frames(files, axes, labels):
             if t not in held:
                 stack.close()
                 held.clear()
-                held[t] = stack.enter_context(_open_file(files[t], axes, labels))
+                held[t] = stack.enter_context(_open_file(files[t], axes, labels, like))
             return held[t].read(0, z, rows, columns)
 
         notes = [*first[1].notes, *describe_holes(files)]
@@ -157,7 +159,7 @@ def _describe(source):
 
 
 @contextlib.contextmanager
-def _open_flat(path, axes, labels):
+def _open_flat(path, axes, labels, like):
     """PNG, JPEG or JPEG 2000, which must be decoded whole; Pillow refuses to decode very large ones."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -166,7 +168,7 @@ def _open_flat(path, axes, labels):
             if getattr(image, "n_frames", 1) > 1:
                 raise InputError(f"{path}: is an animation; save its frames as one TIFF or as files of their own")
             pixels = _decode_flat(path, image, labels)
-    layout = name_axes(path, "YXS"[: pixels.ndim], pixels.shape, axes)
+    layout = name_axes(path, "YXS"[: pixels.ndim], pixels.shape, axes, like)
     colours = pixels.ndim == 3 and not axes
     channels = list(COLOURS[: layout.size("c")]) if colours and layout.size("c") >= 3 else None
     source = replace(make_source(path, layout, pixels, labels=labels), channels=channels)

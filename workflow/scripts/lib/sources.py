@@ -19,7 +19,10 @@ COLOURS = ("red", "green", "blue", "alpha")
 _TYPES = {"bool": "uint8", "float16": "float32", "float64": "float32"}
 _TYPES |= {name: name for name in ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32")}
 _LABEL_TYPES = {"int64": "int64", "uint64": "uint64"}
-_GENERIC = {"I": "t", "Q": "t", "S": "c"}
+_OWN = {axis.upper(): axis for axis in AXES} | {"S": "c"}  # what files say of which axes
+_PAGES = "IQ"  # and what they say where they do not know
+NO_AXIS = "."  # of a dimension of size 1
+MOST_DIMENSIONS = 10
 
 
 @dataclass(frozen=True)
@@ -52,33 +55,85 @@ class Source:
 class Layout:
     """Which dimension of a file's array is which axis; `size` of an axis that it lacks is 1."""
 
-    axes: str  # one of tczyx per dimension
+    axes: str  # one of tczyx per dimension, or NO_AXIS
     shape: tuple[int, ...]
 
     def size(self, axis):
         return self.shape[self.axes.index(axis)] if axis in self.axes else 1
 
+    def order(self):
+        """The axes without those of size 1, which make no difference."""
+        return "".join(axis for axis, size in zip(self.axes, self.shape, strict=True) if size != 1)
 
-def name_axes(path, own, shape, axes):
-    """The layout of a file whose own word on its axes is `own`, or as the table says in `axes`."""
+
+def name_axes(path, own, shape, axes, like=None):
+    """The layout of a file whose own word on its axes is `own`, or as the table says in `axes`.
+
+    Dimensions of size 1 need no name, and axes that the file leaves out since their size is 1 may be named. What is not
+    clear then follows from what the file says, or from the shape `like` (t, c, z, y, x) of the image that ids are of.
+    """
     if not axes:
-        named = "".join(letter if (letter := _GENERIC.get(axis, axis.lower())) in AXES else "?" for axis in own)
-        if "?" in named or len(set(named)) < len(named):
-            raise InputError(f"{path}: its axes {own} of sizes {shape} are not clear; name them in the column axes")
+        layouts = _list_own(own, shape, like)
+        advice = f"its axes {own} of sizes {shape} are not clear; name them in the column axes"
     else:
         named = axes.lower().replace("s", "c")
-        if len(named) != len(shape):
-            raise InputError(
-                f"{path}: has {len(shape)} axes of sizes {shape}, the column axes names {len(named)} ({axes}); "
-                "correct it"
-            )
         if len(set(named)) < len(named):
             raise InputError(f"{path}: the column axes ({axes}) names an axis twice (S are channels, as C); correct it")
-    if not {"y", "x"} <= set(named):
-        raise InputError(f"{path}: its axes {named} lack y or x; name them in the column axes")
+        layouts = _list_named(named, shape)
+        advice = f"has {len(shape)} axes of sizes {shape}, the column axes names {len(named)} ({axes}); correct it"
+    told = [_OWN.get(axis) for axis in own]
+    for fits in (lambda layout: _agrees(layout, told), lambda layout: like is None or _is_like(layout, like)):
+        layouts = list(filter(fits, layouts)) or layouts
+    if len({layout.order() for layout in layouts}) != 1:
+        raise InputError(f"{path}: {advice}")
+    layout = layouts[0]
+    if not {"y", "x"} <= set(layout.axes):
+        raise InputError(f"{path}: its axes {layout.axes} lack y or x; name them in the column axes")
     if 0 in shape:
         raise InputError(f"{path}: holds no pixels, its sizes are {shape}; replace or remove it")
-    return Layout(named, tuple(shape))
+    return layout
+
+
+def _list_own(own, shape, like):
+    """What the layout of a file may be by its own word, in which only t and z may be unclear."""
+    letters = [_OWN.get(axis) or (NO_AXIS if size == 1 else "?") for axis, size in zip(own, shape, strict=True)]
+    unclear = [axis for axis, letter in zip(own, letters, strict=True) if letter == "?"]
+    free = [axis for axis in "tz" if axis not in letters]
+    if not unclear:
+        guesses = [""]
+    elif len(unclear) == 1 and unclear[0] in _PAGES and "t" in free:
+        guesses = ["t"]
+    else:
+        guesses = itertools.permutations(free, len(unclear)) if like else []
+    layouts = []
+    for guess in map(iter, guesses):
+        axes = "".join(next(guess) if letter == "?" else letter for letter in letters)
+        layouts.append(Layout(axes, tuple(shape)))
+    return [layout for layout in layouts if all(layout.axes.count(axis) < 2 for axis in AXES)]
+
+
+def _list_named(named, shape):
+    """What the layout of a file may be of which the table says `named`, more or fewer axes than the file has."""
+    over = len(named) - len(shape)
+    if len(shape) > MOST_DIMENSIONS:
+        return []
+    if over > 0:
+        several = itertools.combinations([axis for axis in named if axis not in "yx"], over)
+        return [Layout("".join(axis for axis in named if axis not in left), tuple(shape)) for left in several]
+    layouts = []
+    for unnamed in itertools.combinations([place for place, size in enumerate(shape) if size == 1], -over):
+        rest = iter(named)
+        axes = "".join(NO_AXIS if place in unnamed else next(rest) for place in range(len(shape)))
+        layouts.append(Layout(axes, tuple(shape)))
+    return layouts
+
+
+def _agrees(layout, told):
+    return all(axis in (NO_AXIS, own) for axis, own in zip(layout.axes, told, strict=True) if own)
+
+
+def _is_like(layout, like):
+    return all(layout.size(axis) == size for axis, size in zip(AXES, like, strict=True) if axis != "c")
 
 
 def make_source(path, layout, pixels, *, labels, tiled=False):
@@ -95,7 +150,7 @@ def make_source(path, layout, pixels, *, labels, tiled=False):
     def cut(t, z, rows, columns):
         wanted = {"t": t, "c": slice(None), "z": z, "y": rows, "x": columns}
         with blaming(path):
-            piece = np.asarray(pixels[tuple(wanted[axis] for axis in layout.axes)])
+            piece = np.asarray(pixels[tuple(wanted.get(axis, 0) for axis in layout.axes)])
         piece = piece.transpose(order)
         return (piece if "c" in kept else piece[None]).astype(dtype)
 

@@ -26,13 +26,14 @@ _NO_PAGES = re.compile(r"page offset|circular|corrupted|series|offset to page|ta
 
 
 @contextlib.contextmanager
-def open_tiff(path, axes, labels):
+def open_tiff(path, axes, labels, like=None):
     """Open the first image that has pixels in the TIFF file at `path`, its full size, for the block that follows.
 
     Args:
         path: Path of the file.
         axes: its axes, where the file's own word is not to be taken.
         labels: whether the pixels are ids, which may be of 64 bits.
+        like: shape (t, c, z, y, x) of the image that ids are of; None: it is not known.
 
     Yields:
         Source.
@@ -56,7 +57,7 @@ def open_tiff(path, axes, labels):
         if serious := [complaint for complaint in complaints if _NO_PAGES.search(complaint)]:
             raise InputError(f"{path}: the file is cut off or damaged ({serious[0]}); replace or remove it")
         _check_pages(path, tiff, series, pages)
-        layout = name_axes(path, series.axes, series.shape, axes)
+        layout = name_axes(path, series.axes, series.shape, axes, like)
         pixels = _tiff_pixels(path, tiff, series)
         source = make_source(path, layout, pixels, labels=labels, tiled=series.keyframe.is_tiled)
         channels, pixel_um, frame_s = _tiff_metadata(tiff, series, layout)
@@ -66,7 +67,7 @@ def open_tiff(path, axes, labels):
             notes.append(f"holds {len(own)} images; the first is taken, not {others}")
         if series.keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE:
             notes.append("has a palette, which is left out; its indices are kept as the pixels")
-        if not (axes or labels) and set(series.axes) & {"I", "Q"}:
+        if not (axes or labels) and set(series.axes) & {"I", "Q"} and layout.size("t") > 1:
             notes.append("does not say what its pages are; they are taken as frames (column axes says otherwise)")
         if _is_inverted(tiff, series.keyframe):
             source, note = _turned(source, series.keyframe.bitspersample)
