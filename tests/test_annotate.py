@@ -172,6 +172,15 @@ def test_frames_keep_ids_over_time_and_may_be_empty(tmp_path):
     assert np.array_equal(array[:, 0, 0], frames)
 
 
+@pytest.mark.parametrize("dtypes", ["uint8 uint16 uint8", "uint16 int32 uint32", "uint8 float32 int16"])
+def test_masks_of_frames_may_differ_in_their_bits(tmp_path, dtypes):
+    dtypes = dtypes.split()
+    movie = np.stack([(cells() > 2) * (200 + 90 * t if dtype != "uint8" else 7) for t, dtype in enumerate(dtypes)])
+    files = [save(tmp_path / f"{t}.tif", movie[t].astype(dtype)) for t, dtype in enumerate(dtypes)]
+    array, _ = annotate_one(tmp_path, *files, shape=(3, 1, 1, 60, 80))
+    assert np.array_equal(array[:, 0, 0], movie)
+
+
 def test_a_stack_of_unnamed_pages_is_taken_as_the_image_has_it(tmp_path):
     stack = np.stack([cells(), cells()[::-1]])
     save(tmp_path / "a.tif", stack)

@@ -457,8 +457,11 @@ def test_a_hole_in_the_numbers_of_frames_is_told_of(tmp_path, capsys, numbers, t
 @pytest.mark.parametrize(
     ("odd", "what"),
     [
-        (np.zeros((20, 25), np.uint8), "is 20 y x 25 x uint8, but f0.tif is 20 y x 24 x uint8"),
-        (np.zeros((20, 24), np.uint16), "is 20 y x 24 x uint16, but f0.tif is 20 y x 24 x uint8"),
+        (np.zeros((20, 25), np.uint8), "is 20 y x 25 x uint8, but f0.tif is 20 y x 24 x uint8; .* have the same size"),
+        (
+            np.zeros((20, 24), np.uint16),
+            "is 20 y x 24 x uint16, but f0.tif is 20 y x 24 x uint8; .* be of one bit depth",
+        ),
         (np.zeros((5, 20, 24), np.uint8), "holds 5 frames itself, but is one of 3 files of a movie"),
     ],
     ids=["shape", "type", "stack"],

@@ -124,7 +124,7 @@ def _open_frames(files, axes, labels, like):
     """Several files as the frames of one movie; one file is open at a time."""
     axes = axes[1:] if axes and axes[0].lower() == "t" else axes
     like = like and (1, *like[1:])
-    first = None
+    first, types = None, set()
     for file in files:
         with _open_file(file, axes, labels, like) as frame:
             if frame.shape[0] > 1:
@@ -134,11 +134,15 @@ def _open_frames(files, axes, labels, like):
                     "one file alone"
                 )
             first = first or (file, frame)
-            if (frame.shape, frame.dtype) != (first[1].shape, first[1].dtype):
+            types.add(frame.dtype)
+            # Programs choose the bits of ids by how many there are in a frame; of intensities they change the meaning.
+            if frame.shape != first[1].shape or (len(types) > 1 and not labels):
+                what = "have the same size" if frame.shape != first[1].shape else "be of one bit depth; save them alike"
                 raise InputError(
                     f"{file}: is {_describe(frame)}, but {first[0].name} is {_describe(first[1])}; all frames of a "
-                    "movie must be alike"
+                    f"movie must {what}"
                 )
+    dtype = np.result_type(*types)
     with contextlib.ExitStack() as stack:
         held = {}
 
@@ -147,10 +151,10 @@ def _open_frames(files, axes, labels, like):
                 stack.close()
                 held.clear()
                 held[t] = stack.enter_context(_open_file(files[t], axes, labels, like))
-            return held[t].read(0, z, rows, columns)
+            return held[t].read(0, z, rows, columns).astype(dtype, copy=False)
 
         notes = [*first[1].notes, *describe_holes(files)]
-        yield replace(first[1], shape=(len(files), *first[1].shape[1:]), read=read, notes=notes)
+        yield replace(first[1], shape=(len(files), *first[1].shape[1:]), dtype=dtype, read=read, notes=notes)
 
 
 def _describe(source):
