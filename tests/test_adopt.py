@@ -49,6 +49,13 @@ def test_ids_stay_as_they_are_also_of_what_is_in_pieces_and_measures_are_those_o
     assert set(rows["class"]) == {"cell"}
 
 
+def test_labels_of_tessera_are_masks(tmp_path):
+    images, labels, _ = write_batch(tmp_path, {"a": (discs()[:, 0] * 300, None)})
+    rows = [{"image": "a", "masks_files": [str(labels / "a.ome.zarr")], "axes": ""}]
+    adopt(rows, images, {"a": "1"}, tmp_path / "out", tmp_path / "a.parquet", classes=["background", "cell"])
+    assert (open_array(tmp_path / "out" / "a.ome.zarr")[:, 0, 0] == discs()[:, 0] * 300).all()
+
+
 def test_an_object_of_a_stack_is_one_through_its_planes(tmp_path):
     stack = np.zeros((1, 3, *SHAPE), np.int32)
     stack[0, :2], stack[0, 1:, :40, :40] = discs(1)[0], 0

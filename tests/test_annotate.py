@@ -13,8 +13,10 @@ from lib.ids import separate_pieces
 from lib.notes import read_notes
 from lib.stores import create_store, finish_image, open_array, read_metadata
 from lib.targets import IGNORE, UNKNOWN
+from ome_zarr.format import FormatV04, FormatV05
 from ome_zarr.io import parse_url
 from ome_zarr.reader import Reader
+from ome_zarr.writer import write_image, write_labels
 from ome_zarr_models.v05.image_label import ImageLabel
 from PIL import Image
 from scipy.ndimage import gaussian_filter
@@ -253,6 +255,33 @@ def test_a_cell_tracking_challenge_folder_brings_its_lineage(tmp_path, name, ins
     array, metadata = annotate_one(tmp_path, tmp_path / "gt", shape=(3, 1, 1, 60, 80))
     assert np.array_equal(array[:, 0, 0], list(tracked().values()))
     assert metadata.extra == {"lineage": [[1, 0, 2, 0], [2, 0, 0, 0], [7, 1, 2, 2]]}
+
+
+@pytest.mark.parametrize("axes", ["", "TCZYX"])
+def test_a_label_store_of_tessera_is_an_annotation(tmp_path, axes):
+    movie = np.stack([cells() * (t != 1) for t in range(3)])
+    file = save(tmp_path / "a.tif", movie, photometric="minisblack")
+    first, _ = annotate_one(tmp_path / "first", file, shape=(3, 2, 1, 60, 80))
+    store = tmp_path / "first" / "truth" / "a.ome.zarr"
+    again, _ = annotate_one(tmp_path / "again", store, shape=(3, 2, 1, 60, 80), axes=axes)
+    assert np.array_equal(first[:], again[:])
+    with pytest.raises(InputError, match=r"a\.ome\.zarr: is t 3, .*, but its image is t 4"):
+        annotate_one(tmp_path / "other", store, shape=(4, 2, 1, 60, 80))
+
+
+def test_labels_in_an_ome_zarr_image_are_an_annotation_and_those_without_cells_are_background(tmp_path):
+    ids = np.stack([cells(), 0 * cells()]).astype(np.uint64)
+    for version, fmt in (("0.4", FormatV04()), ("0.5", FormatV05())):
+        path = tmp_path / version / "a.zarr"
+        write_image(photograph()[None], str(path), axes="zyx", fmt=fmt)
+        write_labels(ids, str(path), name="cells", axes="tyx", fmt=fmt)
+        array, _ = annotate_one(tmp_path / version, path / "labels" / "cells", shape=(2, 1, 1, 60, 80))
+        assert np.array_equal(array[:, 0, 0], ids)
+        with pytest.raises(InputError, match=r"labels: is a folder of images; name one .* such as labels/cells"):
+            annotate_one(tmp_path / "b" / version, path / "labels", shape=(2, 1, 1, 60, 80))
+    write_labels(0 * ids, str(path), name="none", axes="tyx", fmt=fmt)
+    with pytest.raises(InputError, match="none: holds background only"):
+        annotate_one(tmp_path / "c", path / "labels" / "none", shape=(2, 1, 1, 60, 80))
 
 
 @pytest.mark.parametrize("names", [("mask_000.tif", "mask_001.tif"), ("mask_001.tif", "mask_002.tif")])

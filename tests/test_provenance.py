@@ -295,6 +295,33 @@ def test_what_systems_leave_in_folders_does_not_count(tmp_path):
     assert fingerprint(tmp_path) == before
 
 
+@pytest.mark.parametrize("most", [0, 10**8])
+def test_a_changed_chunk_of_a_zarr_folder_counts_which_is_not_read_where_it_is_large(tmp_path, monkeypatch, most):
+    monkeypatch.setattr(provenance, "SMALL_STORE_BYTES", most)
+    files = [tmp_path / name for name in (".zattrs", "0/.zarray", "0/0/0", "0/0/1")]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"1")
+        os.utime(file, ns=(1, 1))
+    fingerprint.cache_clear()
+    seen = [fingerprint(tmp_path)]
+    for file in (tmp_path / "0/0/1", tmp_path / "0/.zarray", tmp_path / ".zattrs"):
+        file.write_bytes(b"2")
+        fingerprint.cache_clear()
+        seen.append(fingerprint(tmp_path))
+    (tmp_path / "0/0/0").unlink()
+    (tmp_path / "Thumbs.db").write_bytes(b"2")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels/.zattrs").write_bytes(b"2")
+    fingerprint.cache_clear()
+    assert len({*seen, fingerprint(tmp_path)}) == 5
+    for file in files:
+        file.write_bytes(b"1")
+    (tmp_path / "labels/.zattrs").write_bytes(b"3")
+    fingerprint.cache_clear()
+    assert (fingerprint(tmp_path) == seen[0]) == (most > 0), "small ones count by their content alone"
+
+
 def test_masks_stand_for_all_that_a_network_does(tmp_path):
     masks = tmp_path / "masks.tif"
     masks.write_bytes(b"1")

@@ -16,6 +16,8 @@ from workflow.scripts.lib.errors import InputError
 
 WORKFLOW = Path(__file__).resolve().parent.parent
 SMALL_FILE_BYTES = 1_000_000
+SMALL_STORE_BYTES = 100_000_000  # read in a second
+ZARR_METADATA = ("zarr.json", ".zattrs", ".zgroup", ".zarray")
 # Settings that decide how a job runs, not what it makes; scripts read them from the configuration, not from params.
 WITHOUT_EFFECT = {
     "ingest": {"bad_images"},
@@ -40,25 +42,40 @@ def source(script):
 def fingerprint(path):
     """Digest of a raw file, or of all files in a folder.
 
-    Small files count by their content, large ones by size and time of change, as Snakemake itself has it.
+    Small files count by their content, large ones by size and time of change, as Snakemake itself has it; so do the
+    chunks of a large Zarr folder, which are small and many.
     """
     path = Path(path)
     try:
         if path.is_dir():
             files = sorted(file for file in path.rglob("*") if file.is_file() and not _is_litter(file.name))
-            return digest([(str(file.relative_to(path)), fingerprint(file)) for file in files])
+            count = fingerprint
+            if _is_zarr(path):
+                # Labels in an image are raw files of their own.
+                files = [file for file in files if file.relative_to(path).parts[0] != "labels"]
+                count = _dated if sum(file.stat().st_size for file in files) > SMALL_STORE_BYTES else fingerprint
+            return digest([(str(file.relative_to(path)), count(file)) for file in files])
         status = path.stat()
         if status.st_size <= SMALL_FILE_BYTES:
             return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
-        # Archives and some file systems keep whole seconds.
-        return digest(status.st_size, int(status.st_mtime))
+        return _dated(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); see to its permissions") from error
 
 
+def _dated(path):
+    """Digest of size and time of change of a file; archives and some file systems keep whole seconds."""
+    status = path.stat()
+    return digest(status.st_size, int(status.st_mtime))
+
+
+def _is_zarr(folder):
+    return any((folder / name).is_file() for name in ZARR_METADATA)
+
+
 def _is_litter(name):
     """Whether a file is one that systems leave in folders, and no reader looks at."""
-    return name.startswith(".") or name in ("Thumbs.db", "desktop.ini")
+    return (name.startswith(".") and name not in ZARR_METADATA) or name in ("Thumbs.db", "desktop.ini")
 
 
 def effective(settings, rule):

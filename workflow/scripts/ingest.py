@@ -1,8 +1,8 @@
 """Turn raw files into OME-Zarr images.
 
-Reads TIFF (plain, ImageJ, OME, BigTIFF, tiled, pyramidal: level 0), PNG, JPEG and JPEG 2000 files, one per image, or a
-folder or glob of frames. Writes one store per image, (t, c, z, y, x), of the source's own type (64-bit floats become
-32-bit, bits become bytes), with a mean pyramid, physical sizes and channel windows.
+Reads TIFF (plain, ImageJ, OME, BigTIFF, tiled, pyramidal: level 0), PNG, JPEG and JPEG 2000 files and OME-Zarr folders,
+one per image, or a folder or glob of frames. Writes one store per image, (t, c, z, y, x), of the source's own type
+(64-bit floats become 32-bit, bits become bytes), with a mean pyramid, physical sizes and channel windows.
 """
 
 import itertools

@@ -15,6 +15,7 @@ from .numberings import describe_holes
 from .pyramids import AXES
 from .sources import COLOURS, blaming, check_size, make_source, name_axes, without_alpha
 from .tiffs import open_tiff
+from .zarrs import is_store, open_zarr
 
 _LATER = (
     ".czi",
@@ -44,7 +45,7 @@ def open_source(paths, axes=None, *, labels=False, like=None):
     """Open one file, or several as the frames of a movie, for the block that follows.
 
     Args:
-        paths: files or folders.
+        paths: files or folders; a folder that is OME-Zarr is a file.
         axes: the axes of the (squeezed) array in each file, such as "tzyx", where the file's own word is not to be
             taken; for several files, their leading t may be named or not.
         labels: the pixels are ids: indices of a palette stay what they are, and integers may be of 64 bits.
@@ -72,7 +73,9 @@ def list_files(paths):
     """
     files = []
     for path in map(Path, paths):
-        if path.is_dir():
+        if path.is_dir() and not is_store(path):
+            if path.suffix == ".zarr":
+                raise InputError(f"{path}: lacks zarr.json or .zattrs at its top; copy all of it, hidden files too")
             files += _list_folder(path)
         elif path.exists():
             files.append(path)
@@ -99,12 +102,14 @@ def _open_file(path, axes, labels, like):
     kind = _recognise(path)
     with contextlib.ExitStack() as stack:
         with blaming(path):
-            opener = open_tiff if kind == "tiff" else _open_flat
+            opener = {"tiff": open_tiff, "zarr": open_zarr, "flat": _open_flat}[kind]
             source = stack.enter_context(opener(path, axes, labels, like))
         yield source
 
 
 def _recognise(path):
+    if path.is_dir():
+        return "zarr"
     with blaming(path), open(path, "rb") as file:
         head = file.read(16)
     if not head:
