@@ -1,13 +1,13 @@
 """Recipes change with what matters and with nothing else."""
 
-import os
 import shutil
 from pathlib import Path
 
 import pytest
 
 from workflow.rules import provenance
-from workflow.rules.provenance import SMALL_FILE_BYTES, Recipes, fingerprint, source
+from workflow.rules.digests import digest_path
+from workflow.rules.provenance import Recipes, source
 
 SCRIPT = '''"""Docstring."""
 
@@ -90,37 +90,6 @@ def test_every_real_script_has_a_source():
     assert len({source(name) for name in names}) == len(names) > 0
 
 
-def test_a_small_file_counts_by_its_content(tmp_path):
-    path = tmp_path / "mask.png"
-    path.write_bytes(b"pixels")
-    before = fingerprint(path)
-    os.utime(path, (1, 1))
-    fingerprint.cache_clear()
-    assert fingerprint(path) == before
-    path.write_bytes(b"pixelz")
-    fingerprint.cache_clear()
-    assert fingerprint(path) != before
-
-
-def test_a_large_file_counts_by_size_and_time(tmp_path):
-    path = tmp_path / "movie.tif"
-    path.write_bytes(bytes(SMALL_FILE_BYTES + 1))
-    before = fingerprint(path)
-    os.utime(path, (1, 1))
-    fingerprint.cache_clear()
-    assert fingerprint(path) != before
-
-
-def test_a_folder_counts_by_its_files_wherever_it_lies(tmp_path):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "mask1.png").write_bytes(b"1")
-    shutil.copytree(tmp_path / "a", tmp_path / "b")
-    assert fingerprint(tmp_path / "a") == fingerprint(tmp_path / "b")
-    (tmp_path / "b" / "mask2.png").write_bytes(b"2")
-    fingerprint.cache_clear()
-    assert fingerprint(tmp_path / "a") != fingerprint(tmp_path / "b")
-
-
 RULES = (
     "ingest",
     "annotate",
@@ -168,7 +137,7 @@ def recipes_of(folder, *, sides=None, models=None, existing=None, columns=None, 
         rows[image] = empty | {
             "image": image, "path": f"{image}.tif", "files": files, "truth": truth, "truth_files": truth_files
         } | masks  # fmt: skip
-    fingerprint.cache_clear()
+    digest_path.cache_clear()
     sides = sides or {"a": "train", "b": "test", "c": "predict"}
     learners = {"fold1": {image: side for image, side in sides.items() if side in ("train", "val")}}
     if models is None:
@@ -286,42 +255,6 @@ def test_frames_of_a_glob_count_by_their_names_too(tmp_path):
     assert names[0] == names[2] != names[1]
 
 
-def test_what_systems_leave_in_folders_does_not_count(tmp_path):
-    (tmp_path / "1.tif").write_bytes(b"1")
-    before = fingerprint(tmp_path)
-    for name in (".DS_Store", "Thumbs.db"):
-        (tmp_path / name).touch()
-    fingerprint.cache_clear()
-    assert fingerprint(tmp_path) == before
-
-
-@pytest.mark.parametrize("most", [0, 10**8])
-def test_a_changed_chunk_of_a_zarr_folder_counts_which_is_not_read_where_it_is_large(tmp_path, monkeypatch, most):
-    monkeypatch.setattr(provenance, "SMALL_STORE_BYTES", most)
-    files = [tmp_path / name for name in (".zattrs", "0/.zarray", "0/0/0", "0/0/1")]
-    for file in files:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(b"1")
-        os.utime(file, ns=(1, 1))
-    fingerprint.cache_clear()
-    seen = [fingerprint(tmp_path)]
-    for file in (tmp_path / "0/0/1", tmp_path / "0/.zarray", tmp_path / ".zattrs"):
-        file.write_bytes(b"2")
-        fingerprint.cache_clear()
-        seen.append(fingerprint(tmp_path))
-    (tmp_path / "0/0/0").unlink()
-    (tmp_path / "Thumbs.db").write_bytes(b"2")
-    (tmp_path / "labels").mkdir()
-    (tmp_path / "labels/.zattrs").write_bytes(b"2")
-    fingerprint.cache_clear()
-    assert len({*seen, fingerprint(tmp_path)}) == 5
-    for file in files:
-        file.write_bytes(b"1")
-    (tmp_path / "labels/.zattrs").write_bytes(b"3")
-    fingerprint.cache_clear()
-    assert (fingerprint(tmp_path) == seen[0]) == (most > 0), "small ones count by their content alone"
-
-
 def test_masks_stand_for_all_that_a_network_does(tmp_path):
     masks = tmp_path / "masks.tif"
     masks.write_bytes(b"1")
@@ -371,14 +304,3 @@ def test_an_earlier_model_to_start_from_counts_by_its_weights_and_description_al
         (moved / name).write_bytes(b"2")
         assert changed(before, recipes(moved)) == TRAINED
         (moved / name).write_bytes(b"1")
-
-
-def test_a_large_file_is_the_same_where_its_time_is_kept_in_whole_seconds(tmp_path):
-    for name, time in (
-        ("a", 1_700_000_000_987_654_321),
-        ("b", 1_700_000_000_000_000_000),
-        ("c", 1_700_000_001_000_000_000),
-    ):
-        (tmp_path / name).write_bytes(bytes(SMALL_FILE_BYTES + 1))
-        os.utime(tmp_path / name, ns=(time, time))
-    assert fingerprint(tmp_path / "a") == fingerprint(tmp_path / "b") != fingerprint(tmp_path / "c")

@@ -10,6 +10,7 @@ import psutil
 from snakemake.exceptions import WorkflowError
 from snakemake.io import strip_wildcard_constraints
 
+from workflow.rules.digests import remember_in
 from workflow.rules.leftovers import list_leftovers
 from workflow.rules.models import find_models
 from workflow.rules.products import Products
@@ -32,6 +33,9 @@ class Batches(dict):
         known = ", ".join(list(self)[:5]) + (", …" if len(self) > 5 else "")
         raise WorkflowError(f"{config['images']}: has no batch called {batch}; it has {known}")
 
+
+# Jobs have nothing to add to what the plan has read.
+remember_in(".snakemake/tessera/digests.json", keep=workflow.is_main_process)
 
 try:
     check_files(workflow.configfiles)

@@ -5,19 +5,14 @@ recipes before it; it does not change with comments, layout, docstrings, timesta
 """
 
 import ast
-import hashlib
 import itertools
-import json
 from functools import cache, cached_property
 from pathlib import Path
 
+from workflow.rules.digests import digest, digest_path
 from workflow.scripts.lib.conventions import SETTINGS, WEIGHTS
-from workflow.scripts.lib.errors import InputError
 
 WORKFLOW = Path(__file__).resolve().parent.parent
-SMALL_FILE_BYTES = 1_000_000
-SMALL_STORE_BYTES = 100_000_000  # read in a second
-ZARR_METADATA = ("zarr.json", ".zattrs", ".zgroup", ".zarray")
 # Settings that decide how a job runs, not what it makes; scripts read them from the configuration, not from params.
 WITHOUT_EFFECT = {
     "ingest": {"bad_images"},
@@ -26,56 +21,10 @@ WITHOUT_EFFECT = {
 }
 
 
-def digest(*parts):
-    """Sixteen hexadecimal digits that stand for `parts` (anything that JSON can hold, paths as text)."""
-    text = json.dumps(parts, sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-
-
 @cache
 def source(script):
     """Digest of the parsed source of workflow/scripts/`script` and of every module of ours that it imports."""
     return digest([(path.name, _parsed(path)[0]) for path in sorted(_modules(WORKFLOW / "scripts" / script))])
-
-
-@cache
-def fingerprint(path):
-    """Digest of a raw file, or of all files in a folder.
-
-    Small files count by their content, large ones by size and time of change, as Snakemake itself has it; so do the
-    chunks of a large Zarr folder, which are small and many.
-    """
-    path = Path(path)
-    try:
-        if path.is_dir():
-            files = sorted(file for file in path.rglob("*") if file.is_file() and not _is_litter(file.name))
-            count = fingerprint
-            if _is_zarr(path):
-                # Labels in an image are raw files of their own.
-                files = [file for file in files if file.relative_to(path).parts[0] != "labels"]
-                count = _dated if sum(file.stat().st_size for file in files) > SMALL_STORE_BYTES else fingerprint
-            return digest([(str(file.relative_to(path)), count(file)) for file in files])
-        status = path.stat()
-        if status.st_size <= SMALL_FILE_BYTES:
-            return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
-        return _dated(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); see to its permissions") from error
-
-
-def _dated(path):
-    """Digest of size and time of change of a file; archives and some file systems keep whole seconds."""
-    status = path.stat()
-    return digest(status.st_size, int(status.st_mtime))
-
-
-def _is_zarr(folder):
-    return any((folder / name).is_file() for name in ZARR_METADATA)
-
-
-def _is_litter(name):
-    """Whether a file is one that systems leave in folders, and no reader looks at."""
-    return (name.startswith(".") and name not in ZARR_METADATA) or name in ("Thumbs.db", "desktop.ini")
 
 
 def effective(settings, rule):
@@ -89,8 +38,8 @@ def _pretrained(weights):
         return weights
     path = Path(weights)
     if path.is_dir():
-        return [fingerprint(path / name) for name in (SETTINGS, WEIGHTS)]
-    return fingerprint(path)
+        return [digest_path(path / name) for name in (SETTINGS, WEIGHTS)]
+    return digest_path(path)
 
 
 def _modules(path):
@@ -229,7 +178,7 @@ class Recipes:
     @cached_property
     def select_model(self):
         engine = self._settings["predict"]["engine"]
-        models = sorted((name, fingerprint(folder)) for name, folder in self._existing.items())
+        models = sorted((name, digest_path(folder)) for name, folder in self._existing.items())
         models += sorted((name, model["variant"], self.train(name)) for name, model in self._models.items())
         return digest(models, self._settings["select_model"], engine, source("select_model.py"))
 
@@ -266,7 +215,7 @@ class Recipes:
     def report(self):
         rows = sorted(self._rows.items())
         images = [(image, row["batch"], row["group"], self.evaluate(image)) for image, row in rows]
-        looks = fingerprint(WORKFLOW / "report")
+        looks = digest_path(WORKFLOW / "report")
         masks = any(row["masks"] for row in self._rows.values())
         split = None if self._existing or masks else self.split
         why = None if masks else self.explain
@@ -285,4 +234,4 @@ class Recipes:
         return [(Path(file).name, content) for file, content in zip(files, self._raw(files), strict=True)]
 
     def _raw(self, files):
-        return [self.simulate(self._simulated[f]) if f in self._simulated else fingerprint(f) for f in files]
+        return [self.simulate(self._simulated[f]) if f in self._simulated else digest_path(f) for f in files]
