@@ -15,6 +15,7 @@ include: "workflow/rules/common.smk"
 
 onstart:
     lock_results()
+    keep_unchanged()
 
 
 onsuccess:

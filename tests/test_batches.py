@@ -1,9 +1,12 @@
 """Batches: stores are made one by one, kept through interruptions, and never lost."""
 
+import errno
 import json
+import os
+import shutil
 
 import pytest
-from lib.batches import find_stores, make_stores, read_set_aside
+from lib.batches import find_stores, keep_stores, make_stores, read_set_aside
 from lib.errors import InputError, UnfitError
 from lib.notes import group_notes, note, read_notes
 
@@ -164,3 +167,41 @@ def test_names_that_look_like_half_made_stores_are_names(tmp_path):
 def test_those_set_aside_before_are_listed_too(tmp_path):
     make_stores(recipes("a"), Maker(), output=tmp_path / "batch", before={"z": "z.tif: is empty"})
     assert read_set_aside([tmp_path / "batch"]) == {"z": "z.tif: is empty"}
+
+
+def make_and_change(output, made, wanted, bad=()):
+    """What is made again of a batch that was made by the recipes `made`, when Snakemake has removed it."""
+    make_stores(made, Maker(bad), output=output, set_aside=True)
+    keep_stores(output, made, wanted)
+    shutil.rmtree(output)
+    maker = Maker(bad)
+    make_stores(wanted, maker, output=output, set_aside=True)
+    assert names(output.parent) == [output.name]
+    return maker.made
+
+
+def test_stores_that_are_to_stay_as_they_are_are_not_made_again(tmp_path):
+    wanted = recipes("a", "new") | recipes("b", recipe="2")
+    assert make_and_change(tmp_path / "batch", recipes("a", "b", "gone"), wanted) == ["new", "b"]
+    assert names(tmp_path / "batch") == ["a.ome.zarr", "b.ome.zarr", "new.ome.zarr", "set_aside.json"]
+    assert (tmp_path / "batch" / "a.ome.zarr" / "pixels").read_text() == "a"
+
+
+def test_what_was_set_aside_is_tried_again(tmp_path):
+    assert make_and_change(tmp_path / "batch", recipes("a", "b"), recipes("a", "b", "c"), bad=["b"]) == ["c"]
+    assert read_set_aside([tmp_path / "batch"]).keys() == {"b"}
+
+
+def test_stores_that_cannot_be_linked_are_made_again(tmp_path, monkeypatch):
+    def refuse(*paths):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)  # as on file systems without links
+    assert make_and_change(tmp_path / "batch", recipes("a"), recipes("a", "b")) == ["a", "b"]
+
+
+def test_nothing_is_kept_of_a_batch_that_is_not_there_or_all_changes(tmp_path):
+    keep_stores(tmp_path / "batch", recipes("a"), recipes("a"))
+    make_stores(recipes("a"), Maker(), output=tmp_path / "batch")
+    keep_stores(tmp_path / "batch", recipes("a"), recipes("a", recipe="2"))
+    assert names(tmp_path) == ["batch"]

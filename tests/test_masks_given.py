@@ -84,8 +84,11 @@ def test_a_run_of_which_no_image_can_be_read_says_so(project):
     for path in (project / "raw").glob("*.ome.tif"):
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     set_settings(project, ingest={"bad_images": "set_aside"})
-    told = snakemake(project, "--cores", "2").stdout
-    assert "results/report.html: No image could be read: raw/plain.ome.tif: the file is cut off" in told
+    done = snakemake(project, "--cores", "2", check=False)
+    assert done.returncode == 1
+    assert "results/report.html: No image could be read: raw/plain.ome.tif: the file is cut off" in done.stdout
+    assert "Set aside: plain, spare; results/report.html says why" in done.stdout
+    assert "No image is left: all were set aside" in done.stdout
     page = (project / "results" / "report.html").read_text()
     assert "<strong>No image could be read</strong>" in page
 
@@ -128,3 +131,20 @@ def test_what_does_not_go_with_masks_is_refused_before_anything_runs(project, se
     assert told.returncode != 0
     assert words in told.stdout
     assert "Traceback" not in told.stdout
+
+
+def test_an_image_that_joins_a_batch_is_made_alone_and_the_others_stay_the_files_that_they_are(project):
+    results = project / "results"
+    stores = ["images/one/spare.ome.zarr", "truth/one/spare.ome.zarr", "labels/one/spare.ome.zarr", "tracks/one/spare"]
+    before = {path: path.stat().st_ino for store in stores for path in (results / store).rglob("*") if path.is_file()}
+    objects = [pd.read_parquet(results / "tracked" / f"{batch}.parquet") for batch in ("one", "two")]
+    table = project / "config" / "images.tsv"
+    table.write_text(table.read_text().replace("\ttwo\n", "\tone\n"))
+    snakemake(project, "--cores", "2")
+    assert before == {path: path.stat().st_ino for path in before}
+    joined = pd.read_parquet(results / "tracked" / "one.parquet").sort_values(
+        ["image", "t", "label"], ignore_index=True
+    )
+    expected = pd.concat(objects).sort_values(["image", "t", "label"], ignore_index=True)
+    pd.testing.assert_frame_equal(joined, expected)
+    assert planned(project) == {}

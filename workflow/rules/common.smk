@@ -19,7 +19,7 @@ from workflow.rules.schemas import read_schema
 from workflow.rules.settings import check_files, check_masked, load_settings
 from workflow.rules.sweeps import list_models, list_variants, read_sweep
 from workflow.rules.tables import load_table
-from workflow.scripts.lib.batches import read_set_aside
+from workflow.scripts.lib.batches import keep_stores, read_set_aside
 from workflow.scripts.lib.errors import InputError
 from workflow.scripts.lib.folds import sides_in_fold
 from workflow.scripts.lib.locks import hold
@@ -113,6 +113,16 @@ def lock_results():
         hold("results", f"{Path.cwd()}: another run is at work on these results; wait for it, or stop it")
     except InputError as error:
         raise WorkflowError(str(error)) from None
+
+
+def keep_unchanged():
+    """Before Snakemake removes the batches that are to be made again, keep the images in them that need not be."""
+    labelled = [(LABELLING, "labels", BATCHES), ("track", "tracks", BATCHES if config["task"] == "instances" else [])]
+    for rule, kind, batches in (("ingest", "images", BATCHES), ("annotate", "truth", SCORED), *labelled):
+        for batch in batches:
+            made = PRODUCTS.made_by(rule, batch)
+            if made and PRODUCTS.is_outdated(rule, batch):
+                keep_stores(f"results/{kind}/{batch}", made, recipe_of(rule, batch))
 
 
 def name_leftovers():

@@ -46,6 +46,13 @@ class Products:
         records = sorted(self.record(*product) for product in self._before(rule, key))
         return [*records, self._newer_than_all()] if self._has_another_recipe(rule, key) else records
 
+    def made_by(self, rule, key):
+        """The recipe that a product was made by; None where none is known."""
+        try:
+            return json.loads(Path(self.record(rule, key)).read_text())
+        except (OSError, ValueError):
+            return None
+
     def _find_whether_outdated(self, rule, key):
         lacking = not all(Path(path).exists() for path in self._outputs(rule, key))
         return lacking or self._has_another_recipe(rule, key)

@@ -1,6 +1,7 @@
 """A batch of stores, made one by one, kept through interruptions, and put in place when whole."""
 
 import json
+import os
 import shutil
 import time
 from pathlib import Path
@@ -10,12 +11,14 @@ from .files import part_of, put_in_place, write_json
 from .notes import NOTES, gathering
 
 SET_ASIDE = "set_aside.json"
+FINISHED = "finished.json"
+TABLES = ".tables"  # in a batch of labels, {image}.parquet of each
 
 
 def make_stores(recipes, make, *, output, set_aside=False, before=None, finish=None, suffix=".ome.zarr"):
     """Make one store per image in a hidden folder beside `output`, then rename the folder to `output`.
 
-    What an earlier, interrupted call finished is kept where its recipe is the same.
+    What an earlier, interrupted call finished is kept where its recipe is the same, and so is what `keep_stores` kept.
 
     Args:
         recipes: {image name: recipe digest}.
@@ -34,11 +37,11 @@ def make_stores(recipes, make, *, output, set_aside=False, before=None, finish=N
     """
     workplace = part_of(output)
     workplace.mkdir(parents=True, exist_ok=True)
-    ledger = workplace / "finished.json"
+    ledger = workplace / FINISHED
     finished = _read_ledger(ledger)
     kept = {image for image in recipes if finished.get(image) == recipes[image]}
     kept = {image for image in kept if (workplace / f"{image}{suffix}").is_dir()}
-    _drop_strangers(workplace, {f"{image}{suffix}" for image in kept})
+    _drop_strangers(workplace, kept, suffix)
     notes = {image: told for image, told in _read_ledger(workplace / NOTES).items() if image in kept}
     write_json(workplace / NOTES, notes)
     bad, failed = {}, []
@@ -72,6 +75,46 @@ def make_stores(recipes, make, *, output, set_aside=False, before=None, finish=N
         finish(workplace)
     put_in_place(workplace, output)
     (Path(output) / ledger.name).unlink(missing_ok=True)
+
+
+def keep_stores(output, made, recipes):
+    """Keep those stores of a batch that are to stay as they are, for the next call of `make_stores`.
+
+    Snakemake removes `output` before it runs the job that makes it. The files are linked, so that they take no room.
+
+    Args:
+        output: folder of the batch.
+        made: {image: recipe} by which it was made.
+        recipes: {image: recipe} by which it is to be made.
+    """
+    output, workplace = Path(output), part_of(output)
+    finished, notes = (_read_ledger(workplace / name) for name in (FINISHED, NOTES))
+    told = _read_ledger(output / NOTES)
+    for image, recipe in recipes.items():
+        store = next((output / name for name in (f"{image}.ome.zarr", image) if (output / name).is_dir()), None)
+        if store is None or made.get(image) != recipe or finished.get(image) == recipe:
+            continue
+        try:
+            _link(store, workplace / store.name)
+            if (output / TABLES / f"{image}.parquet").exists():
+                _link(output / TABLES / f"{image}.parquet", workplace / TABLES / f"{image}.parquet")
+        except OSError:  # a file system without links: all are made again
+            return
+        finished[image] = recipe
+        notes |= {image: told[image]} if image in told else {}
+    if finished:
+        write_json(workplace / NOTES, notes)
+        write_json(workplace / FINISHED, finished)
+
+
+def _link(path, target):
+    if path.is_dir():
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(path, target, copy_function=os.link)
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        os.link(path, target)
 
 
 def find_stores(folders, images):
@@ -113,7 +156,11 @@ def _read_ledger(path):
         return {}
 
 
-def _drop_strangers(workplace, keep):
+def _drop_strangers(workplace, kept, suffix):
+    """Leave nothing but what is of the images that are `kept`."""
     for path in workplace.iterdir():
-        if path.is_dir() and path.name not in keep:
+        if path.is_dir() and path.name != TABLES and path.name not in {f"{image}{suffix}" for image in kept}:
             shutil.rmtree(path)
+    for table in (workplace / TABLES).glob("*.parquet"):
+        if table.stem not in kept:
+            table.unlink()

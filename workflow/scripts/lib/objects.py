@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .batches import make_stores
+from .batches import TABLES, make_stores
 from .files import whole_file
 
 SCHEMA = pa.schema(
@@ -129,7 +129,7 @@ def write_tables(path, schema, tables):
 def make_labels(recipes, make, *, output, objects, **settings):
     """Make the stores of labels of a batch, and one table of all their objects.
 
-    The table of an image is kept beside its store until then, so that an interrupted job keeps both or neither.
+    The table of each image is kept with its store, so that of what is kept there are both or neither.
 
     Args:
         recipes: {image: digest of what its labels are made from}.
@@ -141,14 +141,14 @@ def make_labels(recipes, make, *, output, objects, **settings):
 
     def finish(folder):
         made = [image for image in recipes if (folder / f"{image}.ome.zarr").is_dir()]
-        join_tables([folder / f"{image}.parquet" for image in made], objects)
+        join_tables([folder / TABLES / f"{image}.parquet" for image in made], objects)
 
     def make_both(image, path):
-        make(image, path, path.with_name(f"{image}.parquet"))
+        tables = path.parent / TABLES
+        tables.mkdir(exist_ok=True)
+        make(image, path, tables / f"{image}.parquet")
 
     make_stores(recipes, make_both, output=output, finish=finish, **settings)
-    for table in Path(output).glob("*.parquet"):
-        table.unlink()
 
 
 def join_tables(tables, path):
