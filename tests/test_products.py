@@ -29,7 +29,13 @@ def plan(tmp_path, monkeypatch):
             for path in [] if product in lost else map(tmp_path.joinpath, outputs(*product)):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(json.dumps("as it was"))
-        return Products(lambda *product: "new" if product in changed else "as it was", upstream, outputs, ["choose"])
+        return Products(
+            lambda *product: "new" if product in changed else "as it was",
+            upstream,
+            outputs,
+            wanted=["predict"],
+            gathering=["choose"],
+        )
 
     return make
 
@@ -43,13 +49,14 @@ def test_what_is_up_to_date_waits_for_nothing(plan):
 
 
 def test_what_is_first_made_does_not_name_all_that_its_network_learnt_from(plan):
-    products = plan(lost=EVERYTHING)
-    assert products.renewed("predict", "image0") == records(("ingest", "image0"), ("choose", "best"))
-    assert len(products.renewed("choose", "best")) == 41
-
-
-def test_what_has_another_recipe_waits_for_what_may_run_behind_a_network_that_stays(plan):
-    lost = [("train", "net"), ("ingest", "image7")]
-    *waits, newer = plan(changed=[("predict", "image0")], lost=lost).renewed("predict", "image0")
-    assert waits == records(("ingest", "image0"), ("choose", "best"), *lost)
+    products = plan(changed=EVERYTHING)
+    *waits, newer = products.renewed("predict", "image0")
+    assert waits == records(("ingest", "image0"), ("choose", "best"))
     assert not newer.startswith("results/")
+    assert len(products.renewed("choose", "best")) == 42
+
+
+def test_what_was_removed_is_waited_for_by_what_reads_it_alone(plan):
+    products = plan(changed=[("predict", "image0")], lost=[("ingest", "image0"), ("choose", "best")])
+    assert len(products.renewed("predict", "image0")) == 1  # the file that is newer than all
+    assert products.renewed("choose", "best") == records(("train", "net"), *EVERYTHING[1:40])

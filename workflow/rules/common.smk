@@ -267,7 +267,13 @@ def outputs_of(rule, key=None):
     return [strip_wildcard_constraints(path).format(**dict.fromkeys(made.wildcard_names, key)) for path in made.output]
 
 
-PRODUCTS = Products(recipe_of, upstream_of, outputs_of, gathering=("split", "augment", "select_model", "explain"))
+PRODUCTS = Products(
+    recipe_of,
+    upstream_of,
+    outputs_of,
+    wanted=(LABELLING, "track", "evaluate", "report"),
+    gathering=("split", "augment", "select_model", "explain"),
+)
 
 
 def reads(rule, paths):

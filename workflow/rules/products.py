@@ -23,14 +23,15 @@ class Products:
         upstream: upstream(rule, key) gives the products, (rule, key), that it is made from.
         outputs: outputs(rule, key) gives the paths of its files and folders; one lies in RECORDS, and holds the recipe
             that they were made by. Rules that may make the same product have the same record.
+        wanted: rules whose products are asked for, whatever they are good for.
         gathering: rules whose product many are made from, and that is itself made from many.
     """
 
-    def __init__(self, recipe, upstream, outputs, gathering=()):
+    def __init__(self, recipe, upstream, outputs, *, wanted, gathering):
         self._recipe = recipe
         self._upstream = upstream
         self._outputs = outputs
-        self._gathering = gathering
+        self._wanted, self._gathering = wanted, gathering
         self.is_outdated = cache(self._find_whether_outdated)
         self._before = cache(self._find_before)
         self._newer_than_all = cache(_write_time)
@@ -43,7 +44,7 @@ class Products:
         """Paths that an outdated product has to wait for, beside what it reads; none for one that is up to date."""
         if not self.is_outdated(rule, key):
             return []
-        records = sorted(self.record(*product) for product in self._before(rule, key))
+        records = sorted(self.record(*product) for product in self._before(rule, key) if not self._is_idle(*product))
         return [*records, self._newer_than_all()] if self._has_another_recipe(rule, key) else records
 
     def made_by(self, rule, key):
@@ -67,18 +68,14 @@ class Products:
 
     def _find_before(self, rule, key):
         found = set(self._upstream(rule, key))
-        return found.union(*map(self._find_behind, found))
+        # What gathers many products is itself made again where one of them has another recipe, and so stands for them.
+        behind = [self._before(*product) for product in found if product[0] not in self._gathering]
+        return found.union(*behind)
 
-    def _find_behind(self, product):
-        """The products before one that what is made from it has to name as well.
-
-        Of one that gathers many these would be many times many, so only what may run unseen: where the product is to be
-        made itself, it waits for all that is before it.
-        """
-        before = self._before(*product)
-        if product[0] not in self._gathering:
-            return before
-        return set() if self.is_outdated(*product) else {each for each in before if self.is_outdated(*each)}
+    def _is_idle(self, rule, key):
+        """Whether a product was removed that nobody asks for by itself: what needs it reads it, and so has it made."""
+        removed = self.is_outdated(rule, key) and not self._has_another_recipe(rule, key)
+        return removed and rule not in self._wanted
 
 
 def _write_time():
