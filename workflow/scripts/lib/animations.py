@@ -3,6 +3,7 @@
 import numpy as np
 from PIL import Image, ImageDraw
 
+from .files import whole_file
 from .pictures import fit, is_colour, outlines, read_projection, resize_nearest, stretch
 from .stores import label_colour, read_metadata
 
@@ -32,10 +33,9 @@ def animate(path, lineage, image, labels):
         colours[track] = label_colour(root)[:3]
     edges, _ = lineage.edges()
     frames = (_draw(t, lineage, edges, colours, image, labels) for t in shown)
-    partial = path.with_name(f".{path.name}")
-    # Pillow takes the rest one by one, and keeps what changed of each.
-    next(frames).save(partial, "GIF", save_all=True, append_images=frames, duration=FRAME_MS, loop=0)
-    partial.replace(path)
+    with whole_file(path) as partial:
+        # Pillow takes the rest one by one, and keeps what changed of each.
+        next(frames).save(partial, "GIF", save_all=True, append_images=frames, duration=FRAME_MS, loop=0)
 
 
 def _draw(t, lineage, edges, colours, image, labels):

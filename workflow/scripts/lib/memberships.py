@@ -1,12 +1,11 @@
 """Memberships: which track each object of a batch's table belongs to."""
 
-from pathlib import Path
-
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from .files import whole_file
 from .lineages import read_lineage
 
 COLUMNS = {name: pa.int64() for name in ("track", "parent", "lineage", "generation")}
@@ -20,14 +19,12 @@ def add_tracks(objects, folder, path):
         folder: of the batch; in it a folder for each movie, with its lineage.
         path: the file to write; it has the columns of `objects`, and COLUMNS, null where an object is of no track.
     """
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.part")
     lineages = {}
     with pq.ParquetFile(objects) as rows:
         schema = rows.schema_arrow
         for name, type_ in COLUMNS.items():
             schema = schema.append(pa.field(name, type_))
-        with pq.ParquetWriter(partial, schema) as writer:
+        with whole_file(path) as partial, pq.ParquetWriter(partial, schema) as writer:
             for group in range(rows.num_row_groups):
                 read = rows.read_row_group(group, use_threads=False)
                 for image in read["image"].unique().to_pylist():
@@ -39,7 +36,6 @@ def add_tracks(objects, folder, path):
                         lineages = {image: _columns_of(read_lineage(place))}
                     piece = read.filter(pc.equal(read["image"], image))
                     writer.write_table(_joined(piece, lineages[image], schema))
-    partial.replace(path)
 
 
 def _joined(piece, columns, schema):
