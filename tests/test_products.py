@@ -60,3 +60,9 @@ def test_what_was_removed_is_waited_for_by_what_reads_it_alone(plan):
     products = plan(changed=[("predict", "image0")], lost=[("ingest", "image0"), ("choose", "best")])
     assert len(products.renewed("predict", "image0")) == 1  # the file that is newer than all
     assert products.renewed("choose", "best") == records(("train", "net"), *EVERYTHING[1:40])
+
+
+def test_what_has_another_recipe_waits_for_what_runs_behind_a_network_that_stays(plan):
+    products = plan(changed=[("predict", "image0"), ("ingest", "image7")])
+    *waits, _ = products.renewed("predict", "image0")
+    assert waits == records(("ingest", "image0"), ("choose", "best"), ("ingest", "image7"))

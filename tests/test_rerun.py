@@ -178,15 +178,14 @@ def test_a_changed_annotation_of_a_test_image_scores_alone(project):
 @pytest.mark.parametrize(
     ("output", "jobs"),
     [
-        # The report lists what the labels set aside.
-        ("results/labels/one", {"segment": 1, "track": 1, "evaluate": 1, "report": 1}),
+        ("results/labels/one", {"segment": 1}),
         ("results/tracked/one.parquet", {"track": 1}),
-        ("results/objects/two.parquet", {"segment": 1, "track": 1, "report": 1}),
+        ("results/objects/two.parquet", {"segment": 1}),
         ("results/metrics.tsv", {"report": 1}),
         ("results/report.html", {"report": 1}),
     ],
 )
-def test_a_lost_product_is_made_again_with_what_reads_it_and_nothing_else(project, output, jobs):
+def test_a_lost_product_is_made_again_and_not_what_was_made_of_it(project, output, jobs):
     path = project / output
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert planned(project) == jobs
@@ -199,7 +198,7 @@ def test_changes_in_several_places_run_all_that_depends_on_each(project):
     set_setting(project, "train", "epochs", SETTINGS["train"]["epochs"])
     shutil.rmtree(project / "results" / "labels" / "two")
     set_setting(project, "report", "title", "Another")
-    assert planned(project) == {"ingest": 1, "predict": 1, "segment": 2, "track": 2, "evaluate": 2, "report": 1}
+    assert planned(project) == {"ingest": 1, "predict": 1, "segment": 2, "track": 1, "evaluate": 1, "report": 1}
 
 
 def test_one_run_settles_a_change_and_names_what_is_left_of_batches_that_are_gone(project):
@@ -232,13 +231,20 @@ def test_how_a_job_runs_is_no_reason_to_run_it(project, section, key, value):
 
 
 def test_what_was_removed_for_room_is_made_again_for_what_needs_it_and_nothing_runs_because_of_that(project):
-    for name in ("predictions", "patches", "images"):
+    for name in ("predictions", "patches"):
         shutil.rmtree(project / "results" / name)
     assert planned(project) == {}
     set_setting(project, "report", "title", "Another")
-    assert planned(project) == {"ingest": 2, "report": 1}  # it lists the notes on images
+    assert planned(project) == {"report": 1}
     set_setting(project, "evaluate", "ious", [0.5])
-    assert planned(project) == {"ingest": 2, "predict": 2, "evaluate": 2, "report": 1}
+    assert planned(project) == {"predict": 2, "evaluate": 2, "report": 1}
+
+
+def test_images_that_were_removed_for_room_are_made_again_alone(project):
+    shutil.rmtree(project / "results" / "images")
+    assert planned(project) == {}
+    set_setting(project, "report", "title", "Another")
+    assert planned(project) == {"ingest": 2, "report": 1}  # it lists the notes on images
 
 
 def test_what_was_removed_is_made_again_for_what_is_forced(project):

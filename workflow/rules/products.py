@@ -34,6 +34,7 @@ class Products:
         self._wanted, self._gathering = wanted, gathering
         self.is_outdated = cache(self._find_whether_outdated)
         self._before = cache(self._find_before)
+        self._has_another_recipe = cache(self._find_whether_changed)
         self._newer_than_all = cache(_write_time)
 
     def record(self, rule, key):
@@ -58,7 +59,7 @@ class Products:
         lacking = not all(Path(path).exists() for path in self._outputs(rule, key))
         return lacking or self._has_another_recipe(rule, key)
 
-    def _has_another_recipe(self, rule, key):
+    def _find_whether_changed(self, rule, key):
         try:
             return json.loads(Path(self.record(rule, key)).read_text()) != self._recipe(rule, key)
         except FileNotFoundError:
@@ -68,9 +69,22 @@ class Products:
 
     def _find_before(self, rule, key):
         found = set(self._upstream(rule, key))
-        # What gathers many products is itself made again where one of them has another recipe, and so stands for them.
-        behind = [self._before(*product) for product in found if product[0] not in self._gathering]
-        return found.union(*behind)
+        return found.union(*map(self._find_behind, found))
+
+    def _find_behind(self, product):
+        """The products before one that what is made from it has to name as well.
+
+        Of one that gathers many these would be many times many, so only those that will run: none where it is itself
+        made anew, since it waits for all of them.
+        """
+        before = self._before(*product)
+        if product[0] not in self._gathering:
+            return before
+        return (
+            set()
+            if self._has_another_recipe(*product)
+            else {each for each in before if self._has_another_recipe(*each)}
+        )
 
     def _is_idle(self, rule, key):
         """Whether a product was removed that nobody asks for by itself: what needs it reads it, and so has it made."""
