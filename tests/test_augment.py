@@ -32,7 +32,7 @@ OPTICAL = [
 SETTINGS = {
     **{"task": "instances", "classes": ["background", "cell"], "seed": 0, "patch_px": 64, "patches": 40},
     **{"balance": 0.5, "boundary_px": 2, "transforms": GEOMETRIC + OPTICAL, "workers": 2, "preset": "auto"},
-    **{"normalisation": "auto", "scale": "auto", "pixel_um": None, "object_px": None},
+    **{"normalisation": "auto", "scale": "auto", "pixel_um": None, "diameter_px": None},
 }
 
 
@@ -110,7 +110,7 @@ def test_patches_say_what_they_are(patches):
     target = read(patches, "train", "target")[:]
     shares = described.pop("class_share")
     assert shares == pytest.approx([(target == class_).sum() / (target != IGNORE).sum() for class_ in range(3)])
-    assert 10 < described.pop("object_px") < 22
+    assert 10 < described.pop("diameter_px") < 22
     assert described.pop("fingerprint") == take_fingerprint(read(patches, "train", "image")[:])
     assert described.pop("label_check")["objects"] > 10
     speed = described.pop("speed")

@@ -8,7 +8,7 @@ from lib.presets import PRESETS
 from test_augment import Batch, cells
 
 AUTO = {"patch_px": "auto", "normalisation": "auto", "scale": "auto", "preset": "auto"}
-AUTO |= {"pixel_um": None, "object_px": None, "transforms": None}
+AUTO |= {"pixel_um": None, "diameter_px": None, "transforms": None}
 
 
 def paint(ids, kind):

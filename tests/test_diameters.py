@@ -46,7 +46,7 @@ class Sees:
             for x in range(0, 512, PATCH_PX)
         ]
         mark = json.loads(json.dumps(take_fingerprint(np.array(patches, np.float32))))
-        self.settings = {"channels": ["0"], "outputs": list(INSTANCE_OUTPUTS), "object_px": DIAMETER_PX}
+        self.settings = {"channels": ["0"], "outputs": list(INSTANCE_OUTPUTS), "diameter_px": DIAMETER_PX}
         self.settings |= {
             "fingerprint": mark,
             "scale": {"method": method, "typical": 1.0, "range": [1.0, 1.0]},
@@ -86,7 +86,7 @@ def test_a_network_that_knows_several_sizes_sees_an_image_that_fits_as_it_is_and
 
 
 @pytest.mark.parametrize(
-    "settings", [{"fingerprint": None}, {"object_px": None}, {"outputs": ["background", "cell"]}], ids=str
+    "settings", [{"fingerprint": None}, {"diameter_px": None}, {"outputs": ["background", "cell"]}], ids=str
 )
 def test_a_model_that_does_not_say_what_it_learnt_from_leaves_images_as_they_are(tmp_path, settings):
     assert found(tmp_path, 3.5, Sees(**settings)) is None
@@ -99,13 +99,13 @@ def test_a_prediction_is_made_at_the_scale_that_was_found_and_keeps_it(tmp_path,
     finish_image(path, name="a")
     about = {"name": "a", "about": {}, "recipe": "model", "core_px": 256, "halo_px": 32, "workers": 1}
     about |= {"rescale": True, "skip_empty": 0, "seam_windows": 0}
-    for object_px, scale in (("auto", 0.5), (20, 1.0), (None, 1.0)):
-        made = tmp_path / f"{object_px}.ome.zarr"
+    for diameter_px, scale in (("auto", 0.5), (20, 1.0), (None, 1.0)):
+        made = tmp_path / f"{diameter_px}.ome.zarr"
         ensemble = Ensemble([Sees()])
-        predict_image(path, made, ensemble, ledger=tmp_path / f"{object_px}", object_px=object_px, **about)
+        predict_image(path, made, ensemble, ledger=tmp_path / f"{diameter_px}", diameter_px=diameter_px, **about)
         described = read_metadata(made).extra["prediction"]
         assert described["scale"] == pytest.approx(scale, rel=0.12)
-        assert described["object_px"] == (object_px if object_px != "auto" else pytest.approx(40, rel=0.12))
+        assert described["diameter_px"] == (diameter_px if diameter_px != "auto" else pytest.approx(40, rel=0.12))
     assert "a: objects look " in capsys.readouterr().out
 
 

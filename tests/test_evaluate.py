@@ -301,10 +301,10 @@ def test_frames_that_were_not_chosen_are_not_scored_nor_shown(tmp_path):
 
 def test_what_does_not_fit_the_model_is_kept_in_words(tmp_path):
     folders = write_batch(tmp_path, {"a": (CELLS[None], CELLS[None])})
-    about = {"channels": ["0"], "object_px": 40.0}
+    about = {"channels": ["0"], "diameter_px": 40.0}
     table, _ = run(tmp_path, folders, {"a": "test"}, about=about)
     assert table.loc["a", "fit"].startswith("a: the objects found are 15")
-    table, _ = run(tmp_path, folders, {"a": "test"}, about=about | {"object_px": 16.0})
+    table, _ = run(tmp_path, folders, {"a": "test"}, about=about | {"diameter_px": 16.0})
     assert np.isnan(table.loc["a", "fit"])
 
 

@@ -44,7 +44,7 @@ def patches_of(planes):
 def model():
     """Content of a model.json, as far as it tells of what the model was trained on."""
     mark = take_fingerprint(patches_of([discs(seed) for seed in range(4)]))
-    return {"channels": ["DAPI"], "pixel_um": 0.5, "object_px": 12.0, "fingerprint": json.loads(json.dumps(mark))}
+    return {"channels": ["DAPI"], "pixel_um": 0.5, "diameter_px": 12.0, "fingerprint": json.loads(json.dumps(mark))}
 
 
 def test_an_image_like_those_of_the_training_fits(tmp_path, model):
@@ -105,7 +105,7 @@ def test_an_unknown_size_is_told_of_only_where_training_images_were_magnified_di
     assert check_fit(store, model | alike) == []
     (sentence,) = check_fit(store, model | apart)
     assert sentence.startswith("a: the size of its pixels is not known, and training images were magnified 0.5 to 2")
-    assert check_fit(store, model | apart, object_px=12.0) == []
+    assert check_fit(store, model | apart, diameter_px=12.0) == []
 
 
 def test_intensities_are_compared_in_the_windows_of_the_model(tmp_path, model):

@@ -28,7 +28,7 @@ from scenes import place_discs, write_batch, write_image, write_labels
 from scipy import ndimage
 
 SIDE = 96
-SETTINGS = {"fill_gaps": True, "max_gap_frames": 3, "divisions": True, "repair": True, "reach_px": None}
+SETTINGS = {"fill_gaps": True, "max_gap_frames": 3, "divisions": True, "repair": True, "max_distance_px": None}
 
 
 def draw_movie(seed):
@@ -152,16 +152,16 @@ def wander(frames=8, seed=1, step=4):
     return np.stack(movie)
 
 
-@pytest.mark.parametrize("reach_px", [1.0, 3.0])
-def test_no_cell_goes_farther_than_it_may_not_even_over_a_gap(reach_px):
+@pytest.mark.parametrize("max_distance_px", [1.0, 3.0])
+def test_no_cell_goes_farther_than_it_may_not_even_over_a_gap(max_distance_px):
     movie = wander()
     objects = detect((frame[None], None) for frame in movie)
-    free, held = trace(objects), trace(objects, reach_px=reach_px)
+    free, held = trace(objects), trace(objects, max_distance_px=max_distance_px)
     for found, kept in ((free, False), (held, True)):
         rows = np.flatnonzero(found.before >= 0)
         way = np.linalg.norm(objects.centres[rows] - objects.centres[found.before[rows]], axis=1)
         frames = objects.times[rows] - objects.times[found.before[rows]]
-        assert (way / frames <= reach_px).all() == kept
+        assert (way / frames <= max_distance_px).all() == kept
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -118,7 +118,7 @@ def test_labels_of_masks_and_of_a_network_are_never_taken_for_each_other(finishe
     [
         ({"task": "semantic"}, TABLE, "task: is semantic, and the masks of the table are instances"),
         ({"model": "raw"}, TABLE, "model: is given, but so are masks in the table"),
-        ({"evaluate": {"seam_f1_least": 0.9}}, TABLE, "evaluate.seam_f1_least: is given, but masks in the table have"),
+        ({"evaluate": {"min_seam_f1": 0.9}}, TABLE, "evaluate.min_seam_f1: is given, but masks in the table have"),
         ({}, TABLE.replace("../raw/plain_truth", ""), "line 3: masks: is empty, but line 2 has masks"),
         ({}, TABLE.replace("../raw/plain_truth", "../raw/plain.ome.tif"), "line 3: masks: ../raw/plain.ome.tif is the"),
         ({}, TABLE.replace("../raw/plain_truth", "../raw/nowhere"), "line 3: masks:"),

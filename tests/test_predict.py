@@ -60,7 +60,7 @@ class Threshold:
             self._busy.release()
 
 
-PLAIN = {"rescale": True, "object_px": "auto", "skip_empty": 0, "seam_windows": 0}
+PLAIN = {"rescale": True, "diameter_px": "auto", "skip_empty": 0, "seam_windows": 0}
 
 
 def run(source, path, engine=None, *, core_px=64, workers=2, batch_px=40000, **settings):

@@ -282,7 +282,7 @@ def run(tmp_path, images, *, task="instances", classes=("background", "cell"), w
 
 
 def test_a_seamless_image_scores_one(tmp_path):
-    table, pictures = run(tmp_path, {"good": (CELLS, CELLS)}, seam_f1_least=1)
+    table, pictures = run(tmp_path, {"good": (CELLS, CELLS)}, min_seam_f1=1)
     row = table.loc["good"]
     assert row[["seam_windows", "seam_f1", "seam_fp", "seam_fn"]].tolist() == [4, 1, 0, 0]
     assert row["seam_tp"] > 40
@@ -316,18 +316,18 @@ def test_a_seam_is_found_and_drawn_where_it_is(tmp_path):
 def test_too_low_an_f1_fails_the_batch_and_names_where(tmp_path):
     images = {"poor": (cut_at(CELLS, 128), CELLS), "good": (CELLS, CELLS)}
     with pytest.raises(InputError) as error:
-        run(tmp_path, images, seam_f1_least=0.99)
+        run(tmp_path, images, min_seam_f1=0.99)
     text = str(error.value)
     assert text.startswith("poor (0.")
     assert "good" not in text
-    assert "evaluate.seam_f1_least is 0.99" in text
+    assert "evaluate.min_seam_f1 is 0.99" in text
     assert "poor at t, z, y, x = 0, 0, 1" in text
     assert "give a larger predict.halo_px" in text
     assert not (tmp_path / "one.tsv").exists()
 
 
 def test_an_image_without_seams_has_no_f1_and_passes(tmp_path):
-    table, _ = run(tmp_path, {"small": (CELLS, CELLS)}, windows=False, seam_f1_least=1)
+    table, _ = run(tmp_path, {"small": (CELLS, CELLS)}, windows=False, min_seam_f1=1)
     assert table.loc["small", "seam_windows"] == 0
     assert table.loc["small", ["seam_f1", "seam_tp", "seam_fn"]].isna().all()
 

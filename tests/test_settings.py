@@ -226,8 +226,8 @@ def test_all_problems_are_named_at_once():
             "openvino has no float16 on the CPU, predict.precision; give bfloat16 or auto there",
         ),
         (
-            {"predict": {"object_px": 20, "rescale": False}},
-            "predict.object_px",
+            {"predict": {"diameter_px": 20, "rescale": False}},
+            "predict.diameter_px",
             "is 20, but predict.rescale is false, so no image is resized; give true there, or null here",
         ),
         (
@@ -236,8 +236,8 @@ def test_all_problems_are_named_at_once():
             "is a list of 1, but explain.images is 0, so no layer is shown; give images there, or auto here",
         ),
         (
-            {"predict": {"seam_windows": 0}, "evaluate": {"seam_f1_least": 0.9}},
-            "evaluate.seam_f1_least",
+            {"predict": {"seam_windows": 0}, "evaluate": {"min_seam_f1": 0.9}},
+            "evaluate.min_seam_f1",
             "is 0.9, but predict.seam_windows is 0, so no seam is looked at; give some there, or null here",
         ),
         (
@@ -261,8 +261,8 @@ def test_all_problems_are_named_at_once():
             "is 1.0, but augment.scale is not pixel; give null",
         ),
         (
-            {"augment": {"object_px": 9, "scale": "pixel"}},
-            "augment.object_px",
+            {"augment": {"diameter_px": 9, "scale": "pixel"}},
+            "augment.diameter_px",
             "is 9.0, but augment.scale is not object; give null",
         ),
         (

@@ -87,7 +87,7 @@ def test_a_division_at_which_the_mother_was_missed_is_whole_in_every_export(tmp_
     images, labels, _ = write_batch(tmp_path, {"movie": (shuffled(truth), None)})
     folder = tmp_path / "tracks"
     folder.mkdir()
-    settings = {"fill_gaps": fill_gaps, "max_gap_frames": 3, "divisions": True, "repair": True, "reach_px": None}
+    settings = {"fill_gaps": fill_gaps, "max_gap_frames": 3, "divisions": True, "repair": True, "max_distance_px": None}
     name = "movie.ome.zarr"
     lineage, _ = track_movie(labels / name, images / name, folder, name="movie", times=range(8), **settings)
     (division,) = lineage.divisions.itertuples()
@@ -269,7 +269,7 @@ def done(tmp_path_factory):
     images, labels, _ = write_batch(root, {name: (movie, None) for name, movie in movies.items()})
     write_objects(root / "objects.parquet", movies)
     recipes = {"movie": "1", "still": "2"}
-    settings = {"fill_gaps": False, "max_gap_frames": 3, "divisions": True, "repair": True, "reach_px": None}
+    settings = {"fill_gaps": False, "max_gap_frames": 3, "divisions": True, "repair": True, "max_distance_px": None}
     settings["animation"] = "gif"
     track(
         labels, images, root / "objects.parquet", recipes, root / "tracks" / "one", root / "tracked.parquet", **settings

@@ -62,7 +62,7 @@ def write_patches(folder, side=32, train=16, val=4):
         "channels": ["grey"],
         "pixel_um": 0.5,
         "patch_px": side,
-        "object_px": 15.0,
+        "diameter_px": 15.0,
         "class_share": [0.7, 0.2, 0.1],
         "sources": {"train": ["a"], "val": ["b"]},
         "normalisation": {"method": "percentile", "low": 1, "high": 99.8},

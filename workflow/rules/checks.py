@@ -156,13 +156,15 @@ def _check_engine(engine, device, precision):
     return None
 
 
-def _check_object_px(object_px, rescale):
-    if object_px not in (None, "auto") and not rescale:
-        return f"is {object_px:g}, but predict.rescale is false, so no image is resized; give true there, or null here"
+def _check_diameter(diameter_px, rescale):
+    if diameter_px not in (None, "auto") and not rescale:
+        return (
+            f"is {diameter_px:g}, but predict.rescale is false, so no image is resized; give true there, or null here"
+        )
     return None
 
 
-def _check_seam_f1_least(least, windows):
+def _check_min_seam_f1(least, windows):
     if least is not None and not windows:
         return f"is {least:g}, but predict.seam_windows is 0, so no seam is looked at; give some there, or null here"
     return None
@@ -210,7 +212,7 @@ CROSS_CHECKS = [
     (_null_unless(lambda scale: scale == "pixel", "augment.scale is not pixel"), ["augment.pixel_um", "augment.scale"]),
     (
         _null_unless(lambda scale: scale == "object", "augment.scale is not object"),
-        ["augment.object_px", "augment.scale"],
+        ["augment.diameter_px", "augment.scale"],
     ),
     (_check_scale, ["augment.scale", "task"]),
     (_check_preset, ["augment.preset", "augment.transforms"]),
@@ -236,8 +238,8 @@ CROSS_CHECKS = [
     (_check_layers, ["explain.layers", "explain.images"]),
     (_check_tile_px, ["predict.tile_px", "predict.halo_px"]),
     (_check_engine, ["predict.engine", "predict.device", "predict.precision"]),
-    (_check_object_px, ["predict.object_px", "predict.rescale"]),
-    (_check_seam_f1_least, ["evaluate.seam_f1_least", "predict.seam_windows"]),
+    (_check_diameter, ["predict.diameter_px", "predict.rescale"]),
+    (_check_min_seam_f1, ["evaluate.min_seam_f1", "predict.seam_windows"]),
     (_check_max_hole_um2, ["segment.max_hole_um2", "segment.fill_holes"]),
     (_check_ious, ["evaluate.ious"]),
     (_check_metric, ["train.monitor", "task", "classes"]),

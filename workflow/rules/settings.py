@@ -84,8 +84,8 @@ def check_masked(settings):
         problems.append("task: is semantic, and the masks of the table are instances; give instances, or no masks")
     if settings["model"]:
         problems.append("model: is given, but so are masks in the table, which need none; give null, or no masks")
-    if settings["evaluate"]["seam_f1_least"] is not None:
-        problems.append("evaluate.seam_f1_least: is given, but masks in the table have no seams; give null")
+    if settings["evaluate"]["min_seam_f1"] is not None:
+        problems.append("evaluate.min_seam_f1: is given, but masks in the table have no seams; give null")
     if problems:
         raise InputError("\n".join(problems))
 

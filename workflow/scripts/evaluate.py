@@ -56,7 +56,7 @@ def find_misfits(image, made, about, row, seen):
         made: from `read_prediction`.
         about: content of model.json.
         row: of the table of scores.
-        seen: rescale, object_px, roi and frames, see `lib.fingerprints.check_fit`.
+        seen: rescale, diameter_px, roi and frames, see `lib.fingerprints.check_fit`.
     """
     # Objects of a stack have volumes, the training diameters in planes.
     area_px = row.get("area_px_median") if open_array(image).shape[2] == 1 else None
@@ -66,7 +66,7 @@ def find_misfits(image, made, about, row, seen):
 
 def evaluate(
     labels, images, truth, predictions=(), *, recipes, sides, annotated, metrics, pictures, task, classes, ious,
-    tracks=None, about=None, looks=None, segment=None, seam_f1_least=None,
+    tracks=None, about=None, looks=None, segment=None, min_seam_f1=None,
 ):  # fmt: skip
     """Score and draw every image of a batch.
 
@@ -84,7 +84,7 @@ def evaluate(
         about: content of the model's model.json, which says what it was trained on.
         looks: {image: its roi and frames}, see `lib.looks`, of images that were not looked at in whole.
         segment: settings that the labels were made with.
-        seam_f1_least: see `lib.audits.check_seams`.
+        min_seam_f1: see `lib.audits.check_seams`.
 
     Raises:
         InputError: stores that do not fit each other, or labels that seams have changed too much.
@@ -101,7 +101,7 @@ def evaluate(
         scored = {"task": task, "classes": classes, "ious": ious} | (looks or {}).get(image, {})
         row, scores = score_image(found[image], true.get(image), **scored)
         made = read_prediction(probable.get(image))
-        seen = {key: made[key] for key in ("rescale", "object_px") if key in made} | (looks or {}).get(image, {})
+        seen = {key: made[key] for key in ("rescale", "diameter_px") if key in made} | (looks or {}).get(image, {})
         fit = find_misfits(stores[image], made, about, row, seen) if about else []
         t, score = worst_frame(scores)
         drawn = {"image": stores[image], "classes": classes if task == "semantic" else ()}
@@ -116,7 +116,7 @@ def evaluate(
         rows[-1] |= list_engines(made) | {"fit": "; ".join(fit), "recipe": recipes[image]}
         print("".join(f"{sentence}\n" for sentence in fit), end="")
         print(f"[{number}/{len(found)}] {image}" + (f": {score:.3f}" if score is not None else ""), flush=True)
-    check_seams(rows, events, seam_f1_least)
+    check_seams(rows, events, min_seam_f1)
     # Not all images are movies, so that the columns are those of any row.
     columns = list(dict.fromkeys(column for row in rows for column in row))
     table = pd.DataFrame(rows, columns=columns or ["image", "batch", "split", "fit", "recipe"])

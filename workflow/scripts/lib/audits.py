@@ -115,8 +115,8 @@ def check_seams(rows, events, least):
     places = (f"{image} at t, z, y, x = {', '.join(map(str, event.at))}: {event.kind}" for event, image in worst)
     raise InputError(
         f"{images}: seams change the labels. Their F1 is {pooled:.4f} in this batch, "
-        f"evaluate.seam_f1_least is {least:g} ({'; '.join(places)}); give a larger predict.halo_px, or a smaller "
-        "evaluate.seam_f1_least"
+        f"evaluate.min_seam_f1 is {least:g} ({'; '.join(places)}); give a larger predict.halo_px, or a smaller "
+        "evaluate.min_seam_f1"
     )
 
 

@@ -17,12 +17,12 @@ from .scales import side_um
 LOOKED_AT, LOOK_PX = 4, 256  # windows of each image whose background and colours are measured
 
 
-def configure(sources, *, patch_px, normalisation, scale, pixel_um, object_px, preset, transforms):
+def configure(sources, *, patch_px, normalisation, scale, pixel_um, diameter_px, preset, transforms):
     """Settle the settings of section augment that may be `auto`, and give the sources their `scale` and `ranges`.
 
     Args:
         sources: of `lib.examples`, after `survey`, with their `order`.
-        patch_px, normalisation, scale, pixel_um, object_px, preset, transforms: as in the configuration.
+        patch_px, normalisation, scale, pixel_um, diameter_px, preset, transforms: as in the configuration.
 
     Returns:
         (patch_px, transforms, {"normalisation", "scale", "plan"} for model.json). A plan is a list of
@@ -34,7 +34,7 @@ def configure(sources, *, patch_px, normalisation, scale, pixel_um, object_px, p
     names = [source.image for source in sources]
     diameters = [source.diameters_px for source in sources]
     sizes = [side_um(source.metadata.pixel_um) for source in sources]
-    plan = {"pixel_um": pixel_um, "object_px": object_px}
+    plan = {"pixel_um": pixel_um, "diameter_px": diameter_px}
     (method, factors), scale_reason = plan_scale(scale, names, sizes, diameters, **plan)
     for source, factor in zip(sources, factors, strict=True):
         source.scale = factor

@@ -45,7 +45,7 @@ def find_diameter(path, ensemble, *, scale, **seen):
         InputError: the model's fingerprint is damaged.
     """
     settings = ensemble.settings
-    if not (settings.get("object_px") and settings.get("fingerprint")) or settings["outputs"] != INSTANCE_OUTPUTS:
+    if not (settings.get("diameter_px") and settings.get("fingerprint")) or settings["outputs"] != INSTANCE_OUTPUTS:
         return None
     mark = read_fingerprint(settings)
     one_size = (settings.get("scale") or {}).get("method") == "object"
@@ -57,8 +57,8 @@ def find_diameter(path, ensemble, *, scale, **seen):
         diameters = np.concatenate([_measure(window, ensemble) for window in windows])
         if len(diameters) < FEWEST:
             break
-        found *= float(np.clip(settings["object_px"] / np.median(diameters), 1 / MOST, MOST))
-    return settings["object_px"] / float(np.clip(found, 2**-OCTAVES, 2**OCTAVES))
+        found *= float(np.clip(settings["diameter_px"] / np.median(diameters), 1 / MOST, MOST))
+    return settings["diameter_px"] / float(np.clip(found, 2**-OCTAVES, 2**OCTAVES))
 
 
 def _begin(path, mark, scale, seen, one_size):

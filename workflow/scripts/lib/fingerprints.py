@@ -66,18 +66,18 @@ def measure_sources(sources, counts):
     return {
         "pixel_um": float(np.median(sizes)) if sizes else None,
         "pixel_um_range": [min(sizes), max(sizes)] if sizes else None,
-        "object_px": float(np.median(diameters)) if diameters.size else None,
+        "diameter_px": float(np.median(diameters)) if diameters.size else None,
         "class_share": (counts / max(counts.sum(), 1)).tolist(),
     }
 
 
-def check_fit(path, settings, *, rescale=True, object_px=None, roi=None, frames=None):
+def check_fit(path, settings, *, rescale=True, diameter_px=None, roi=None, frames=None):
     """What sets an image apart from those that a model was trained on.
 
     Args:
         path: store of the image.
         settings: content of model.json; one without a fingerprint says nothing of intensities and textures.
-        rescale, object_px: see `lib.scales.choose_scale`.
+        rescale, diameter_px: see `lib.scales.choose_scale`.
         roi: (y0, y1, x0, x1) that is looked at, or None.
         frames: see `lib.looks.chosen_frames`.
 
@@ -89,9 +89,9 @@ def check_fit(path, settings, *, rescale=True, object_px=None, roi=None, frames=
     """
     name, metadata = Path(path).name.removesuffix(".ome.zarr"), read_metadata(path)
     order = match_channels(name, metadata.channels, settings["channels"])
-    scale = choose_scale(name, metadata.pixel_um, settings, rescale=rescale, object_px=object_px)
+    scale = choose_scale(name, metadata.pixel_um, settings, rescale=rescale, diameter_px=diameter_px)
     sentences = _unlike_channels(name, metadata.channels, settings["channels"])
-    if not object_px:
+    if not diameter_px:
         sentences += _unlike_pixels(name, metadata.pixel_um, settings, scale)
     if settings.get("fingerprint"):
         mark = read_fingerprint(settings)
@@ -111,14 +111,14 @@ def check_size(name, area_px, settings, scale=1.0):
         settings: content of model.json.
         scale: pixels of the network per pixel of the image.
     """
-    if not area_px or not settings.get("object_px"):
+    if not area_px or not settings.get("diameter_px"):
         return []
-    diameter, wanted = math.sqrt(4 * area_px / math.pi), settings["object_px"] / scale
+    diameter, wanted = math.sqrt(4 * area_px / math.pi), settings["diameter_px"] / scale
     if 1 / STRANGE <= diameter / wanted <= STRANGE:
         return []
     return [
         f"{name}: the objects found are {diameter:.3g} px wide, those of the training would be {wanted:.3g} px here "
-        f"({diameter / wanted:.2g} times); see whether they are what you look for, and give predict.object_px, the "
+        f"({diameter / wanted:.2g} times); see whether they are what you look for, and give predict.diameter_px, the "
         "diameter that they have"
     ]
 
@@ -166,7 +166,7 @@ def _unlike_pixels(name, pixel_um, settings, scale):
     if not size and smallest < largest:
         return [
             f"{name}: the size of its pixels is not known, and training images were magnified {smallest:.3g} to "
-            f"{largest:.3g} times; it is {scale:.3g} times; give pixel_um in the table, or predict.object_px"
+            f"{largest:.3g} times; it is {scale:.3g} times; give pixel_um in the table, or predict.diameter_px"
         ]
     if scale != 1 or not size or not least:
         return []

@@ -20,7 +20,7 @@ _FROM_PATCHES = (
     "normalisation",
     "pixel_um",
     "pixel_um_range",
-    "object_px",
+    "diameter_px",
     "scale",
     "patch_px",
     "class_share",

@@ -26,7 +26,7 @@ def track_movie(labels, image, folder, *, name, times, fill_gaps, **settings):
         name: of the image.
         times: the frames to track, rising; others stay empty.
         fill_gaps: whether cells that were missed get masks, made up from those before and after.
-        settings: max_gap_frames, divisions, repair and reach_px, see `lib.traces.trace`.
+        settings: max_gap_frames, divisions, repair and max_distance_px, see `lib.traces.trace`.
 
     Returns:
         Lineage, and whether the ids are of 16 bits, as the Challenge's tools expect.

@@ -33,7 +33,7 @@ def describe_model(folder, existing):
         ("Outputs", ", ".join(about["outputs"])),
         ("Patch", about.get("patch_px") and f"{about['patch_px']} px"),
         ("Pixel", about.get("pixel_um") and f"{about['pixel_um']:.3g} µm"),
-        ("Diameter of objects", about.get("object_px") and f"{about['object_px']:.3g} px"),
+        ("Diameter of objects", about.get("diameter_px") and f"{about['diameter_px']:.3g} px"),
         ("Share of pixels", _shares(about["outputs"], about.get("class_share") or [])),
         ("Epochs", about.get("epochs") and f"{about['epochs']}, the best {about['best_epoch']}"),
         ("Time", about.get("seconds") and duration(about["seconds"])),

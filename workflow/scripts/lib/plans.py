@@ -45,7 +45,7 @@ def plan_patch_px(wanted, diameters_px, sides_px):
     return side, why
 
 
-def plan_scale(wanted, names, sizes_um, diameters_px, *, pixel_um=None, object_px=None):
+def plan_scale(wanted, names, sizes_um, diameters_px, *, pixel_um=None, diameter_px=None):
     """How images are magnified for the network.
 
     Args:
@@ -53,8 +53,8 @@ def plan_scale(wanted, names, sizes_um, diameters_px, *, pixel_um=None, object_p
         names: of the images, for messages.
         sizes_um: of each image's pixels, None where it is not known.
         diameters_px: of the objects in each image, an array each, in its own pixels.
-        pixel_um, object_px: what pixels or objects are brought to; None: the median of the images', of objects SMALL_PX
-            at least, or where large objects would be wider than LARGE_PX, what makes them SHRUNK_PX wide.
+        pixel_um, diameter_px: what pixels or objects are brought to; None: the median of the images', of objects
+            SMALL_PX at least, or where large objects would be wider than LARGE_PX, what makes them SHRUNK_PX wide.
 
     Returns:
         ((method, [pixels of the network per pixel of each image]), why).
@@ -79,9 +79,9 @@ def plan_scale(wanted, names, sizes_um, diameters_px, *, pixel_um=None, object_p
         if not known:
             raise InputError("augment.scale: object needs objects to measure, and the truth has none; give another")
         # An image without objects is taken for one like most.
-        wanted_px = object_px or max(np.median(known), SMALL_PX)
+        wanted_px = diameter_px or max(np.median(known), SMALL_PX)
         factors = wanted_px / np.array([median or np.median(known) for median in medians])
-    if (pixel_um or object_px) is None:
+    if (pixel_um or diameter_px) is None:
         factors = factors * _shrinkage(factors, diameters_px)
     for name, factor in zip(names, factors.tolist(), strict=True):
         if not 1 / LARGEST <= factor <= LARGEST:

@@ -29,7 +29,7 @@ SECONDS_BETWEEN_REPORTS = 10
 
 def predict_image(
     source, path, ensemble, *, name, about, recipe, ledger, core_px, halo_px, workers,
-    rescale, object_px, skip_empty, seam_windows, roi=None, frames=None,
+    rescale, diameter_px, skip_empty, seam_windows, roi=None, frames=None,
 ):  # fmt: skip
     """Write the probabilities of the image store `source` to a new store at `path`, in regions of one shard each.
 
@@ -43,7 +43,7 @@ def predict_image(
         workers: threads of this job.
         roi: (y0, y1, x0, x1) to look at, or None.
         frames: see `lib.looks.chosen_frames`.
-        rescale, object_px: see `lib.scales.choose_scale`; "auto" is found by `lib.diameters.find_diameter`.
+        rescale, diameter_px: see `lib.scales.choose_scale`; "auto" is found by `lib.diameters.find_diameter`.
         skip_empty: contrast, see `lib.looks.Emptiness`.
         seam_windows: how many windows are predicted once more without a seam, see `lib.seams`.
 
@@ -54,13 +54,13 @@ def predict_image(
     order = match_channels(name, metadata.channels, ensemble.settings["channels"])
     windows = choose_ranges(metadata.windows, order, ensemble.settings)
     check_roi(name, roi, pixels.shape[-2:])
-    scaling = {"rescale": rescale, "object_px": None if object_px == "auto" else object_px}
+    scaling = {"rescale": rescale, "diameter_px": None if diameter_px == "auto" else diameter_px}
     scale = choose_scale(name, metadata.pixel_um, ensemble.settings, **scaling)
-    if object_px == "auto" and rescale:
+    if diameter_px == "auto" and rescale:
         seen = {"order": order, "ranges": windows, "roi": roi, "frames": frames}
-        scaling["object_px"] = find_diameter(source, ensemble, scale=scale, **seen)
+        scaling["diameter_px"] = find_diameter(source, ensemble, scale=scale, **seen)
         scale = choose_scale(name, metadata.pixel_um, ensemble.settings, **scaling)
-        if found := scaling["object_px"]:
+        if found := scaling["diameter_px"]:
             print(f"{name}: objects look {found:.3g} px wide, so it is magnified {scale:.3g} times", flush=True)
     misfits = check_fit(source, ensemble.settings, **scaling, roi=roi, frames=frames)
     print("".join(f"{sentence}\n" for sentence in misfits), end="", flush=True)

@@ -87,7 +87,7 @@ class Trace:
         return np.log1p(distance**2 / 3) + np.log1p(size**2 / 3)
 
 
-def trace(objects, *, max_gap_frames=3, divisions=True, repair=True, reach_px=None):
+def trace(objects, *, max_gap_frames=3, divisions=True, repair=True, max_distance_px=None):
     """Decide what became of each object of a movie.
 
     Args:
@@ -95,17 +95,17 @@ def trace(objects, *, max_gap_frames=3, divisions=True, repair=True, reach_px=No
         max_gap_frames: frames that an object may be missed for.
         divisions: whether objects may divide.
         repair: whether cells that are split or merged for some frames are mended.
-        reach_px: largest distance, for each frame, from where an object is expected, in pixels of x; None: as learned.
+        max_distance_px: from where an object is expected, for each frame, in pixels of x; None: as learned.
 
     Returns:
         Trace.
     """
     motion = learn_motion(objects)
-    chains = link_frames(objects, motion, reach=reach_px)
+    chains = link_frames(objects, motion, reach=max_distance_px)
     doubts = Doubts(chains, weigh_doubts(objects, motion, chains))
-    gaps = find_gaps(objects, motion, chains, max_gap_frames, reach_px)
+    gaps = find_gaps(objects, motion, chains, max_gap_frames, max_distance_px)
     chains = bridge(chains, gaps)
-    far = {"missed": min(max_gap_frames, 1), "reach": reach_px}
+    far = {"missed": min(max_gap_frames, 1), "reach": max_distance_px}
     found = find_divisions(objects, motion, chains, **far)
     splits, merged = [], []
     if repair:
