@@ -138,7 +138,7 @@ def crowd(count, frames=12, seed=0):
         labels=np.concatenate([np.arange(1, last - first + 1) for first, last in pairwise(starts)]),
         centres=np.column_stack([np.zeros(len(sizes)), places]),
         sizes=sizes,
-        lights=np.full(len(sizes), np.nan),
+        intensities=np.full(len(sizes), np.nan),
         boxes=np.zeros((len(sizes), 6), np.int32),
         cut=((places < 10) | (places > side - 10)).any(1),
         drifts=np.zeros((frames, 3)),

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .links import NONE
-from .motions import TEMPER, light_evidence, log_growth, log_sizes, log_t, spread_of
+from .motions import TEMPER, intensity_evidence, log_growth, log_sizes, log_t, spread_of
 from .partings import Partings, Places
 
 SUM_SPREAD = 0.25  # of the logarithm of the daughters' sizes together over the mother's
@@ -13,7 +13,7 @@ SIZE_LIMITS = (-8.0, 6.0)
 ROUNDS_UP = -1.0  # evidence for each mother to be smaller in her last frame than she is
 LASTING = 3  # frames from which on a chain counts as one that lasts
 SURE = 2.0  # evidence from which on a chain is taken to begin with a division
-REASONS = ("prior", "place", "size", "light", "overlap", "persistence", "age", "missed", "newcomer")
+REASONS = ("prior", "place", "size", "intensity", "overlap", "persistence", "age", "missed", "newcomer")
 
 
 def weigh_births(objects, motion, found, chains, *, learn=True):
@@ -39,7 +39,7 @@ def weigh_births(objects, motion, found, chains, *, learn=True):
     places = Places(objects, motion, found, chains.before)
     terms[:, 1] = places.weigh(Partings())
     terms[:, 2] = _size(objects, motion, found, objects.logs[mother], fresh)
-    terms[:, 3] = 0.5 * light_evidence(objects.lights[heir], objects.lights[new], motion)
+    terms[:, 3] = 0.5 * intensity_evidence(objects.intensities[heir], objects.intensities[new], motion)
     terms[:, 4] = _overlap(objects, motion, found)
     terms[:, 5] = _persistence(objects, found, chains)
     age = _life(chains.back, mother)

@@ -18,8 +18,8 @@ class Detections:
         labels: int64 (objects,), ids in their own frame.
         centres: float64 (objects, 3), z, y, x in pixels of x, so that they are as long in each direction.
         sizes: float64 (objects,), pixels.
-        lights: float64 (objects,), mean intensity less the mean of the frame's objects, over the deviation of all; NaN
-            where it is unknown.
+        intensities: float64 (objects,), the mean of each less the mean of the frame's objects, over the deviation of
+            all; NaN where it is unknown.
         boxes: int32 (objects, 6), z0, y0, x0, z1, y1, x1 in pixels, half-open.
         cut: bool (objects,), whether the border of the image, in y or x, cuts it.
         drifts: float64 (frames, 3), how far everything moved since the frame before, in pixels of x.
@@ -33,7 +33,7 @@ class Detections:
     labels: np.ndarray
     centres: np.ndarray
     sizes: np.ndarray
-    lights: np.ndarray
+    intensities: np.ndarray
     boxes: np.ndarray
     cut: np.ndarray
     drifts: np.ndarray
@@ -111,7 +111,7 @@ def detect(frames, *, steps=(1.0, 1.0, 1.0)):
     whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return Detections(
         starts=np.concatenate([[0], np.cumsum(counts)]),
-        lights=_standardise(whole.pop("light"), counts),
+        intensities=_standardise(whole.pop("intensity"), counts),
         drifts=np.array(drifts),
         overlaps=overlaps,
         steps=steps,
@@ -129,7 +129,7 @@ def measure_frame(labels, pixels, steps):
         steps: size of a pixel in z, y, x.
 
     Returns:
-        {name: array (objects, ...)} of labels, centres, sizes, light, boxes and cut, see `Detections`.
+        {name: array (objects, ...)} of labels, centres, sizes, intensity, boxes and cut, see `Detections`.
     """
     _, height, width = labels.shape
     runs = find_runs(np.ascontiguousarray(labels).reshape(-1, width))
@@ -145,18 +145,18 @@ def measure_frame(labels, pixels, steps):
     for axis, (start, stop) in enumerate(((z, z + 1), (y, y + 1), (x, x + n))):
         np.minimum.at(low[:, axis], of, start.astype(np.int32))
         np.maximum.at(high[:, axis], of, stop.astype(np.int32))
-    light = np.full(count, np.nan)
+    intensity = np.full(count, np.nan)
     if pixels is not None and count:
         mean = np.zeros(count)
         for channel in pixels:
             values = np.nan_to_num(channel.astype(np.float64, copy=False), nan=0, posinf=0, neginf=0)
             mean += np.bincount(of, np.add.reduceat(values.ravel(), runs.starts)[inside], count) / sizes
-        light = mean / len(pixels)
+        intensity = mean / len(pixels)
     return {
         "labels": ids.astype(np.int64),
         "centres": np.stack(sums, axis=1).reshape(-1, 3) / sizes[:, None] * steps,
         "sizes": sizes,
-        "light": light,
+        "intensity": intensity,
         "boxes": np.concatenate([low, high], axis=1),
         "cut": (low[:, 1:] == 0).any(1) | (high[:, 1] == height) | (high[:, 2] == width),
     }
@@ -179,13 +179,13 @@ def overlap_frames(before, after, shift):
     return count_shared(before[tuple(ours)], after[tuple(theirs)])
 
 
-def _standardise(light, counts):
+def _standardise(intensity, counts):
     """Intensities less the mean of their frame, over the deviation of all that remains."""
     frame = np.repeat(np.arange(len(counts)), counts)
-    known = np.isfinite(light)
-    if not known.all() or not len(light):
-        return np.full(len(light), np.nan)
-    mean = np.bincount(frame, light, len(counts)) / np.maximum(counts, 1)
-    rest = light - mean[frame]
+    known = np.isfinite(intensity)
+    if not known.all() or not len(intensity):
+        return np.full(len(intensity), np.nan)
+    mean = np.bincount(frame, intensity, len(counts)) / np.maximum(counts, 1)
+    rest = intensity - mean[frame]
     spread = rest.std()
     return rest / spread if spread > 0 else np.zeros(len(rest))

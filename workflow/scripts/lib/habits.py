@@ -21,10 +21,10 @@ SAMPLED = 12  # transitions that a movie's motion is learned from, at most
 ENOUGH = 6000  # objects that it is learned from, where there are so many: of large frames a band is looked at
 ROUNDS = 3
 LEAST_SIZE_SPREAD = 0.03
-LEAST_LIGHT_SPREAD = 0.05
+LEAST_INTENSITY_SPREAD = 0.05
 PRIOR_LINKS = 20.0  # links that the rates known beforehand count as
 USUAL_LOST, USUAL_LOST_CUT = 0.02, 0.15
-USUAL_SIZE_SPREAD, USUAL_CUT_SPREAD, USUAL_LIGHT_SPREAD = 0.15, 0.4, 0.5
+USUAL_SIZE_SPREAD, USUAL_CUT_SPREAD, USUAL_INTENSITY_SPREAD = 0.15, 0.4, 0.5
 FEW_LINKS = 12
 # Links and neighbours known beforehand, by bins of OVERLAP_EDGES.
 USUAL_LINKED = np.array([0.4, 0.5, 1, 1, 1, 1, 1, 1])
@@ -167,22 +167,22 @@ def _steps(objects, one, two):
 
 
 def _learn_changes(objects, one, two, cut, whole):
-    """What is usual of changes of size and light, of links from rows `one` to `two`: fields of Motion.
+    """What is usual of changes of size and intensity, of links from rows `one` to `two`: fields of Motion.
 
     `cut` are those that the border cuts, `whole` those that are looked at: bool (links,).
     """
     ratios = objects.logs[two] - objects.logs[one]
     growth = float(np.median(ratios[whole]))
-    changes = (objects.lights[two] - objects.lights[one])[whole]
-    light_spread = USUAL_LIGHT_SPREAD
+    changes = (objects.intensities[two] - objects.intensities[one])[whole]
+    intensity_spread = USUAL_INTENSITY_SPREAD
     if np.isfinite(changes).all():
-        light_spread = _blend(spread_of(changes, LEAST_LIGHT_SPREAD), USUAL_LIGHT_SPREAD, len(one))
+        intensity_spread = _blend(spread_of(changes, LEAST_INTENSITY_SPREAD), USUAL_INTENSITY_SPREAD, len(one))
     spread = wide_spread_of(ratios[whole] - growth, LEAST_SIZE_SPREAD)
     return {
         "growth": growth,
         "size_spread": _blend(spread, USUAL_SIZE_SPREAD, len(one)),
         "cut_spread": _blend(spread_of(ratios[cut], LEAST_SIZE_SPREAD), USUAL_CUT_SPREAD, cut.sum()),
-        "light_spread": light_spread,
+        "intensity_spread": intensity_spread,
         "sizes_tell": _sizes_tell(objects.logs[one][whole], objects.logs[two][whole]),
     }
 

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.spatial import cKDTree
 
-from .motions import lengths_of, light_evidence, log_shift, log_sizes, overlap_bins, size_evidence
+from .motions import intensity_evidence, lengths_of, log_shift, log_sizes, overlap_bins, size_evidence
 
 NEAREST = 4  # candidates of each object
 NONE = -1
@@ -94,7 +94,7 @@ def weigh(objects, motion, t, first, second, shared):
     sizes, logs, cut, two = objects.sizes, objects.logs, objects.cut, objects.rows(t + 1)
     anyone = log_sizes(logs[two], cut[two], motion)[second - two.start]
     evidence = size_evidence(logs[second] - logs[first], anyone, cut[first] | cut[second], motion)
-    evidence += light_evidence(objects.lights[first], objects.lights[second], motion)
+    evidence += intensity_evidence(objects.intensities[first], objects.intensities[second], motion)
     if motion.overlap is not None:
         evidence += motion.overlap[overlap_bins(shared, sizes[first], sizes[second])]
     lost, new = (np.where(cut[rows], motion.lost_cut, motion.lost) for rows in (first, second))

@@ -14,7 +14,7 @@ LEAST_SHIFT_PX = 0.3  # centres of masks are not known better than that
 TEMPER = 0.5
 USUAL_MISSED = 0.02  # of the objects of a frame
 RARELY_LOST = 0.01  # of the objects go, or come, for no reason
-MOST_EVIDENCE, LEAST_EVIDENCE = 4.0, -6.0  # nats that size or light alone can say
+MOST_EVIDENCE, LEAST_EVIDENCE = 4.0, -6.0  # nats that size or intensity alone can say
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Motion:
         growth, size_spread: median and scale of the logarithm of the ratio of sizes, from frame to frame.
         sizes_tell: how much sizes tell of divisions, 0 to 1: nothing where all are alike, or none lasts, as of markers.
         spacing: median distance from an object to the next one, pixels of x.
-        light_spread: scale of the change of `lights`.
+        intensity_spread: scale of the change of `intensities`.
         sizes: median and scale of the logarithm of the sizes of all objects.
         cut_spread, cut_sizes: `size_spread` and `sizes` of objects that the border cuts.
         overlap: float64 (bins,), log-likelihood ratio of each bin of the intersection over union.
@@ -42,7 +42,7 @@ class Motion:
     size_spread: float = 0.15
     sizes_tell: float = 1.0
     spacing: float = 0.0
-    light_spread: float = 0.5
+    intensity_spread: float = 0.5
     sizes: tuple = (0.0, 0.5)
     cut_spread: float = 0.5
     cut_sizes: tuple = (0.0, 1.0)
@@ -112,9 +112,9 @@ def size_evidence(ratios, anyone, cut, motion):
     return np.clip(log_growth(ratios, cut, motion) - anyone, LEAST_EVIDENCE, MOST_EVIDENCE)
 
 
-def light_evidence(before, after, motion):
+def intensity_evidence(before, after, motion):
     """What two intensities say for one object rather than any: log-likelihood ratios, 0 where they are unknown."""
-    usual = log_t(((after - before) / motion.light_spread) ** 2) - np.log(motion.light_spread)
+    usual = log_t(((after - before) / motion.intensity_spread) ** 2) - np.log(motion.intensity_spread)
     evidence = np.clip(usual - log_t(after**2), LEAST_EVIDENCE, MOST_EVIDENCE)
     return np.where(np.isnan(evidence), 0.0, evidence)
 

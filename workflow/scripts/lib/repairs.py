@@ -42,7 +42,9 @@ class Repair:
 def reverse(objects):
     """The movie backwards; row r becomes row -1 - r."""
     count = len(objects.labels)
-    fields = {name: getattr(objects, name)[::-1] for name in ("labels", "centres", "sizes", "lights", "boxes", "cut")}
+    fields = {
+        name: getattr(objects, name)[::-1] for name in ("labels", "centres", "sizes", "intensities", "boxes", "cut")
+    }
     overlaps = [(count - 1 - two, count - 1 - one, shared) for one, two, shared in reversed(objects.overlaps)]
     drifts = np.zeros_like(objects.drifts)
     drifts[1:] = -objects.drifts[:0:-1]
