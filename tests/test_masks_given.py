@@ -1,9 +1,11 @@
 """Masks that the table names are tracked, measured and scored: no network is needed, only what changes runs again."""
 
+import re
 import shutil
 
 import numpy as np
 import pandas as pd
+import psutil
 import pyarrow.parquet as pq
 import pytest
 import tifffile
@@ -148,3 +150,14 @@ def test_an_image_that_joins_a_batch_is_made_alone_and_the_others_stay_the_files
     expected = pd.concat(objects).sort_values(["image", "t", "label"], ignore_index=True)
     pd.testing.assert_frame_equal(joined, expected)
     assert planned(project) == {}
+
+
+def test_jobs_share_the_memory_of_a_machine_and_one_of_them_uses_a_network(project):
+    def provided(*arguments):
+        said = snakemake(project, "--cores", "2", "--forcerun", "report", *arguments).stdout
+        line = next(line for line in said.splitlines() if line.startswith("Provided resources"))
+        return {name: int(value) for name, value in re.findall(r'"(\w+)", (\d+)', line)}
+
+    total_mb = psutil.virtual_memory().total / 1e6
+    assert provided() == {"networks": 1, "mem_mb": pytest.approx(0.9 * total_mb, abs=1)}
+    assert provided("--resources", "mem_mb=1500") == {"networks": 1, "mem_mb": 1500}
