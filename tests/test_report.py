@@ -347,6 +347,7 @@ def test_a_run_without_truth_and_benchmarks_has_a_page(tmp_path):
     report(**arguments)
     text = arguments["page"].read_text()
     assert "No score" in text
+    assert "No image has truth to score" in text
     assert "No image of the test set has a score" in text
 
 
@@ -480,7 +481,7 @@ def test_every_column_of_movies_that_is_no_count_is_explained(tmp_path):
     [
         ("predict", 20, "not scored frame 0, one of 20; all: 3 found"),
         ("test", 20, "AP 0.5 0.750 frame 0, one of 20; all: 0.750, 3 found, 4 true"),
-        ("test", 1, "AP 0.5 0.750 3 found, 4 true"),
+        ("test", 1, "AP 0.5 0.750, 3 found, 4 true"),
     ],
 )
 def test_captions_tell_frames_and_scores_that_there_are(tmp_path, side, frames, caption):
