@@ -161,3 +161,12 @@ def test_jobs_share_the_memory_of_a_machine_and_one_of_them_uses_a_network(proje
     total_mb = psutil.virtual_memory().total / 1e6
     assert provided() == {"networks": 1, "mem_mb": pytest.approx(0.9 * total_mb, abs=1)}
     assert provided("--resources", "mem_mb=1500") == {"networks": 1, "mem_mb": 1500}
+
+
+def test_what_is_forced_is_made_again_though_it_stays_as_it_is(project):
+    store = project / "results" / "images" / "one" / "spare.ome.zarr" / "zarr.json"
+    before = store.stat().st_mtime_ns
+    table = project / "config" / "images.tsv"
+    table.write_text(table.read_text().replace("\ttwo\n", "\tone\n"))
+    snakemake(project, "--cores", "2", "--forcerun", "ingest", "--until", "ingest")
+    assert store.stat().st_mtime_ns != before

@@ -115,8 +115,16 @@ def lock_results():
         raise WorkflowError(str(error)) from None
 
 
+def is_forced():
+    """Whether jobs were asked for by --force and its like, whatever is there."""
+    asked = workflow.dag_settings
+    return bool(asked.forceall or asked.forcerun or asked.forcetargets)
+
+
 def keep_unchanged():
     """Before Snakemake removes the batches that are to be made again, keep the images in them that need not be."""
+    if is_forced():
+        return
     labelled = [(LABELLING, "labels", BATCHES), ("track", "tracks", BATCHES if config["task"] == "instances" else [])]
     for rule, kind, batches in (("ingest", "images", BATCHES), ("annotate", "truth", SCORED), *labelled):
         for batch in batches:
@@ -288,9 +296,7 @@ def reads(rule, paths):
         several = found if isinstance(found, list) else [found]
         for name, value in wildcards.items():
             several = [path.replace(f"{{{name}}}", value) for path in several]
-        asked = workflow.dag_settings
-        forced = asked.forceall or asked.forcerun or asked.forcetargets
-        if not forced and not PRODUCTS.is_outdated(rule, next(iter(wildcards), None)):
+        if not is_forced() and not PRODUCTS.is_outdated(rule, next(iter(wildcards), None)):
             several = [path for path in several if Path(path).exists()]
         return ancient(several if isinstance(found, list) or not several else several[0])
 
