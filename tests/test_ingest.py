@@ -717,7 +717,7 @@ def test_ome_zarr_may_have_fewer_axes_in_any_order(tmp_path, axes):
         {"compressors": None},
         {"compressors": zarr.codecs.GzipCodec(), "filters": [zarr.codecs.TransposeCodec(order=(4, 3, 2, 1, 0))]},
     ],
-    ids=str,
+    ids=["thick", "channels together", "shards", "blosc", "plain", "gzip, turned"],
 )
 @pytest.mark.parametrize("limit", [100, 2**28])
 def test_ome_zarr_is_read_however_it_is_packed_and_chunked(tmp_path, monkeypatch, options, limit):
