@@ -139,6 +139,7 @@ def crowd(count, frames=12, seed=0):
         centres=np.column_stack([np.zeros(len(sizes)), places]),
         sizes=sizes,
         intensities=np.full(len(sizes), np.nan),
+        shapes=np.full((len(sizes), 2), np.nan),
         boxes=np.zeros((len(sizes), 6), np.int32),
         cut=((places < 10) | (places > side - 10)).any(1),
         drifts=np.zeros((frames, 3)),

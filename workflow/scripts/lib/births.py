@@ -3,7 +3,7 @@
 import numpy as np
 
 from .links import NONE
-from .motions import TEMPER, intensity_evidence, log_growth, log_sizes, log_t, spread_of
+from .motions import TEMPER, intensity_evidence, log_growth, log_sizes, log_t, shape_evidence, spread_of
 from .partings import Partings, Places
 
 SUM_SPREAD = 0.25  # of the logarithm of the daughters' sizes together over the mother's
@@ -13,7 +13,7 @@ SIZE_LIMITS = (-8.0, 6.0)
 ROUNDS_UP = -1.0  # evidence for each mother to be smaller in her last frame than she is
 LASTING = 3  # frames from which on a chain counts as one that lasts
 SURE = 2.0  # evidence from which on a chain is taken to begin with a division
-REASONS = ("prior", "place", "size", "intensity", "overlap", "persistence", "age", "missed", "newcomer")
+REASONS = ("prior", "place", "size", "intensity", "overlap", "persistence", "age", "missed", "newcomer", "shape")
 
 
 def weigh_births(objects, motion, found, chains, *, learn=True):
@@ -46,6 +46,8 @@ def weigh_births(objects, motion, found, chains, *, learn=True):
     born = objects.times[mother] - age + 1
     terms[:, 6] = np.where((age < LASTING) & (born > 0), -2.0, 0.0)
     terms[:, 7] = np.where(_later(objects, found), np.log(motion.missed), 0.0)
+    # One that is as the mother was is she, and no daughter; that one is not says little.
+    terms[:, 9] = np.where(fresh, 0.0, np.minimum(-shape_evidence(objects.shapes, mother, heir, motion), 0.0))
     terms *= TEMPER
     # Those that are both new may be any two.
     terms[:, 8] = -fresh.astype(float)

@@ -20,6 +20,7 @@ class Detections:
         sizes: float64 (objects,), pixels.
         intensities: float64 (objects,), the mean of each less the mean of the frame's objects, over the deviation of
             all; NaN where it is unknown.
+        shapes: float64 (objects, 2), see `elongations`; NaN of those that the border cuts.
         boxes: int32 (objects, 6), z0, y0, x0, z1, y1, x1 in pixels, half-open.
         cut: bool (objects,), whether the border of the image, in y or x, cuts it.
         drifts: float64 (frames, 3), how far everything moved since the frame before, in pixels of x.
@@ -34,6 +35,7 @@ class Detections:
     centres: np.ndarray
     sizes: np.ndarray
     intensities: np.ndarray
+    shapes: np.ndarray
     boxes: np.ndarray
     cut: np.ndarray
     drifts: np.ndarray
@@ -129,7 +131,7 @@ def measure_frame(labels, pixels, steps):
         steps: size of a pixel in z, y, x.
 
     Returns:
-        {name: array (objects, ...)} of labels, centres, sizes, intensity, boxes and cut, see `Detections`.
+        {name: array (objects, ...)} of labels, centres, sizes, intensity, shapes, boxes and cut, see `Detections`.
     """
     _, height, width = labels.shape
     runs = find_runs(np.ascontiguousarray(labels).reshape(-1, width))
@@ -152,14 +154,42 @@ def measure_frame(labels, pixels, steps):
             values = np.nan_to_num(channel.astype(np.float64, copy=False), nan=0, posinf=0, neginf=0)
             mean += np.bincount(of, np.add.reduceat(values.ravel(), runs.starts)[inside], count) / sizes
         intensity = mean / len(pixels)
+    cut = (low[:, 1:] == 0).any(1) | (high[:, 1] == height) | (high[:, 2] == width)
+    shapes = elongations(of, n, y, x + (n - 1) / 2, sizes, steps)
+    shapes[cut] = np.nan
     return {
         "labels": ids.astype(np.int64),
         "centres": np.stack(sums, axis=1).reshape(-1, 3) / sizes[:, None] * steps,
         "sizes": sizes,
         "intensity": intensity,
+        "shapes": shapes,
         "boxes": np.concatenate([low, high], axis=1),
-        "cut": (low[:, 1:] == 0).any(1) | (high[:, 1] == height) | (high[:, 2] == width),
+        "cut": cut,
     }
+
+
+def elongations(of, lengths, y, x, sizes, steps):
+    """How long objects are, and in which direction: the difference of the second central moments over their sum.
+
+    That is (yy - xx, 2 xy) / (yy + xx): 0 of a disc, of length 1 of a line, and turned twice as far as the object is.
+
+    Args:
+        of: int64 (runs,), object of each run of pixels along x.
+        lengths: pixels (runs,).
+        y, x: of the middles of the runs, pixels (runs,).
+        sizes: pixels (objects,).
+        steps: size of a pixel in z, y, x.
+
+    Returns:
+        float64 (objects, 2); NaN of a single pixel.
+    """
+    count = len(sizes)
+    middle_y, middle_x = (np.bincount(of, lengths * values, count) / sizes for values in (y, x))
+    y, x = (y - middle_y[of]) * steps[1], (x - middle_x[of]) * steps[2]
+    along = (lengths**2 - 1) / 12 * steps[2] ** 2  # of a run about its own middle
+    yy, xx, xy = (np.bincount(of, lengths * squares, count) for squares in (y * y, x * x + along, x * y))
+    with np.errstate(invalid="ignore"):
+        return np.stack([yy - xx, 2 * xy], axis=1) / (yy + xx)[:, None]
 
 
 def overlap_frames(before, after, shift):

@@ -6,7 +6,7 @@ import numpy as np
 
 from .assignments import assign
 from .links import NONE, density_of, grow_tree
-from .motions import RARELY_LOST, TEMPER, intensity_evidence, log_shift, log_sizes, size_evidence
+from .motions import RARELY_LOST, TEMPER, intensity_evidence, log_shift, log_sizes, shape_evidence, size_evidence
 
 NEAREST = 4
 FEW = 10.0  # objects; of fewer it is not known whether the frame was bad when they are not seen
@@ -97,6 +97,7 @@ def _weigh(objects, motion, before, old, new, missing, absent, moved, density, l
     ratios = (logs - objects.logs[first] - motion.growth * missing) / np.sqrt(missing + 1)
     cut = objects.cut[second]
     evidence += size_evidence(ratios, log_sizes(logs, cut, motion), objects.cut[first] | cut, motion)
+    evidence += shape_evidence(objects.shapes, first, second, motion, missing + 1)
     evidence += intensity_evidence(objects.intensities[first], objects.intensities[second], motion)
     lost, came = (np.where(objects.cut[rows], motion.lost_cut, RARELY_LOST) for rows in (first, second))
     evidence += absent - np.log(lost) - np.log(came)

@@ -22,6 +22,7 @@ ENOUGH = 6000  # objects that it is learned from, where there are so many: of la
 ROUNDS = 3
 LEAST_SIZE_SPREAD = 0.03
 LEAST_INTENSITY_SPREAD = 0.05
+LEAST_SHAPE_SPREAD = 0.01
 PRIOR_LINKS = 20.0  # links that the rates known beforehand count as
 USUAL_LOST, USUAL_LOST_CUT = 0.02, 0.15
 USUAL_SIZE_SPREAD, USUAL_CUT_SPREAD, USUAL_INTENSITY_SPREAD = 0.15, 0.4, 0.5
@@ -183,8 +184,23 @@ def _learn_changes(objects, one, two, cut, whole):
         "size_spread": _blend(spread, USUAL_SIZE_SPREAD, len(one)),
         "cut_spread": _blend(spread_of(ratios[cut], LEAST_SIZE_SPREAD), USUAL_CUT_SPREAD, cut.sum()),
         "intensity_spread": intensity_spread,
+        **_learn_shapes(objects.shapes[one], objects.shapes[two]),
         "sizes_tell": _sizes_tell(objects.logs[one][whole], objects.logs[two][whole]),
     }
+
+
+def _learn_shapes(before, after):
+    """What is usual of `shapes` (links, 2) of objects and of their next selves: fields of Motion."""
+    known = np.isfinite(before + after).all(1)
+    if known.sum() <= FEW_LINKS:
+        return {"shape_spread": None}
+    before, after = before[known], after[known]
+    middle = np.median(after, axis=0)
+    change, spread = (
+        max(float(np.median(lengths_of(ways))) / T_MEDIANS[2], LEAST_SHAPE_SPREAD)
+        for ways in (after - before, after - middle)
+    )
+    return {"shape_spread": _blend(change, spread, known.sum()), "shapes": (middle, spread)}
 
 
 def _scale(steps, motion):

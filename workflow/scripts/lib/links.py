@@ -3,9 +3,10 @@
 import numpy as np
 from scipy.spatial import cKDTree
 
-from .motions import intensity_evidence, lengths_of, log_shift, log_sizes, overlap_bins, size_evidence
+from .motions import intensity_evidence, lengths_of, log_shift, log_sizes, overlap_bins, shape_evidence, size_evidence
 
 NEAREST = 4  # candidates of each object
+SPOILT = -2.5  # nats that size and shape say together against objects that overlap, unless the size alone says more
 NONE = -1
 
 
@@ -94,6 +95,9 @@ def weigh(objects, motion, t, first, second, shared):
     sizes, logs, cut, two = objects.sizes, objects.logs, objects.cut, objects.rows(t + 1)
     anyone = log_sizes(logs[two], cut[two], motion)[second - two.start]
     evidence = size_evidence(logs[second] - logs[first], anyone, cut[first] | cut[second], motion)
+    shape = shape_evidence(objects.shapes, first, second, motion)
+    # A mask that lost a part, or has one too many, still lies where the cell is.
+    evidence = np.where(shared > 0, np.maximum(evidence + shape, np.minimum(evidence, SPOILT)), evidence + shape)
     evidence += intensity_evidence(objects.intensities[first], objects.intensities[second], motion)
     if motion.overlap is not None:
         evidence += motion.overlap[overlap_bins(shared, sizes[first], sizes[second])]

@@ -14,7 +14,7 @@ LEAST_SHIFT_PX = 0.3  # centres of masks are not known better than that
 TEMPER = 0.5
 USUAL_MISSED = 0.02  # of the objects of a frame
 RARELY_LOST = 0.01  # of the objects go, or come, for no reason
-MOST_EVIDENCE, LEAST_EVIDENCE = 4.0, -6.0  # nats that size or intensity alone can say
+MOST_EVIDENCE, LEAST_EVIDENCE = 4.0, -6.0  # nats that size, shape or intensity alone can say
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class Motion:
         sizes_tell: how much sizes tell of divisions, 0 to 1: nothing where all are alike, or none lasts, as of markers.
         spacing: median distance from an object to the next one, pixels of x.
         intensity_spread: scale of the change of `intensities`.
+        shape_spread: scale of the change of `shapes`; None where they are unknown.
+        shapes: median (2,) and scale of the shapes of all objects.
         sizes: median and scale of the logarithm of the sizes of all objects.
         cut_spread, cut_sizes: `size_spread` and `sizes` of objects that the border cuts.
         overlap: float64 (bins,), log-likelihood ratio of each bin of the intersection over union.
@@ -43,6 +45,8 @@ class Motion:
     sizes_tell: float = 1.0
     spacing: float = 0.0
     intensity_spread: float = 0.5
+    shape_spread: float = None
+    shapes: tuple = (np.zeros(2), 1.0)
     sizes: tuple = (0.0, 0.5)
     cut_spread: float = 0.5
     cut_sizes: tuple = (0.0, 1.0)
@@ -117,6 +121,24 @@ def intensity_evidence(before, after, motion):
     usual = log_t(((after - before) / motion.intensity_spread) ** 2) - np.log(motion.intensity_spread)
     evidence = np.clip(usual - log_t(after**2), LEAST_EVIDENCE, MOST_EVIDENCE)
     return np.where(np.isnan(evidence), 0.0, evidence)
+
+
+def shape_evidence(shapes, first, second, motion, frames=1):
+    """What shapes say for pairs being one object rather than any two: log-likelihood ratios, 0 where they are unknown.
+
+    Args:
+        shapes: of Detections.
+        first, second: rows (pairs,).
+        motion: Motion.
+        frames: from the first to the second.
+    """
+    if motion.shape_spread is None:
+        return np.zeros(len(first))
+    before, after = (shapes.take(rows, axis=0) for rows in (first, second))
+    middle, spread = motion.shapes
+    changed = min(np.sqrt(frames) * motion.shape_spread, spread)
+    evidence = log_shift(lengths_of(after - before), changed, 2) - log_shift(lengths_of(after - middle), spread, 2)
+    return np.nan_to_num(np.clip(evidence, LEAST_EVIDENCE, MOST_EVIDENCE), nan=0.0)
 
 
 def overlap_bins(shared, one, two):

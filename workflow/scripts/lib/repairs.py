@@ -43,7 +43,8 @@ def reverse(objects):
     """The movie backwards; row r becomes row -1 - r."""
     count = len(objects.labels)
     fields = {
-        name: getattr(objects, name)[::-1] for name in ("labels", "centres", "sizes", "intensities", "boxes", "cut")
+        name: getattr(objects, name)[::-1]
+        for name in ("labels", "centres", "sizes", "intensities", "shapes", "boxes", "cut")
     }
     overlaps = [(count - 1 - two, count - 1 - one, shared) for one, two, shared in reversed(objects.overlaps)]
     drifts = np.zeros_like(objects.drifts)

@@ -12,7 +12,7 @@ from .divisions import decide_divisions, find_divisions
 from .gaps import bridge, find_gaps, weigh_doubts
 from .habits import learn_motion
 from .links import NONE
-from .motions import Motion
+from .motions import Motion, lengths_of, shape_evidence
 from .outcomes import Doubts, gather, of_families, of_pairs, of_repairs
 from .repairs import find_merged, find_mergers, find_splits
 
@@ -73,8 +73,8 @@ class Trace:
     def part(self, objects, merger):
         """Lead two cells through the objects that hold both, each to what is most like it."""
         (other, first), (heir, last), holders = merger.first, merger.last, merger.one
-        straight = self._unlike(objects, first, last) + self._unlike(objects, other, heir)
-        if straight > self._unlike(objects, first, heir) + self._unlike(objects, other, last):
+        straight, crossed = (self._unlike(objects, [first, other], each).sum() for each in ([last, heir], [heir, last]))
+        if straight > crossed:
             last, heir = heir, last
         # The other cell keeps the rows of the merged objects, the first one skips them.
         self.link(objects, [other, *holders, first], [*holders, heir, last])
@@ -82,9 +82,12 @@ class Trace:
             self.hides[last, int(objects.times[holder])] = holder
 
     def _unlike(self, objects, one, two):
-        distance = np.linalg.norm(objects.centres[one] - objects.centres[two]) / self.motion.shift
+        """How unlike objects are to later ones, rows (pairs,)."""
+        distance = lengths_of(objects.centres[one] - objects.centres[two]) / self.motion.shift
         size = (objects.logs[one] - objects.logs[two]) / max(self.motion.size_spread, 0.1)
-        return np.log1p(distance**2 / 3) + np.log1p(size**2 / 3)
+        frames = (objects.times[two] - objects.times[one]).max()
+        shape = shape_evidence(objects.shapes, one, two, self.motion, frames)
+        return np.log1p(distance**2 / 3) + np.log1p(size**2 / 3) - shape
 
 
 def trace(objects, *, max_gap_frames=3, divisions=True, repair=True, max_distance_px=None):
