@@ -12,7 +12,8 @@ def assign(first, second, gains):
     """The pairs that gain most together, each object in one at most; pairs without a gain are left out.
 
     Pairs that are certain are taken first: one whose gain is not below the next best of both its objects together is in
-    a best solution. What is left is solved exactly, as a sparse assignment in which each object may stay alone.
+    a best solution. Of what is left, those that hang together and whose first objects all like another one best are solved
+    so; the rest is solved exactly, as a sparse assignment in which each object may stay alone.
 
     Args:
         first, second: non-negative integers (pairs,), objects of the two sides.
@@ -39,9 +40,11 @@ def assign(first, second, gains):
             gone[side[sure]] = True
             taken |= gone[side]
         left = left[~taken]
-    for part in _batches(first[left], second[left]) if len(left) else ():
-        pairs = left[part]
-        chosen.append(pairs[_solve(first[pairs], second[pairs], gains[pairs])])
+    if len(left):
+        free, batches = _part(first[left], second[left], gains[left])
+        chosen.append(left[free])
+        for pairs in (left[batch] for batch in batches):
+            chosen.append(pairs[_solve(first[pairs], second[pairs], gains[pairs])])
     return np.concatenate(chosen) if chosen else np.zeros(0, int)
 
 
@@ -58,18 +61,24 @@ def _two_best(objects, gains):
     return is_best, second[objects]
 
 
-def _batches(first, second):
-    """Positions of pairs, in batches with no object in common: the solver's time grows faster than what it is given."""
-    if len(first) <= BATCH:
-        return [np.arange(len(first))]
+def _part(first, second, gains):
+    """Positions of pairs that are chosen, since no two want the same, and of the others, in batches.
+
+    No two batches have an object in common: the solver's time grows faster than what it is given.
+    """
     a, b = (np.unique(side, return_inverse=True)[1] for side in (first, second))
     count = int(a.max()) + int(b.max()) + 2
     graph = coo_array((np.ones(len(a), bool), (a, a.max() + 1 + b)), shape=(count, count))
     group = connected_components(graph, directed=False)[1][a]
-    order = np.argsort(group, kind="stable")
-    heads = np.flatnonzero(np.append(True, np.diff(group[order]) != 0))
+    best = np.flatnonzero(_two_best(a, gains)[0])
+    wanted = np.bincount(b[best])[b[best]] > 1
+    contested = np.isin(group, group[best[wanted]])
+    rest = np.flatnonzero(contested)
+    rest = rest[np.argsort(group[rest], kind="stable")]
+    heads = np.flatnonzero(np.diff(group[rest], prepend=-1) != 0)
     batch = heads // BATCH
-    return np.split(order, heads[1:][np.diff(batch) > 0])
+    batches = np.split(rest, heads[1:][np.diff(batch) > 0]) if len(rest) else []
+    return best[~contested[best]], batches
 
 
 def _solve(first, second, gains):

@@ -70,13 +70,16 @@ def _link(objects, motion, pairs, among, reach, known=None):
     for t in range(objects.frames - 1) if pairs is None else pairs:
         rows = objects.indices(t)
         rows = rows if among is None else rows[among[rows]]
-        expected = objects.centres[rows] + motion.persistence * speeds[rows] + objects.drifts[t + 1]
+        expected = objects.centres.take(rows, axis=0) + objects.drifts[t + 1]
+        if motion.persistence > 0:
+            expected += motion.persistence * speeds.take(rows, axis=0)
         came = None if known is None else (before[rows] == NONE, _origins(objects, motion, t + 1, known))
         first, second, gains = find_candidates(objects, motion, t, rows, expected, came, reach)
         chosen = assign(first, second, gains)
         one, two = first[chosen], second[chosen]
         after[one], before[two] = two, one
-        speeds[two] = objects.centres[two] - objects.centres[one] - objects.drifts[t + 1]
+        if motion.persistence > 0:
+            speeds[two] = objects.centres[two] - objects.centres[one] - objects.drifts[t + 1]
         sure = gains[chosen] >= DOUBTFUL
         ends[one[sure]], starts[two[sure]] = False, False
         open_ = np.flatnonzero((gains > 0) & ends[first] & starts[second])

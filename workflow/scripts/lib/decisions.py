@@ -28,8 +28,9 @@ def choose(gains, uses, seconds=20.0):
     Returns:
         Indices of the chosen events, rising.
     """
-    left, uses = np.flatnonzero(gains > 0), _renumbered(uses)
-    chosen = []
+    kept = np.flatnonzero(gains > 0)
+    gains, uses = gains[kept], _renumbered(uses[kept])
+    left, chosen = np.arange(len(kept)), []
     for _ in range(ROUNDS):
         if not len(left):
             break
@@ -46,7 +47,7 @@ def choose(gains, uses, seconds=20.0):
     for group in _groups(uses[left]) if len(left) else ():
         events = left[group]
         chosen.append(events[_solve(gains[events], uses[events], seconds)])
-    return np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, int)
+    return np.sort(kept[np.concatenate(chosen)]) if chosen else kept
 
 
 def _groups(uses):

@@ -1,9 +1,10 @@
 """Detections: where the objects of a movie are, how large and how bright, and which overlap from frame to frame."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from .drifts import FEW, align_foreground, estimate_drift
 from .runs import count_shared, find_runs
@@ -42,6 +43,8 @@ class Detections:
     overlaps: list
     steps: np.ndarray
     shape: tuple
+    _trees: dict = field(default_factory=dict, repr=False)
+    _forwards: "Detections" = field(default=None, repr=False)
 
     @property
     def frames(self):
@@ -79,6 +82,51 @@ class Detections:
     def indices(self, t):
         """The rows of frame t, int64."""
         return np.arange(self.starts[t], self.starts[t + 1])
+
+    def nearest(self, t, places, most, reach=np.inf):
+        """The objects of frame t whose centres are nearest to places.
+
+        Args:
+            t: frame.
+            places: float64 (places, 3), z, y, x in pixels of x.
+            most: objects for each place.
+            reach: pixels of x.
+
+        Returns:
+            Distances (places, most), rising, inf where there are no more; positions in the frame, then the number of
+            its objects.
+        """
+        if self._forwards is not None:
+            near, at = self._forwards.nearest(self.frames - 1 - t, places, most, reach)
+            count = int(self.starts[t + 1] - self.starts[t])
+            return near, np.where(at < count, count - 1 - at, count)
+        if t not in self._trees:
+            self._trees[t] = grow_tree(self.centres[self.rows(t)])
+        return query_tree(self._trees[t], places, most, reach)
+
+    def reversed(self):
+        """The movie backwards; row r becomes row -1 - r."""
+        count = len(self.labels)
+        columns = {
+            name: getattr(self, name)[::-1]
+            for name in ("labels", "centres", "sizes", "intensities", "shapes", "boxes", "cut")
+        }
+        drifts = np.zeros_like(self.drifts)
+        drifts[1:] = -self.drifts[:0:-1]
+        overlaps = [(count - 1 - two, count - 1 - one, shared) for one, two, shared in reversed(self.overlaps)]
+        rest = {"steps": self.steps, "shape": self.shape, "_forwards": self}
+        return Detections(starts=count - self.starts[::-1], drifts=drifts, overlaps=overlaps, **columns, **rest)
+
+
+def grow_tree(centres):
+    """A KD-tree that is not balanced: quicker to build, and objects lie evenly enough."""
+    return cKDTree(centres, balanced_tree=False, compact_nodes=False)
+
+
+def query_tree(tree, places, most, reach):
+    """As `Detections.nearest`, of the centres that a tree holds."""
+    near, at = tree.query(places, k=min(most, tree.n), distance_upper_bound=reach)
+    return near.reshape(len(places), -1), at.reshape(len(places), -1)
 
 
 def detect(frames, *, steps=(1.0, 1.0, 1.0)):

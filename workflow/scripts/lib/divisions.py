@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import expit
 
 from .births import weigh_births
-from .links import NONE, grow_tree
+from .links import NONE
 
 NEAREST = 6  # mothers that are looked at for each new object
 BROOD = 6  # new objects that a mother without a successor may have two of, the nearest
@@ -64,10 +64,8 @@ def find_divisions(objects, motion, chains, *, missed=0, reach=None, learn=True)
     """
     families = [np.zeros((0, 3), int)]
     for t in range(objects.frames - 1):
-        # The mothers of a frame are looked for twice, so that their tree serves twice.
-        tree = grow_tree(objects.centres[objects.rows(t)])
         for later in range(t + 1, min(t + 2 + missed, objects.frames)):
-            families.append(_families_of(objects, motion, chains, tree, t, later, reach))
+            families.append(_families_of(objects, motion, chains, t, later, reach))
     found = Candidates(*np.ascontiguousarray(np.concatenate(families).T), None, None)
     found.terms, found.geometry = weigh_births(objects, motion, found, chains, learn=learn)
     return found.chosen(_first_of_each(found.mother, -found.evidence, FAMILIES))
@@ -84,8 +82,8 @@ def _first_of_each(groups, values, most):
     return np.flatnonzero(~many)
 
 
-def _families_of(objects, motion, chains, tree, t, later, limit):
-    """Mothers of frame t, heirs and new ones of a later frame: (families, 3); `tree` is of the mothers' centres."""
+def _families_of(objects, motion, chains, t, later, limit):
+    """Mothers of frame t, heirs and new ones of a later frame: (families, 3)."""
     rows, last, after = objects.rows(later), objects.rows(t), chains.after
     new = rows.start + np.flatnonzero(chains.starts[rows])
     # The smallest first: of two that are new the smaller one is the heir, however they are numbered.
@@ -98,8 +96,7 @@ def _families_of(objects, motion, chains, tree, t, later, limit):
     reach = np.maximum(4.0 * radii[last], 1.5 * motion.spacing) + 3.0 * motion.shift
     if limit is not None:
         reach = np.minimum(reach, limit * (later - t) + radii[last])
-    near, at = tree.query(places, k=min(NEAREST, last.stop - last.start), distance_upper_bound=reach.max())
-    near, at = near.reshape(len(new), -1), at.reshape(len(new), -1)
+    near, at = objects.nearest(t, places, NEAREST, reach.max())
     one, rank = np.nonzero(np.isfinite(near))
     mother, child, distance = last.start + at[one, rank], new[one], near[one, rank]
     close = distance < reach[at[one, rank]]

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from .assignments import assign
-from .links import NONE, density_of, grow_tree
+from .detections import grow_tree, query_tree
+from .links import NONE, density_of
 from .motions import RARELY_LOST, TEMPER, intensity_evidence, log_shift, log_sizes, shape_evidence, size_evidence
 
 NEAREST = 4
@@ -87,8 +88,7 @@ def _weigh(objects, motion, before, old, new, missing, absent, moved, density, l
     scale = motion.shift_after(missing + 1)
     reach = 3 * float(np.median(objects.radii[old])) + 6 * scale
     reach = reach if limit is None else min(reach, limit * (missing + 1))
-    near, at = grow_tree(objects.centres[new]).query(expected, k=min(NEAREST, len(new)), distance_upper_bound=reach)
-    near, at = near.reshape(len(old), -1), at.reshape(len(old), -1)
+    near, at = query_tree(grow_tree(objects.centres[new]), expected, NEAREST, reach)
     one, rank = np.nonzero(np.isfinite(near))
     first, second = old[one], new[at[one, rank]]
     distance = near[one, rank]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from .chains import link_frames
-from .links import NONE, grow_tree
+from .links import NONE
 from .motions import (
     LEAST_SHIFT_PX,
     OVERLAP_EDGES,
@@ -55,6 +55,7 @@ def learn_motion(objects):
         cut_sizes=(middle_cut, max(spread_of(cut - middle_cut, 0.0), 0.5)),
         dimensions=objects.dimensions,
         lost=USUAL_LOST,
+        intensity_spread=None if np.isnan(objects.intensities).any() else USUAL_INTENSITY_SPREAD,
     )
     pairs = _sample(objects)
     if not pairs:
@@ -92,11 +93,10 @@ def _first_shift(objects, pairs, among, radius):
     found = []
     for t in pairs:
         one, two = objects.rows(t), objects.rows(t + 1)
-        ours, theirs = objects.centres[one] + objects.drifts[t + 1], objects.centres[two]
-        mine = np.flatnonzero(among[one])
-        near, at = grow_tree(theirs).query(ours[mine])
-        _, back = grow_tree(ours).query(theirs[at])
-        ratio = np.abs(np.log(objects.sizes[two][at] / objects.sizes[one][mine]))
+        mine, drift = np.flatnonzero(among[one]), objects.drifts[t + 1]
+        near, at = (found[:, 0] for found in objects.nearest(t + 1, objects.centres[one][mine] + drift, 1))
+        back = objects.nearest(t, objects.centres[two][at] - drift, 1)[1][:, 0]
+        ratio = np.abs(objects.logs[two][at] - objects.logs[one][mine])
         found.append(near[(back == mine) & (ratio < 0.5)])
     found = np.concatenate(found)
     # Wide at first: in the next rounds it can only be found to be less.
@@ -109,7 +109,7 @@ def _spacing(objects, pairs, among):
     for t in pairs:
         centres, mine = objects.centres[objects.rows(t)], among[objects.rows(t)]
         if len(centres) > 1 and mine.any():
-            found.append(grow_tree(centres).query(centres[mine], k=2)[0][:, 1])
+            found.append(objects.nearest(t, centres[mine], 2)[0][:, 1])
     return float(np.median(np.concatenate(found))) if found else 0.0
 
 
@@ -175,7 +175,7 @@ def _learn_changes(objects, one, two, cut, whole):
     ratios = objects.logs[two] - objects.logs[one]
     growth = float(np.median(ratios[whole]))
     changes = (objects.intensities[two] - objects.intensities[one])[whole]
-    intensity_spread = USUAL_INTENSITY_SPREAD
+    intensity_spread = None
     if np.isfinite(changes).all():
         intensity_spread = _blend(spread_of(changes, LEAST_INTENSITY_SPREAD), USUAL_INTENSITY_SPREAD, len(one))
     spread = wide_spread_of(ratios[whole] - growth, LEAST_SIZE_SPREAD)

@@ -1,7 +1,6 @@
 """Links: which object of a frame may be which of the next, and what speaks for it."""
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from .motions import intensity_evidence, lengths_of, log_shift, log_sizes, overlap_bins, shape_evidence, size_evidence
 
@@ -32,8 +31,7 @@ def find_candidates(objects, motion, t, rows, expected, came=None, reach=None):
         return (np.zeros(0, int),) * 2 + (np.zeros(0),)
     density = density_of(objects, t + 1)
     limit, reach = reach, find_reach(motion, density)
-    near, at = grow_tree(centres).query(expected, k=min(NEAREST, len(centres)), distance_upper_bound=reach)
-    near, at = near.reshape(len(expected), -1), at.reshape(len(expected), -1)
+    near, at = objects.nearest(t + 1, expected, NEAREST, reach)
     one, other, pixels = _overlaps(objects, t, rows)
     known = at[one] == other[:, None]
     shared = np.zeros(near.shape)
@@ -41,12 +39,11 @@ def find_candidates(objects, motion, t, rows, expected, came=None, reach=None):
     shared[one[pair], rank] = pixels[pair]
     more = ~known.any(1)
     one, other, pixels = one[more], other[more], pixels[more]
-    found = at < len(centres)
-    nearest = np.repeat(np.arange(len(rows)), found.sum(1))
+    found = np.flatnonzero(at < len(centres))
     way = centres[other] - expected[one]
-    one, other = np.concatenate([nearest, one]), np.concatenate([at[found], other])
-    distance = np.concatenate([near[found], lengths_of(way)])
-    pixels = np.concatenate([shared[found], pixels])
+    one, other = np.concatenate([found // at.shape[1], one]), np.concatenate([at.take(found), other])
+    distance = np.concatenate([near.take(found), lengths_of(way)])
+    pixels = np.concatenate([shared.take(found), pixels])
     if limit is not None:
         close = distance <= limit
         one, other, distance, pixels = one[close], other[close], distance[close], pixels[close]
@@ -58,11 +55,6 @@ def find_candidates(objects, motion, t, rows, expected, came=None, reach=None):
         told = new[one] & np.isfinite(off)
         place[told] = log_shift(off[told], motion.shift, motion.dimensions)
     return first, second, place - np.log(density) + weigh(objects, motion, t, first, second, pixels)
-
-
-def grow_tree(centres):
-    """A KD-tree that is not balanced: quicker to build, and objects lie evenly enough."""
-    return cKDTree(centres, balanced_tree=False, compact_nodes=False)
 
 
 def _overlaps(objects, t, rows):

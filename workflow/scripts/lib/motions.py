@@ -27,7 +27,7 @@ class Motion:
         growth, size_spread: median and scale of the logarithm of the ratio of sizes, from frame to frame.
         sizes_tell: how much sizes tell of divisions, 0 to 1: nothing where all are alike, or none lasts, as of markers.
         spacing: median distance from an object to the next one, pixels of x.
-        intensity_spread: scale of the change of `intensities`.
+        intensity_spread: scale of the change of `intensities`; None where they are unknown.
         shape_spread: scale of the change of `shapes`; None where they are unknown.
         shapes: median (2,) and scale of the shapes of all objects.
         sizes: median and scale of the logarithm of the sizes of all objects.
@@ -44,7 +44,7 @@ class Motion:
     size_spread: float = 0.15
     sizes_tell: float = 1.0
     spacing: float = 0.0
-    intensity_spread: float = 0.5
+    intensity_spread: float = None
     shape_spread: float = None
     shapes: tuple = (np.zeros(2), 1.0)
     sizes: tuple = (0.0, 0.5)
@@ -118,6 +118,8 @@ def size_evidence(ratios, anyone, cut, motion):
 
 def intensity_evidence(before, after, motion):
     """What two intensities say for one object rather than any: log-likelihood ratios, 0 where they are unknown."""
+    if motion.intensity_spread is None:
+        return np.zeros(len(before))
     usual = log_t(((after - before) / motion.intensity_spread) ** 2) - np.log(motion.intensity_spread)
     evidence = np.clip(usual - log_t(after**2), LEAST_EVIDENCE, MOST_EVIDENCE)
     return np.where(np.isnan(evidence), 0.0, evidence)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .births import RATIO_SPREAD
-from .detections import Detections
 from .divisions import find_divisions
 from .links import NONE
 from .motions import RARELY_LOST, TEMPER, lengths_of, log_shift, log_t
@@ -39,22 +38,6 @@ class Repair:
     gain: float
 
 
-def reverse(objects):
-    """The movie backwards; row r becomes row -1 - r."""
-    count = len(objects.labels)
-    fields = {
-        name: getattr(objects, name)[::-1]
-        for name in ("labels", "centres", "sizes", "intensities", "shapes", "boxes", "cut")
-    }
-    overlaps = [(count - 1 - two, count - 1 - one, shared) for one, two, shared in reversed(objects.overlaps)]
-    drifts = np.zeros_like(objects.drifts)
-    drifts[1:] = -objects.drifts[:0:-1]
-    return Detections(
-        starts=count - objects.starts[::-1], drifts=drifts, overlaps=overlaps, steps=objects.steps,
-        shape=objects.shape, **fields,
-    )  # fmt: skip
-
-
 def find_mergers(objects, motion, chains, *, missed=0, reach=None):
     """Mergers of two objects into one that may be: Candidates, of which `mother` is the one and the others the two.
 
@@ -63,7 +46,7 @@ def find_mergers(objects, motion, chains, *, missed=0, reach=None):
     """
     last = len(objects.labels) - 1
     backwards = replace(motion, growth=-motion.growth, persistence=0.0)
-    found = find_divisions(reverse(objects), backwards, chains.reversed(), missed=missed, reach=reach, learn=False)
+    found = find_divisions(objects.reversed(), backwards, chains.reversed(), missed=missed, reach=reach, learn=False)
     return replace(found, mother=last - found.mother, heir=last - found.heir, new=last - found.new)
 
 
@@ -78,13 +61,16 @@ def find_splits(objects, motion, divisions, mergers, after):
     """
     parts, whole = divisions.geometry, mergers.geometry
     prior, chance = _priors(objects, motion)
-    count, found = len(objects.labels), []
+    found = []
     # A piece is one beside the other, not one a frame after it.
     here = np.flatnonzero((parts > HOPELESS) & (objects.times[divisions.heir] == objects.times[divisions.new]))
     chains = np.stack([divisions.heir, divisions.new], 1)[here][:, None]
-    merging = _key(np.stack([mergers.heir, mergers.new], 1), count)
+    merging = np.sort(np.stack([mergers.heir, mergers.new], 1), axis=1)
     for frames in range(1, LONGEST + 1):
-        of, place = _equal(_key(chains[:, -1], count), merging)
+        here_now = np.sort(chains[:, -1], axis=1)
+        of, place = _equal(here_now[:, 0], merging[:, 0])
+        same = here_now[of, 1] == merging[place, 1]
+        of, place = of[same], place[same]
         at = here[of]
         gains = parts[at] + whole[place] + prior[frames - 1] + chance[divisions.new[at]] + chance[mergers.new[place]]
         for pick in np.flatnonzero(gains > 0):
@@ -119,17 +105,13 @@ def find_merged(objects, motion, divisions, mergers, after):
     return found
 
 
-def _key(pairs, count):
-    """A number for each pair of rows, whatever their order (pairs,)."""
-    return np.minimum(*pairs.T) * count + np.maximum(*pairs.T)
-
-
 def _equal(wanted, keys):
-    """Positions in both of all that are equal: (matches,) each."""
+    """Positions in both of all that are equal, non-negative integers: (matches,) each."""
     order = np.argsort(keys, kind="stable")
-    low, high = (np.searchsorted(keys, wanted, side, sorter=order) for side in ("left", "right"))
-    of = np.repeat(np.arange(len(wanted)), high - low)
-    rank = np.arange(len(of)) - np.repeat(np.cumsum(high - low) - (high - low), high - low)
+    counts = np.bincount(keys, minlength=wanted.max(initial=-1) + 1)
+    found, low = counts[wanted], (np.cumsum(counts) - counts)[wanted]
+    of = np.repeat(np.arange(len(wanted)), found)
+    rank = np.arange(len(of)) - np.repeat(np.cumsum(found) - found, found)
     return of, order[low[of] + rank]
 
 
