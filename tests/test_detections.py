@@ -90,6 +90,25 @@ def test_a_mask_that_lost_half_of_itself_for_a_frame_is_the_same_cell():
     assert same_cells(labels[:, 0], seen)
 
 
+def test_the_nearest_are_the_same_forwards_and_backwards():
+    movie = passing()
+    objects = detect((frame[None], None) for frame in movie)
+    backwards = objects.reversed()
+    last = len(objects.labels) - 1
+    places = objects.centres[objects.rows(4)]
+    far = np.linalg.norm(places[:, None] - objects.centres[objects.rows(5)][None], axis=-1)
+    for most, reach in ((3, np.inf), (2, 30.0), (99, np.inf)):
+        near, at = objects.nearest(5, places, most, reach)
+        close = np.sort(far, axis=1)[:, :most]
+        assert np.allclose(near, np.where(close < reach, close, np.inf))
+        again, there = backwards.nearest(objects.frames - 1 - 5, places, most, reach)
+        assert (again == near).all()
+        known = np.isfinite(near)
+        mine, theirs = objects.starts[5] + at[known], backwards.starts[objects.frames - 6] + there[known]
+        assert (last - theirs == mine).all()
+        assert (at[~known] == there[~known]).all()
+
+
 @pytest.mark.parametrize("keeps", [True, False])
 def test_one_that_keeps_its_shape_is_no_daughter(keeps):
     movie = passing()

@@ -9,7 +9,7 @@ from lib.detections import detect
 from lib.divisions import find_divisions
 from lib.habits import learn_motion
 from lib.partings import USUAL_COUNTS, Partings, Places
-from lib.repairs import find_mergers, reverse
+from lib.repairs import find_mergers
 from movies import shuffled, tracked
 from scenes import place_discs
 
@@ -142,7 +142,7 @@ def test_where_daughters_lie_is_learned_from_those_that_are_likely(look, spreads
 def test_mergers_are_weighed_as_they_are_seen_not_as_the_movies_daughters_lie():
     objects, motion, chains = linked(colony(markers)[0])
     found = find_divisions(objects, motion, chains, learn=False)
-    again = find_mergers(reverse(objects), motion, chains.reversed())
+    again = find_mergers(objects.reversed(), motion, chains.reversed())
     ours, theirs = (np.stack([each.mother, each.heir, each.new], 1) for each in (found, again))
     assert {*map(tuple, ours)} == {*map(tuple, len(objects.labels) - 1 - theirs)}
     assert np.sort(found.evidence) == pytest.approx(np.sort(again.evidence))

@@ -224,12 +224,13 @@ def test_objects_of_stacks_link_through_time():
     assert same_cells(labels, stack)
 
 
+@pytest.mark.parametrize("share", [0.03, 0.08, 0.2])
 @pytest.mark.parametrize("batch", [1, 500])
-def test_the_assignment_gains_as_much_as_any(batch, monkeypatch):
+def test_the_assignment_gains_as_much_as_any(batch, share, monkeypatch):
     monkeypatch.setattr(assignments, "BATCH", batch)
     rng = np.random.default_rng(3)
     for _ in range(20):
-        gains = np.where(rng.random((15, 12)) < 0.2, rng.normal(0, 2, (15, 12)), 0)
+        gains = np.where(rng.random((25, 22)) < share, rng.normal(1, 2, (25, 22)), 0)
         first, second = (side.ravel() for side in np.indices(gains.shape))
         chosen = assign(first, second, gains.ravel())
         best = np.maximum(gains, 0)[linear_sum_assignment(-np.maximum(gains, 0))].sum()

@@ -12,8 +12,8 @@ def assign(first, second, gains):
     """The pairs that gain most together, each object in one at most; pairs without a gain are left out.
 
     Pairs that are certain are taken first: one whose gain is not below the next best of both its objects together is in
-    a best solution. Of what is left, those that hang together and whose first objects all like another one best are solved
-    so; the rest is solved exactly, as a sparse assignment in which each object may stay alone.
+    a best solution. Of what is left, those that hang together get what they like best where no two like the same; the
+    rest is solved exactly, as a sparse assignment in which each object may stay alone.
 
     Args:
         first, second: non-negative integers (pairs,), objects of the two sides.
