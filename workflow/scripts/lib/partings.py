@@ -11,7 +11,7 @@ from .motions import RARELY_LOST, T_MEDIANS, lengths_of, log_shift, log_t
 APART_SPREAD = 0.5  # of the logarithm of the daughters' distance over the sum of their radii
 OFF_SHARE = 0.3  # of the mother's radius that the middle of the daughters is off her place
 SLACK = 0.25  # of the daughters' distance that their middle is not known by, where sizes tell nothing
-USUAL_COUNTS = 30.0  # divisions that what is usual in any movie counts as
+USUAL_COUNTS = 10.0  # divisions that what is usual in any movie counts as
 LIKELY = 3.0  # evidence of a division that counts half
 SPREADS, OFFS = (0.1, 1.0), (0.3, 3.0)  # limits of what is learned
 
