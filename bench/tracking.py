@@ -4,7 +4,8 @@ Each movie is tracked with the same, automatic, settings. A: true masks whose id
 see `peers/movies.py`; scored with the masks of missed cells filled in and without, then with and without links over
 gaps, which no truth has where nothing is missed. Perfect links of the same masks tell what can be had. A is tracked as
 well with markers in the place of masks, and with cells that round up to divide. laptrack links the centres of the same
-objects, with the best of a few distances for all movies.
+objects, with the best of a few distances for all movies. Cells of `peers/cells.py`, rods, stacks and others, are
+tracked as well, with the same settings.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from figures import Figures
+from peers.cells import OTHERS, make_other
 from peers.movies import KINDS, NO_DIVISIONS, degrade, make_movie, mark, round_up, shuffle
 from processes import ask, python_with
 
@@ -60,9 +62,14 @@ def list_tracks(frames, parents, bridged=True):
     return renamed, rows
 
 
+def as_stack(frame):
+    """Labels (z, y, x) of (y, x), or as they are."""
+    return frame.reshape(-1, *frame.shape[-2:])
+
+
 def track(movie, fill):
     """Labels with ids that last, {daughter: mother}."""
-    movie = [frame[None] for frame in movie]
+    movie = [as_stack(frame) for frame in movie]
     objects = detect((frame, None) for frame in movie)
     decided = trace(objects)
     tracks = number_tracks(objects, decided)
@@ -84,7 +91,7 @@ def link_perfectly(movie, seen):
 
 
 def score(movie, parents, labels, found_parents, bridged=True):
-    truth, true_tracks = list_tracks([frame[None] for frame in movie], parents)
+    truth, true_tracks = list_tracks([as_stack(frame) for frame in movie], parents)
     found, found_tracks = list_tracks(labels, found_parents, bridged)
     return score_tracks(zip(truth, found, strict=True), true_tracks, found_tracks)
 
@@ -113,6 +120,21 @@ def link_by_laptrack(movies):
                 labels[t][0] = lut[frame]
             mothers = {child + 1: parent + 1 for parent, child in found["splits"]}
             rows[cutoff][name].append({"kind": kind} | score(movie, parents, labels, mothers))
+    return rows
+
+
+def score_others(seeds):
+    """{figure: rows of scores} of kinds that the project's simulator does not make."""
+    rows = defaultdict(list)
+    for kind in OTHERS:
+        for seed in range(seeds):
+            movie, parents = make_other(kind, seed)
+            seen = {"A": movie} | ({"B, filled": degrade(movie, seed)} if movie[0].ndim == 2 else {})
+            for name, masks in seen.items():
+                scores = score(movie, parents, *track(shuffle(masks, seed), True))
+                rows[f"{name}, {kind}"].append(scores)
+                told = ", ".join(f"{key} {scores[key]:.4f}" for key in ("lnk", "chota", "tra", "division_f1"))
+                print(f"{name}, {kind} {seed}: {told}", flush=True)
     return rows
 
 
@@ -218,6 +240,7 @@ def main():
                 rows[name].append({"kind": kind, "cells": cells} | each)
                 told = ", ".join(f"{key} {each[key]:.4f}" for key in ("lnk", "chota", "tra", "division_f1"))
                 print(f"{name}, {kind} {seed}: {told}", flush=True)
+    others = score_others(seeds)
     data = f"simulated, {len(KINDS)} kinds of cells, {seeds} movies of each, one automatic setting"
     mean = {name: means(each) for name, each in rows.items()}
     worst = min(row["chota"] for row in rows["A"])
@@ -252,6 +275,9 @@ def main():
     for name in LOOKS:
         told = ", ".join(f"{key} {value:.4f}" for key, value in mean[name].items())
         figures.add(name, told, data=data)
+    for name, each in others.items():
+        told = ", ".join(f"{key} {value:.4f}" for key, value in means(each).items())
+        figures.add(name, told, data=f"cells of `bench/peers/cells.py`, {seeds} movies, the same setting")
     theirs = link_by_laptrack(movies)
     for name in movies:
         best = max((means(theirs[cutoff][name]) for cutoff in CUTOFFS_PX), key=lambda found: found["chota"])
