@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 import pytest
 from lib.errors import InputError
-from lib.fingerprints import KEPT, check_fit, check_size, take_fingerprint
+from lib.fingerprints import KEPT, take_fingerprint
+from lib.fits import check_fit, check_size
 from lib.intensities import normalise
 from lib.stores import create_store, finish_image
 

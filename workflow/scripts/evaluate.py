@@ -14,7 +14,7 @@ import pandas as pd
 from lib.associations import score_movie
 from lib.audits import audit_seams, check_seams, draw_disagreements
 from lib.batches import find_stores
-from lib.fingerprints import check_fit, check_size
+from lib.fits import check_fit, check_size
 from lib.jobs import running
 from lib.models import read_settings
 from lib.pictures import draw_pictures
@@ -56,7 +56,7 @@ def find_misfits(image, made, about, row, seen):
         made: from `read_prediction`.
         about: content of model.json.
         row: of the table of scores.
-        seen: rescale, diameter_px, roi and frames, see `lib.fingerprints.check_fit`.
+        seen: rescale, diameter_px, roi and frames, see `lib.fits.check_fit`.
     """
     # Objects of a stack have volumes, the training diameters in planes.
     area_px = row.get("area_px_median") if open_array(image).shape[2] == 1 else None

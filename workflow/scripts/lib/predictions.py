@@ -10,7 +10,7 @@ import numpy as np
 
 from .channels import match_channels
 from .diameters import find_diameter
-from .fingerprints import check_fit
+from .fits import check_fit
 from .intensities import choose_ranges
 from .ledgers import Ledger
 from .looks import Emptiness, check_roi, chosen_frames, clip
