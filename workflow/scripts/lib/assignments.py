@@ -29,8 +29,8 @@ def assign(first, second, gains):
             break
         gain = gains[left]
         sides = [side[left] - side[left].min() for side in (first, second)]
-        (best_one, next_one), (best_two, next_two) = (_two_best(side, gain) for side in sides)
-        sure = best_one & best_two & (gain >= next_one + next_two)
+        (best_one, other_one), (best_two, other_two) = (weigh_rivals(side, gain) for side in sides)
+        sure = best_one & best_two & (gain >= other_one + other_two)
         if not sure.any():
             break
         chosen.append(left[sure])
@@ -48,8 +48,17 @@ def assign(first, second, gains):
     return np.concatenate(chosen) if chosen else np.zeros(0, int)
 
 
-def _two_best(objects, gains):
-    """For each pair whether it is the best one of its object, and the gain of the object's second best or 0."""
+def weigh_rivals(objects, gains):
+    """Which of several that want the same is the best one.
+
+    Args:
+        objects: non-negative integers (claims,), what is wanted.
+        gains: float64 (claims,), positive.
+
+    Returns:
+        bool (claims,), whether it is the best of its object, the first of those that are as good; float64 (claims,), the
+        gain of the best other one, 0 where there is none.
+    """
     best = np.zeros(objects.max() + 1)
     np.maximum.at(best, objects, gains)
     top = np.flatnonzero(gains == best[objects])
@@ -58,7 +67,7 @@ def _two_best(objects, gains):
     is_best = first[objects] == np.arange(len(objects))
     second = np.zeros(len(best))
     np.maximum.at(second, objects, np.where(is_best, 0, gains))
-    return is_best, second[objects]
+    return is_best, np.where(is_best, second[objects], best[objects])
 
 
 def _part(first, second, gains):
@@ -70,7 +79,7 @@ def _part(first, second, gains):
     count = int(a.max()) + int(b.max()) + 2
     graph = coo_array((np.ones(len(a), bool), (a, a.max() + 1 + b)), shape=(count, count))
     group = connected_components(graph, directed=False)[1][a]
-    best = np.flatnonzero(_two_best(a, gains)[0])
+    best = np.flatnonzero(weigh_rivals(a, gains)[0])
     wanted = np.bincount(b[best])[b[best]] > 1
     contested = np.isin(group, group[best[wanted]])
     rest = np.flatnonzero(contested)

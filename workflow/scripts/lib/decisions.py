@@ -5,9 +5,10 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import block_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
+from .assignments import weigh_rivals
 from .links import NONE
 
-ROUNDS = 5  # of taking what is certain; few events are left then
+ROUNDS = 10  # of taking what is certain; few events are left then
 BATCH = 2000  # events that are decided in one program, or more where more hang together
 MOST = 10_000  # events of one program
 
@@ -15,10 +16,11 @@ MOST = 10_000  # events of one program
 def choose(gains, uses, seconds=20.0):
     """The events that gain most together, each thing used by one at most.
 
-    Events that are certain are taken first: one that gains no less than all together that it excludes is in a best
-    choice. What is left falls into groups that have nothing in common. HiGHS solves them as integer programs, each
-    exactly where that takes no more than `seconds`; else its best so far counts. Only then does the machine's speed
-    matter. Of more than MOST events that hang together, as no movie of cells has, those that gain most are taken first.
+    Events that are certain are taken first: one that gains no less than the best others that want what it uses, one for
+    each thing, is in a best choice. What is left falls into groups that have nothing in common. HiGHS solves them as
+    integer programs, each exactly where that takes no more than `seconds`; else its best so far counts. Only then does
+    the machine's speed matter. Of more than MOST events that hang together, as no movie of cells has, those that gain
+    most are taken first.
 
     Args:
         gains: float64 (events,); events without a gain are left out.
@@ -35,7 +37,8 @@ def choose(gains, uses, seconds=20.0):
         if not len(left):
             break
         used, gain = _table(uses[left]), gains[left]
-        rivals = used @ (used.T @ gain) - used.sum(axis=1) * gain
+        events = np.repeat(np.arange(len(left)), np.diff(used.indptr))
+        rivals = np.bincount(events, weigh_rivals(used.indices, gain[events])[1])
         sure = np.flatnonzero(gain >= rivals)
         if not len(sure):
             break

@@ -18,7 +18,7 @@ from .motions import (
 )
 
 SAMPLED = 12  # transitions that a movie's motion is learned from, at most
-ENOUGH = 6000  # objects that it is learned from, where there are so many: of large frames a band is looked at
+ENOUGH = 4000  # objects that it is learned from, where there are so many: of large frames a band is looked at
 ROUNDS = 3
 LEAST_SIZE_SPREAD = 0.03
 LEAST_INTENSITY_SPREAD = 0.05
