@@ -56,8 +56,8 @@ def weigh_rivals(objects, gains):
         gains: float64 (claims,), positive.
 
     Returns:
-        bool (claims,), whether it is the best of its object, the first of those that are as good; float64 (claims,), the
-        gain of the best other one, 0 where there is none.
+        bool (claims,), whether it is the best of its object, the first of those that are as good; float64 (claims,),
+        the gain of the best other one, 0 where there is none.
     """
     best = np.zeros(objects.max() + 1)
     np.maximum.at(best, objects, gains)
