@@ -383,6 +383,26 @@ def test_a_palette_becomes_colours_unless_the_pixels_are_ids(tmp_path):
         assert np.array_equal(source.read(0, 0, slice(None), slice(None))[0], ids)
 
 
+@pytest.mark.parametrize(("photometric", "samples"), [("separated", 4), ("cielab", 3), ("ycbcr", 3)])
+def test_colours_that_are_no_amounts_of_light_are_refused(tmp_path, photometric, samples):
+    tifffile.imwrite(tmp_path / "a.tif", noise(64, 64, samples, dtype=np.uint8), photometric=photometric)
+    name = {"separated": "CMYK"}.get(photometric, photometric.upper())
+    with pytest.raises(InputError, match=rf"a\.tif: its colours are {name}.*save it as RGB"):
+        ingest_one(tmp_path, tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("subsampling", [(1, 1), (2, 2)])
+def test_colours_of_jpeg_in_tiff_are_rgb(tmp_path, subsampling):
+    plane = np.full((64, 64, 3), (180, 60, 20), np.uint8)
+    options = {"compression": "jpeg", "subsampling": subsampling}
+    tifffile.imwrite(tmp_path / "a.tif", plane, photometric="rgb", **options)
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        assert tiff.pages[0].photometric == tifffile.PHOTOMETRIC.YCBCR
+    array, metadata = ingest_one(tmp_path, tmp_path / "a.tif")
+    assert metadata.channels == ["red", "green", "blue"]
+    assert np.allclose(array[0, :, 0, 20, 20], plane[20, 20], atol=4)
+
+
 def test_a_tiff_with_a_lookup_table_keeps_its_measured_values(tmp_path, capsys):
     pixels = noise(20, 24, dtype=np.uint8)
     table = np.stack([np.arange(256) * 257] * 3).astype(np.uint16)[:, ::-1].copy()

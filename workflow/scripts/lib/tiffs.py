@@ -17,6 +17,9 @@ from .sources import COLOURS, MOST_EXPANSION, check_size, make_source, name_axes
 
 # Unlike deflate, these make next to nothing of labels that are mostly background. Tiles are read one by one.
 MOST_EXPANSIONS = dict.fromkeys((tifffile.COMPRESSION.ZSTD, tifffile.COMPRESSION.LZMA), 100_000)
+# Colours that are no amounts of light; those of JPEG, which are decoded to RGB, are.
+FOREIGN = {tifffile.PHOTOMETRIC[name] for name in ("SEPARATED", "CIELAB", "ICCLAB", "ITULAB", "LOGLUV", "YCBCR")}
+JPEG = {tifffile.COMPRESSION.JPEG, tifffile.COMPRESSION.OJPEG}
 TILE_BYTES = 2**26  # tiles up to this size may be larger than their image, as those of small images are
 COARSEST_UM = 20  # resolution tags that say more than this per pixel are a printer's
 _UM = {"m": 1e6, "cm": 1e4, "mm": 1e3, "um": 1, "µm": 1, "μm": 1, "\\u00b5m": 1, "micron": 1, "nm": 1e-3, "pm": 1e-6}
@@ -57,6 +60,7 @@ def open_tiff(path, axes, labels, like=None):
         if serious := [complaint for complaint in complaints if _NO_PAGES.search(complaint)]:
             raise InputError(f"{path}: the file is cut off or damaged ({serious[0]}); replace or remove it")
         _check_pages(path, tiff, series, pages)
+        _check_colours(path, series.keyframe)
         layout = name_axes(path, series.axes, series.shape, axes, like)
         pixels = _tiff_pixels(path, tiff, series)
         source = make_source(path, layout, pixels, labels=labels, tiled=series.keyframe.is_tiled)
@@ -171,6 +175,13 @@ def _check_pages(path, tiff, series, pages):
             f"{tiff.filehandle.size}; replace or remove it"
         )
     check_size(path, series.nbytes, available, MOST_EXPANSIONS.get(series.keyframe.compression, MOST_EXPANSION))
+
+
+def _check_colours(path, page):
+    decoded = page.photometric == tifffile.PHOTOMETRIC.YCBCR and page.compression in JPEG
+    if page.photometric in FOREIGN and not decoded:
+        name = "CMYK" if page.photometric == tifffile.PHOTOMETRIC.SEPARATED else page.photometric.name
+        raise InputError(f"{path}: its colours are {name}, no amounts of light; save it as RGB, or each channel as grey")
 
 
 def _check_tile(path, number, page, available):
