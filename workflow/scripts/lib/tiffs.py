@@ -181,7 +181,7 @@ def _check_colours(path, page):
     decoded = page.photometric == tifffile.PHOTOMETRIC.YCBCR and page.compression in JPEG
     if page.photometric in FOREIGN and not decoded:
         name = "CMYK" if page.photometric == tifffile.PHOTOMETRIC.SEPARATED else page.photometric.name
-        raise InputError(f"{path}: its colours are {name}, no amounts of light; save it as RGB, or each channel as grey")
+        raise InputError(f"{path}: its colours are {name}, no amounts of light; save it as RGB or grey channels")
 
 
 def _check_tile(path, number, page, available):
