@@ -44,6 +44,7 @@ def test_what_is_not_solved_in_time_is_taken_greedily():
 def test_the_same_events_twice_are_taken_once():
     uses = np.array([[1, 2], [1, 2], [3, NONE]])
     assert choose(np.ones(3), uses).tolist() == [0, 2]
+    assert choose(np.ones(2), np.array([[0], [0]])).tolist() == [0]
 
 
 def test_without_events_nothing_is_chosen():

@@ -391,12 +391,16 @@ def test_colours_that_are_no_amounts_of_light_are_refused(tmp_path, photometric,
         ingest_one(tmp_path, tmp_path / "a.tif")
 
 
+@pytest.mark.parametrize("compression", ["JPEG", "ALT_JPEG", "JPEG_LOSSY"])
 @pytest.mark.parametrize("subsampling", [(1, 1), (2, 2)])
-def test_colours_of_jpeg_in_tiff_are_rgb(tmp_path, subsampling):
+def test_colours_of_jpeg_in_tiff_are_rgb(tmp_path, subsampling, compression):
     plane = np.full((64, 64, 3), (180, 60, 20), np.uint8)
     options = {"compression": "jpeg", "subsampling": subsampling}
     tifffile.imwrite(tmp_path / "a.tif", plane, photometric="rgb", **options)
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as tiff:
+        tiff.pages[0].tags["Compression"].overwrite(int(tifffile.COMPRESSION[compression]))
     with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        assert tiff.pages[0].compression.name == compression
         assert tiff.pages[0].photometric == tifffile.PHOTOMETRIC.YCBCR
     array, metadata = ingest_one(tmp_path, tmp_path / "a.tif")
     assert metadata.channels == ["red", "green", "blue"]

@@ -12,6 +12,7 @@ from lib.divisions import find_divisions
 from lib.gaps import bridge, find_gaps
 from lib.habits import learn_motion
 from lib.motions import USUAL_MISSED, spread_of, wide_spread_of
+from lib.repairs import find_mergers, find_splits
 from movies import same_cells, shuffled, tracked
 from scenes import place_discs
 
@@ -196,6 +197,25 @@ def test_the_fewer_objects_are_lost_the_less_a_gap_is_likely():
     gaps = {lost: find_gaps(objects, replace(motion, lost=lost), chains, 1) for lost in (0.005, USUAL_MISSED, 0.1)}
     assert len(gaps[0.1][2]) == 1
     assert gaps[0.005][2] < gaps[USUAL_MISSED][2] == gaps[0.1][2]
+
+
+def test_only_the_two_that_part_and_meet_again_are_pieces():
+    seen = pairs(5)
+    whole = (seen + 1) // 2
+    for t in (0, 1, 3, 4):
+        seen[t] = np.where(whole[t] > 1, seen[t], whole[t])  # the first cell is in two pieces in frame 2 alone
+    objects = detect((frame[None], None) for frame in seen)
+    motion = learn_motion(objects)
+    chains = link_frames(objects, motion)
+    divisions, mergers = (find(objects, motion, chains) for find in (find_divisions, find_mergers))
+    found = find_splits(objects, motion, divisions, mergers, chains.after)
+    pieces = {tuple(sorted((*each.one, *each.two))) for each in found}
+    rows = objects.starts[2] + np.flatnonzero(np.isin(objects.labels[objects.rows(2)], [1, 2]))
+    assert pieces == {tuple(rows.tolist())}
+    # Of other pairs that one of the two merges in nothing follows.
+    other = replace(mergers, new=np.where(mergers.new == rows[1], rows[1] + 1, mergers.new))
+    other = replace(other, heir=np.where(other.heir == rows[1], rows[1] + 1, other.heir))
+    assert not find_splits(objects, motion, divisions, other, chains.after)
 
 
 @pytest.mark.parametrize("lost", [1, 2, 3])

@@ -115,7 +115,7 @@ class _Blob:
 def _make_blobs(rng, frames, shape, cells, **settings):
     span = np.array(shape)
     blobs = [
-        _Blob(rng, rng.random(len(span)) * span, 1 + number, rng.uniform(0, settings["cycle"]), settings)
+        _Blob(rng, rng.random(len(span)) * span, 1 + number, rng.uniform(0, 0.6) * settings["cycle"], settings)
         for number in range(cells)
     ]
     movie, mothers = [], {}

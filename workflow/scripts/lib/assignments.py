@@ -71,9 +71,10 @@ def weigh_rivals(objects, gains):
 
 
 def _part(first, second, gains):
-    """Positions of pairs that are chosen, since no two want the same, and of the others, in batches.
+    """Positions of pairs that are chosen, and of those that are still to be solved, in batches.
 
-    No two batches have an object in common: the solver's time grows faster than what it is given.
+    Where all first objects that hang together can have what they gain most by, no more can be gained. No two batches
+    have an object in common: the solver's time grows faster than what it is given.
     """
     a, b = (np.unique(side, return_inverse=True)[1] for side in (first, second))
     count = int(a.max()) + int(b.max()) + 2

@@ -24,7 +24,7 @@ def choose(gains, uses, seconds=20.0):
 
     Args:
         gains: float64 (events,); events without a gain are left out.
-        uses: int64 (events, things), what each event uses, NONE where it uses less.
+        uses: int64 (events, things), what each event uses, one thing at least, NONE where it uses less.
         seconds: that an integer program may take.
 
     Returns:
@@ -38,7 +38,7 @@ def choose(gains, uses, seconds=20.0):
             break
         used, gain = _table(uses[left]), gains[left]
         events = np.repeat(np.arange(len(left)), np.diff(used.indptr))
-        rivals = np.bincount(events, weigh_rivals(used.indices, gain[events])[1])
+        rivals = np.bincount(events, weigh_rivals(used.indices, gain[events])[1], minlength=len(left))
         sure = np.flatnonzero(gain >= rivals)
         if not len(sure):
             break

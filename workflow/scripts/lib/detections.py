@@ -43,8 +43,8 @@ class Detections:
     overlaps: list
     steps: np.ndarray
     shape: tuple
-    _trees: dict = field(default_factory=dict, repr=False)
-    _forwards: "Detections" = field(default=None, repr=False)
+    _trees: dict = field(default_factory=dict, init=False, repr=False)
+    _forwards: "Detections" = field(default=None, init=False, repr=False)
 
     @property
     def frames(self):
@@ -87,14 +87,14 @@ class Detections:
         """The objects of frame t whose centres are nearest to places.
 
         Args:
-            t: frame.
+            t: frame, which has objects.
             places: float64 (places, 3), z, y, x in pixels of x.
             most: objects for each place.
             reach: pixels of x.
 
         Returns:
-            Distances (places, most), rising, inf where there are no more; positions in the frame, then the number of
-            its objects.
+            Distances (places, most, or all objects if these are fewer), rising, inf beyond `reach`; positions in the
+            frame, then the number of its objects.
         """
         if self._forwards is not None:
             near, at = self._forwards.nearest(self.frames - 1 - t, places, most, reach)
@@ -114,8 +114,10 @@ class Detections:
         drifts = np.zeros_like(self.drifts)
         drifts[1:] = -self.drifts[:0:-1]
         overlaps = [(count - 1 - two, count - 1 - one, shared) for one, two, shared in reversed(self.overlaps)]
-        rest = {"steps": self.steps, "shape": self.shape, "_forwards": self}
-        return Detections(starts=count - self.starts[::-1], drifts=drifts, overlaps=overlaps, **columns, **rest)
+        told = {"starts": count - self.starts[::-1], "drifts": drifts, "overlaps": overlaps}
+        result = Detections(**columns, **told, steps=self.steps, shape=self.shape)
+        result._forwards = self
+        return result
 
 
 def grow_tree(centres):
@@ -125,8 +127,9 @@ def grow_tree(centres):
 
 def query_tree(tree, places, most, reach):
     """As `Detections.nearest`, of the centres that a tree holds."""
-    near, at = tree.query(places, k=min(most, tree.n), distance_upper_bound=reach)
-    return near.reshape(len(places), -1), at.reshape(len(places), -1)
+    most = min(most, tree.n)
+    near, at = tree.query(places, k=most, distance_upper_bound=reach)
+    return near.reshape(len(places), most), at.reshape(len(places), most)
 
 
 def detect(frames, *, steps=(1.0, 1.0, 1.0)):

@@ -55,7 +55,6 @@ def learn_motion(objects):
         cut_sizes=(middle_cut, max(spread_of(cut - middle_cut, 0.0), 0.5)),
         dimensions=objects.dimensions,
         lost=USUAL_LOST,
-        intensity_spread=None if np.isnan(objects.intensities).any() else USUAL_INTENSITY_SPREAD,
     )
     pairs = _sample(objects)
     if not pairs:
@@ -94,7 +93,7 @@ def _first_shift(objects, pairs, among, radius):
     for t in pairs:
         one, two = objects.rows(t), objects.rows(t + 1)
         mine, drift = np.flatnonzero(among[one]), objects.drifts[t + 1]
-        near, at = (found[:, 0] for found in objects.nearest(t + 1, objects.centres[one][mine] + drift, 1))
+        near, at = (column[:, 0] for column in objects.nearest(t + 1, objects.centres[one][mine] + drift, 1))
         back = objects.nearest(t, objects.centres[two][at] - drift, 1)[1][:, 0]
         ratio = np.abs(objects.logs[two][at] - objects.logs[one][mine])
         found.append(near[(back == mine) & (ratio < 0.5)])
@@ -153,11 +152,7 @@ def _learn_steps(objects, motion, one, two, earlier, whole):
         return _scale(steps[whole], motion), 0.0
     past, now, whole = _steps(objects, earlier[known], one[known]), steps[known], whole[known]
     whole = whole if whole.any() else ~whole
-    # Outliers are wrong links; the median of shares is not moved by them.
-    length = lengths_of(past)
-    fast = length >= np.median(length)
-    shares = np.einsum("ij,ij->i", past, now)[fast] / np.maximum(length[fast] ** 2, 1e-9)
-    persistence = float(np.clip(np.median(shares), 0, 1))
+    persistence = _share_that_lasts(past, now)
     scales = [_scale((now - share * past)[whole], motion) for share in (0, persistence)]
     return (scales[1], persistence) if scales[1] <= 0.95 * scales[0] else (scales[0], 0.0)
 
@@ -193,14 +188,27 @@ def _learn_shapes(before, after):
     """What is usual of `shapes` (links, 2) of objects and of their next selves: fields of Motion."""
     known = np.isfinite(before + after).all(1)
     if known.sum() <= FEW_LINKS:
-        return {"shape_spread": None}
-    before, after = before[known], after[known]
-    middle = np.median(after, axis=0)
+        return {"shape_lasting": 0.0}
+    middle = np.median(after[known], axis=0)
+    before, after = before[known] - middle, after[known] - middle
+    lasting = _share_that_lasts(before, after)
     change, spread = (
         max(float(np.median(lengths_of(ways))) / T_MEDIANS[2], LEAST_SHAPE_SPREAD)
-        for ways in (after - before, after - middle)
+        for ways in (after - lasting * before, after)
     )
-    return {"shape_spread": _blend(change, spread, known.sum()), "shapes": (middle, spread)}
+    change = _blend(change, spread, known.sum())
+    return {"shape_lasting": lasting, "shape_spread": change, "shapes": (middle, spread)}
+
+
+def _share_that_lasts(before, after):
+    """Median share of `before` that `after` has, 0 to 1, of the longer half of vectors (links, 3 or 2).
+
+    Outliers are wrong links; a median is not moved by them.
+    """
+    length = lengths_of(before)
+    long = length >= np.median(length)
+    shares = np.einsum("ij,ij->i", before, after)[long] / np.maximum(length[long] ** 2, 1e-9)
+    return float(np.clip(np.median(shares), 0, 1))
 
 
 def _scale(steps, motion):

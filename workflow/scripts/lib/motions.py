@@ -28,8 +28,9 @@ class Motion:
         sizes_tell: how much sizes tell of divisions, 0 to 1: nothing where all are alike, or none lasts, as of markers.
         spacing: median distance from an object to the next one, pixels of x.
         intensity_spread: scale of the change of `intensities`; None where they are unknown.
-        shape_spread: scale of the change of `shapes`; None where they are unknown.
-        shapes: median (2,) and scale of the shapes of all objects.
+        shape_lasting: share of its difference from the median shape that an object keeps, 0 to 1; 0 where it is unknown.
+        shape_spread: scale of the difference that remains when the shape was foreseen.
+        shapes: median (2,) and scale of the shapes of objects that the border does not cut.
         sizes: median and scale of the logarithm of the sizes of all objects.
         cut_spread, cut_sizes: `size_spread` and `sizes` of objects that the border cuts.
         overlap: float64 (bins,), log-likelihood ratio of each bin of the intersection over union.
@@ -45,7 +46,8 @@ class Motion:
     sizes_tell: float = 1.0
     spacing: float = 0.0
     intensity_spread: float = None
-    shape_spread: float = None
+    shape_lasting: float = 0.0
+    shape_spread: float = 1.0
     shapes: tuple = (np.zeros(2), 1.0)
     sizes: tuple = (0.0, 0.5)
     cut_spread: float = 0.5
@@ -134,12 +136,14 @@ def shape_evidence(shapes, first, second, motion, frames=1):
         motion: Motion.
         frames: from the first to the second.
     """
-    if motion.shape_spread is None:
+    if motion.shape_lasting == 0:
         return np.zeros(len(first))
-    before, after = (shapes.take(rows, axis=0) for rows in (first, second))
     middle, spread = motion.shapes
-    changed = min(np.sqrt(frames) * motion.shape_spread, spread)
-    evidence = log_shift(lengths_of(after - before), changed, 2) - log_shift(lengths_of(after - middle), spread, 2)
+    before, after = (shapes.take(rows, axis=0) - middle for rows in (first, second))
+    # What is left of a difference gets less with each frame, and what was added since adds up.
+    added = motion.shape_spread * np.sqrt((motion.shape_lasting ** (2 * np.arange(frames))).sum())
+    changes = lengths_of(after - motion.shape_lasting**frames * before)
+    evidence = log_shift(changes, min(added, spread), 2) - log_shift(lengths_of(after), spread, 2)
     return np.nan_to_num(np.clip(evidence, LEAST_EVIDENCE, MOST_EVIDENCE), nan=0.0)
 
 

@@ -67,9 +67,9 @@ def find_splits(objects, motion, divisions, mergers, after):
     chains = np.stack([divisions.heir, divisions.new], 1)[here][:, None]
     merging = np.sort(np.stack([mergers.heir, mergers.new], 1), axis=1)
     for frames in range(1, LONGEST + 1):
-        here_now = np.sort(chains[:, -1], axis=1)
-        of, place = _equal(here_now[:, 0], merging[:, 0])
-        same = here_now[of, 1] == merging[place, 1]
+        pairs = np.sort(chains[:, -1], axis=1)
+        of, place = _equal(pairs[:, 0], merging[:, 0])
+        same = pairs[of, 1] == merging[place, 1]
         of, place = of[same], place[same]
         at = here[of]
         gains = parts[at] + whole[place] + prior[frames - 1] + chance[divisions.new[at]] + chance[mergers.new[place]]

@@ -19,7 +19,7 @@ from .sources import COLOURS, MOST_EXPANSION, check_size, make_source, name_axes
 MOST_EXPANSIONS = dict.fromkeys((tifffile.COMPRESSION.ZSTD, tifffile.COMPRESSION.LZMA), 100_000)
 # Colours that are no amounts of light; those of JPEG, which are decoded to RGB, are.
 FOREIGN = {tifffile.PHOTOMETRIC[name] for name in ("SEPARATED", "CIELAB", "ICCLAB", "ITULAB", "LOGLUV", "YCBCR")}
-JPEG = {tifffile.COMPRESSION.JPEG, tifffile.COMPRESSION.OJPEG}
+JPEG = {compression for compression in tifffile.COMPRESSION if "JPEG" in compression.name}
 TILE_BYTES = 2**26  # tiles up to this size may be larger than their image, as those of small images are
 COARSEST_UM = 20  # resolution tags that say more than this per pixel are a printer's
 _UM = {"m": 1e6, "cm": 1e4, "mm": 1e3, "um": 1, "µm": 1, "μm": 1, "\\u00b5m": 1, "micron": 1, "nm": 1e-3, "pm": 1e-6}
