@@ -28,7 +28,7 @@ class Motion:
         sizes_tell: how much sizes tell of divisions, 0 to 1: nothing where all are alike, or none lasts, as of markers.
         spacing: median distance from an object to the next one, pixels of x.
         intensity_spread: scale of the change of `intensities`; None where they are unknown.
-        shape_lasting: share of its difference from the median shape that an object keeps, 0 to 1; 0 where it is unknown.
+        shape_lasting: share of its difference from the median shape that an object keeps, 0 to 1; 0: it is unknown.
         shape_spread: scale of the difference that remains when the shape was foreseen.
         shapes: median (2,) and scale of the shapes of objects that the border does not cut.
         sizes: median and scale of the logarithm of the sizes of all objects.
