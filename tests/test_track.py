@@ -14,8 +14,12 @@ from geff.convert import from_trackmate_xml_to_geff
 from lib import assignments
 from lib.assignments import assign
 from lib.associations import score_movie, score_tracks
+from lib.births import JUST_BORN, REASONS
+from lib.chains import link_frames
 from lib.detections import detect
+from lib.divisions import find_divisions
 from lib.drifts import align_foreground, estimate_drift
+from lib.habits import learn_motion
 from lib.lineages import read_lineage
 from lib.masks import interpolate_mask
 from lib.movies import track_movie
@@ -64,6 +68,21 @@ def test_a_cell_that_becomes_two_halves_divides_with_reasons():
     (division,) = decided.divisions
     assert division[3] > 0.9
     assert division[4]["size"] + division[4]["place"] > 0
+
+
+@pytest.mark.parametrize(("again", "age"), [(5, JUST_BORN), (6, JUST_BORN), (7, 0.0), (9, 0.0)])
+def test_one_that_was_just_born_hardly_divides_again(again, age):
+    movie, _ = dividing(frames=12)
+    for t in range(again, 12):
+        rows, columns = np.nonzero(movie[t] == 7)
+        low = rows > np.median(rows)
+        movie[t][rows[low], columns[low]] = 9
+    objects = detect((frame[None], None) for frame in movie)
+    motion = learn_motion(objects)
+    found = find_divisions(objects, motion, link_frames(objects, motion))
+    mine = (objects.labels[found.mother] == 7) & (objects.times[found.new] == again)
+    mine &= (objects.times[found.mother] == again - 1) & np.isin(objects.labels[found.new], [7, 9])
+    assert found.terms[mine, REASONS.index("age")].tolist() == [age]
 
 
 @pytest.mark.parametrize(("cell", "t"), [(8, 4), (3, 3)])

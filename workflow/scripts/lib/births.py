@@ -13,6 +13,7 @@ SIZE_LIMITS = (-8.0, 6.0)
 ROUNDS_UP = -1.0  # evidence for each mother to be smaller in her last frame than she is
 LASTING = 3  # frames from which on a chain counts as one that lasts
 SURE = 2.0  # evidence from which on a chain is taken to begin with a division
+JUST_BORN = -3.0  # evidence for one that was just born to divide
 REASONS = ("prior", "place", "size", "intensity", "overlap", "persistence", "age", "missed", "newcomer", "shape")
 
 
@@ -57,9 +58,10 @@ def weigh_births(objects, motion, found, chains, *, learn=True):
         terms[:, 4] *= partings.overlap
     geometry = sum(terms[:, each] for each in (1, 2, 3, 4, 7))
     if learn:
-        # One that was just born was never larger.
-        back = chains.back.copy()
-        back[heir[(terms.sum(1) > SURE) & ~_later(objects, found)]] = NONE
+        # One that was just born was never larger, and does not divide again.
+        back, sure = chains.back.copy(), (terms.sum(1) > SURE) & ~_later(objects, found)
+        back[heir[sure]] = NONE
+        terms[_just_born(back, mother, np.concatenate([heir[sure], new[sure]])), 6] = JUST_BORN
         rounded = _size(objects, motion, found, _sizes_before(objects.logs, back, mother), fresh)
         terms[:, 2] = np.maximum(terms[:, 2], TEMPER * (rounded + ROUNDS_UP))
     return terms, geometry
@@ -77,6 +79,13 @@ def _persistence(objects, found, chains):
     short = np.where(life >= np.minimum(seen, LASTING), 0.5, np.where(life == 1, -3.0, -1.5))
     # Those that the border cuts may leave.
     return np.where(objects.cut[found.heir] | objects.cut[found.new], np.maximum(short, 0), short)
+
+
+def _just_born(back, mother, daughters):
+    """Whether mothers are `daughters` (rows), or were in the frame before (families,)."""
+    born = np.zeros(len(back), bool)
+    born[daughters] = True
+    return born[mother] | born[np.where(back[mother] == NONE, mother, back[mother])]
 
 
 def _sizes_before(logs, back, rows):
