@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from lib.births import REASONS
+from lib.births import REASONS, SISTERS
 from lib.chains import link_frames
 from lib.detections import detect, measure_frame
 from lib.divisions import find_divisions
 from lib.habits import ENOUGH, _learn_shapes, learn_motion
 from lib.links import SPOILT, weigh
-from lib.motions import Motion, log_sizes, overlap_bins, shape_evidence, size_evidence
+from lib.motions import Motion, intensity_evidence, log_sizes, overlap_bins, shape_evidence, size_evidence
 from lib.traces import trace
 from movies import same_cells, shuffled, tracked
 from skimage.draw import ellipse
@@ -175,6 +175,12 @@ def test_shapes_that_do_not_last_say_nothing(lasting):
         assert same.mean() > 0 > others.mean()
     # After a long time nothing is left of what they were.
     assert np.abs(shape_evidence(shapes, rows, count + rows, motion, 400)).max() < 0.1
+
+
+def test_sisters_may_differ_more_than_a_cell_does_from_itself():
+    motion, one, other = Motion(shift=1.0, intensity_spread=0.07), np.array([0.25]), np.array([0.5])
+    assert intensity_evidence(one, other, motion) < 0 < intensity_evidence(one, other, motion, SISTERS)
+    assert intensity_evidence(one, other, replace(motion, intensity_spread=None)) == 0
 
 
 def test_a_frame_with_nothing_in_the_band_that_is_learned_from_is_no_matter():

@@ -5,7 +5,7 @@ import numpy as np
 from .motions import intensity_evidence, lengths_of, log_shift, log_sizes, overlap_bins, shape_evidence, size_evidence
 
 NEAREST = 4  # candidates of each object
-SPOILT = -2.5  # nats that size and shape say together against objects that overlap, unless the size alone says more
+SPOILT = -2.5  # nats that size and looks say together against objects that overlap, unless the size alone says more
 NONE = -1
 
 
@@ -87,10 +87,10 @@ def weigh(objects, motion, t, first, second, shared):
     sizes, logs, cut, two = objects.sizes, objects.logs, objects.cut, objects.rows(t + 1)
     anyone = log_sizes(logs[two], cut[two], motion)[second - two.start]
     evidence = size_evidence(logs[second] - logs[first], anyone, cut[first] | cut[second], motion)
-    shape = shape_evidence(objects.shapes, first, second, motion)
+    looks = shape_evidence(objects.shapes, first, second, motion)
+    looks += intensity_evidence(objects.intensities[first], objects.intensities[second], motion)
     # A mask that lost a part, or has one too many, still lies where the cell is.
-    evidence = np.where(shared > 0, np.maximum(evidence + shape, np.minimum(evidence, SPOILT)), evidence + shape)
-    evidence += intensity_evidence(objects.intensities[first], objects.intensities[second], motion)
+    evidence = np.where(shared > 0, np.maximum(evidence + looks, np.minimum(evidence, SPOILT)), evidence + looks)
     if motion.overlap is not None:
         evidence += motion.overlap[overlap_bins(shared, sizes[first], sizes[second])]
     lost, new = (np.where(cut[rows], motion.lost_cut, motion.lost) for rows in (first, second))

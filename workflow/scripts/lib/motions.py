@@ -118,11 +118,15 @@ def size_evidence(ratios, anyone, cut, motion):
     return np.clip(log_growth(ratios, cut, motion) - anyone, LEAST_EVIDENCE, MOST_EVIDENCE)
 
 
-def intensity_evidence(before, after, motion):
-    """What two intensities say for one object rather than any: log-likelihood ratios, 0 where they are unknown."""
+def intensity_evidence(before, after, motion, times=1.0):
+    """What two intensities say for one object rather than any: log-likelihood ratios, 0 where they are unknown.
+
+    `times` is how many times more they differ than those of one object from frame to frame.
+    """
     if motion.intensity_spread is None:
         return np.zeros(len(before))
-    usual = log_t(((after - before) / motion.intensity_spread) ** 2) - np.log(motion.intensity_spread)
+    spread = min(times * motion.intensity_spread, 1.0)
+    usual = log_t(((after - before) / spread) ** 2) - np.log(spread)
     evidence = np.clip(usual - log_t(after**2), LEAST_EVIDENCE, MOST_EVIDENCE)
     return np.where(np.isnan(evidence), 0.0, evidence)
 
