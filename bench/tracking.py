@@ -4,7 +4,7 @@ Each movie is tracked with the same, automatic, settings. A: true masks whose id
 see `peers/movies.py`; scored with the masks of missed cells filled in and without, then with and without links over
 gaps, which no truth has where nothing is missed. Perfect links of the same masks tell what can be had. A is tracked as
 well with markers in the place of masks, and with cells that round up to divide. laptrack links the centres of the same
-objects, with the best of a few distances for all movies. Cells of `peers/cells.py`, rods, stacks and others, are
+objects, with the best of a few distances for all movies. Cells of `peers/other_movies.py`, rods, stacks and others, are
 tracked as well, with the same settings.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from figures import Figures
-from peers.cells import OTHERS, make_other
+from peers.other_movies import OTHERS, make_other
 from peers.movies import KINDS, NO_DIVISIONS, degrade, make_movie, mark, round_up, shuffle
 from processes import ask, python_with
 
@@ -277,7 +277,7 @@ def main():
         figures.add(name, told, data=data)
     for name, each in others.items():
         told = ", ".join(f"{key} {value:.4f}" for key, value in means(each).items())
-        figures.add(name, told, data=f"cells of `bench/peers/cells.py`, {seeds} movies, the same setting")
+        figures.add(name, told, data=f"cells of `bench/peers/other_movies.py`, {seeds} movies, the same setting")
     theirs = link_by_laptrack(movies)
     for name in movies:
         best = max((means(theirs[cutoff][name]) for cutoff in CUTOFFS_PX), key=lambda found: found["chota"])
