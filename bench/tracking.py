@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 from figures import Figures
-from peers.other_movies import OTHERS, make_other
 from peers.movies import KINDS, NO_DIVISIONS, degrade, make_movie, mark, round_up, shuffle
+from peers.other_movies import OTHERS, make_other
 from processes import ask, python_with
 
 # The scripts' own folder, as Snakemake puts it there.
