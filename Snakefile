@@ -39,19 +39,24 @@ rule all:
 
 include: "workflow/rules/simulate.smk"
 include: "workflow/rules/ingest.smk"
+include: "workflow/rules/ingest_truth.smk"
 
 
 if MASKED:
 
-    include: "workflow/rules/adopt.smk"
+    include: "workflow/rules/import_masks.smk"
 
 else:
 
     include: "workflow/rules/split.smk"
+    include: "workflow/rules/augment.smk"
     include: "workflow/rules/train.smk"
+    include: "workflow/rules/select_model.smk"
     include: "workflow/rules/explain.smk"
     include: "workflow/rules/predict.smk"
+    include: "workflow/rules/segment.smk"
 
 
 include: "workflow/rules/track.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/report.smk"

@@ -31,7 +31,7 @@ CODE = """
 import sys
 sys.path[:0] = sys.argv[3:]
 from train import train
-from workflow.rules.settings import load_settings
+from tessera.planning.load_settings import load_settings
 network = {"architecture": "PlainUnet", "backbone": None, "width": 8, "depth": 3}
 settings = load_settings({"train": network | {"epochs": 24, "patience": 24, "device": "cpu"}}, "kills")["train"]
 train(sys.argv[1], "recipe", sys.argv[2], **settings)

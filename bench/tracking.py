@@ -26,11 +26,11 @@ from processes import ask, python_with
 # The scripts' own folder, as Snakemake puts it there.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
 
-from lib.associations import division_scores, score_tracks
-from lib.detections import Detections, detect
-from lib.lineages import number_tracks
-from lib.masks import Masks
-from lib.traces import trace
+from tessera.evaluation.tracking_metrics import division_scores, score_tracks
+from tessera.tracking.detections import Detections, detect
+from tessera.tracking.lineage import number_tracks
+from tessera.tracking.mask_interpolation import Masks
+from tessera.tracking.tracker import trace
 
 WORK = Path(__file__).resolve().parent / "work"
 CUTOFFS_PX = (10, 15, 25, 40)  # distances that laptrack is tried with

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from projects import SWEPT_SETTINGS, SWEPT_TABLE, make_project, planned, snakemake
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -30,7 +31,7 @@ def real_data():
 def finished(tmp_path_factory):
     """A small project that has run to its end on two cores; tests must not change it."""
     folder = make_project(tmp_path_factory.mktemp("finished") / "project")
-    planned_jobs = dict.fromkeys(("ingest", "annotate", "predict", "segment", "track", "evaluate"), 2)
+    planned_jobs = dict.fromkeys(("ingest", "ingest_truth", "predict", "segment", "track", "evaluate"), 2)
     planned_jobs |= dict.fromkeys(("split", "augment", "train", "select_model", "explain", "report"), 1)
     assert planned(folder) == planned_jobs
     snakemake(folder, "--cores", "2", "--max-threads", "2")

@@ -1,10 +1,11 @@
 """Movies of labels that the tests track."""
 
 import numpy as np
-from lib.detections import detect
-from lib.lineages import number_tracks
-from lib.masks import Masks
-from lib.traces import trace
+
+from tessera.tracking.detections import detect
+from tessera.tracking.lineage import number_tracks
+from tessera.tracking.mask_interpolation import Masks
+from tessera.tracking.tracker import trace
 
 
 def shuffled(movie, seed=0):

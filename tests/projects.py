@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import yaml
+
 from planner import FOREIGN, dry_run
 from simulate import simulate
 

@@ -3,9 +3,10 @@
 import tracemalloc
 
 import numpy as np
+
 from ingest import copy_pixels, ingest
-from lib.readers import open_source
-from lib.stores import create_store, open_array, read_metadata
+from tessera.io.image_reader import open_source
+from tessera.io.ome_zarr_store import create_store, open_array, read_metadata
 
 
 def row(image, *files, axes="", pixel_um=None, frame_s=None):

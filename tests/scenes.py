@@ -1,11 +1,12 @@
-"""Small batches of stores, as ingest, annotate and segment leave them, for what comes after."""
+"""Small batches of stores, as ingest, ingest_truth and segment leave them, for what comes after."""
 
 import json
 
 import numpy as np
-from lib.seams import choose_windows, window_shape, write_windows
-from lib.stores import create_store, finish_image, finish_labels
 from scipy import ndimage
+
+from tessera.inference.seam_windows import choose_windows, window_shape, write_windows
+from tessera.io.ome_zarr_store import create_store, finish_image, finish_labels
 
 
 def place_discs(shape, centres, radius):

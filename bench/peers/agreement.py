@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-from lib.audits import audit_seams
-from lib.disagreements import compare_objects
-from lib.instances import separate
-from lib.stores import create_store, finish_labels, open_array
 from tasks import answer
+
+from tessera.evaluation.label_comparison import compare_objects
+from tessera.evaluation.seam_audit import audit_seams
+from tessera.io.ome_zarr_store import create_store, finish_labels, open_array
+from tessera.segmentation.seeded_growth import separate
 
 CONFIGURATION = Path(__file__).resolve().parents[2] / "config" / "config.yaml"
 STRIP_PX = 1024

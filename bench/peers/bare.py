@@ -32,8 +32,8 @@ def openvino_forward(model, precision, pixels):
 
 
 def tensorflow_forward(model, precision, pixels):
-    from lib.frameworks import tf
-    from lib.networks import load_network
+    from tessera.networks.build import load_network
+    from tessera.networks.tensorflow_setup import tf
 
     network, resident = load_network(model, precision), tf.constant(pixels)
     signature = [tf.TensorSpec(pixels.shape, tf.float32)]

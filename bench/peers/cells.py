@@ -4,10 +4,11 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-from lib.blocks import cut_planes, work_through
-from lib.conventions import INSTANCE_OUTPUTS
-from lib.stores import create_store, finish_image
 from tasks import CORES, answer
+
+from tessera.common.constants import INSTANCE_OUTPUTS
+from tessera.io.ome_zarr_store import create_store, finish_image
+from tessera.segmentation.blocks import cut_planes, work_through
 
 SPACING_PX = 26  # 397,000 cells in 16384²
 JITTER_PX = 3.0

@@ -5,8 +5,9 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-from lib.stores import open_array
 from tasks import answer
+
+from tessera.io.ome_zarr_store import open_array
 
 
 def run(results, examples):

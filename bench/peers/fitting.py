@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-from lib.memories import resident_mb
 from tasks import CORES, answer
+
+from tessera.common.memory_budget import resident_mb
 
 CONFIGURATION = Path(__file__).resolve().parents[2] / "config" / "config.yaml"
 
@@ -39,10 +40,10 @@ def bare(patches, epochs):
         marks.append((name, resident_mb(), time.monotonic()))
 
     import train
-    from lib.devices import choose_device
-    from lib.frameworks import keras, tf
-    from lib.patches import training_batches
-    from lib.trainees import make_optimizer
+    from tessera.networks.devices import choose_device
+    from tessera.networks.tensorflow_setup import keras, tf
+    from tessera.training.data_loader import training_batches
+    from tessera.training.train_model import make_optimizer
 
     mark("import")
     settings, about = settings_of(epochs), json.loads((patches / "patches.json").read_text())

@@ -5,9 +5,10 @@ import time
 import dask.array
 import numpy as np
 import zarr
-from lib.devices import choose_device
-from lib.networks import load_network
 from tasks import CORES, answer
+
+from tessera.networks.build import load_network
+from tessera.networks.devices import choose_device
 
 
 def run(image, output, model, window, chunk, scheduler, depth=64):

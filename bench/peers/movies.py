@@ -8,7 +8,7 @@ from scipy import ndimage
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow" / "scripts"))
 
-from lib.colonies import Colony
+from tessera.data.simulated_cells import Colony
 
 _NAMES = ("frames", "size_px", "cells", "diameter_px", "cycle_frames", "speed_px")
 _NUMBERS = {

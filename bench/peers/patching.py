@@ -10,14 +10,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import yaml
-from augment import augment
-from lib.crops import read_window
-from lib.examples import Pool, open_sources, survey
-from lib.stores import create_store, finish_image, finish_labels
-from lib.transforms import HEADROOM, _composed, window_px
 from scipy import ndimage
 from specimens import draw_scene, expose
 from tasks import answer
+
+from augment import augment
+from tessera.data.annotated_images import Pool, open_sources, survey
+from tessera.data.augmentation import HEADROOM, _composed, window_px
+from tessera.data.patch_reader import read_window
+from tessera.io.ome_zarr_store import create_store, finish_image, finish_labels
 
 CONFIGURATION = Path(__file__).resolve().parents[2] / "config" / "config.yaml"
 CLASSES = ["background", "cell"]

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import numpy as np
-from lib.metrics import add_counts, count_overlaps, instance_counts
-from lib.stores import open_array
 from PIL import Image, ImageDraw
 from skimage.segmentation import find_boundaries
 from tasks import answer
+
+from tessera.evaluation.segmentation_metrics import add_counts, count_overlaps, instance_counts
+from tessera.io.ome_zarr_store import open_array
 
 COLOURS = {"truth": (0, 220, 60), "ours": (255, 200, 0), "theirs": (255, 60, 200)}
 

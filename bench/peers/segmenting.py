@@ -8,14 +8,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import yaml
 from cells import BLOCK_PX, CLASSES
-from lib.blocks import cut_planes, widen, work_through
-from lib.instances import make_rules, separate
-from lib.measurements import finish, measure_block
-from lib.objects import make_schema, tabulate, write_tables
-from lib.separations import PERIMETER_PX, find_objects, read_ids
-from lib.stores import create_store, open_array
-from segment import segment
 from tasks import answer
+
+from segment import segment
+from tessera.io.ome_zarr_store import create_store, open_array
+from tessera.segmentation.blocks import cut_planes, widen, work_through
+from tessera.segmentation.blockwise_segmentation import PERIMETER_PX, find_objects, read_ids
+from tessera.segmentation.object_table import make_schema, tabulate, write_tables
+from tessera.segmentation.region_properties import finish, measure_block
+from tessera.segmentation.seeded_growth import make_rules, separate
 
 CONFIGURATION = Path(__file__).resolve().parents[2] / "config" / "config.yaml"
 SETTINGS = yaml.safe_load(CONFIGURATION.read_text())["segment"]

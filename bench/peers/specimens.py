@@ -4,15 +4,16 @@ import json
 from pathlib import Path
 
 import numpy as np
-from lib.conventions import FORMAT, HISTORY, SAVED_MODEL, SETTINGS, WEIGHTS
-from lib.errors import InputError
-from lib.histories import write_history
-from lib.intensities import normalise
-from lib.models import write_patches
-from lib.pyramids import iterate_shards
-from lib.stores import create_store, finish_image, read_metadata
 from scipy import ndimage
 from tasks import answer
+
+from tessera.common.constants import FORMAT, HISTORY, SAVED_MODEL, SETTINGS, WEIGHTS
+from tessera.common.errors import InputError
+from tessera.data.normalization import normalise
+from tessera.io.ome_zarr_store import create_store, finish_image, read_metadata
+from tessera.io.pyramid import iterate_shards
+from tessera.networks.model_folder import write_patches
+from tessera.training.history import write_history
 
 PERIOD = 1472  # no divisor of a tile or shard, so that their seams fall anywhere in the scene
 SPACING, RADIUS = 24, 13
@@ -71,8 +72,8 @@ def train_model(folder):
     """Train Unet/resnet18 on another scene, and write the folder of the model, unless it is there."""
     if (folder / SETTINGS).is_file():
         return
-    from lib.frameworks import keras
-    from lib.networks import build_network
+    from tessera.networks.build import build_network
+    from tessera.networks.tensorflow_setup import keras
 
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)

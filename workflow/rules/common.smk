@@ -10,20 +10,23 @@ import psutil
 from snakemake.exceptions import WorkflowError
 from snakemake.io import strip_wildcard_constraints
 
-from workflow.rules.digests import remember_in
-from workflow.rules.leftovers import list_leftovers
-from workflow.rules.models import find_models
-from workflow.rules.products import Products
-from workflow.rules.provenance import Recipes, effective, source
-from workflow.rules.schemas import read_schema
-from workflow.rules.settings import check_files, check_masked, load_settings
-from workflow.rules.sweeps import list_models, list_variants, read_sweep
-from workflow.rules.tables import load_table
-from workflow.scripts.lib.batches import keep_stores, read_set_aside
-from workflow.scripts.lib.errors import InputError
-from workflow.scripts.lib.folds import sides_in_fold
-from workflow.scripts.lib.locks import hold
-from workflow.scripts.lib.splits import PREDICT, check_sides, explain_sides
+# The only place that puts the package `tessera` on the path. Scripts lie beside it and need no help.
+sys.path.insert(0, str(workflow.current_basedir.join("../scripts")))
+
+from tessera.planning.digests import remember_in
+from tessera.planning.orphans import list_leftovers
+from tessera.planning.existing_models import find_models
+from tessera.planning.rerun_planner import Products
+from tessera.planning.provenance import Recipes, effective, source
+from tessera.planning.schemas import read_schema
+from tessera.planning.load_settings import check_files, check_masked, load_settings
+from tessera.planning.sweeps import list_models, list_variants, read_sweep
+from tessera.planning.image_table import load_table
+from tessera.common.batch_outputs import keep_stores, read_set_aside
+from tessera.common.errors import InputError
+from tessera.data.cross_validation import sides_in_fold
+from tessera.common.file_lock import hold
+from tessera.data.split import PREDICT, check_sides, explain_sides
 
 
 class Batches(dict):
@@ -74,7 +77,7 @@ except InputError as error:
 VARIANTS = list_variants(read_sweep(config["sweep"], read_schema("config"))[0], config["train"])
 # {model: {"variant", "fold", "point", "train": settings}}; no model where there are existing ones, since there is no fold.
 MODELS = list_models(VARIANTS, LEARNERS)
-LABELLING = "adopt" if MASKED else "segment"  # the rule that makes labels
+LABELLING = "import_masks" if MASKED else "segment"  # the rule that makes labels
 MODEL_FOLDERS = EXISTING or {model: f"results/models/{model}" for model in MODELS}
 
 GROUPS = {row["image"]: row["group"] for row in table if row["group"]} | {
@@ -126,7 +129,7 @@ def keep_unchanged():
     if is_forced():
         return
     labelled = [(LABELLING, "labels", BATCHES), ("track", "tracks", BATCHES if config["task"] == "instances" else [])]
-    for rule, kind, batches in (("ingest", "images", BATCHES), ("annotate", "truth", SCORED), *labelled):
+    for rule, kind, batches in (("ingest", "images", BATCHES), ("ingest_truth", "truth", SCORED), *labelled):
         for batch in batches:
             made = PRODUCTS.made_by(rule, batch)
             if made and PRODUCTS.is_outdated(rule, batch):
@@ -226,9 +229,9 @@ def training_minutes(model):
 def recipe_of(rule, key=None):
     """{image: digest} of what the batch `key` of a rule is made from, or the digest of its one product."""
     match rule:
-        case "annotate":
-            return {image: RECIPES.annotate(image) for image in with_truth(BATCHES[key])}
-        case "ingest" | "adopt" | "predict" | "segment" | "track" | "evaluate":
+        case "ingest_truth":
+            return {image: RECIPES.ingest_truth(image) for image in with_truth(BATCHES[key])}
+        case "ingest" | "import_masks" | "predict" | "segment" | "track" | "evaluate":
             return {image: getattr(RECIPES, rule)(image) for image in BATCHES[key]}
         case "simulate" | "augment" | "train":
             return getattr(RECIPES, rule)(key)
@@ -242,12 +245,12 @@ def upstream_of(rule, key=None):
             kinds = ("files", "truth_files", "masks_files")
             files = [file for image in BATCHES[key] for kind in kinds for file in ROWS[image][kind]]
             return [("simulate", SIMULATED[file]) for file in dict.fromkeys(files) if file in SIMULATED]
-        case "annotate" | "adopt":
+        case "ingest_truth" | "import_masks":
             return [("ingest", key)]
         case "split":
             return [("ingest", batch) for batch in SCORED]
         case "augment":
-            return [(before, batch) for batch in LEARNING for before in ("ingest", "annotate")]
+            return [(before, batch) for batch in LEARNING for before in ("ingest", "ingest_truth")]
         case "train":
             return [("augment", MODELS[key]["fold"])]
         case "select_model":
@@ -262,7 +265,7 @@ def upstream_of(rule, key=None):
             return [(LABELLING, key)]
         case "evaluate":
             tracked = [("track", key)] if config["task"] == "instances" else []
-            return [(LABELLING, key), *tracked, *([("annotate", key)] if key in SCORED else [])]
+            return [(LABELLING, key), *tracked, *([("ingest_truth", key)] if key in SCORED else [])]
         case "report":
             whole = [*([] if MASKED else [("explain", None)]), *([("split", None)] if LEARNERS else [])]
             return [*whole, *(("evaluate", batch) for batch in BATCHES)]

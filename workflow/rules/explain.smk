@@ -1,6 +1,3 @@
-"""Why the network predicts what it predicts."""
-
-
 rule explain:
     """Show what speaks for the classes in validation patches, and whether probabilities are right."""
     input:

@@ -1,6 +1,3 @@
-"""Movies with truth, for the demo and the tests."""
-
-
 rule simulate:
     """Make one movie of dividing cells and its truth, by the settings of {wildcards.movie}."""
     output:

@@ -1,6 +1,3 @@
-"""The cells of movies are followed through time."""
-
-
 rule track:
     """Link the objects of the movies of batch {wildcards.batch} through time, and find which divide."""
     input:

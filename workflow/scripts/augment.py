@@ -13,18 +13,19 @@ from functools import partial
 import cv2
 import numpy as np
 import zarr
-from lib.channels import align_channels
-from lib.configurations import configure
-from lib.conventions import INSTANCE_OUTPUTS
-from lib.damages import check_damage, describe_damage
-from lib.examples import Pool, check_contents, list_grid, open_sources, survey
-from lib.files import whole_folder
-from lib.fingerprints import measure_sources, take_fingerprint
-from lib.jobs import running
-from lib.renderings import Renderer
-from lib.sheets import draw_sheet
-from lib.splits import check_sides
-from lib.transforms import check_transforms
+
+from tessera.common.atomic_write import whole_folder
+from tessera.common.constants import INSTANCE_OUTPUTS
+from tessera.common.job import running
+from tessera.data.annotated_images import Pool, check_contents, list_grid, open_sources, survey
+from tessera.data.augmentation import check_transforms
+from tessera.data.augmentation_check import check_damage, describe_damage
+from tessera.data.auto_configuration import configure
+from tessera.data.channels import align_channels
+from tessera.data.dataset_fingerprint import measure_sources, take_fingerprint
+from tessera.data.patch_renderer import Renderer
+from tessera.data.split import check_sides
+from tessera.report.contact_sheet import draw_sheet
 
 PER_SHARD = 32
 SHOWN = 8  # patches on the sheet
@@ -45,9 +46,9 @@ def augment(
         task: "instances" | "semantic".
         classes: names of the classes, background first.
         patches: training patches to render; validation patches cover their images, and are half as many at most.
-        seed, balance, boundary_px: see `lib.renderings.Renderer`.
+        seed, balance, boundary_px: see `tessera.data.patch_renderer.Renderer`.
         workers: threads; their number changes nothing in the patches.
-        settings: the others of section augment, see `lib.configurations.configure`.
+        settings: the others of section augment, see `tessera.data.auto_configuration.configure`.
 
     Raises:
         InputError: no image trains or validates, images with different channels, transforms that cannot be.

@@ -2,8 +2,8 @@
 
 Reads results/labels/{batch}, results/images/{batch} and results/truth/{batch}: stores (t, c, z, y, x), the labels int32
 instances or uint8 classes; and the windows on seams that results/predictions/{batch} holds. Writes
-results/metrics/{batch}.tsv, a row for each image, and results/pictures/{batch}/{image}/ (see lib/pictures.py and
-lib/audits.py).
+results/metrics/{batch}.tsv, a row for each image, and results/pictures/{batch}/{image}/ (see tessera/report/overlay_images.py and
+tessera/evaluation/seam_audit.py).
 """
 
 import json
@@ -11,16 +11,17 @@ import shutil
 from pathlib import Path
 
 import pandas as pd
-from lib.associations import score_movie
-from lib.audits import audit_seams, check_seams, draw_disagreements
-from lib.batches import find_stores
-from lib.fits import check_fit, check_size
-from lib.jobs import running
-from lib.models import read_settings
-from lib.pictures import draw_pictures
-from lib.scores import score_image, worst_frame
-from lib.splits import PREDICT
-from lib.stores import open_array, read_metadata
+
+from tessera.common.batch_outputs import find_stores
+from tessera.common.job import running
+from tessera.data.domain_shift import check_fit, check_size
+from tessera.data.split import PREDICT
+from tessera.evaluation.image_scores import score_image, worst_frame
+from tessera.evaluation.seam_audit import audit_seams, check_seams, draw_disagreements
+from tessera.evaluation.tracking_metrics import score_movie
+from tessera.io.ome_zarr_store import open_array, read_metadata
+from tessera.networks.model_folder import read_settings
+from tessera.report.overlay_images import draw_pictures
 
 
 def read_model(selected, models):
@@ -56,7 +57,7 @@ def find_misfits(image, made, about, row, seen):
         made: from `read_prediction`.
         about: content of model.json.
         row: of the table of scores.
-        seen: rescale, diameter_px, roi and frames, see `lib.fits.check_fit`.
+        seen: rescale, diameter_px, roi and frames, see `tessera.data.domain_shift.check_fit`.
     """
     # Objects of a stack have volumes, the training diameters in planes.
     area_px = row.get("area_px_median") if open_array(image).shape[2] == 1 else None
@@ -79,12 +80,12 @@ def evaluate(
         annotated: the images that have a truth.
         metrics: the table to write, a row for each image that was not set aside.
         pictures: the folder to write, a folder in it for each of those.
-        task, classes, ious: see `lib.scores.score_image`.
+        task, classes, ious: see `tessera.evaluation.image_scores.score_image`.
         tracks: folder of the batch's tracks, None: there is none; they are scored as far as a movie was looked at.
         about: content of the model's model.json, which says what it was trained on.
-        looks: {image: its roi and frames}, see `lib.looks`, of images that were not looked at in whole.
+        looks: {image: its roi and frames}, see `tessera.io.region_of_interest`, of images that were not looked at in whole.
         segment: settings that the labels were made with.
-        min_seam_f1: see `lib.audits.check_seams`.
+        min_seam_f1: see `tessera.evaluation.seam_audit.check_seams`.
 
     Raises:
         InputError: stores that do not fit each other, or labels that seams have changed too much.

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import zarr
-from lib.calibrations import Calibration
-from lib.conventions import WEIGHTS
-from lib.files import whole_folder
-from lib.jobs import running
-from lib.metrics import class_counts, class_scores, count_overlaps
-from lib.models import read_patches, read_settings
-from lib.spreads import spread
+
+from tessera.common.atomic_write import whole_folder
+from tessera.common.constants import WEIGHTS
+from tessera.common.even_sampling import spread
+from tessera.common.job import running
+from tessera.evaluation.calibration import Calibration
+from tessera.evaluation.segmentation_metrics import class_counts, class_scores, count_overlaps
+from tessera.networks.model_folder import read_patches, read_settings
 
 # Patches that are looked at: so many pixels, some seconds on two cores, but no less than LEAST_PATCHES.
 MOST_PIXELS, LEAST_PATCHES = 2**22, 16
@@ -33,7 +34,7 @@ def explain(selected, models, patches, output, *, folds, images, layers, device=
         output: folder to write; it appears when it is whole.
         folds: {model: fold} of the models that were trained here.
         images: how many of the best and of the worst patches to show; 0 leaves all out, the probabilities too.
-        layers: "auto" or names of layers, see `lib.explanations.choose_layers`.
+        layers: "auto" or names of layers, see `tessera.evaluation.class_activation_maps.choose_layers`.
         device: auto, cpu or gpu.
         threads: CPU cores to use; None for all.
 
@@ -70,10 +71,10 @@ def find_patches(folder, place):
 
 def explain_model(workplace, folder, images, targets, *, shown, layers, device, threads):
     """What explanation.json tells of a model, and its pictures in `workplace`; see `explain`."""
-    from lib.devices import choose_device
-    from lib.explanations import LEVELS, Probe, choose_layers, last_level
-    from lib.networks import bottleneck, load_network
-    from lib.panels import draw_patch
+    from tessera.evaluation.class_activation_maps import LEVELS, Probe, choose_layers, last_level
+    from tessera.networks.build import bottleneck, load_network
+    from tessera.networks.devices import choose_device
+    from tessera.report.explanation_figures import draw_patch
 
     choose_device(device, threads)
     about = read_settings(folder)

@@ -9,11 +9,12 @@ import itertools
 import time
 
 import numpy as np
-from lib.batches import make_stores
-from lib.jobs import running
-from lib.notes import note
-from lib.readers import open_source
-from lib.stores import create_store, finish_image, read_metadata
+
+from tessera.common.batch_outputs import make_stores
+from tessera.common.job import running
+from tessera.common.notices import note
+from tessera.io.image_reader import open_source
+from tessera.io.ome_zarr_store import create_store, finish_image, read_metadata
 
 
 def ingest(rows, recipes, output, *, bad_images, chunk_px, shard_px):

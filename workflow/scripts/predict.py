@@ -9,14 +9,14 @@ Reads `results/images/{batch}`, `results/selected.json`, the folders of the mode
 import json
 from pathlib import Path
 
-from lib.batches import find_stores, make_stores
-from lib.ensembles import load_ensemble
-from lib.errors import InputError
-from lib.jobs import running
-from lib.ledgers import forget_strangers
-from lib.memories import bytes_per_px, largest_core, limit_mb, resident_mb
-from lib.models import digest_model
-from lib.predictions import predict_image
+from tessera.common.batch_outputs import find_stores, make_stores
+from tessera.common.errors import InputError
+from tessera.common.job import running
+from tessera.common.memory_budget import bytes_per_px, largest_core, limit_mb, resident_mb
+from tessera.inference.ensemble import load_ensemble
+from tessera.inference.predict_image import predict_image
+from tessera.inference.region_cache import forget_strangers
+from tessera.networks.model_folder import digest_model
 
 CORE_PX = 2048
 
@@ -83,7 +83,7 @@ def predict(
         memory_mb: what the job may use.
         engine, precision, tolerance, device, test_time_augmentation, tile_px, halo_px, batch_tiles: of section predict.
         bad_images: "refuse" or "set_aside" images that do not fit the model.
-        settings: its others, see `lib.predictions.predict_image`.
+        settings: its others, see `tessera.inference.predict_image.predict_image`.
 
     Raises:
         InputError: settings, a model or images that do not fit, all images in one message.

@@ -12,13 +12,18 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet
 import yaml
-from lib import findings, notes, origins, summaries, trackings
-from lib.batches import read_set_aside
-from lib.calibrations import LEAST_PIXELS, say
-from lib.comparisons import compare_models
-from lib.jobs import running
-from lib.pages import embed, render
-from lib.pictures import FOUND_COLOURS, TRUTH_COLOURS
+
+from tessera.common import notices as notes
+from tessera.common.batch_outputs import read_set_aside
+from tessera.common.job import running
+from tessera.evaluation.calibration import LEAST_PIXELS, say
+from tessera.report import model_report as origins
+from tessera.report import report_tables as summaries
+from tessera.report import seam_report as findings
+from tessera.report import tracking_report as trackings
+from tessera.report.html_report import embed, render
+from tessera.report.overlay_images import FOUND_COLOURS, TRUTH_COLOURS
+from tessera.report.sweep_report import compare_models
 
 PACKAGES = ["python", "tensorflow", "segmentation-models", "albumentations", "zarr", "dask", "numpy", "scikit-image"]
 SHEET_PX = 1600
@@ -69,7 +74,7 @@ def report(
         explanation: folder that rule explain wrote; none where masks were given.
         page, table: the files to write.
         groups: {image: its group}; images of no group are left out.
-        points: of the variants of a sweep, see `lib.comparisons.compare_models`.
+        points: of the variants of a sweep, see `tessera.report.sweep_report.compare_models`.
         title: of the page.
         pictures_limit: at most so many images are shown.
         settings: the whole configuration.

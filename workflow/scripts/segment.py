@@ -9,16 +9,23 @@ from functools import partial
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from lib.batches import find_stores, read_set_aside
-from lib.blocks import gather, part_shard, within, work_through
-from lib.classes import likeliest
-from lib.errors import InputError
-from lib.instances import BACKGROUND, make_rules
-from lib.jobs import running
-from lib.measurements import finish, measure_block, merge
-from lib.objects import make_labels, make_schema, number_alike, tabulate, write_tables
-from lib.separations import PERIMETER_PX, choose_type, cut_into_waves, find_objects, read_ids
-from lib.stores import create_store, finish_labels, open_array, read_block, read_metadata, stored_as
+
+from tessera.common.batch_outputs import find_stores, read_set_aside
+from tessera.common.errors import InputError
+from tessera.common.job import running
+from tessera.io.ome_zarr_store import create_store, finish_labels, open_array, read_block, read_metadata, stored_as
+from tessera.segmentation.blocks import gather, part_shard, within, work_through
+from tessera.segmentation.blockwise_segmentation import (
+    PERIMETER_PX,
+    choose_type,
+    cut_into_waves,
+    find_objects,
+    read_ids,
+)
+from tessera.segmentation.object_table import make_labels, make_schema, number_alike, tabulate, write_tables
+from tessera.segmentation.region_properties import finish, measure_block, merge
+from tessera.segmentation.seeded_growth import BACKGROUND, make_rules
+from tessera.segmentation.semantic_components import likeliest
 
 BLOCK_PX = 1024
 WAVE = 128  # blocks of small frames whose objects are named at once
@@ -108,8 +115,8 @@ def segment(predictions, images, recipes, output, objects, *, task, classes, loo
         task: instances or semantic.
         classes: names of the classes, background first.
         looks: {image: its roi and frames}, of images that were not looked at in whole.
-        settings: workers, threads of this job; join_z, see `lib.separations.find_objects`; and those of
-            `lib.instances.make_rules`.
+        settings: workers, threads of this job; join_z, see `tessera.segmentation.blockwise_segmentation.find_objects`; and those of
+            `tessera.segmentation.seeded_growth.make_rules`.
 
     Raises:
         InputError: stores that are missing, damaged or do not fit.

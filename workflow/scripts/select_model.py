@@ -2,7 +2,7 @@
 
 Reads model.json, history.csv and the validation patches of each folder in `models`. Writes the JSON file `output`:
 model (the best of the best variant), metric, value, candidates {model: value}, variant, variants (see
-`lib.variants.summarise_variants`), note (on the metric, or null), members (the models that predict), halo_px, halo (as
+`tessera.training.model_selection.summarise_variants`), note (on the metric, or null), members (the models that predict), halo_px, halo (as
 measured); and the folder `converted` with each member as OpenVINO has it, where that is installed and wanted.
 """
 
@@ -10,14 +10,14 @@ import json
 import math
 from pathlib import Path
 
-from lib.conventions import CONVERTED, HISTORY
-from lib.engines import choose_engine, convert, load_engine
-from lib.errors import InputError
-from lib.halos import UNMEASURED, measure_halo
-from lib.histories import read_history
-from lib.jobs import running
-from lib.models import read_patches, read_settings
-from lib.variants import choose_best, choose_metric, summarise_variants
+from tessera.common.constants import CONVERTED, HISTORY
+from tessera.common.errors import InputError
+from tessera.common.job import running
+from tessera.inference.backends import choose_engine, convert, load_engine
+from tessera.inference.halo_size import UNMEASURED, measure_halo
+from tessera.networks.model_folder import read_patches, read_settings
+from tessera.training.history import read_history
+from tessera.training.model_selection import choose_best, choose_metric, summarise_variants
 
 
 def select_model(
@@ -30,7 +30,7 @@ def select_model(
         output: the JSON file.
         converted: folder for converted models.
         metric: a column of history.csv; the smallest value wins for a loss, the largest otherwise; auto: see
-            `lib.variants.choose_metric`.
+            `tessera.training.model_selection.choose_metric`.
         ensemble: predict with the mean of all models (True), the best of the best variant (False), or all of the best
             variant ("auto").
         variants: {model: name of its variant}; a model that is not among them is a variant of its own.

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
-from lib.colonies import Colony
-from lib.jobs import running
-from lib.microscopes import Microscope
+
+from tessera.common.job import running
+from tessera.data.simulated_cells import Colony
+from tessera.data.simulated_microscope import Microscope
 
 MIN_AREA_PX = 20  # less than that of a cell in view is no object
 

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from lib.batches import find_stores
-from lib.folds import place_of
-from lib.intensities import normalise
-from lib.jobs import running
-from lib.splits import LEAKS_KEPT, SIDES, explain_sides
-from lib.spreads import spread
-from lib.stores import open_array, read_metadata
+
+from tessera.common.batch_outputs import find_stores
+from tessera.common.even_sampling import spread
+from tessera.common.job import running
+from tessera.data.cross_validation import place_of
+from tessera.data.normalization import normalise
+from tessera.data.split import LEAKS_KEPT, SIDES, explain_sides
+from tessera.io.ome_zarr_store import open_array, read_metadata
 
 FRAMES = 8  # of a movie, the first and the last among them
 PLANE_PX = 256  # planes are brought to this size, whatever their shape
@@ -35,7 +36,7 @@ def split(rows, images, output, leakage, *, leakage_similarity, **sides):
         output: path of the table of sides.
         leakage: path of the table of pairs.
         leakage_similarity: pairs that are more similar than this are listed; see `compare`.
-        sides: seed, train, val, test, group_pattern and folds, see `lib.splits.explain_sides`.
+        sides: seed, train, val, test, group_pattern and folds, see `tessera.data.split.explain_sides`.
     """
     lines, remarks = explain_sides(rows, **sides)
     write_table(output, ["image", "group", "split", "why", "fold"], lines)

@@ -10,17 +10,17 @@ lineage and generation. Two frames at a time are in memory.
 
 from pathlib import Path
 
-from lib.animations import NAME, animate
-from lib.batches import find_stores, make_stores
-from lib.drawings import draw_lineages
-from lib.exports import write_napari, write_newick
-from lib.graphs import write_geff, write_trackmate
-from lib.jobs import running
-from lib.lineages import write_lineage
-from lib.looks import chosen_frames
-from lib.memberships import add_tracks
-from lib.movies import track_movie
-from lib.stores import open_array
+from tessera.common.batch_outputs import find_stores, make_stores
+from tessera.common.job import running
+from tessera.io.ome_zarr_store import open_array
+from tessera.io.region_of_interest import chosen_frames
+from tessera.report.lineage_plots import draw_lineages
+from tessera.report.track_animation import NAME, animate
+from tessera.tracking.export_ctc import write_napari, write_newick
+from tessera.tracking.export_geff import write_geff, write_trackmate
+from tessera.tracking.lineage import write_lineage
+from tessera.tracking.track_columns import add_tracks
+from tessera.tracking.track_movie import track_movie
 
 
 def track_image(labels, image, folder, *, name, frames=None, animation="none", **settings):
@@ -31,7 +31,7 @@ def track_image(labels, image, folder, *, name, frames=None, animation="none", *
         name: of the image.
         frames: the column frames of the table.
         animation: "gif" for a movie that plays, or "none".
-        settings: see `lib.movies.track_movie`.
+        settings: see `tessera.tracking.track_movie.track_movie`.
 
     Raises:
         InputError: a store is damaged.
@@ -75,7 +75,7 @@ def track(labels, images, objects, recipes, output, table, *, looks=None, **sett
         recipes: {image: digest of what its tracks are made from}.
         output: folder of the batch of tracks.
         table: Parquet file.
-        looks: {image: its roi and frames}, see `lib.looks`.
+        looks: {image: its roi and frames}, see `tessera.io.region_of_interest`.
         settings: see `track_image`.
 
     Raises:

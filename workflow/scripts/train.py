@@ -11,20 +11,21 @@ import shutil
 from pathlib import Path
 
 import zarr
-from lib.boards import make_display
-from lib.conventions import LAST, RATES
-from lib.devices import choose_device, choose_precision, computing_in, explaining_failures, share_out
-from lib.errors import InputError
-from lib.files import part_of, put_in_place
-from lib.folders import describe, write_model
-from lib.frameworks import keras, tf
-from lib.jobs import running
-from lib.networks import encoder_layers
-from lib.paces import Pace
-from lib.rates import draw_trial
-from lib.records import Record, room_on_disk
-from lib.trainees import DESIGN, copy_in_float32, make_trainee, settle_batch
-from lib.trainings import Training
+
+from tessera.common.atomic_write import part_of, put_in_place
+from tessera.common.constants import LAST, RATES
+from tessera.common.errors import InputError
+from tessera.common.job import running
+from tessera.networks.build import encoder_layers
+from tessera.networks.devices import choose_device, choose_precision, computing_in, explaining_failures, share_out
+from tessera.networks.tensorflow_setup import keras, tf
+from tessera.training.checkpoint import Record, room_on_disk
+from tessera.training.learning_rate import draw_trial
+from tessera.training.loggers import make_display
+from tessera.training.model_export import describe, write_model
+from tessera.training.progress import Pace
+from tessera.training.train_model import DESIGN, copy_in_float32, make_trainee, settle_batch
+from tessera.training.trainer import Training
 
 IN_MEMORY_BYTES = 2**31
 LIMITS = ("epochs", "patience", "minutes", "monitor", "min_delta", "frozen_epochs")
@@ -54,7 +55,7 @@ def train(patches, recipe, output, *, threads=None, memory_mb=None, training_dat
     precision, why_precision = choose_precision(settings["precision"], kind)
     keras.utils.disable_interactive_logging()
     keras.utils.set_random_seed(settings["seed"])
-    # What layers draw at random can then be set anew for each epoch, by `lib.trainees.reseed`.
+    # What layers draw at random can then be set anew for each epoch, by `tessera.training.train_model.reseed`.
     keras.backend.experimental.enable_tf_random_generator()
     if settings["deterministic"]:
         tf.config.experimental.enable_op_determinism()

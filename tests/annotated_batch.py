@@ -1,0 +1,65 @@
+"""A batch of images with truth, made by hand, and the settings that patches are made of it by."""
+
+import numpy as np
+from skimage.draw import disk
+
+from augment import augment
+from tessera.data.annotated_images import open_sources, survey
+from tessera.io.ome_zarr_store import create_store, finish_image, finish_labels
+
+GEOMETRIC = [
+    {"name": "D4", "p": 1.0},
+    {"name": "Affine", "p": 1.0, "scale": [0.75, 1.33], "rotate": [-180, 180]},
+    {"name": "ElasticTransform", "p": 1.0, "alpha": 40, "sigma": 6},
+]
+OPTICAL = [
+    {"name": "RandomBrightnessContrast", "p": 0.5, "brightness_limit": 0.1, "contrast_limit": 0.2},
+    {"name": "RandomGamma", "p": 0.5, "gamma_limit": [80, 125]},
+    {"name": "GaussianBlur", "p": 0.5, "sigma_limit": [0.3, 1.5]},
+    {"name": "GaussNoise", "p": 0.5, "std_range": [0.01, 0.06]},
+]
+SETTINGS = {
+    **{"task": "instances", "classes": ["background", "cell"], "seed": 0, "patch_px": 64, "patches": 40},
+    **{"balance": 0.5, "boundary_px": 2, "transforms": GEOMETRIC + OPTICAL, "workers": 2, "preset": "auto"},
+    **{"normalisation": "auto", "scale": "auto", "pixel_um": None, "diameter_px": None},
+}
+
+
+def cells(seed, shape=(150, 170), count=12):
+    """Ids (y, x) of discs, and an image of them, uint16."""
+    rng = np.random.default_rng(seed)
+    ids = np.zeros(shape, np.int32)
+    for id_ in range(1, count + 1):
+        ids[
+            disk((rng.integers(10, shape[0] - 10), rng.integers(10, shape[1] - 10)), rng.integers(6, 12), shape=shape)
+        ] = id_
+    return ids, (1000 * (ids > 0) + rng.normal(500, 60, shape)).clip(0).astype(np.uint16)
+
+
+class Batch:
+    """Folders of image and truth stores to be filled."""
+
+    def __init__(self, folder):
+        self.images, self.truth = folder / "images" / "b0", folder / "truth" / "b0"
+        self.sides = {}
+
+    def add(self, image, side, pixels, ids, *, classes=None, extra=None, **metadata):
+        """Add an image (t, c, z, y, x) or (y, x), with its truth."""
+        pixels, ids = (plane if plane.ndim == 5 else plane[None, None, None] for plane in (pixels, ids))
+        create_store(self.images / f"{image}.ome.zarr", pixels.shape, pixels.dtype)[:] = pixels
+        finish_image(self.images / f"{image}.ome.zarr", name=image, **metadata)
+        create_store(self.truth / f"{image}.ome.zarr", ids.shape, ids.dtype)[:] = ids
+        finish_labels(self.truth / f"{image}.ome.zarr", name=image, classes=classes, extra=extra)
+        self.sides[image] = side
+        return self
+
+    def source(self, image, task="instances", classes=("background", "cell")):
+        (source,) = open_sources([self.images], [self.truth], [image])
+        survey(source, task, list(classes))
+        return source
+
+    def augment(self, output, **changes):
+        augment(
+            [self.images], [self.truth], self.sides, "digest", output, output.with_suffix(".png"), **SETTINGS | changes
+        )
+        return output

@@ -1,0 +1,98 @@
+"""What happens around the work of a job: its log, its recipe, its errors, and jobs that a killed run left behind."""
+
+import json
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from projects import start_holder
+from tessera.common.errors import InputError
+from tessera.common.file_lock import FOLDER, hold
+from tessera.common.job import running
+
+
+class Params(dict):
+    """Parameters as Snakemake gives them: by name and as attributes."""
+
+    __getattr__ = dict.__getitem__
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def job(tmp_path):
+    output = SimpleNamespace(recipe=tmp_path / "recipe.json")
+    return SimpleNamespace(log=["logs/job.log"], params=Params(recipe="abc"), output=output)
+
+
+def read_log(job):
+    with open(job.log[0]) as log:
+        return log.read()
+
+
+def test_output_reaches_the_terminal_and_the_log(job, capsys):
+    with running(job):
+        print("halfway")
+        print("careful", file=sys.stderr)
+    assert read_log(job) == "halfway\ncareful\n"
+    assert capsys.readouterr() == ("halfway\n", "careful\n")
+
+
+def test_a_library_that_closes_its_output_does_not_close_that_of_the_job(job, capsys):
+    with running(job):
+        sys.stdout.close()
+        print("still here")
+    assert read_log(job) == "still here\n"
+    assert capsys.readouterr().out == "still here\n"
+
+
+def test_a_job_that_is_done_leaves_its_recipe(job):
+    with running(job):
+        pass
+    assert json.loads(job.output.recipe.read_text()) == "abc"
+
+
+def test_a_job_of_a_batch_leaves_the_recipe_of_each_image(job):
+    job.params = Params(recipes={"a": "abc", "b": "def"})
+    with running(job):
+        pass
+    assert json.loads(job.output.recipe.read_text()) == {"a": "abc", "b": "def"}
+
+
+def test_bad_input_is_told_without_a_traceback_and_leaves_no_recipe(job):
+    with pytest.raises(SystemExit) as ended, running(job):
+        raise InputError("a.tif: is cut off; copy it again")
+    assert ended.value.code == 1
+    assert read_log(job) == "Error: a.tif: is cut off; copy it again\n"
+    assert not job.output.recipe.exists()
+
+
+def test_any_other_error_keeps_its_traceback_in_the_log(job):
+    with pytest.raises(SystemExit), running(job):
+        raise RuntimeError("a fault of ours")
+    assert "Traceback" in read_log(job)
+    assert "a fault of ours" in read_log(job)
+
+
+def held_lock(folder, name, seconds):
+    """A process that holds the lock `name` of `folder` for so long."""
+    (folder / FOLDER).mkdir(parents=True)
+    return start_holder(folder / FOLDER / f"{name}.lock", seconds)
+
+
+def test_a_job_waits_for_one_that_a_killed_run_left_at_work(job, tmp_path, capsys):
+    with held_lock(tmp_path, job.log[0].replace("/", "+"), 0.5) as left_behind, running(job):
+        assert left_behind.wait() == 0
+    assert "waiting until it ends" in capsys.readouterr().out
+
+
+def test_a_lock_is_refused_while_another_process_has_it_and_free_when_that_is_killed(tmp_path):
+    with held_lock(tmp_path, "results", 60) as process:
+        with pytest.raises(InputError, match="another run"):
+            hold("results", "another run is at work")
+        process.kill()
+    hold("results", "another run is at work")

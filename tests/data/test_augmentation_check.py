@@ -1,0 +1,81 @@
+"""A transform that tears objects apart is named; one that moves and bends them is not."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from annotated_batch import Batch, cells
+from scenes import place_discs
+from tessera.data.augmentation_check import check_damage, count_damage
+from tessera.data.augmentation_presets import list_transforms
+from tessera.report.model_report import warn
+
+MILD = [{"name": "D4", "p": 1.0}, *list_transforms("fluorescence", 1)]
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    batch = Batch(tmp_path_factory.mktemp("damages"))
+    for number in range(2):
+        ids, pixels = cells(number, (200, 200), 20)
+        batch.add(f"image{number}", "train", pixels, ids)
+    return [batch.source(image) for image in batch.sides]
+
+
+def test_presets_do_no_harm(sources):
+    found = check_damage(sources, MILD, 96, seed=0)
+    assert found["objects"] >= 10
+    assert found["warnings"] == []
+    assert [row["setting"] for row in found["transforms"]] == [
+        "augment.transforms, entry 1 (D4)",
+        "augment.transforms, entry 2 (Affine)",
+        "augment.transforms, entry 3 (ElasticTransform)",
+        "augment.transforms",
+    ]
+    assert found["transforms"][0] == {"setting": "augment.transforms, entry 1 (D4)", "lost": 0, "cut": 0, "specks": 0}
+
+
+def test_a_warp_far_too_strong_is_named_with_what_to_lower(sources):
+    tears = {"name": "ElasticTransform", "p": 0.1, "alpha": 400, "sigma": 2}
+    found = check_damage(sources, [MILD[0], tears], 96, seed=0)
+    assert found["transforms"][1]["specks"] > 0.2
+    (warning,) = found["warnings"]
+    assert warning.startswith("augment.transforms, entry 2 (ElasticTransform): ")
+    assert warning.endswith("objects; lower alpha, or raise sigma")
+
+
+def test_shrinking_to_nothing_loses_objects(sources):
+    found = check_damage(sources, [{"name": "Affine", "p": 1.0, "scale": [0.02, 0.02]}], 96, seed=0)
+    assert found["transforms"][0]["lost"] > 0.5
+    assert found["warnings"][0].endswith("narrow scale, shear and translate_percent")
+
+
+def test_damage_is_counted_by_hand():
+    before = place_discs((60, 60), [(20, 15), (20, 45), (45, 15), (45, 45)], 6)
+    before[0, 0] = 9  # in no middle, and too small
+    after = before.copy()
+    after[before == 1] = 0
+    after[20, 38:52] = 0
+    after[45, 15], after[44:47, 14:17] = 3, np.where(np.eye(3), 3, 0)
+    after[55:57, 10] = 4
+    assert count_damage(before, after, 4).tolist() == [4, 1, 1, 1]
+    assert count_damage(before, before, 4).tolist() == [4, 0, 0, 0]
+    assert count_damage(before, before, 30).tolist() == [0, 0, 0, 0]
+
+
+def test_pieces_of_classes_count_as_objects(tmp_path):
+    ids, pixels = cells(0, (200, 200), 20)
+    names = ["background", "one", "two"]
+    classes = (ids > 0).astype(np.uint8) + (ids > 10)
+    source = Batch(tmp_path).add("one", "train", pixels, classes, classes=names).source("one", "semantic", names)
+    assert check_damage([source], MILD, 96, seed=0)["objects"] >= 5
+
+
+def test_damage_is_among_the_warnings_of_the_report():
+    table = pd.DataFrame({"image": ["a"], "frames_scored": [1]})
+    models = [
+        {"label_check": {"warnings": ["augment.transforms, entry 1 (Affine): loses 9%"]}},
+        {"label_check": None},
+        {},
+    ]
+    assert warn(table, models, [], existing=False) == [("augment.transforms, entry 1 (Affine): loses 9%.", "training")]

@@ -1,0 +1,29 @@
+"""Presets are lists of transforms that work on any number of channels and do no harm to truth."""
+
+import warnings
+
+import pytest
+
+from tessera.data.augmentation import check_transforms
+from tessera.data.augmentation_presets import PRESETS, list_transforms
+from tessera.planning.schemas import read_schema
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_work_for_any_number_of_channels(preset, channels):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_transforms(list_transforms(preset, channels), channels)
+
+
+def test_presets_are_those_of_the_settings_and_what_is_in_them_is_on_offer():
+    augment = read_schema("config")["properties"]["augment"]["properties"]
+    assert {"auto", *PRESETS} == set(augment["preset"]["enum"])
+    offered = augment["transforms"]["items"]["properties"]["name"]["enum"]
+    assert {one["name"] for preset in PRESETS.values() for one in preset} <= set(offered)
+
+
+def test_colours_are_changed_only_where_there_are_three_channels():
+    assert "ColorJitter" in {one["name"] for one in list_transforms("histology", 3)}
+    assert "ColorJitter" not in {one["name"] for one in list_transforms("histology", 4)}

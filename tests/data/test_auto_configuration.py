@@ -1,0 +1,66 @@
+"""Settings that are left to the images are the same whichever of them validate, and suit what the images show."""
+
+import numpy as np
+import pytest
+
+from annotated_batch import Batch, cells
+from tessera.data.augmentation_presets import PRESETS
+from tessera.data.auto_configuration import configure, look_at
+from tessera.data.channels import align_channels
+
+AUTO = {"patch_px": "auto", "normalisation": "auto", "scale": "auto", "preset": "auto"}
+AUTO |= {"pixel_um": None, "diameter_px": None, "transforms": None}
+
+
+def paint(ids, kind):
+    """Colours uint8 (t, c, z, y, x) of cells: bright on dark, or violet on white."""
+    rng = np.random.default_rng(0)
+    cell, ground = {"fluorescence": ([200] * 3, [12] * 3), "histology": ([120, 60, 150], [235, 225, 235])}[kind]
+    pixels = np.where((ids > 0)[None], np.reshape(cell, (3, 1, 1)), np.reshape(ground, (3, 1, 1)))
+    return (pixels + rng.normal(0, 3, pixels.shape)).clip(0, 255).astype(np.uint8)[None, :, None]
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    batch = Batch(tmp_path_factory.mktemp("kinds"))
+    for number, kind in enumerate(["fluorescence"] * 3 + ["histology"]):
+        ids, _ = cells(number)
+        batch.add(f"image{number}", "train", paint(ids, kind), ids, channels=["red", "green", "blue"])
+    found = [batch.source(image) for image in batch.sides]
+    align_channels(found)
+    return found
+
+
+def test_background_and_colours_are_seen_where_no_object_is(sources):
+    background, spread = look_at(sources[0])
+    assert background < 0.1
+    assert spread < 0.08
+    background, spread = look_at(sources[3])
+    assert background > 0.8
+    assert spread > 0.08
+
+
+def test_a_set_of_several_kinds_gets_transforms_that_mix_them(sources):
+    _, transforms, found = configure(sources, **AUTO)
+    assert transforms == PRESETS["mixed"]
+    assert [one["setting"] for one in found["plan"]] == [
+        f"augment.{name}" for name in ("patch_px", "normalisation", "scale", "preset")
+    ]
+    assert found["plan"][-1]["reason"] == "images are of several kinds: 3 like fluorescence, 1 like histology."
+    assert found["normalisation"] == {"method": "percentile", "low": 1, "high": 99.8}
+
+
+def test_the_order_of_the_images_changes_nothing(sources):
+    fixed = AUTO | {"normalisation": "fixed", "scale": "object"}
+    plans = [configure(some, **fixed) for some in (sources, sources[2:] + sources[:2])]
+    assert plans[0] == plans[1]
+    assert plans[0][2]["normalisation"]["method"] == "fixed"
+
+
+def test_what_is_set_is_taken(sources):
+    own = [{"name": "D4", "p": 1.0}]
+    patch_px, transforms, found = configure(
+        sources, **AUTO | {"patch_px": 128, "scale": "none", "normalisation": "percentile", "transforms": own}
+    )
+    assert (patch_px, transforms, found["scale"]["method"]) == (128, own, "none")
+    assert {one["reason"] for one in found["plan"]} == {"as set."}

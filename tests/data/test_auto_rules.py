@@ -1,0 +1,136 @@
+"""What sets itself follows from sizes, intensities and colours of the images, with a reason that has the numbers."""
+
+import numpy as np
+import pytest
+
+from tessera.common.errors import InputError
+from tessera.data.auto_rules import plan_normalisation, plan_patch_px, plan_preset, plan_scale
+
+NAMES = ["a", "b", "c"]
+NONE = [None, None, None]
+
+
+def sizes(*diameters):
+    """Ten objects of each diameter, an image each."""
+    return [np.full(10, float(diameter)) for diameter in diameters]
+
+
+@pytest.mark.parametrize(
+    ("diameters", "sides", "expected"),
+    [
+        ([40.0], [1000], 160),
+        ([41.0], [1000], 192),
+        ([10.0], [1000], 96),  # the least
+        ([300.0], [2000], 512),  # the most
+        ([60.0], [100, 120, 900], 128),  # no more than half of the images fill
+        ([60.0], [20], 96),
+        ([], [1000], 256),
+        ([], [200], 224),
+    ],
+)
+def test_a_patch_holds_four_large_objects_and_is_no_larger_than_most_images(diameters, sides, expected):
+    assert plan_patch_px("auto", np.array(diameters), sides)[0] == expected
+
+
+def test_the_reason_for_a_patch_has_its_numbers():
+    assert plan_patch_px("auto", np.array([40.0]), [1000])[1] == (
+        "4.0 times the diameter of large objects, 40 px (percentile 95)"
+    )
+    assert plan_patch_px(64, np.array([40.0]), [1000]) == (64, "as set")
+
+
+def test_images_of_different_pixel_sizes_are_brought_to_the_median():
+    (method, factors), why = plan_scale("auto", NAMES, [0.25, 0.5, 1.0], sizes(40, 20, 10))
+    assert (method, factors) == ("pixel", [0.5, 1.0, 2.0])
+    assert why == "pixels are 0.25 to 1 µm wide; images are magnified 0.5 to 2 times"
+
+
+def test_pixels_that_differ_little_or_are_not_all_known_are_left():
+    for known in ([0.5, 0.52, 0.54], [0.5, 1.0, None], NONE):
+        assert plan_scale("auto", NAMES, known, sizes(20, 20, 20))[0] == ("none", [1.0, 1.0, 1.0])
+
+
+def test_objects_too_wide_to_be_seen_whole_are_shrunk():
+    (method, factors), why = plan_scale("auto", NAMES, NONE, sizes(384, 192, 192))
+    assert method == "object"
+    # All are brought to one size, and that is 96 px.
+    assert factors == [0.25, 0.5, 0.5]
+    assert why.startswith("large objects are 384 px wide (percentile 95), too wide to be seen whole")
+
+
+def test_shrinking_comes_on_top_of_one_pixel_size():
+    (method, factors), _ = plan_scale("auto", NAMES, [0.1, 0.2, 0.1], sizes(192, 96, 192))
+    assert (method, factors) == ("pixel", [0.5, 1.0, 0.5])
+
+
+def test_sizes_that_differ_between_images_are_brought_to_one_that_shows_the_objects():
+    (method, factors), why = plan_scale("auto", NAMES, NONE, sizes(10, 20, 40))
+    assert (method, factors) == ("object", [2.0, 1.0, 0.5])
+    assert why.startswith("objects are 10 to 40 px wide (medians of images), and their size is found in new images")
+    assert plan_scale("auto", NAMES, NONE, sizes(5, 10, 15))[0] == ("object", [4.0, 2.0, 1.3333])
+
+
+def test_sizes_that_differ_where_pixels_do_not_are_learnt_as_they_are():
+    (method, factors), why = plan_scale("auto", NAMES, [0.5] * 3, sizes(10, 20, 40))
+    assert (method, factors) == ("none", [1.0] * 3)
+    assert why.startswith("objects are 10 to 40 px wide (medians of images) where pixels are of one size, so that all")
+
+
+def test_a_size_of_pixels_or_objects_may_be_given():
+    assert plan_scale("pixel", NAMES, [0.5] * 3, sizes(20, 20, 20), pixel_um=2.0)[0][1] == [0.25] * 3
+    assert plan_scale("object", NAMES, NONE, sizes(20, 40, 20), diameter_px=10)[0][1] == [0.5, 0.25, 0.5]
+
+
+def test_an_image_without_objects_is_scaled_as_most():
+    assert plan_scale("object", NAMES, NONE, [*sizes(20, 20), np.empty(0)], diameter_px=10)[0][1] == [0.5, 0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("scale", "known", "diameters", "options", "told"),
+    [
+        ("pixel", [0.5, None, 0.5], sizes(9, 9, 9), {}, r"augment\.scale: pixel needs to know .* and b do not say it"),
+        ("object", NONE, [np.empty(0)] * 3, {}, r"augment\.scale: object needs objects to measure"),
+        ("pixel", [0.5, 0.5, 50], sizes(9, 9, 9), {"pixel_um": 0.5}, "^c: would be magnified 100 times"),
+        ("object", NONE, sizes(9, 9, 9), {"diameter_px": 0.3}, r"^a: would be magnified 0\.0333 times"),
+    ],
+)
+def test_a_scale_that_cannot_be_is_refused(scale, known, diameters, options, told):
+    with pytest.raises(InputError, match=told):
+        plan_scale(scale, NAMES, known, diameters, **options)
+
+
+def windows(*highs):
+    return [[[10, high]] for high in highs]
+
+
+def test_one_window_serves_8_bit_images_that_agree_in_theirs():
+    (method, middle), why = plan_normalisation("auto", windows(200, 205, 210, 212, 215), ["u1"] * 5)
+    assert (method, middle) == ("fixed", [[10, 210]])
+    assert why == "the windows of 5 images differ by up to 5% of their median, no more than 10%"
+
+
+@pytest.mark.parametrize(
+    ("highs", "dtype"), [((200, 210, 240, 210, 210), "u1"), ((210,) * 4, "u1"), ((210,) * 5, "u2")]
+)
+def test_else_each_image_has_its_own(highs, dtype):
+    assert plan_normalisation("auto", windows(*highs), [dtype] * len(highs))[0][0] == "percentile"
+
+
+def test_a_normalisation_that_is_set_is_taken():
+    assert plan_normalisation("fixed", windows(1, 99, 100), ["f4"] * 3) == (("fixed", [[10, 99]]), "as set")
+
+
+@pytest.mark.parametrize(
+    ("looks", "preset"),
+    [
+        ([(0.05, 0)] * 9, "fluorescence"),
+        ([(0.4, 0)] * 9, "brightfield"),
+        ([(0.9, 0)] * 9, "brightfield"),
+        ([(0.9, 0.3)] * 9, "histology"),
+        ([(0.05, 0)] * 9 + [(0.9, 0.3)], "mixed"),
+        ([(0.05, 0)] * 30 + [(0.9, 0.3)], "fluorescence"),  # one in thirty may be a mistake
+    ],
+)
+def test_the_preset_follows_background_and_colours(looks, preset):
+    assert plan_preset("auto", looks)[0] == preset
+    assert plan_preset("em", looks) == ("em", "as set")

@@ -1,0 +1,67 @@
+"""Channels are the same ones in training and in prediction, whatever their order in the files."""
+
+import numpy as np
+import pytest
+
+from scenes import place_discs, write_image, write_labels
+from tessera.common.errors import InputError
+from tessera.data.annotated_images import open_sources
+from tessera.data.channels import align_channels, match_channels
+from tessera.data.patch_reader import read_window
+
+
+def test_channels_are_matched_by_name_and_by_order_where_the_names_are_others():
+    assert match_channels("a", ["actin", "dna"], ["dna", "actin"]) == [1, 0]
+    assert match_channels("field 3", ["phase"], ["dna"]) == [0]
+    assert match_channels("a", ["dna", "dna"], ["0", "1"]) == [0, 1]
+
+
+@pytest.mark.parametrize("channels", [["dna", "actin"], []])
+def test_channels_of_another_number_are_named_with_those_that_would_do(channels):
+    with pytest.raises(
+        InputError, match=rf"field 3: has {len(channels)} .*{', '.join(channels)}.*trained on 1 \(dna\)"
+    ):
+        match_channels("field 3", channels, ["dna"])
+
+
+def test_channels_of_which_only_some_have_the_same_name_are_refused():
+    with pytest.raises(InputError, match=r"b: its channels \(GFP, DAPI\) are a's \(DAPI, RFP\) only in part \(DAPI\)"):
+        match_channels("b", ["GFP", "DAPI"], ["DAPI", "RFP"], "a")
+    with pytest.raises(InputError, match=r"only in part \(dna\)"):
+        match_channels("b", ["dna", "dna"], ["dna", "actin"])
+
+
+def test_numbers_are_no_names():
+    assert match_channels("a", ["1", "2"], ["0", "1"]) == [0, 1]
+    assert match_channels("a", ["1", "0"], ["0", "1"]) == [1, 0]
+    assert match_channels("a", ["dna", "dna"], ["dna", "dna"]) == [0, 1]
+
+
+def test_training_images_with_their_channels_in_another_order_give_the_same_patches(tmp_path, capsys):
+    pixels = np.random.default_rng(0).integers(0, 4000, (1, 2, 1, 40, 50)).astype(np.uint16)
+    pixels[:, 1] //= 50
+    ids = place_discs((40, 50), [(20, 20)], 8)
+    for name, planes, channels in (
+        ("a", pixels, ["DAPI", "GFP"]),
+        ("b", pixels[:, ::-1], ["GFP", "DAPI"]),
+        ("c", pixels, ["0", "1"]),
+    ):
+        write_image(tmp_path / "images", name, planes, channels=channels)
+        write_labels(tmp_path / "truth", name, ids[None])
+    sources = open_sources([tmp_path / "images"], [tmp_path / "truth"], ["a", "b", "c"])
+    assert align_channels(sources) == ["DAPI", "GFP"]
+    said = "c: its channels (0, 1) are taken for a's (DAPI, GFP), in this order\n"
+    assert capsys.readouterr().out == said
+    windows = [read_window(source, (0, 0), 20, 25, 32, 32)[0] for source in sources]
+    for window in windows[1:]:
+        np.testing.assert_array_equal(window, windows[0])
+
+
+def test_training_images_that_share_a_part_of_their_channels_are_refused_by_name(tmp_path):
+    pixels = np.zeros((1, 2, 1, 40, 50), np.uint16)
+    for name, channels in (("a", ["DAPI", "GFP"]), ("b", ["GFP", "RFP"]), ("c", ["GFP", "RFP"])):
+        write_image(tmp_path / "images", name, pixels, channels=channels)
+        write_labels(tmp_path / "truth", name, np.ones((1, 40, 50), np.int32))
+    sources = open_sources([tmp_path / "images"], [tmp_path / "truth"], ["a", "b", "c"])
+    with pytest.raises(InputError, match=r"b and 1 more: its channels \(GFP, RFP\) are a's \(DAPI, GFP\)"):
+        align_channels(sources)

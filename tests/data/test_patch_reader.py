@@ -1,0 +1,56 @@
+"""Windows at another scale: what a network learns from is what it is given in prediction."""
+
+import numpy as np
+import pytest
+
+from annotated_batch import Batch, cells
+from tessera.data.annotated_images import list_grid
+from tessera.data.patch_reader import read_window
+from tessera.inference.tiling import cut
+
+
+def open_scaled(folder, scale, shape=(150, 170)):
+    ids, pixels = cells(0, shape)
+    source = Batch(folder).add("one", "train", pixels, ids).source("one")
+    source.scale = scale
+    return source, ids, pixels
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.7, 1.6, 2.0])
+def test_a_network_learns_from_what_it_is_given_in_prediction(tmp_path, scale):
+    source, _, pixels = open_scaled(tmp_path, scale)
+    seen, ids, inside = read_window(source, (0, 0), 75, 85, 32, 32)
+    low, high = source.metadata.windows[0]
+    plane = ((pixels - low) / (high - low)).clip(-1, 3).astype(np.float32)[..., None]
+    (tile,) = cut((slice(0, 150), slice(0, 170)), (150, 170), core_px=4096, halo_px=0, scale=scale)
+    given = tile.enlarge(tile.read(lambda rows, columns: plane[rows, columns]))
+    top, left = (int((centre + 0.5) * scale) - 16 - first for centre, first in zip((75, 85), tile.start, strict=True))
+    assert seen == pytest.approx(given[top : top + 32, left : left + 32], abs=1e-4)
+    assert inside.all()
+    assert ids.any()
+
+
+def test_ids_are_those_of_the_nearest_pixel(tmp_path):
+    source, truth, _ = open_scaled(tmp_path, 2.0)
+    ids = read_window(source, (0, 0), 75, 85, 64, 64)[1]
+    assert np.array_equal(ids[1::2, 1::2], truth[75 - 15 : 75 + 17, 85 - 15 : 85 + 17])
+    source.scale = 0.5
+    small = read_window(source, (0, 0), 75, 85, 32, 32)[1]
+    assert set(np.unique(small)) <= set(np.unique(truth))
+    assert (small > 0).mean() == pytest.approx((truth[43:107, 53:117] > 0).mean(), abs=0.03)
+
+
+def test_an_image_that_shrinks_below_a_patch_is_centred_and_known_to_end(tmp_path):
+    source, _, _ = open_scaled(tmp_path, 0.25, (96, 128))
+    pixels, _, inside = read_window(source, (0, 0), 3, 3, 64, 64)
+    assert pixels.shape == (64, 64, 1)
+    assert inside.sum() == 24 * 32
+    assert inside[20:44, 16:48].all()
+
+
+def test_validation_patches_cover_an_image_at_its_scale(tmp_path):
+    source, _, _ = open_scaled(tmp_path, 0.5)
+    covered = np.zeros((150, 170), int)
+    for _, _, row, column in list_grid([source], 64, 100):
+        covered[max(row - 64, 0) : row + 64, max(column - 64, 0) : column + 64] += 1
+    assert covered.min() == 1

@@ -1,0 +1,76 @@
+"""Scales: images are magnified so that their objects look as those that the model learnt."""
+
+import pytest
+
+from tessera.common.errors import InputError
+from tessera.data.rescaling import check_scale, choose_scale
+
+MODEL = {"pixel_um": 0.5, "diameter_px": 20.0}
+UNKNOWN = (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("pixel_um", "scale"),
+    [
+        ((None, 0.5, 0.5), 1.0),
+        ((None, 1.0, 1.0), 2.0),
+        ((None, 0.25, 0.25), 0.5),
+        ((3.0, 0.5, 2.0), 2.0),  # the geometric mean of y and x
+        ((None, 0.53, 0.53), 1.0),  # too little to matter
+        ((None, 0.47, 0.47), 1.0),
+        ((None, None, 1.0), 1.0),
+        (UNKNOWN, 1.0),
+    ],
+)
+def test_pixels_are_brought_to_the_size_of_those_of_training_where_both_are_known(pixel_um, scale):
+    assert choose_scale("a", pixel_um, MODEL) == pytest.approx(scale)
+    assert choose_scale("a", pixel_um, {"pixel_um": None}) == 1.0
+    assert choose_scale("a", pixel_um, {}) == 1.0
+    assert choose_scale("a", pixel_um, MODEL, rescale=False) == 1.0
+
+
+@pytest.mark.parametrize(("pixel_um", "scale"), [(0.3, 1.0), (0.9, 1.0), (1.5, 3.0), (0.1, 0.2)])
+def test_pixels_within_the_range_of_training_are_left(pixel_um, scale):
+    settings = MODEL | {"pixel_um_range": [0.3, 0.9]}
+    assert choose_scale("a", (None, pixel_um, pixel_um), settings) == pytest.approx(scale)
+
+
+def test_a_range_alone_says_what_size_pixels_are_to_have():
+    assert choose_scale("a", (None, 1.0, 1.0), {"pixel_um_range": [0.25, 0.25]}) == pytest.approx(4)
+
+
+def test_a_diameter_of_objects_says_more_than_pixel_sizes():
+    assert choose_scale("a", (None, 1.0, 1.0), MODEL, diameter_px=80) == pytest.approx(0.25)
+    assert choose_scale("a", UNKNOWN, MODEL, diameter_px=10) == pytest.approx(2)
+    assert choose_scale("a", (None, 1.0, 1.0), MODEL, diameter_px=19) == 1.0
+    assert choose_scale("a", UNKNOWN, MODEL, diameter_px=10, rescale=False) == 1.0
+
+
+def test_a_diameter_needs_a_model_that_knows_its_own():
+    with pytest.raises(InputError, match=r"predict\.diameter_px: the model does not say"):
+        choose_scale("a", UNKNOWN, {"diameter_px": None}, diameter_px=10)
+
+
+@pytest.mark.parametrize(("pixel_um", "diameter_px"), [(50.0, None), (0.001, None), (None, 1), (None, 1000)])
+def test_a_scale_that_cannot_be_meant_is_refused_by_the_name_of_the_image(pixel_um, diameter_px):
+    with pytest.raises(InputError, match=r"^a: would be magnified [\d.]+ times"):
+        choose_scale("a", (None, pixel_um, pixel_um), MODEL, diameter_px=diameter_px)
+
+
+def test_an_image_of_unknown_size_is_magnified_as_most_of_the_training_were():
+    settings = MODEL | {"scale": {"method": "object", "typical": 0.25, "range": [0.2, 0.5]}}
+    assert choose_scale("a", UNKNOWN, settings) == 0.25
+    assert choose_scale("a", (None, 1.0, 1.0), settings) == 2.0
+    assert choose_scale("a", UNKNOWN, settings, diameter_px=40) == 0.5
+    assert choose_scale("a", UNKNOWN, settings, rescale=False) == 1.0
+
+
+def test_a_scale_of_a_model_is_read_only_where_it_can_be_meant():
+    good = {"method": "pixel", "typical": 0.5, "range": [0.5, 1]}
+    for scale in (None, good):
+        check_scale(scale)
+    for wrong in ({"typical": 0}, {"typical": "x"}, {"range": [1]}, {"range": [0.5, 99]}, {"range": 1}, {"method": 1}):
+        with pytest.raises(ValueError, match="has to have a method"):
+            check_scale(good | wrong)
+    with pytest.raises(ValueError, match="has to have a method"):
+        check_scale([1])

@@ -1,0 +1,267 @@
+"""Engines: that they answer alike, and refuse what they cannot run."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from conftest import REPOSITORY
+from tessera.common.constants import FORMAT, SAVED_MODEL, SETTINGS, WEIGHTS
+from tessera.common.errors import InputError
+from tessera.inference import backends as engines
+from tessera.inference.backends import (
+    OpenVINOEngine,
+    TensorFlowEngine,
+    choose_engine,
+    convert,
+    is_installed,
+    load_engine,
+    reduced_precision,
+)
+from tessera.networks.build import ARCHITECTURES, build_network
+from tessera.networks.model_folder import read_settings
+from tessera.networks.tensorflow_setup import keras, tf
+
+ABOUT = {
+    "format": FORMAT,
+    "task": "instances",
+    "architecture": "Unet",
+    "backbone": "resnet18",
+    "channels": ["red", "green"],
+    "outputs": ["background", "interior", "boundary"],
+    "normalisation": {"method": "percentile"},
+}
+NO_GPU = pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="there is a GPU")
+
+
+@pytest.fixture(scope="module")
+def network():
+    keras.utils.set_random_seed(0)
+    network = build_network("Unet", "resnet18", channels=2, outputs=3)
+    # Random weights answer nearly the same everywhere; these make what the network is sure of vary.
+    last = network.layers[-2]
+    last.set_weights([20 * weight for weight in last.get_weights()])
+    return network
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, network):
+    folder = tmp_path_factory.mktemp("models") / "wide"
+    folder.mkdir()
+    (folder / SETTINGS).write_text(json.dumps(ABOUT))
+    network.save_weights(folder / WEIGHTS)
+    network.export(folder / SAVED_MODEL)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    return np.random.default_rng(0).random((2, 64, 96, 2), dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def expected(network, pixels):
+    """What engines are to answer, by Keras alone."""
+    answer = np.rint(255 * network(pixels, training=False).numpy()).transpose(0, 3, 1, 2)
+    assert answer.std() > 10
+    return answer.astype(int)
+
+
+@pytest.fixture
+def foreign(model, tmp_path):
+    """A model of others: a SavedModel and a model.json that does not say how the network was built."""
+    shutil.copytree(model / SAVED_MODEL, tmp_path / "foreign" / SAVED_MODEL)
+    about = {key: value for key, value in ABOUT.items() if key not in ("architecture", "backbone")}
+    (tmp_path / "foreign" / SETTINGS).write_text(json.dumps(about))
+    return tmp_path / "foreign"
+
+
+def load(engine, folder, **options):
+    return load_engine(engine, "cpu", read_settings(folder), folder, threads=2, **options)
+
+
+@pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
+def test_an_engine_answers_as_keras_does_rounded_and_turned_for_tiles_of_any_number_and_size(
+    engine, model, pixels, expected
+):
+    loaded = load(engine, model)
+    assert (loaded.name, loaded.device, loaded.precision) == (engine, "cpu", "float32")
+    answer = loaded.predict(pixels)
+    assert answer.dtype == np.uint8
+    assert answer.shape == (2, 3, 64, 96)
+    assert np.abs(answer - expected).max() <= 1
+    assert loaded.predict(pixels[:1, :32, :64]).shape == (1, 3, 32, 64)
+    assert np.abs(loaded.predict(pixels[1:]) - expected[1:]).max() <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_openvino_answers_as_keras_does_whatever_the_architecture(architecture, tmp_path):
+    keras.utils.set_random_seed(0)
+    backbone = None if architecture == "PlainUnet" else "resnet18"
+    network = build_network(architecture, backbone, channels=2, outputs=3)
+    network.export(tmp_path / SAVED_MODEL)
+    engine = OpenVINOEngine(ABOUT, tmp_path / SAVED_MODEL, threads=2)
+    for shape in ((1, 64, 64, 2), (2, 96, 160, 2)):
+        pixels = np.random.default_rng(0).random(shape, dtype=np.float32)
+        expected = np.rint(255 * network(pixels, training=False).numpy()).transpose(0, 3, 1, 2)
+        assert np.abs(engine.predict(pixels) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
+def test_bfloat16_is_near_float32(engine, model, pixels, expected):
+    quick = load(engine, model, precision="bfloat16")
+    assert quick.precision == "bfloat16"
+    difference = np.abs(quick.predict(pixels) - expected)
+    assert difference.mean() < 8
+    # How single pixels are rounded depends on the processor; the weights were made twenty times as steep.
+    assert np.quantile(difference, 0.999) < 64
+
+
+def test_a_converted_model_needs_no_saved_model(model, pixels, expected, tmp_path):
+    convert(model, tmp_path / "wide.xml")
+    bare = tmp_path / "wide"
+    bare.mkdir()
+    shutil.copy(model / SETTINGS, bare)
+    answer = load("openvino", bare, converted=tmp_path).predict(pixels)
+    assert np.abs(answer - expected).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"channels": ["grey"]}, "model.json has 1 channels and 3 outputs"),
+        ({"outputs": ["background", "cell"]}, "model.json has 2 channels and 2 outputs"),
+    ],
+)
+def test_a_saved_model_of_other_channels_or_outputs_than_its_model_json_is_refused(foreign, change, message):
+    (foreign / SETTINGS).write_text(json.dumps(ABOUT | change))
+    with pytest.raises(InputError, match=rf"{SAVED_MODEL}: takes and gives .* {message}"):
+        load("openvino", foreign)
+
+
+@pytest.mark.parametrize(
+    ("last", "message"),
+    [
+        (keras.layers.Conv2D(3, 1, name="last"), "its outputs sum to"),
+        (
+            keras.layers.Conv2D(3, 1, strides=2, activation="softmax", name="last"),
+            r"answers 64 x 64 pixels by \[32, 32\]",
+        ),
+    ],
+)
+def test_a_model_that_gives_no_probability_for_each_pixel_is_refused(tmp_path, last, message):
+    keras.utils.set_random_seed(0)  # weights drawn otherwise may happen to give probabilities
+    image = keras.Input((None, None, 2))
+    keras.Model(image, last(keras.layers.Conv2D(4, 3, padding="same", bias_initializer="ones")(image))).export(tmp_path)
+    with pytest.raises(InputError, match=message):
+        OpenVINOEngine(ABOUT, tmp_path)
+
+
+def test_openvino_runs_a_saved_model_of_others_and_tensorflow_refuses_it(foreign, pixels, expected):
+    answer = load("openvino", foreign).predict(pixels)
+    assert np.abs(answer - expected).max() <= 1
+    with pytest.raises(InputError, match=r"foreign: has no model\.weights\.h5"):
+        load("tensorflow", foreign)
+
+
+def test_weights_without_the_name_of_their_architecture_are_refused(foreign, model):
+    shutil.copy(model / WEIGHTS, foreign)
+    with pytest.raises(InputError, match=r"model\.json: does not say its architecture and backbone"):
+        load("tensorflow", foreign)
+
+
+def test_a_damaged_model_is_refused_by_name(foreign, tmp_path):
+    (foreign / SAVED_MODEL / "saved_model.pb").write_bytes(b"no graph")
+    with pytest.raises(InputError, match=r"saved_model: OpenVINO cannot read this model"):
+        load("openvino", foreign)
+    with pytest.raises(InputError, match="OpenVINO cannot read this model"):
+        convert(tmp_path / "nowhere", tmp_path / "nowhere.xml")
+
+
+LITTLE_MEMORY = """
+import resource
+import sys
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+sys.path.insert(0, sys.argv[1])
+from tessera.inference.backends import OpenVINOEngine
+from tessera.networks.model_folder import read_settings
+
+folder = Path(sys.argv[2])
+engine = OpenVINOEngine(read_settings(folder), folder / "saved_model", threads=2)
+tile = np.random.default_rng(0).random((1, 64, 64, 2), dtype=np.float32)
+answer = engine.predict(tile).copy()
+limit = psutil.Process().memory_info().vms + 2**29
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+try:
+    engine.predict(np.zeros((1, 4096, 4096, 2), np.float32))
+except MemoryError as error:
+    print(error)
+assert np.array_equal(engine.predict(tile), answer)
+print("going on")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of a process")
+def test_openvino_goes_on_after_a_tile_that_memory_did_not_suffice_for(model):
+    scripts = REPOSITORY / "workflow" / "scripts"
+    run = subprocess.run(
+        [sys.executable, "-c", LITTLE_MEMORY, scripts, model], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    said, last = run.stdout.splitlines()
+    assert "allocate" in said
+    assert last == "going on"
+
+
+def test_a_precision_that_openvino_does_not_have_is_refused(model):
+    with pytest.raises(InputError, match="openvino has no float16"):
+        load("openvino", model, precision="float16")
+
+
+def test_on_a_cpu_auto_is_openvino_where_it_is_installed(monkeypatch):
+    assert is_installed("openvino")
+    assert choose_engine("auto", "cpu") == ("openvino", "cpu")
+    assert choose_engine("openvino", "auto") == ("openvino", "cpu")
+    assert choose_engine("tensorflow", "cpu") == ("tensorflow", "cpu")
+    monkeypatch.setattr(engines, "is_installed", {"openvino": False, "tensorflow": True}.get)
+    assert choose_engine("auto", "cpu") == ("tensorflow", "cpu")
+    with pytest.raises(InputError, match="openvino is not installed"):
+        choose_engine("openvino", "cpu")
+
+
+@NO_GPU
+def test_auto_looks_for_a_gpu_where_there_is_a_sign_of_one(monkeypatch):
+    monkeypatch.setattr(engines, "_may_have_gpu", lambda: True)
+    assert choose_engine("auto", "auto") == ("openvino", "cpu")
+    assert choose_engine("tensorflow", "auto") == ("tensorflow", "cpu")
+
+
+def test_openvino_is_refused_on_a_gpu():
+    with pytest.raises(InputError, match="openvino computes on the CPU"):
+        choose_engine("openvino", "gpu")
+
+
+@NO_GPU
+@pytest.mark.parametrize("engine", ["auto", "tensorflow"])
+def test_a_gpu_that_is_not_there_is_an_error_whatever_the_engine(engine):
+    with pytest.raises(InputError, match="a GPU was asked for"):
+        choose_engine(engine, "gpu")
+
+
+def test_tensorflow_is_quicker_in_float16_on_a_gpu_and_in_nothing_on_a_cpu():
+    assert reduced_precision("tensorflow", "gpu") == "float16"
+    assert reduced_precision("tensorflow", "cpu") is None
+    assert reduced_precision("openvino", "cpu") in ("bfloat16", None)
+
+
+def test_engines_say_what_they_are():
+    assert (OpenVINOEngine.name, OpenVINOEngine.device, TensorFlowEngine.name) == ("openvino", "cpu", "tensorflow")

@@ -1,0 +1,118 @@
+"""The size of the objects in an image is found from the image itself, at whatever magnification it was taken."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from scipy.ndimage import binary_erosion
+
+from tessera.common.constants import INSTANCE_OUTPUTS
+from tessera.data.dataset_fingerprint import take_fingerprint
+from tessera.data.normalization import normalise
+from tessera.inference.diameter_estimation import find_diameter
+from tessera.inference.ensemble import Ensemble
+from tessera.inference.predict_image import predict_image
+from tessera.io.ome_zarr_store import create_store, finish_image, read_metadata
+
+PATCH_PX, DIAMETER_PX = 128, 20.0
+
+
+def discs(seed, zoom=1.0, size_px=512, count=100):
+    """Bright discs that do not touch, DIAMETER_PX * zoom wide, on dark ground with fine noise: uint16 (y, x)."""
+    rng = np.random.default_rng(seed)
+    plane = np.zeros((size_px, size_px), np.float32)
+    placed = []
+    while len(placed) < count:
+        place = rng.uniform(15, size_px - 15, 2)
+        if all(np.hypot(*(place - other)) > 24 for other in placed):
+            placed.append(place)
+            cv2.circle(plane, np.rint(place).astype(int).tolist(), rng.integers(9, 12), rng.uniform(0.6, 1), -1)
+    plane = cv2.GaussianBlur(plane, (0, 0), 1.5)
+    side = round(size_px * zoom)
+    plane = cv2.resize(plane, (side, side), interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_CUBIC)
+    return (1000 + 8000 * np.clip(plane + 0.02 * rng.normal(size=plane.shape), 0, None)).astype(np.uint16)
+
+
+class Sees:
+    """Not a network, but what one does: what is bright is cell, and `blind` sees none."""
+
+    name, device, precision = "sees", "cpu", "float32"
+
+    def __init__(self, blind=False, method="object", **settings):
+        patches = [
+            normalise(discs(seed)[y : y + PATCH_PX, x : x + PATCH_PX, None], [(1000, 9000)])
+            for seed in range(3)
+            for y in range(0, 512, PATCH_PX)
+            for x in range(0, 512, PATCH_PX)
+        ]
+        mark = json.loads(json.dumps(take_fingerprint(np.array(patches, np.float32))))
+        self.settings = {"channels": ["0"], "outputs": list(INSTANCE_OUTPUTS), "diameter_px": DIAMETER_PX}
+        self.settings |= {
+            "fingerprint": mark,
+            "scale": {"method": method, "typical": 1.0, "range": [1.0, 1.0]},
+        } | settings
+        self._blind = blind
+
+    def predict(self, tiles):
+        cells = (tiles[..., 0] > 0.3) & (not self._blind)
+        inside = np.stack([binary_erosion(plane, iterations=2) for plane in cells])
+        return 255 * np.stack([~cells, inside, cells & ~inside], axis=1).astype(np.uint8)
+
+
+def found(tmp_path, zoom, engine, **settings):
+    plane = discs(7, zoom)
+    path = tmp_path / f"{zoom}.ome.zarr"
+    store = create_store(path, (1, 1, 1, *plane.shape), plane.dtype)
+    store[0, 0, 0] = plane
+    finish_image(path, name="a")
+    seen = {"order": [0], "ranges": [(1000, 9000)]}
+    return find_diameter(path, Ensemble([engine]), scale=1.0, **seen, **settings)
+
+
+@pytest.mark.parametrize("zoom", [0.4, 0.7, 1.0, 1.7, 3.5])
+def test_the_diameter_is_found_at_any_magnification(tmp_path, zoom):
+    assert found(tmp_path, zoom, Sees()) == pytest.approx(DIAMETER_PX * zoom, rel=0.12)
+
+
+@pytest.mark.parametrize("zoom", [0.5, 1.0, 3.0])
+def test_texture_alone_tells_it_roughly(tmp_path, zoom):
+    assert abs(np.log2(found(tmp_path, zoom, Sees(blind=True)) / (DIAMETER_PX * zoom))) <= 0.5
+
+
+def test_a_network_that_knows_several_sizes_sees_an_image_that_fits_as_it_is_and_others_at_another_scale(tmp_path):
+    engine = Sees(method="none")
+    assert found(tmp_path, 1.0, engine) is None
+    assert found(tmp_path, 3.5, engine) == pytest.approx(DIAMETER_PX * 3.5, rel=0.12)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"fingerprint": None}, {"diameter_px": None}, {"outputs": ["background", "cell"]}], ids=str
+)
+def test_a_model_that_does_not_say_what_it_learnt_from_leaves_images_as_they_are(tmp_path, settings):
+    assert found(tmp_path, 3.5, Sees(**settings)) is None
+
+
+def test_a_prediction_is_made_at_the_scale_that_was_found_and_keeps_it(tmp_path, capsys):
+    path = tmp_path / "a.ome.zarr"
+    plane = discs(7, 2.0)
+    create_store(path, (1, 1, 1, *plane.shape), plane.dtype)[0, 0, 0] = plane
+    finish_image(path, name="a")
+    about = {"name": "a", "about": {}, "recipe": "model", "core_px": 256, "halo_px": 32, "workers": 1}
+    about |= {"rescale": True, "skip_empty": 0, "seam_windows": 0}
+    for diameter_px, scale in (("auto", 0.5), (20, 1.0), (None, 1.0)):
+        made = tmp_path / f"{diameter_px}.ome.zarr"
+        ensemble = Ensemble([Sees()])
+        predict_image(path, made, ensemble, ledger=tmp_path / f"{diameter_px}", diameter_px=diameter_px, **about)
+        described = read_metadata(made).extra["prediction"]
+        assert described["scale"] == pytest.approx(scale, rel=0.12)
+        assert described["diameter_px"] == (diameter_px if diameter_px != "auto" else pytest.approx(40, rel=0.12))
+    assert "a: objects look " in capsys.readouterr().out
+
+
+def test_an_image_that_shows_nothing_has_no_diameter(tmp_path):
+    path = tmp_path / "empty.ome.zarr"
+    create_store(path, (1, 1, 1, 200, 200), np.uint16)
+    finish_image(path, name="empty")
+    ensemble = Ensemble([Sees()])
+    assert find_diameter(path, ensemble, scale=1.0, order=[0], ranges=[(0, 1)]) is None

@@ -1,0 +1,129 @@
+"""Ensembles: means over views and models, and batches that memory does not suffice for."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tessera.common.constants import FORMAT, SETTINGS, WEIGHTS
+from tessera.inference.ensemble import Ensemble, load_ensemble
+from tessera.networks.build import build_network
+from tessera.networks.model_folder import write_patches
+from tessera.networks.tensorflow_setup import keras
+
+SETTINGS_OF_ALL = {"channels": ["grey"], "outputs": ["background", "cell"]}
+
+
+class Slope:
+    """An engine whose answer depends on how its tiles lie: each pixel plus so much of those before it."""
+
+    settings = SETTINGS_OF_ALL
+
+    def __init__(self, share=0.25, most=None):
+        self.share, self.most, self.batches = share, most, []
+
+    def predict(self, tiles):
+        self.batches.append(len(tiles))
+        if self.most is not None and len(tiles) > self.most:
+            raise MemoryError("no room")
+        sums = np.cumsum(np.cumsum(tiles[..., 0], 1), 2) * self.share % 1
+        return np.rint(255 * np.stack([1 - sums, sums], 1)).astype(np.uint8)
+
+
+@pytest.fixture
+def tiles():
+    return np.random.default_rng(0).random((5, 32, 64, 1), dtype=np.float32)
+
+
+def test_without_views_an_ensemble_of_one_answers_as_its_engine(tiles):
+    assert np.array_equal(Ensemble([Slope()]).predict(tiles), Slope().predict(tiles))
+
+
+@pytest.mark.parametrize(("augmentation", "transposed"), [("flips", [False]), ("all", [False, True])])
+def test_views_give_the_mean_of_answers_turned_back_one_by_one(tiles, augmentation, transposed):
+    answers = []
+    for swap in transposed:
+        for down in (1, -1):
+            for across in (1, -1):
+                view = tiles[:, ::down, ::across]
+                answer = Slope().predict(view.swapaxes(1, 2) if swap else view)
+                answer = answer.swapaxes(2, 3) if swap else answer
+                answers.append(answer[:, :, ::down, ::across].astype(float))
+    expected = np.rint(np.mean(answers, axis=0))
+    assert np.array_equal(Ensemble([Slope()], augmentation=augmentation).predict(tiles), expected)
+
+
+def test_several_engines_give_the_mean_of_their_answers(tiles):
+    engines = [Slope(0.1), Slope(0.2), Slope(0.3)]
+    expected = np.rint(np.mean([engine.predict(tiles).astype(float) for engine in engines], axis=0))
+    assert np.array_equal(Ensemble(engines).predict(tiles), expected)
+
+
+def test_an_engine_is_given_no_more_pixels_than_allowed_but_always_a_tile(tiles):
+    engine = Slope()
+    assert np.array_equal(Ensemble([engine], batch_px=2 * 32 * 64).predict(tiles), Slope().predict(tiles))
+    assert engine.batches == [2, 2, 1]
+    engine = Slope()
+    Ensemble([engine], batch_px=1).predict(tiles)
+    assert engine.batches == [1] * 5
+
+
+def test_a_batch_that_memory_does_not_suffice_for_is_parted_and_so_are_later_ones(tiles, capsys):
+    engine = Slope(most=1)
+    ensemble = Ensemble([engine])
+    assert np.array_equal(ensemble.predict(tiles), Slope().predict(tiles))
+    assert engine.batches == [5, 2, 1, 1, 1, 1, 1]
+    said = capsys.readouterr().out
+    assert "Memory does not suffice for 5 tiles at once (no room); going on with 2" in said
+    assert "Memory does not suffice for 2 tiles at once (no room); going on with 1" in said
+    ensemble.predict(tiles)
+    assert engine.batches[7:] == [1] * 5
+
+
+def test_a_tile_that_memory_does_not_suffice_for_is_an_error(tiles):
+    with pytest.raises(MemoryError, match="no room"):
+        Ensemble([Slope(most=0)]).predict(tiles)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Two untrained networks; the second keeps no validation patches."""
+    random, root = np.random.default_rng(0), tmp_path_factory.mktemp("models")
+    about = {"format": FORMAT, "task": "semantic", "architecture": "Linknet", "backbone": "resnet18"}
+    about |= {"normalisation": {"method": "percentile"}, **SETTINGS_OF_ALL}
+    for name in ("one", "two"):
+        (root / name).mkdir()
+        (root / name / SETTINGS).write_text(json.dumps(about))
+        keras.utils.set_random_seed(len(name) + ord(name[0]))
+        build_network("Linknet", "resnet18", channels=1, outputs=2).save_weights(root / name / WEIGHTS)
+    images, targets = random.random((3, 64, 64, 1), dtype=np.float32), random.integers(0, 2, (3, 64, 64), np.uint8)
+    write_patches(root / "one", images, targets)
+    return [root / "one", root / "two"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("tolerance", "chosen"), [(1.0, "bfloat16"), (-1.0, "float32")])
+def test_each_model_has_the_precision_that_its_check_allows(models, tolerance, chosen, capsys):
+    ensemble, report = load_ensemble(
+        models, None, engine="tensorflow", precision="bfloat16", tolerance=tolerance, device="cpu",
+        augmentation="none", workers=2,
+    )  # fmt: skip
+    assert [engine.precision for engine in ensemble.engines] == [chosen, "float32"]
+    assert [entry["precision"] for entry in report] == [chosen, "float32"]
+    assert [entry["model"] for entry in report] == ["one", "two"]
+    assert report[0]["check"]["patches"] == 3
+    assert report[0]["check"]["passed"] == (chosen == "bfloat16")
+    assert report[1]["check"] is None
+    assert "keeps no validation patches" in capsys.readouterr().out
+    tiles = np.random.default_rng(1).random((1, 32, 32, 1), dtype=np.float32)
+    mean = np.mean([engine.predict(tiles).astype(float) for engine in ensemble.engines], axis=0)
+    assert np.array_equal(ensemble.predict(tiles), np.rint(mean))
+
+
+def test_float32_is_not_checked(models):
+    ensemble, report = load_ensemble(
+        models[:1], None, engine="tensorflow", precision="float32", tolerance=0, device="cpu",
+        augmentation="none", workers=2,
+    )  # fmt: skip
+    assert ensemble.engines[0].precision == "float32"
+    assert report == [{"model": "one", "engine": "tensorflow", "device": "cpu", "precision": "float32", "check": None}]

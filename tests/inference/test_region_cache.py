@@ -1,0 +1,170 @@
+"""Ledgers: finished regions come back by what they were made from, whole or not at all."""
+
+import errno
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from scenes import damage
+from tessera.inference.region_cache import Ledger, forget_strangers
+from tessera.io.ome_zarr_store import create_store
+
+REGION = (slice(1, 2), slice(0, 2), slice(0, 1), slice(32, 64), slice(0, 32))
+PIXELS = np.arange(32 * 32, dtype=np.uint16).reshape(32, 32)
+ANSWER = np.random.default_rng(0).integers(1, 255, (1, 2, 1, 32, 32), np.uint8)
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Makes the store anew and its ledger, as each run does: (array, ledger)."""
+
+    def make(recipe="recipe", chunk_px=16):
+        shutil.rmtree(tmp_path / "store", ignore_errors=True)
+        array = create_store(tmp_path / "store", (2, 2, 1, 80, 64), np.uint8, chunk_px=chunk_px, shard_px=32)
+        return array, Ledger(tmp_path / "kept", array, recipe)
+
+    return make
+
+
+def key_of(ledger, pixels=PIXELS, place="here"):
+    return ledger.key([pixels], place)
+
+
+@pytest.fixture
+def kept(make):
+    """Folder of a ledger that a run has left with one region."""
+    array, ledger = make()
+    array[REGION] = ANSWER
+    ledger.keep(key_of(ledger), REGION)
+    return ledger._folder
+
+
+def restored(make, **changes):
+    recipe = changes.pop("recipe", "recipe")
+    array, ledger = make(recipe)
+    found = ledger.restore(key_of(ledger, **changes), REGION)
+    assert np.array_equal(array[REGION], ANSWER if found else 0 * ANSWER)
+    return found
+
+
+def test_a_region_that_was_kept_is_there_after_the_store_was_made_anew(make, kept):
+    assert restored(make)
+    assert restored(make)
+
+
+def test_other_pixels_place_or_recipe_are_other_regions(make, kept):
+    changed = PIXELS.copy()
+    changed[3, 4] += 1
+    assert not restored(make, pixels=changed)
+    assert not restored(make, pixels=PIXELS.reshape(16, 64))
+    assert not restored(make, pixels=PIXELS.view(np.int16))
+    assert not restored(make, place="there")
+    assert not restored(make, recipe="another")
+    assert restored(make, pixels=np.asfortranarray(PIXELS))
+
+
+def test_a_region_of_shards_that_hold_other_chunks_is_another(make, kept):
+    array, ledger = make(chunk_px=32)
+    assert not ledger.restore(key_of(ledger), REGION)
+    assert not array[REGION].any()
+
+
+def test_a_region_at_the_border_and_one_whose_shards_are_partly_zeros_come_back(make):
+    border = (slice(0, 1), slice(0, 2), slice(0, 1), slice(64, 80), slice(32, 64))
+    answer = np.zeros((1, 2, 1, 16, 32), np.uint8)
+    answer[:, 1] = 7
+    array, ledger = make()
+    array[border] = answer
+    ledger.keep("a" * 32, border)
+    array, ledger = make()
+    array[border] = 255
+    assert ledger.restore("a" * 32, border)
+    assert np.array_equal(array[border], answer)
+
+
+def test_a_store_written_over_does_not_change_what_is_kept(make, kept):
+    array, ledger = make()
+    assert ledger.restore(key_of(ledger), REGION)
+    array[REGION] = 9
+    assert restored(make)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "missing", "manifest truncated", "manifest garbled", "unfinished"])
+def test_a_region_that_is_not_whole_is_not_restored(make, kept, damage):
+    manifest = next(path for path in kept.iterdir() if "." not in path.name)
+    shard = manifest.with_suffix(".1")
+    if damage == "truncated":
+        os.truncate(shard, shard.stat().st_size - 1)
+    elif damage == "missing":
+        shard.unlink()
+    elif damage == "manifest truncated":
+        manifest.write_text(manifest.read_text().split()[0])
+    elif damage == "manifest garbled":
+        manifest.write_bytes(b"\xff\xfe 12")
+    else:
+        manifest.rename(manifest.with_suffix(".part"))
+    assert not restored(make)
+
+
+def test_what_was_not_asked_about_is_forgotten(make, kept):
+    array, ledger = make()
+    array[REGION] = ANSWER
+    other = key_of(ledger, place="there")
+    assert not ledger.restore(other, REGION)
+    ledger.keep(other, REGION)
+    ledger.forget_others()
+    assert {path.name.partition(".")[0] for path in kept.iterdir()} == {other}
+    assert not restored(make)
+    assert restored(make, place="there")
+
+
+def test_ledgers_of_images_that_a_batch_no_longer_has_are_removed(tmp_path):
+    for image in ("a", "a.b", "gone"):
+        (tmp_path / image).mkdir()
+        (tmp_path / image / "key").write_text("1")
+    forget_strangers(tmp_path, {"a": "", "a.b": ""})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "a.b"]
+    forget_strangers(tmp_path / "none", {})
+
+
+def test_where_files_cannot_have_two_names_work_goes_on(make, kept, monkeypatch, capsys):
+    def refuse(source, target):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM), source)
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert not restored(make)
+    array, ledger = make()
+    array[REGION] = ANSWER
+    for place in ("one", "two"):
+        ledger.keep(key_of(ledger, place=place), REGION)
+    assert capsys.readouterr().out.count("cannot be kept for another run (Operation not permitted)") == 1
+    assert np.array_equal(array[REGION], ANSWER)
+
+
+def test_regions_of_the_same_pixels_may_be_kept_and_restored_at_the_same_time(make, capsys):
+    array, ledger = make()
+    places = [(slice(t, t + 1), *REGION[1:3], slice(y, y + 32), REGION[4]) for t in (0, 1) for y in (0, 32)]
+
+    def work(place):  # a region has one writer
+        for _ in range(50):
+            if not ledger.restore("b" * 32, place):
+                array[place] = ANSWER
+            ledger.keep("b" * 32, place)
+
+    with ThreadPoolExecutor(len(places)) as pool:
+        list(pool.map(work, places))
+    assert capsys.readouterr().out == ""
+    for place in places:
+        assert np.array_equal(array[place], ANSWER)
+
+
+def test_a_shard_that_was_damaged_under_both_of_its_names_is_not_restored(make):
+    array, ledger = make()
+    array[REGION] = ANSWER
+    ledger.keep(key_of(ledger), REGION)
+    for file in ledger._files(REGION):
+        damage(file)
+    assert not restored(make)

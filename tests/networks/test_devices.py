@@ -1,0 +1,117 @@
+"""Devices: which one is taken, in which numbers it computes, and how several share a batch."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from conftest import REPOSITORY
+from tessera.common.errors import InputError
+from tessera.networks.devices import (
+    choose_device,
+    choose_precision,
+    computing_in,
+    explaining_failures,
+    share_out,
+    suit_gpu,
+)
+from tessera.networks.tensorflow_setup import keras, tf
+
+
+@pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="there is a GPU")
+def test_a_gpu_that_is_asked_for_and_not_there_is_an_error(capsys):
+    with pytest.raises(InputError, match="a GPU was asked for"):
+        choose_device("gpu")
+    assert choose_device("auto") == "cpu"
+    assert "Device: CPU" in capsys.readouterr().out
+
+
+def test_numbers_below_float32_are_for_gpus_with_units_for_them():
+    assert choose_precision("bfloat16", "cpu") == ("bfloat16", "as set")
+    assert choose_precision("auto", "cpu")[0] == "float32"
+    assert [suit_gpu(capability)[0] for capability in [(6, 1), (7, 0), (7, 5), (8, 0), (9, 0)]] == [
+        "float32",
+        "float16",
+        "float16",
+        "bfloat16",
+        "bfloat16",
+    ]
+
+
+def test_too_little_memory_of_the_device_names_the_settings_that_help():
+    with pytest.raises(InputError, match=r"lower train\.batch_size or augment\.patch_px"), explaining_failures():
+        tf.zeros([2**22, 2**22])
+
+
+def test_a_device_that_cannot_compute_alike_names_the_setting_and_other_failures_stay():
+    refusal = tf.errors.UnimplementedError(None, None, "A deterministic GPU implementation is not available")
+    with pytest.raises(InputError, match=r"set train\.deterministic to false"), explaining_failures():
+        raise refusal
+    with pytest.raises(tf.errors.UnimplementedError), explaining_failures():
+        raise tf.errors.UnimplementedError(None, None, "no such kernel")
+
+
+def test_layers_compute_in_what_is_asked_for_and_keep_float32_weights():
+    with computing_in("bfloat16"):
+        layer = keras.layers.Dense(1)
+        layer.build((None, 2))
+    assert (layer.compute_dtype, layer.dtype) == ("bfloat16", "float32")
+    assert keras.layers.Dense(1).compute_dtype == "float32"
+
+
+def test_more_gpus_than_there_are_is_an_error_where_gpus_were_asked_for(capsys):
+    with pytest.raises(InputError, match=r"train\.gpus: 2 GPUs were asked for and TensorFlow finds 0"):
+        share_out("gpu", 2, asked="gpu")
+    assert share_out("cpu", 2).num_replicas_in_sync == 1
+    assert "2 devices were asked for and there is 1" in capsys.readouterr().out
+
+
+SHARED = """
+import json, sys
+import numpy as np
+from tessera.networks.devices import share_out
+from tessera.networks.tensorflow_setup import keras, tf
+from tessera.training.losses import weighted_sum
+from tessera.training.data_loader import training_batches
+from tessera.training.train_model import Trainee
+
+number = int(sys.argv[1])
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+keras.utils.set_random_seed(0)
+random = np.random.default_rng(0)
+images = random.normal(size=(8, 32, 32, 1)).astype("float32")
+targets = (images[..., 0] > 0).astype("uint8")
+with share_out("cpu", number).scope():
+    pixels = keras.Input((None, None, 1))
+    network = keras.Model(pixels, keras.layers.Conv2D(2, 3, padding="same", activation="softmax")(pixels))
+    trainee = Trainee(network, [], [], weighted_sum({"cross_entropy": 1.0}, np.ones(2, "float32")), ["no", "yes"])
+    trainee.compile(keras.optimizers.SGD(0.5))
+batches, steps = training_batches(images, targets, batch_size=4, seed=0, first_epoch=0, epochs=3)
+rows = trainee.fit(batches, steps_per_epoch=steps, epochs=3, verbose=0).history
+print(json.dumps({"weights": [w.tolist() for w in network.get_weights()], "loss": rows["loss"], "iou": rows["iou"]}))
+"""
+
+
+@pytest.mark.slow
+def test_two_devices_that_share_each_batch_learn_what_one_learns():
+    def run(number):
+        done = subprocess.run(
+            [sys.executable, "-c", SHARED, str(number)],
+            cwd=REPOSITORY / "workflow" / "scripts",
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert ("shared out to 2 devices" in done.stdout) == (number == 2)
+        return json.loads(done.stdout.splitlines()[-1])
+
+    one, two = run(1), run(2)
+    assert _flat(one["weights"]) == pytest.approx(_flat(two["weights"]), abs=1e-5)
+    assert one["loss"] == pytest.approx(two["loss"], abs=1e-5)
+    assert one["iou"] == pytest.approx(two["iou"], abs=1e-5)
+
+
+def _flat(values):
+    return [x for value in values for x in _flat(value)] if isinstance(values, list) else [values]

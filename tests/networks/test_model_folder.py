@@ -1,0 +1,131 @@
+"""Folders of models: the validation patches that they keep, and their digest."""
+
+import json
+
+import numpy as np
+import pytest
+import zarr
+
+from tessera.common.constants import FORMAT, SETTINGS, VALIDATION
+from tessera.common.errors import InputError
+from tessera.networks.model_folder import digest_model, read_patches, read_settings, write_patches
+
+
+@pytest.fixture
+def folder(tmp_path):
+    about = {"format": FORMAT, "task": "semantic", "channels": ["red", "green"], "outputs": ["a", "b"]}
+    (tmp_path / SETTINGS).write_text(json.dumps(about | {"normalisation": {"method": "percentile"}}))
+    return tmp_path
+
+
+def patches(number, side=32, channels=2):
+    random = np.random.default_rng(0)
+    images = random.random((number, side, side, channels)).astype(np.float16)
+    return images, random.integers(0, 2, (number, side, side), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"normalisation": {"method": "zscore"}}, "its normalisation is {'method': 'zscore'}, and images are"),
+        ({"normalisation": {"method": "percentile", "low": 0}}, "its normalisation is"),
+        ({"normalisation": {"method": "fixed", "windows": [[0, 1]]}}, "two numbers for each of 2 channels"),
+        ({"scale": {"method": "pixel", "typical": 0, "range": [1, 1]}}, "its scale is"),
+        ({"pixel_um": "0.5"}, "have to be numbers above 0, or null"),
+        ({"diameter_px": 0}, "have to be numbers above 0, or null"),
+        ({"pixel_um_range": 0.5}, "have to be numbers above 0, or null"),
+        ({"pixel_um_range": [0.5]}, "have to be numbers above 0, or null"),
+        ({"channels": []}, "channels missing or not as Tessera writes them"),
+    ],
+)
+def test_a_model_json_that_would_be_misread_is_refused(folder, changes, told):
+    path = folder / SETTINGS
+    about = json.loads(path.read_text())
+    known = {"pixel_um": 0.5, "pixel_um_range": [0.4, 1], "diameter_px": 20.5}
+    path.write_text(json.dumps(about | known | {"normalisation": {"method": "percentile", "low": 1, "high": 99.8}}))
+    read_settings(folder)
+    path.write_text(json.dumps(about | changes))
+    with pytest.raises(InputError) as refused:
+        read_settings(folder)
+    assert f"{path}: " in str(refused.value)
+    assert told in str(refused.value)
+
+
+def test_few_patches_are_kept_as_they_are(folder):
+    images, targets = patches(5)
+    write_patches(folder, images, targets)
+    kept = read_patches(folder)
+    assert kept[0].dtype == np.float32
+    assert kept[1].dtype == np.uint8
+    assert np.array_equal(kept[0], images)
+    assert np.array_equal(kept[1], targets)
+
+
+def test_of_many_patches_sixteen_are_kept_from_first_to_last(folder, tmp_path):
+    images, targets = patches(100)
+    stored = zarr.create_array(tmp_path / "images.zarr", data=images)
+    write_patches(folder, stored, targets)
+    kept = read_patches(folder)
+    assert kept[0].shape == (16, 32, 32, 2)
+    assert np.array_equal(kept[0][[0, -1]], images[[0, -1]])
+    assert np.array_equal(kept[1][[0, -1]], targets[[0, -1]])
+
+
+def test_a_model_may_keep_no_patches(folder):
+    assert read_patches(folder) is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"image": ((4, 32, 32, 3), (1, 32, 32, 3), "f2")},
+        {"image": ((4, 32, 32), (1, 32, 32), "f2")},
+        {"image": ((4, 32, 32, 2), (1, 32, 32, 2), "c8")},
+        {"image": ((4, 32, 32, 2), (1, 32, 2**20, 2), "f2")},
+        {"target": ((4, 32, 64), (1, 32, 64), "u1")},
+        {"target": ((4, 32, 32), (1, 32, 32), "i8")},
+        {"target": ((), (), "u1")},
+        {"image": ((0, 32, 32, 2), (1, 32, 32, 2), "f2"), "target": ((0, 32, 32), (1, 32, 32), "u1")},
+        {"image": ((10**9, 32, 32, 2), (1, 32, 32, 2), "f2"), "target": ((10**9, 32, 32), (1, 32, 32), "u1")},
+        {"image": ((4, 2**20, 32, 2), (1, 2**20, 32, 2), "f2"), "target": ((4, 2**20, 32), (1, 2**20, 32), "u1")},
+        {"image": ((4, 40, 32, 2), (1, 40, 32, 2), "f2"), "target": ((4, 40, 32), (1, 40, 32), "u1")},
+    ],
+)
+def test_patches_that_tessera_would_not_write_are_refused_before_memory_is_taken(folder, changes):
+    group = zarr.create_group(folder / VALIDATION)
+    usual = {"image": ((4, 32, 32, 2), (1, 32, 32, 2), "f2"), "target": ((4, 32, 32), (1, 32, 32), "u1")}
+    for name, (shape, chunks, dtype) in (usual | changes).items():
+        group.create_array(name, shape=shape, chunks=chunks, dtype=dtype)
+    with pytest.raises(InputError, match=rf"{VALIDATION}: cannot be read \(.*; remove it, or train the model again"):
+        read_patches(folder)
+
+
+@pytest.mark.parametrize("lost", ["zarr.json", "image/zarr.json", "target/zarr.json"])
+def test_patches_of_which_a_part_is_lost_are_refused_by_name(folder, lost):
+    write_patches(folder, *patches(3))
+    (folder / VALIDATION / lost).unlink()
+    with pytest.raises(InputError, match=rf"{VALIDATION}: cannot be read"):
+        read_patches(folder)
+
+
+def test_a_chunk_that_is_cut_off_is_refused_by_name(folder):
+    write_patches(folder, *patches(3))
+    chunk = next(path for path in (folder / VALIDATION / "image" / "c").rglob("*") if path.is_file())
+    chunk.write_bytes(chunk.read_bytes()[:-20])
+    with pytest.raises(InputError, match=rf"{VALIDATION}: cannot be read"):
+        read_patches(folder)
+
+
+def test_the_digest_follows_settings_weights_and_graph_and_nothing_else(folder):
+    digests = [digest_model(folder)]
+    for path in ("model.weights.h5", "saved_model/saved_model.pb", "saved_model/variables/index"):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(b"1")
+        digests.append(digest_model(folder))
+        (folder / path).write_bytes(b"2")
+        digests.append(digest_model(folder))
+    (folder / SETTINGS).write_text("{}")
+    digests.append(digest_model(folder))
+    assert len(set(digests)) == 8
+    (folder / "history.csv").write_text("epoch\n")
+    assert digest_model(folder) == digests[-1]

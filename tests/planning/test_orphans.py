@@ -1,0 +1,63 @@
+"""What is left over under results is named, with whose it was and what no longer has it."""
+
+import pytest
+
+from tessera.planning.orphans import list_leftovers
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Products of a batch, a fold and two models of it, with what a stopped job left beside them."""
+    for name in (
+        "images/one",
+        "images/.one.part",
+        "truth/one",
+        "predictions/.one.regions",
+        "patches/fold1",
+        "patches/.fold1.part",
+        "models/seed~0.5_fold1",
+        "models/.seed~1_fold1.part",
+    ):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("objects/one.parquet", "metrics/one.tsv", "sheets/fold1.png", "recipes/train/seed~1_fold1.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def named(results, batches=("one",), scored=("one",), folds=("fold1",), models=("seed~0.5_fold1", "seed~1_fold1")):
+    """[(sentence before the paths, the paths below `results`)]."""
+    lines = [line.split(": ", maxsplit=1) for line in list_leftovers(results, batches, scored, folds, models)]
+    return [(text, paths.replace(f"{results}/", "").split()) for text, paths in lines]
+
+
+def test_what_is_still_wanted_is_not_left_over(results):
+    assert named(results) == []
+
+
+def test_each_is_left_over_from_what_it_was_of(results):
+    assert named(results, batches=["one-again"]) == [
+        (
+            "Left over from batches no longer in the table; delete if not needed",
+            ["images/.one.part", "images/one", "metrics/one.tsv", "objects/one.parquet", "predictions/.one.regions"],
+        )
+    ]
+    assert named(results, scored=[]) == [
+        ("Left over from truth no longer in the table; delete if not needed", ["truth/one"])
+    ]
+    assert named(results, folds=["fold2"]) == [
+        (
+            "Left over from folds no longer in the settings; delete if not needed",
+            ["patches/.fold1.part", "patches/fold1", "sheets/fold1.png"],
+        )
+    ]
+    assert named(results, models=["seed~0.5_fold1"]) == [
+        (
+            "Left over from models no longer in the settings; delete if not needed",
+            ["models/.seed~1_fold1.part", "recipes/train/seed~1_fold1.json"],
+        )
+    ]
+
+
+def test_where_nothing_learns_what_was_learnt_is_not_left_over(results):
+    assert named(results, folds=[], models=[]) == []

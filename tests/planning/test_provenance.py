@@ -1,0 +1,314 @@
+"""Recipes change with what matters and with nothing else."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tessera.planning import provenance
+from tessera.planning.digests import digest_path
+from tessera.planning.provenance import Recipes, source
+
+SCRIPT = '''"""Docstring."""
+
+from tessera.io.ome_zarr_store import open_array
+
+
+def segment(image):
+    """Docstring."""
+    # comment
+    return open_array(image) + 1
+'''
+
+
+@pytest.fixture
+def scripts(tmp_path, monkeypatch):
+    """A folder of one script that imports a store module, which imports the errors module, and nothing the tiling module."""
+    package = tmp_path / "scripts" / "tessera"
+    for name in ("io", "common", "inference"):
+        (package / name).mkdir(parents=True)
+    (tmp_path / "scripts" / "segment.py").write_text(SCRIPT)
+    (package / "io" / "ome_zarr_store.py").write_text(
+        "from tessera.common.errors import InputError\n\n\ndef open_array(path):\n    return 1\n"
+    )
+    (package / "common" / "errors.py").write_text("class InputError(Exception):\n    pass\n")
+    (package / "inference" / "tiling.py").write_text("A = 1\n")
+    monkeypatch.setattr(provenance, "SCRIPTS", tmp_path / "scripts")
+    return tmp_path / "scripts"
+
+
+def source_after(path, old, new):
+    """The source digest of segment.py before and after a change of `path`."""
+    source.cache_clear(), provenance._parsed.cache_clear()
+    before = source("segment.py")
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    source.cache_clear(), provenance._parsed.cache_clear()
+    return before, source("segment.py")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("# comment", "# another comment"), ('"""Docstring."""', '"""Other."""'), ("image) + 1", "image  )+1 ")],
+)
+def test_comments_docstrings_and_layout_do_not_count(scripts, old, new):
+    before, after = source_after(scripts / "segment.py", old, new)
+    assert before == after
+
+
+def test_code_counts(scripts):
+    before, after = source_after(scripts / "segment.py", "+ 1", "+ 2")
+    assert before != after
+
+
+def test_a_module_counts_however_deep_it_is_imported(scripts):
+    before, after = source_after(scripts / "tessera" / "common" / "errors.py", "pass", "status = 1")
+    assert before != after
+
+
+def test_a_module_that_is_not_imported_does_not_count(scripts):
+    before, after = source_after(scripts / "tessera" / "inference" / "tiling.py", "1", "2")
+    assert before == after
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "from tessera.inference import tiling",
+        "import tessera.inference.tiling",
+        "def f():\n    from tessera.inference.tiling import A",
+    ],
+)
+def test_every_way_to_import_is_seen(scripts, statement):
+    (scripts / "segment.py").write_text(f"{statement}\n{SCRIPT}")
+    before, after = source_after(scripts / "tessera" / "inference" / "tiling.py", "1", "2")
+    assert before != after
+
+
+def test_what_the_report_says_of_tracks_is_no_cause_to_track_again():
+    names = {path.name for path in provenance._modules(provenance.SCRIPTS / "track.py")}
+    assert {"track_columns.py", "tracker.py"} <= names
+    assert not names & {"tracking_report.py", "report_tables.py", "html_report.py", "tracking_metrics.py"}
+
+
+def test_every_real_script_has_a_source():
+    source.cache_clear(), provenance._parsed.cache_clear()
+    names = [path.name for path in provenance.SCRIPTS.glob("*.py")]
+    assert len({source(name) for name in names}) == len(names) > 0
+
+
+RULES = (
+    "ingest",
+    "ingest_truth",
+    "split",
+    "augment",
+    "train",
+    "select_model",
+    "explain",
+    "predict",
+    "segment",
+    "track",
+    "evaluate",
+    "report",
+)
+
+
+KEYS = {"augment": "fold1", "train": "fold1"}
+
+
+def recipes_of(folder, *, sides=None, models=None, existing=None, columns=None, **sections):
+    """{rule: recipe} of the annotated training image "a", of the one fold, of the model fold1, and of the whole.
+
+    Args:
+        sides, existing: see `Recipes`.
+        models: {model: {"fold", "variant", "point", "train": settings}}; None: fold1 alone, by the section train.
+        columns: {column: cell} of the table, for all images.
+        sections: of the settings, changed.
+    """
+    settings = (
+        {rule: {"seed": 0, "engine": "auto"} for rule in RULES}
+        | {"task": "instances", "classes": ["background", "cell"]}
+        | sections
+    )
+    rows = {}
+    for image, truth in (("a", "a_truth.tif"), ("b", "b_truth.tif"), ("c", None)):
+        for name in filter(None, (f"{image}.tif", truth)):
+            path = folder / name
+            path.exists() or path.write_bytes(name.encode())
+        empty = dict.fromkeys(("axes", "pixel_um", "frame_s", "group", "split", "batch", "roi", "frames", "masks")) | (
+            columns or {}
+        )
+        truth_files = [folder / truth] if truth else []
+        files = empty.get("files") or [folder / f"{image}.tif"]
+        masks = {"masks_files": [folder / empty["masks"]] if empty["masks"] else []}
+        rows[image] = empty | {
+            "image": image, "path": f"{image}.tif", "files": files, "truth": truth, "truth_files": truth_files
+        } | masks  # fmt: skip
+    digest_path.cache_clear()
+    sides = sides or {"a": "train", "b": "test", "c": "predict"}
+    learners = {"fold1": {image: side for image, side in sides.items() if side in ("train", "val")}}
+    if models is None:
+        models = {"fold1": {"fold": "fold1", "variant": "", "point": {}, "train": settings["train"]}}
+    made = Recipes(settings, rows, {}, sides, learners, {} if existing else models, {}, existing)
+    keys = dict.fromkeys((*RULES, "import_masks"), "a") | KEYS
+    rules = [rule for rule in RULES if not (existing and rule in KEYS)]
+    if rows["a"]["masks"]:
+        rules = ["ingest", "ingest_truth", "import_masks", "track", "evaluate", "report"]
+    return {rule: value(keys[rule]) if callable(value := getattr(made, rule)) else value for rule in rules}
+
+
+def changed(before, after):
+    return [rule for rule in before if before[rule] != after[rule]]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_setting_changes_its_rule_and_those_after_it(tmp_path, rule):
+    before = recipes_of(tmp_path)
+    after = recipes_of(tmp_path, **{rule: {"seed": 1, "engine": "auto"}})
+    everything_after = {
+        "ingest_truth": [r for r in RULES if r not in ("ingest", "split")],
+        "split": ["split", "report"],
+        "explain": ["explain", "report"],
+    }
+    assert changed(before, after) == everything_after.get(rule, list(RULES[RULES.index(rule) :]))
+
+
+def test_the_policy_for_bad_images_changes_nothing(tmp_path):
+    before = recipes_of(tmp_path, ingest={"bad_images": "refuse"})
+    assert changed(before, recipes_of(tmp_path, ingest={"bad_images": "set_aside"})) == []
+
+
+def test_pixels_that_do_not_train_do_not_train(tmp_path):
+    before = recipes_of(tmp_path)
+    (tmp_path / "c.tif").write_bytes(b"other pixels")
+    assert changed(before, recipes_of(tmp_path)) == ["report"]
+
+
+def test_pixels_of_a_test_image_reach_the_leakage_check_alone(tmp_path):
+    before = recipes_of(tmp_path)
+    (tmp_path / "b.tif").write_bytes(b"other pixels")
+    assert changed(before, recipes_of(tmp_path)) == ["split", "report"]
+
+
+def test_an_image_that_changes_sides_trains_anew(tmp_path):
+    before = recipes_of(tmp_path)
+    after = recipes_of(tmp_path, sides={"a": "train", "b": "train", "c": "predict"})
+    assert changed(before, after) == [
+        "augment",
+        "train",
+        "select_model",
+        "explain",
+        "predict",
+        "segment",
+        "track",
+        "evaluate",
+        "report",
+    ]
+
+
+def test_a_source_has_the_same_digest_in_every_version_of_python(scripts):
+    text = 'def f(x, w):\n    return f"{x:>{w}}/{w}  {\'*\' if x else \'\'}" f"a{x!r}" "b"\n'
+    (scripts / "segment.py").write_text(text)
+    source.cache_clear(), provenance._parsed.cache_clear()
+    assert source("segment.py") == "307db015d14d970b"
+
+
+@pytest.mark.parametrize("columns", [{"roi": [0, 64, 0, 64]}, {"frames": "0:5"}])
+def test_where_to_look_matters_to_what_is_learnt_and_predicted(tmp_path, columns):
+    before = recipes_of(tmp_path)
+    assert changed(before, recipes_of(tmp_path, columns=columns)) == [
+        "ingest_truth",
+        "augment",
+        "train",
+        "select_model",
+        "explain",
+        "predict",
+        "segment",
+        "track",
+        "evaluate",
+        "report",
+    ]
+
+
+def test_an_existing_model_stands_for_all_training(tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "model.json").write_text("{}")
+    before = recipes_of(tmp_path, existing={"model": model})
+    trained = {rule: {"seed": 1} for rule in ("split", "augment", "train")}
+    applied = ["select_model", "explain", "predict", "segment", "track", "evaluate", "report"]
+    assert not set(applied) & set(changed(before, recipes_of(tmp_path, existing={"model": model}, **trained)))
+    (model / "model.json").write_text("{ }")
+    assert changed(before, recipes_of(tmp_path, existing={"model": model})) == applied
+
+
+def test_names_of_raw_files_count_since_they_may_say_which_frame_they_are_of():
+    class Rows(Recipes):
+        def _raw(self, files):
+            return ["the same"] * len(files)
+
+    rows = Rows.__new__(Rows)
+    assert rows._named([Path("a/man_seg001.tif")]) == rows._named([Path("b/man_seg001.tif")])
+    assert rows._named([Path("a/man_seg001.tif")]) != rows._named([Path("a/man_seg003.tif")])
+
+
+def test_frames_of_a_glob_count_by_their_names_too(tmp_path):
+    before, after = [], []
+    for files, last in ((before, 2), (after, 3)):
+        for number in (1, last):
+            files.append(tmp_path / f"t{number}.tif")
+            files[-1].write_bytes(b"the same")
+    names = [recipes_of(tmp_path, columns={"files": files})["ingest"] for files in (before, after, before)]
+    assert names[0] == names[2] != names[1]
+
+
+def test_masks_stand_for_all_that_a_network_does(tmp_path):
+    masks = tmp_path / "masks.tif"
+    masks.write_bytes(b"1")
+    columns = {"masks": masks.name}
+    before = recipes_of(tmp_path, columns=columns)
+    networks = {rule: {"seed": 1} for rule in ("split", "augment", "train", "explain", "predict", "segment")}
+    assert changed(before, recipes_of(tmp_path, columns=columns, **networks)) == []
+    imported = ["import_masks", "track", "evaluate", "report"]
+    assert changed(before, recipes_of(tmp_path, columns=columns | {"frames": "0"})) == ["ingest_truth", *imported]
+    assert changed(before, recipes_of(tmp_path, columns=columns, track={"seed": 1})) == imported[1:]
+    masks.write_bytes(b"2")
+    assert changed(before, recipes_of(tmp_path, columns=columns)) == imported
+
+
+TRAINED = ["train", "select_model", "explain", "predict", "segment", "track", "evaluate", "report"]
+
+
+def test_weights_to_start_from_count_by_their_content_wherever_they_lie(tmp_path):
+    def recipes(path):
+        return recipes_of(tmp_path, train={"encoder_weights": path and str(path)})
+
+    weights, copy = tmp_path / "weights.h5", tmp_path / "copy.h5"
+    weights.write_bytes(b"1")
+    copy.write_bytes(b"1")
+    before = recipes(weights)
+    assert changed(before, recipes(copy)) == []
+    copy.write_bytes(b"2")
+    assert changed(before, recipes(copy)) == TRAINED
+    assert changed(before, recipes(None)) == changed(before, recipes("imagenet")) == TRAINED
+    assert changed(recipes(None), recipes("imagenet")) == TRAINED
+
+
+def test_an_earlier_model_to_start_from_counts_by_its_weights_and_description_alone(tmp_path):
+    def recipes(folder):
+        return recipes_of(tmp_path, train={"encoder_weights": str(folder)})
+
+    model, moved = tmp_path / "model", tmp_path / "moved"
+    model.mkdir()
+    for name in ("model.json", "model.weights.h5", "history.csv"):
+        (model / name).write_bytes(b"1")
+    before = recipes(model)
+    shutil.copytree(model, moved)
+    assert changed(before, recipes(moved)) == []
+    (moved / "history.csv").write_bytes(b"2")
+    assert changed(before, recipes(moved)) == []
+    for name in ("model.json", "model.weights.h5"):
+        (moved / name).write_bytes(b"2")
+        assert changed(before, recipes(moved)) == TRAINED
+        (moved / name).write_bytes(b"1")

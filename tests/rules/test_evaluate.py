@@ -1,0 +1,342 @@
+"""Scores and pictures of small batches."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from evaluate import evaluate, worst_frame
+from scenes import damage, place_discs, write_batch, write_image, write_labels
+from tessera.common.errors import InputError
+from tessera.data.training_targets import UNKNOWN
+from tessera.io.ome_zarr_store import create_store, finish_labels
+from tessera.report.overlay_images import (
+    FOUND_COLOURS,
+    TRUTH_COLOURS,
+    draw_pictures,
+    is_colour,
+    outlines,
+    resize_nearest,
+    stretch,
+)
+
+IOUS = [0.5, 0.75, 0.95]
+CLASSES = ["background", "mother", "daughter"]
+CENTRES = [(12, 12), (12, 40), (40, 12), (40, 40)]
+CELLS = place_discs((64, 64), CENTRES, 8)
+TRIO = np.where(CELLS == 4, 0, CELLS)
+
+
+def run(tmp_path, folders, sides, *, task="instances", classes=("background", "cell"), truth=True, **options):
+    """Evaluate a batch: (table, folder of pictures). `truth`: whether all images have one, or the names of those."""
+    images, labels, annotated = folders
+    evaluate(
+        labels,
+        images,
+        [annotated] if truth else [],
+        recipes={image: f"recipe of {image}" for image in sides},
+        sides=sides,
+        annotated=truth if isinstance(truth, list) else list(sides),
+        metrics=tmp_path / "one.tsv",
+        pictures=tmp_path / "pictures",
+        task=task,
+        classes=list(classes),
+        ious=IOUS,
+        **options,
+    )
+    table = pd.read_csv(tmp_path / "one.tsv", sep="\t", keep_default_na=False, na_values=[""], dtype={"image": str})
+    return table.set_index("image"), tmp_path / "pictures"
+
+
+def test_each_image_has_a_row_with_its_scores(tmp_path):
+    folders = write_batch(tmp_path, {"good": (CELLS[None], CELLS[None]), "poor": (TRIO[None], CELLS[None])})
+    table, _ = run(tmp_path, folders, {"good": "train", "poor": "test"})
+    assert list(table.index) == ["good", "poor"]
+    assert table["split"].to_dict() == {"good": "train", "poor": "test"}
+    assert table["ap_50"].to_dict() == {"good": 1, "poor": 0.75}
+    assert table["ap_mean"].to_dict() == {"good": 1, "poor": 0.75}
+    assert table.loc["poor", ["tp_50", "fp_50", "fn_50", "objects_truth", "objects_found"]].tolist() == [3, 0, 1, 4, 3]
+    assert table.loc["poor", "area_px_median"] == (CELLS == 1).sum()
+    assert table.loc["poor", "recipe"] == "recipe of poor"
+
+
+def test_an_image_without_truth_is_measured_and_not_scored(tmp_path):
+    folders = write_batch(tmp_path, {"NA": (CELLS[None], None)})
+    table, pictures = run(tmp_path, folders, {"NA": "predict"}, truth=[])
+    row = table.loc["NA"]
+    assert row["objects_found"] == 4
+    assert row["frames_scored"] == 0
+    assert row[["ap_50", "pixel_accuracy", "objects_truth", "tp_50", "seg"]].isna().all()
+    assert not (pictures / "NA" / "truth.png").exists()
+    assert (pictures / "NA" / "labels.png").exists()
+
+
+def test_a_stated_side_asks_for_no_truth_that_is_not_there(tmp_path):
+    folders = write_batch(tmp_path, {"a": (CELLS[None], None), "b": (CELLS[None], CELLS[None])})
+    table, _ = run(tmp_path, folders, {"a": "test", "b": "test"}, truth=["b"])
+    assert table["frames_scored"].to_dict() == {"a": 0, "b": 1}
+    table, _ = run(tmp_path, folders, {"a": "test"}, truth=[])
+    assert table["frames_scored"].to_dict() == {"a": 0}
+
+
+def test_what_a_job_before_left_behind_is_replaced(tmp_path):
+    folders = write_batch(tmp_path, {"a": (CELLS[None], None), "b": (CELLS[None], None)})
+    run(tmp_path, folders, {"a": "predict", "b": "predict"}, truth=[])
+    table, pictures = run(tmp_path, folders, {"b": "predict"}, truth=[])
+    assert list(table.index) == ["b"]
+    assert [path.name for path in pictures.iterdir()] == ["b"]
+
+
+def test_an_object_of_a_stack_is_scored_once_through_all_its_planes(tmp_path):
+    images, labels, truth = write_batch(tmp_path, {})
+    pair = place_discs((64, 64), [(16, 16), (44, 44)], 9)
+    stack = np.stack([pair * (pair > 1), pair, pair, pair * (pair < 2)])[None, None]
+    write_image(images, "stack", stack.astype(np.uint16))
+    for folder, ids in ((labels, (3 - stack) * (stack > 0)), (truth, stack)):
+        create_store(folder / "stack.ome.zarr", ids.shape, np.int32)[:] = ids
+        finish_labels(folder / "stack.ome.zarr", name="stack")
+    table, _ = run(tmp_path, (images, labels, truth), {"stack": "test"})
+    row = table.loc["stack"]
+    assert row[["frames", "frames_scored", "objects_truth", "objects_found"]].tolist() == [1, 1, 2, 2]
+    assert row[["ap_50", "ap_95", "seg", "panoptic_quality", "pixel_accuracy"]].tolist() == [1] * 5
+    assert row[["splits", "merges"]].tolist() == [0, 0]
+
+
+def test_labels_that_are_no_classes_are_refused_with_the_store_they_are_in(tmp_path):
+    strange = (CELLS > 0).astype(np.uint8) * 7
+    folders = write_batch(tmp_path, {"yeast": (strange[None], strange[None])}, classes=CLASSES)
+    with pytest.raises(InputError, match=r"labels/one/yeast\.ome\.zarr, .*truth/one/yeast\.ome\.zarr: labels \[7\]"):
+        run(tmp_path, folders, {"yeast": "test"}, task="semantic", classes=CLASSES)
+
+
+def test_tables_with_and_without_truth_have_the_same_columns(tmp_path):
+    with_truth = write_batch(tmp_path / "a", {"a": (CELLS[None], CELLS[None])})
+    without = write_batch(tmp_path / "b", {"b": (CELLS[None], None)})
+    scored, _ = run(tmp_path / "a", with_truth, {"a": "test"})
+    measured, _ = run(tmp_path / "b", without, {"b": "predict"}, truth=[])
+    assert list(scored.columns) == list(measured.columns)
+
+
+def test_frames_that_are_not_annotated_are_not_scored(tmp_path):
+    found = np.stack([CELLS, np.zeros_like(CELLS), TRIO])
+    images, labels, truth = write_batch(tmp_path, {"movie": (found, None)})
+    marked = np.stack([np.zeros_like(CELLS), np.zeros_like(CELLS), CELLS])
+    write_labels(truth, "movie", marked, extra={"annotated_t": [2]})
+    table, pictures = run(tmp_path, (images, labels, truth), {"movie": "test"})
+    row = table.loc["movie"]
+    assert (row["frames"], row["frames_scored"], row["ap_50"]) == (3, 1, 0.75)
+    assert (row["objects_truth"], row["objects_found"]) == (4, 7)
+    assert json.loads((pictures / "movie" / "picture.json").read_text())["t"] == 2
+
+
+def test_the_picture_of_a_movie_is_its_worst_frame(tmp_path):
+    folders = write_batch(tmp_path, {"movie": (np.stack([CELLS, TRIO, CELLS]), np.stack([CELLS] * 3))})
+    table, pictures = run(tmp_path, folders, {"movie": "test"})
+    assert table.loc["movie", "ap_50"] == pytest.approx(11 / 12)
+    described = json.loads((pictures / "movie" / "picture.json").read_text())
+    assert (described["t"], described["score"]) == (1, 0.75)
+
+
+def test_without_a_score_the_middle_frame_is_shown():
+    assert worst_frame({0: np.nan, 4: np.nan, 7: np.nan}) == (4, None)
+    assert worst_frame({0: np.nan, 3: 0.5, 4: 0.5}) == (3, 0.5)
+
+
+def test_classes_are_scored_by_name(tmp_path):
+    truth = np.where(CELLS > 2, 2, CELLS > 0).astype(np.uint8)
+    found = np.where(truth == 2, 1, truth).astype(np.uint8)
+    folders = write_batch(tmp_path, {"yeast": (found[None], truth[None])}, classes=CLASSES)
+    table, _ = run(tmp_path, folders, {"yeast": "val"}, task="semantic", classes=CLASSES)
+    row = table.loc["yeast"]
+    assert row[["iou_background", "iou_mother", "iou_daughter", "iou_mean"]].tolist() == [1, 0.5, 0, 0.25]
+    assert row["share_mother"] == pytest.approx((truth > 0).mean())
+    assert row["tp_mother"] == (truth == 1).sum()
+
+
+def test_an_image_that_was_set_aside_has_no_row(tmp_path):
+    folders = write_batch(tmp_path, {"good": (CELLS[None], CELLS[None])}, set_aside={"bad": "bad.tif: is empty"})
+    table, _ = run(tmp_path, folders, {"bad": "train", "good": "test"})
+    assert list(table.index) == ["good"]
+
+
+def test_a_batch_of_which_nothing_is_left_has_an_empty_table(tmp_path):
+    folders = write_batch(tmp_path, {}, set_aside={"bad": "bad.tif: is empty"})
+    table, pictures = run(tmp_path, folders, {"bad": "train"})
+    assert len(table) == 0
+    assert pictures.is_dir()
+
+
+def test_truth_of_another_shape_is_refused(tmp_path):
+    images, labels, truth = write_batch(tmp_path, {"a": (CELLS[None], None)})
+    write_labels(truth, "a", CELLS[None, :32])
+    with pytest.raises(InputError, match=r"a\.ome\.zarr: has shape \(1, 1, 1, 32, 64\)"):
+        run(tmp_path, (images, labels, truth), {"a": "test"})
+
+
+def test_an_image_whose_truth_was_set_aside_is_only_measured(tmp_path):
+    folders = write_batch(tmp_path, {"a": (CELLS[None], None)})
+    (folders[2] / "set_aside.json").write_text(json.dumps({"a": "a_mask.png: has another shape"}))
+    table, _ = run(tmp_path, folders, {"a": "train"})
+    assert table.loc["a", "frames_scored"] == 0
+    assert table.loc["a", "objects_found"] == 4
+
+
+def test_truth_that_was_lost_is_noticed(tmp_path):
+    folders = write_batch(tmp_path, {"a": (CELLS[None], None)})
+    with pytest.raises(InputError, match="a: no store"):
+        run(tmp_path, folders, {"a": "test"})
+
+
+def test_scores_do_not_depend_on_shards(tmp_path):
+    random = np.random.default_rng(1)
+    truth = place_discs((300, 300), random.integers(0, 300, (60, 2)), 9)
+    found = np.roll(truth, (2, 1), (0, 1))
+    whole = write_batch(tmp_path / "whole", {"a": (found[None], truth[None])})
+    expected, _ = run(tmp_path / "whole", whole, {"a": "test"})
+    cut = write_batch(tmp_path / "cut", {"a": (found[None], truth[None])})
+    for folder, labels in ((cut[1], found), (cut[2], truth)):
+        store = create_store(folder / "a.ome.zarr", (1, 1, 1, 300, 300), np.int32, chunk_px=64, shard_px=128)
+        store[0, 0, 0] = labels
+        finish_labels(folder / "a.ome.zarr", name="a")
+    table, _ = run(tmp_path / "cut", cut, {"a": "test"})
+    pd.testing.assert_frame_equal(table, expected)
+
+
+def test_outlines_lie_inside_objects_and_part_those_that_touch():
+    labels = np.zeros((12, 20), dtype=np.int32)
+    labels[2:10, 2:9], labels[2:10, 9:18] = 1, 2
+    rims = outlines(labels, 1)
+    assert not rims[labels == 0].any()
+    assert rims[2:10, 2].all()
+    assert rims[2:10, 8].all()
+    assert rims[2:10, 9].all()
+    assert not rims[4:8, 4:7].any()
+
+
+def test_outlines_of_classes_carry_their_class():
+    labels = np.zeros((10, 20), dtype=np.uint8)
+    labels[2:8, 2:8], labels[2:8, 12:18] = 1, 2
+    labels[9, :] = 255
+    rims = outlines(labels, 1, CLASSES)
+    assert set(np.unique(rims)) == {0, 1, 2}
+    assert rims[2, 2] == 1
+    assert rims[2, 12] == 2
+
+
+def test_a_picture_reads_back_with_outlines_in_their_colours(tmp_path):
+    images, labels, truth = write_batch(tmp_path, {"a": (TRIO[None], CELLS[None])})
+    stores = {"image": images / "a.ome.zarr", "labels": labels / "a.ome.zarr", "truth": truth / "a.ome.zarr"}
+    draw_pictures(tmp_path / "a", **stores)
+    base = Image.open(tmp_path / "a" / "base.jpg")
+    assert base.size == (768, 768)
+    for layer, colours, fourth in (("labels", FOUND_COLOURS, False), ("truth", TRUTH_COLOURS, True)):
+        drawn = np.array(Image.open(tmp_path / "a" / f"{layer}.png").convert("RGBA"))
+        opaque = drawn[..., 3] > 0
+        assert (drawn[opaque][:, :3] == list(bytes.fromhex(colours[0][1:]))).all()
+        assert opaque[:384, :384].any()
+        assert opaque[384:, 384:].any() == fourth
+    assert (tmp_path / "a" / "labels.png").stat().st_size < 20_000
+
+
+def test_a_large_image_is_drawn_from_its_pyramid(tmp_path):
+    pixels = np.zeros((1, 1, 1, 1700, 900), dtype=np.uint8)
+    pixels[..., :850, :] = 200
+    image = write_image(tmp_path, "large", pixels)
+    labels = write_labels(tmp_path, "labels", (pixels[:, 0, 0] > 0).astype(np.int32))
+    draw_pictures(tmp_path / "picture", image=image, labels=labels)
+    base = np.array(Image.open(tmp_path / "picture" / "base.jpg"))
+    assert base.shape == (768, 407)
+    assert base[100, 100] > 250
+    assert base[700, 100] < 5
+    rims = np.array(Image.open(tmp_path / "picture" / "labels.png").convert("RGBA"))[..., 3] > 0
+    assert rims[382:384, 200].all()
+    assert not rims[386:, :].any()
+
+
+def test_outlines_from_a_pyramid_lie_where_the_object_is(tmp_path):
+    disc = place_discs((3200, 3200), [(1599.5, 1599.5)], 1200).astype(np.uint8)
+    image = write_image(tmp_path, "large", 200 * disc[None, None, None])
+    labels = write_labels(tmp_path, "labels", disc[None].astype(np.int32))
+    draw_pictures(tmp_path / "picture", image=image, labels=labels)
+    base = np.array(Image.open(tmp_path / "picture" / "base.jpg")) > 127
+    rims = np.array(Image.open(tmp_path / "picture" / "labels.png").convert("RGBA"))[..., 3] > 0
+    for drawn in (base, rims):
+        assert np.argwhere(drawn).mean(0) == pytest.approx([383.5, 383.5], abs=0.1)
+
+
+def test_colour_keeps_its_hues_and_other_channels_become_grey():
+    pixels = np.array([[[100]], [[50]], [[0]]], dtype=np.uint8)
+    windows = [(0, 100), (0, 50), (0, 10)]
+    assert stretch(pixels, windows, colour=True).tolist() == [[[255, 128, 0]]]
+    assert stretch(pixels, windows).tolist() == [[255]]
+    assert is_colour(["red", "green", "blue"])
+    assert is_colour(["R", "G", "B"])
+    assert not is_colour(["RFP", "GFP", "BFP"])
+    assert not is_colour(["DAPI", "GFP", "RFP"])
+
+
+def test_a_constant_or_broken_channel_is_drawn_without_failing():
+    pixels = np.array([[[5.0, np.nan, np.inf, -np.inf]]])
+    assert stretch(pixels, [(5.0, 5.0)]).tolist() == [[0, 0, 255, 0]]
+
+
+def test_labels_are_resized_without_new_ids():
+    labels = np.array([[1, 7], [3, 9]])
+    large = resize_nearest(labels, (4, 6))
+    assert large.shape == (6, 4)
+    assert set(large.ravel()) == {1, 3, 7, 9}
+    assert (resize_nearest(large, (2, 2)) == labels).all()
+
+
+def test_truth_outside_of_the_region_of_interest_counts_nowhere(tmp_path):
+    folders = write_batch(tmp_path, {"a": (TRIO[None], CELLS[None])})
+    for roi, counts in (([0, 32, 0, 64], [2, 0, 32 * 64]), ([0, 64, 32, 64], [1, 1, 64 * 32])):
+        table, _ = run(tmp_path, folders, {"a": "test"}, looks={"a": {"roi": roi, "frames": None}})
+        assert table.loc["a", ["tp_50", "fn_50", "pixels"]].tolist() == counts
+
+
+def test_frames_that_were_not_chosen_are_not_scored_nor_shown(tmp_path):
+    found = np.stack([CELLS, TRIO, 0 * CELLS, CELLS])
+    folders = write_batch(tmp_path, {"a": (found, np.stack([CELLS] * 4)), "b": (found, None)})
+    looks = {image: {"roi": None, "frames": "0:2"} for image in "ab"}
+    table, pictures = run(tmp_path, folders, {"a": "test", "b": "predict"}, truth=["a"], looks=looks)
+    assert table.loc["a", ["frames", "frames_scored", "tp_50", "fn_50"]].tolist() == [2, 2, 7, 1]
+    assert table.loc["b", ["frames", "objects_found"]].tolist() == [2, 7]
+    assert json.loads((pictures / "a" / "picture.json").read_text())["t"] == 1
+    assert json.loads((pictures / "b" / "picture.json").read_text())["t"] in (0, 1)
+
+
+def test_what_does_not_fit_the_model_is_kept_in_words(tmp_path):
+    folders = write_batch(tmp_path, {"a": (CELLS[None], CELLS[None])})
+    about = {"channels": ["0"], "diameter_px": 40.0}
+    table, _ = run(tmp_path, folders, {"a": "test"}, about=about)
+    assert table.loc["a", "fit"].startswith("a: the objects found are 15")
+    table, _ = run(tmp_path, folders, {"a": "test"}, about=about | {"diameter_px": 16.0})
+    assert np.isnan(table.loc["a", "fit"])
+
+
+@pytest.mark.parametrize("kind", ["labels", "truth", "images"])
+def test_a_store_that_is_damaged_in_the_middle_is_named(tmp_path, kind):
+    folders = write_batch(tmp_path, {"a": (CELLS[None], CELLS[None])})
+    damage(tmp_path / kind / "one" / "a.ome.zarr" / "0" / "c" / "0" / "0" / "0" / "0" / "0")
+    with pytest.raises(
+        InputError, match=rf"{kind}/one/a\.ome\.zarr: the store is damaged, pixels at .* cannot be read"
+    ):
+        run(tmp_path, folders, {"a": "test"})
+
+
+def test_where_nobody_annotated_nothing_is_scored_and_the_truth_is_hatched(tmp_path):
+    marked = np.where(np.arange(64) < 26, CELLS, UNKNOWN)
+    for name, found in (("all", CELLS), ("half", np.where(CELLS % 2, CELLS, 0))):
+        folders = write_batch(tmp_path / name, {"a": (found[None], marked[None])})
+        table, pictures = run(tmp_path / name, folders, {"a": "test"})
+        row = table.loc["a"]
+        assert row[["objects_truth", "tp_50", "fp_50", "fn_50", "pixels"]].tolist() == [2, 2, 0, 0, 64 * 26]
+        assert row[["ap_95", "seg", "foreground_iou"]].tolist() == [1, 1, 1]
+        assert json.loads((pictures / "a" / "picture.json").read_text())["hatched"]
+        truth = np.asarray(Image.open(pictures / "a" / "truth.png").convert("RGBA"))
+        grey = (truth == [0x9A, 0x9A, 0x9A, 255]).all(-1)
+        assert grey[:, 26 * 12 :].mean() == pytest.approx(2 / 12, abs=0.01)
+        assert not grey[:, : 26 * 12].any()

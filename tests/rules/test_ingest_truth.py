@@ -1,0 +1,664 @@
+"""Annotate: the forms that annotations come in, and those that are refused."""
+
+import json
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from ome_zarr.format import FormatV04, FormatV05
+from ome_zarr.io import parse_url
+from ome_zarr.reader import Reader
+from ome_zarr.writer import write_image, write_labels
+from ome_zarr_models.v05.image_label import ImageLabel
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+from ingest import ingest
+from ingest_truth import ingest_truth
+from simulate import simulate
+from tessera.common.errors import InputError
+from tessera.common.notices import read_notes
+from tessera.data.training_targets import IGNORE, UNKNOWN
+from tessera.io.label_ids import separate_pieces
+from tessera.io.ome_zarr_store import create_store, finish_image, open_array, read_metadata
+
+CLASSES = ("background", "mother", "daughter")
+
+
+def cells(height=60, width=80):
+    """Ids 1, 2 and 7 as squares, 1 and 2 touching."""
+    ids = np.zeros((height, width), np.uint8)
+    ids[5:15, 5:15] = 1
+    ids[5:15, 15:25] = 2
+    ids[30:50, 30:50] = 7
+    return ids
+
+
+def make_images(folder, **shapes):
+    for image, shape in shapes.items():
+        path = folder / "images" / f"{image}.ome.zarr"
+        create_store(path, shape, np.uint8)[:] = 1
+        finish_image(path, name=image, pixel_um=(None, 0.5, 0.5), frame_s=60)
+
+
+def annotate_rows(
+    folder,
+    truths,
+    *,
+    axes="",
+    task="instances",
+    classes=CLASSES,
+    bad_images="refuse",
+    pieces="keep",
+    image=(),
+    **settings,
+):
+    rows = [
+        {"image": name, "truth_files": [str(file) for file in files], "files": image, "axes": axes}
+        for name, files in truths.items()
+    ]
+    ingest_truth(
+        rows,
+        dict.fromkeys(truths, "recipe"),
+        folder / "images",
+        folder / "truth",
+        task=task,
+        classes=list(classes),
+        bad_images=bad_images,
+        pieces=pieces,
+        **settings,
+    )
+    return folder / "truth"
+
+
+def annotate_one(folder, *files, shape=(1, 1, 1, 60, 80), **settings):
+    make_images(folder, a=shape)
+    path = annotate_rows(folder, {"a": files}, **settings) / "a.ome.zarr"
+    return open_array(path), read_metadata(path)
+
+
+def save(path, pixels, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".png":
+        Image.fromarray(pixels).save(path)
+    else:
+        tifffile.imwrite(path, pixels, **options)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_an_image_of_ids_keeps_its_ids(tmp_path, name, dtype):
+    array, metadata = annotate_one(tmp_path, save(tmp_path / name, cells().astype(dtype)))
+    assert array.dtype == np.int32
+    assert np.array_equal(array[0, 0, 0], cells())
+    assert metadata.pixel_um == (None, 0.5, 0.5)
+    assert metadata.frame_s == 60
+    assert metadata.extra == {}
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64, np.float32, np.float64, bool])
+def test_ids_may_come_in_any_type_that_holds_whole_numbers(tmp_path, dtype):
+    pixels = cells().astype(dtype)
+    array, _ = annotate_one(tmp_path, save(tmp_path / "a.tif", pixels))
+    assert np.array_equal(array[0, 0, 0], pixels.astype(int))
+
+
+def test_ids_saved_as_equal_colours_are_ids(tmp_path):
+    for number, channels in enumerate((3, 4)):
+        pixels = np.repeat(cells()[..., None], channels, axis=-1)
+        if channels == 4:
+            pixels[..., 3] = np.where(cells() > 0, 255, 100)
+        (tmp_path / str(number)).mkdir()
+        array, _ = annotate_one(tmp_path / str(number), save(tmp_path / f"{number}.png", pixels))
+        assert np.array_equal(array[0, 0, 0], cells())
+
+
+def test_a_class_image_becomes_bytes_with_the_names_of_its_classes(tmp_path):
+    pixels = cells() % 3
+    array, _ = annotate_one(tmp_path, save(tmp_path / "a.png", pixels), task="semantic")
+    assert array.dtype == np.uint8
+    assert np.array_equal(array[0, 0, 0], pixels)
+    label = json.loads((tmp_path / "truth/a.ome.zarr/zarr.json").read_text())["attributes"]["ome"]["image-label"]
+    assert [entry["class"] for entry in label["properties"]] == list(CLASSES)
+
+
+def test_a_black_and_white_mask_is_the_second_of_two_classes(tmp_path):
+    mask = (cells() > 0) * np.uint8(255)
+    array, _ = annotate_one(tmp_path, save(tmp_path / "a.png", mask), task="semantic", classes=CLASSES[:2])
+    assert np.array_equal(array[0, 0, 0], cells() > 0)
+
+
+def save_objects(folder, names=("a.png", "b.png")):
+    for number, name in enumerate(names):
+        save(folder / name, (cells() == number + 1) * np.uint8(255))
+    return folder
+
+
+def test_one_mask_per_object_is_foreground_where_there_are_two_classes_and_says_nothing_of_more(tmp_path):
+    masks = save_objects(tmp_path / "masks")
+    with pytest.raises(InputError, match=r"masks: one mask per object says no class; give an image of classes"):
+        annotate_one(tmp_path, masks, task="semantic")
+    array, _ = annotate_one(tmp_path / "two", masks, task="semantic", classes=CLASSES[:2])
+    assert np.array_equal(array[0, 0, 0], (cells() == 1) | (cells() == 2))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_white_means_is_decided_for_the_whole_image(tmp_path, turned):
+    pixels = np.zeros((2100, 64), np.uint8)
+    pixels[:40, :40] = 255
+    pixels[2060:, :40] = 1
+    mask = save(tmp_path / "a.png", pixels[::-1].copy() if turned else pixels)
+    with pytest.raises(InputError, match=r"a\.png: holds the ids 0, 1, 255, but there are 2 classes"):
+        annotate_one(tmp_path, mask, shape=(1, 1, 1, 2100, 64), task="semantic", classes=CLASSES[:2])
+
+
+def test_one_mask_per_object_becomes_ids_and_the_smaller_object_wins_where_two_overlap(tmp_path, capsys):
+    large, small = np.zeros((2, 60, 80), np.uint8)
+    large[10:40, 10:40] = 255
+    small[30:45, 30:45] = 255
+    save(tmp_path / "masks/b_small.png", small)
+    save(tmp_path / "masks/c_large.png", large)
+    array, _ = annotate_one(tmp_path, tmp_path / "masks")
+    expected = np.zeros((60, 80), int)
+    expected[10:40, 10:40] = 2
+    expected[30:45, 30:45] = 1
+    assert np.array_equal(array[0, 0, 0], expected)
+    assert "truth 100 pixels belong to two objects" in capsys.readouterr().out
+
+
+def test_frames_keep_ids_over_time_and_may_be_empty(tmp_path):
+    frames = [cells() * (t != 1) for t in range(3)]
+    files = [save(tmp_path / f"mask{t}_of_movie.tif", frame) for t, frame in enumerate(frames)]
+    array, _ = annotate_one(tmp_path, *files, shape=(3, 1, 1, 60, 80))
+    assert np.array_equal(array[:, 0, 0], frames)
+
+
+@pytest.mark.parametrize("dtypes", ["uint8 uint16 uint8", "uint16 int32 uint32", "uint8 float32 int16"])
+def test_masks_of_frames_may_differ_in_their_bits(tmp_path, dtypes):
+    dtypes = dtypes.split()
+    movie = np.stack([(cells() > 2) * (200 + 90 * t if dtype != "uint8" else 7) for t, dtype in enumerate(dtypes)])
+    files = [save(tmp_path / f"{t}.tif", movie[t].astype(dtype)) for t, dtype in enumerate(dtypes)]
+    array, _ = annotate_one(tmp_path, *files, shape=(3, 1, 1, 60, 80))
+    assert np.array_equal(array[:, 0, 0], movie)
+
+
+def test_a_stack_of_unnamed_pages_is_taken_as_the_image_has_it(tmp_path):
+    stack = np.stack([cells(), cells()[::-1]])
+    save(tmp_path / "a.tif", stack)
+    for number, shape in enumerate([(2, 1, 1, 60, 80), (1, 3, 2, 60, 80)]):
+        (tmp_path / str(number)).mkdir()
+        array, _ = annotate_one(tmp_path / str(number), tmp_path / "a.tif", shape=shape)
+        assert np.array_equal(array[:].squeeze(), stack)
+
+
+@pytest.mark.parametrize("axes", ["CYX", "YXS", "YX"])
+def test_the_axes_of_the_image_may_name_channels_that_ids_lack(tmp_path, axes):
+    array, _ = annotate_one(tmp_path, save(tmp_path / "a.tif", cells()), shape=(1, 3, 1, 60, 80), axes=axes)
+    assert np.array_equal(array[0, 0, 0], cells())
+
+
+@pytest.mark.parametrize(
+    ("sizes", "shape", "axes"),
+    [
+        ((4, 1), (4, 2, 1), ""),
+        ((4, 1), (4, 2, 1), "TCYX"),
+        ((4, 1), (4, 1, 1), "TZYX"),
+        ((1, 4), (4, 1, 1), "TZYX"),
+        ((4,), (4, 1, 1), "TCZYX"),
+        ((4,), (1, 2, 4), "TCZYX"),
+        ((4, 1, 3), (4, 1, 3), ""),
+        ((4, 3), (4, 1, 3), ""),
+        ((3, 4), (4, 1, 3), ""),
+        ((4, 3), (4, 2, 3), "TCZYX"),
+    ],
+)
+def test_axes_of_ids_that_are_not_clear_are_those_of_the_image_where_sizes_fit(tmp_path, sizes, shape, axes):
+    count = sizes[0] * (sizes[1] if len(sizes) > 1 else 1) * (sizes[2] if len(sizes) > 2 else 1)
+    planes = cells() // 7 * np.arange(1, count + 1, dtype=np.uint8)[:, None, None]
+    file = save(tmp_path / "a.tif", planes.reshape(*sizes, 60, 80), photometric="minisblack")
+    array, _ = annotate_one(tmp_path, file, shape=(*shape, 60, 80), axes=axes)
+    expected = planes.reshape(*sizes, 60, 80)
+    if sizes == (3, 4):
+        expected = expected.swapaxes(0, 1)
+    assert np.array_equal(array[:], expected.reshape(shape[0], 1, shape[2], 60, 80))
+
+
+def test_axes_of_ids_that_would_fit_in_two_ways_or_in_none_are_refused(tmp_path):
+    file = save(tmp_path / "a.tif", np.stack([np.stack([cells()] * 3)] * 3), photometric="minisblack")
+    for shape in ((3, 1, 3, 60, 80), (3, 1, 2, 60, 80)):
+        with pytest.raises(InputError, match=r"a\.tif: its axes QQYX of sizes \(3, 3, 60, 80\) are not clear; name"):
+            annotate_one(tmp_path, file, shape=shape)
+
+
+def make_challenge(folder, frames, name="man_track{:03d}.tif", tracks="1 0 2 0\n2 0 0 0\n7 1 2 2\n"):
+    for t, ids in frames.items():
+        save(folder / name.format(t), ids.astype(np.uint16))
+    if tracks:
+        table = "res_track.txt" if name.startswith("mask") else "man_track.txt"
+        (folder / table).write_text(tracks)
+    return folder
+
+
+def tracked():
+    first, later = cells(), cells()
+    first[first == 7] = 0
+    later[later == 2] = 0
+    return {0: first, 1: later, 2: later}
+
+
+@pytest.mark.parametrize(
+    ("name", "inside"), [("man_track{:03d}.tif", ""), ("mask{:04d}.tif", ""), ("man_track{:03d}.tif", "TRA")]
+)
+def test_a_cell_tracking_challenge_folder_brings_its_lineage(tmp_path, name, inside):
+    make_challenge(tmp_path / "gt" / inside, tracked(), name)
+    array, metadata = annotate_one(tmp_path, tmp_path / "gt", shape=(3, 1, 1, 60, 80))
+    assert np.array_equal(array[:, 0, 0], list(tracked().values()))
+    assert metadata.extra == {"lineage": [[1, 0, 2, 0], [2, 0, 0, 0], [7, 1, 2, 2]]}
+
+
+@pytest.mark.parametrize("axes", ["", "TCZYX"])
+def test_a_label_store_of_tessera_is_an_annotation(tmp_path, axes):
+    movie = np.stack([cells() * (t != 1) for t in range(3)])
+    file = save(tmp_path / "a.tif", movie, photometric="minisblack")
+    first, _ = annotate_one(tmp_path / "first", file, shape=(3, 2, 1, 60, 80))
+    store = tmp_path / "first" / "truth" / "a.ome.zarr"
+    again, _ = annotate_one(tmp_path / "again", store, shape=(3, 2, 1, 60, 80), axes=axes)
+    assert np.array_equal(first[:], again[:])
+    with pytest.raises(InputError, match=r"a\.ome\.zarr: is t 3, .*, but its image is t 4"):
+        annotate_one(tmp_path / "other", store, shape=(4, 2, 1, 60, 80))
+
+
+def test_labels_in_an_ome_zarr_image_are_an_annotation_and_those_without_cells_are_background(tmp_path):
+    ids = np.stack([cells(), 0 * cells()]).astype(np.uint64)
+    for version, fmt in (("0.4", FormatV04()), ("0.5", FormatV05())):
+        path = tmp_path / version / "a.zarr"
+        write_image(photograph()[None], str(path), axes="zyx", fmt=fmt)
+        write_labels(ids, str(path), name="cells", axes="tyx", fmt=fmt)
+        array, _ = annotate_one(tmp_path / version, path / "labels" / "cells", shape=(2, 1, 1, 60, 80))
+        assert np.array_equal(array[:, 0, 0], ids)
+        with pytest.raises(InputError, match=r"labels: is a folder of images; name one .* such as labels/cells"):
+            annotate_one(tmp_path / "b" / version, path / "labels", shape=(2, 1, 1, 60, 80))
+    write_labels(0 * ids, str(path), name="none", axes="tyx", fmt=fmt)
+    with pytest.raises(InputError, match="none: holds background only"):
+        annotate_one(tmp_path / "c", path / "labels" / "none", shape=(2, 1, 1, 60, 80))
+
+
+@pytest.mark.parametrize("names", [("mask_000.tif", "mask_001.tif"), ("mask_001.tif", "mask_002.tif")])
+def test_numbered_masks_of_one_image_are_its_objects_and_no_frames(tmp_path, names):
+    array, metadata = annotate_one(tmp_path, save_objects(tmp_path / "masks", names))
+    assert np.array_equal(array[0, 0, 0], cells() * (cells() < 7))
+    assert metadata.extra == {}
+
+
+def test_numbered_masks_of_a_movie_are_its_frames(tmp_path):
+    masks = make_challenge(tmp_path / "masks", {0: cells(), 2: cells()}, "mask{:03d}.tif", tracks=None)
+    array, metadata = annotate_one(tmp_path, masks, shape=(3, 1, 1, 60, 80))
+    assert np.array_equal(array[2, 0, 0], cells())
+    assert metadata.extra == {"annotated_t": [0, 2]}
+
+
+def test_two_masks_of_one_frame_are_both_named(tmp_path):
+    for name in ("man_seg001.tif", "man_track001.tif", "man_track000.tif"):
+        save(tmp_path / "gt" / name, cells().astype(np.uint16))
+    with pytest.raises(InputError, match=r"man_track001\.tif: is frame 1, as .*man_seg001\.tif is; keep the masks of"):
+        annotate_one(tmp_path, tmp_path / "gt", shape=(2, 1, 1, 60, 80))
+
+
+def test_frames_that_are_not_annotated_are_remembered(tmp_path):
+    frames = {1: cells(), 3: cells()}
+    make_challenge(tmp_path / "gt" / "SEG", frames, "man_seg{:03d}.tif", tracks=None)
+    array, metadata = annotate_one(tmp_path, tmp_path / "gt", shape=(4, 1, 1, 60, 80))
+    assert metadata.extra == {"annotated_t": [1, 3]}
+    assert np.array_equal(array[1, 0, 0], cells())
+    assert not array[2].any()
+
+
+@pytest.mark.parametrize(
+    ("tracks", "what"),
+    [
+        ("1 0 2\n", r"man_track\.txt: line 1: is not four whole numbers"),
+        ("1 0 2 0\n1 0 2 0\n", "line 2: '1 0 2 0' cannot be"),
+        ("1 0 3 0\n", "line 1: '1 0 3 0' cannot be"),
+        ("1 0 2 0\n2 0 0 0\n", r"man_track001\.tif: holds the ids 7, which man_track\.txt does not list"),
+        ("1 0 2 0\n2 0 0 0\n7 1 2 1\n", "track 7: its parent 1 is not a track that ended before frame 1"),
+    ],
+)
+def test_tracks_that_cannot_be_are_refused(tmp_path, tracks, what):
+    make_challenge(tmp_path / "gt", tracked(), tracks=tracks)
+    with pytest.raises(InputError, match=what):
+        annotate_one(tmp_path, tmp_path / "gt", shape=(3, 1, 1, 60, 80))
+
+
+def test_tracks_need_the_frames_alone_that_the_table_looks_at(tmp_path):
+    some = {t + 1: frame for t, frame in tracked().items()}
+    folder = make_challenge(tmp_path / "gt", some, tracks="1 1 3 0\n2 1 1 0\n7 2 3 2\n")
+    looks = {"a": {"roi": None, "frames": "1:4"}}
+    array, metadata = annotate_one(tmp_path / "a", folder, shape=(6, 1, 1, 60, 80), looks=looks)
+    assert np.array_equal(array[1:4, 0, 0], list(some.values()))
+    assert (np.asarray(array)[[0, 4, 5]] == UNKNOWN).all()
+    assert metadata.extra == {"annotated_t": [1, 2, 3], "lineage": [[1, 1, 3, 0], [2, 1, 1, 0], [7, 2, 3, 2]]}
+    for frames, missing in ((None, 0), ("1:5", 4)):
+        looks = {"a": {"roi": None, "frames": frames}}
+        with pytest.raises(InputError, match=rf"gt: frame {missing} of 6 has no mask; .* out of the column frames"):
+            annotate_one(tmp_path / "b", folder, shape=(6, 1, 1, 60, 80), looks=looks)
+
+
+def photograph():
+    smooth = gaussian_filter(np.random.default_rng(0).normal(size=(60, 80)), 3)
+    return ((smooth - smooth.min()) / np.ptp(smooth) * 250 + 1).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("task", "mark"), [("instances", UNKNOWN), ("semantic", IGNORE)])
+def test_what_the_table_does_not_look_at_counts_as_not_annotated(tmp_path, task, mark):
+    movie = np.stack([cells() > 0] * 3).astype(np.uint8)
+    looks = {"a": {"roi": (10, 40, 0, 50), "frames": "0,2"}}
+    file = save(tmp_path / "a.tif", movie, photometric="minisblack")
+    settings = {"task": task, "classes": ["background", "cell"], "looks": looks}
+    array, metadata = annotate_one(tmp_path, file, shape=(3, 1, 1, 60, 80), **settings)
+    expected = np.full(movie.shape, mark, int)
+    expected[::2, 10:40, :50] = movie[::2, 10:40, :50]
+    assert (array[:, 0, 0] == expected).all()
+    assert metadata.extra["annotated_t"] == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "what"),
+    [
+        (np.zeros((60, 80), np.uint8), "holds background only; annotate it, or empty the column truth of a"),
+        (cells() * np.float32(0.5), "holds fractions"),
+        (cells() * np.float32(np.nan), "holds fractions"),
+        (cells().astype(np.int16) - 1, "holds the id -1"),
+        (cells().astype(np.uint32) * 2**29, "holds the id 3758096384, the largest that can be kept is 2147483647"),
+        (cells().T.copy(), "is y 80, x 60, but its image is y 60, x 80; it is transposed"),
+        (cells()[::2, ::2].copy(), "is y 30, x 40, but its image is y 60, x 80; annotate the image itself"),
+        (
+            np.stack([cells()] * 5),
+            "is t 5, y 60, x 80, but its image is y 60, x 80; give an annotation of each frame, 1 of them",
+        ),
+        (photograph(), "looks like a photograph, not like ids"),
+        (np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8), "holds colours, not ids"),
+    ],
+    ids=["empty", "fraction", "nan", "negative", "large", "turned", "small", "stack", "photograph", "colours"],
+)
+def test_what_is_no_image_of_ids_is_refused_with_the_reason(tmp_path, pixels, what):
+    with pytest.raises(InputError, match=rf"a\.tif: {what}"):
+        annotate_one(tmp_path, save(tmp_path / "a.tif", pixels))
+
+
+def test_classes_that_do_not_exist_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"holds the ids 0, 1, 2, 7, but there are 3 classes, 0 to 2 \(background, mo"):
+        annotate_one(tmp_path, save(tmp_path / "a.png", cells()), task="semantic")
+
+
+def test_several_ids_in_a_mask_of_one_object_are_refused(tmp_path):
+    files = [save(tmp_path / f"{number}.png", cells()) for number in range(2)]
+    with pytest.raises(InputError, match=r"0\.png: holds several ids; .* must be masks of one object"):
+        annotate_one(tmp_path, *files)
+
+
+def test_jpeg_is_refused_as_an_annotation(tmp_path):
+    Image.fromarray(cells()).save(tmp_path / "a.jpg")
+    with pytest.raises(InputError, match=r"a\.jpg: JPEG changes ids"):
+        annotate_one(tmp_path, tmp_path / "a.jpg")
+
+
+def test_a_frame_too_few_is_refused(tmp_path):
+    files = [save(tmp_path / f"{t}.png", cells()) for t in range(2)]
+    with pytest.raises(InputError, match="is t 2, y 60, x 80, but its image is t 3, y 60, x 80"):
+        annotate_one(tmp_path, *files, shape=(3, 1, 1, 60, 80))
+
+
+def test_pieces_of_an_id_can_be_separated(tmp_path, capsys):
+    ids = cells()
+    ids[50:56, 60:66] = 7
+    ids[20:24, 60:66] = 1
+    array, _ = annotate_one(tmp_path, save(tmp_path / "a.png", ids), pieces="separate")
+    expected = cells().astype(int)
+    expected[50:56, 60:66] = 8
+    expected[20:24, 60:66] = 9
+    assert np.array_equal(array[0, 0, 0], expected)
+    assert "truth had 2 pieces that got ids of their own" in capsys.readouterr().out
+
+
+def test_new_ids_of_pieces_are_unique_over_all_frames(tmp_path):
+    store = create_store(tmp_path / "a", (2, 1, 1, 9, 9), np.int32)
+    frame = np.zeros((9, 9), np.int32)
+    frame[0, :4] = frame[5, :2] = 3
+    store[:, 0, 0] = np.stack([frame, frame])
+    assert separate_pieces(store, 3, "a.png") == 2
+    assert store[0, 0, 0][5, 0] == 4
+    assert store[1, 0, 0][5, 0] == 5
+    assert (store[:, 0, 0, 0, 0] == 3).all()
+
+
+@pytest.mark.parametrize(("largest", "fits"), [(2**31 - 2, True), (2**31 - 1, False)])
+def test_pieces_for_which_no_id_is_left_are_refused(tmp_path, largest, fits):
+    ids = np.zeros((60, 80), np.uint32)
+    ids[:10, :10] = ids[20:25, :10] = largest
+    mask = save(tmp_path / "a.tif", ids)
+    if fits:
+        array, _ = annotate_one(tmp_path, mask, pieces="separate")
+        assert array[0, 0, 0][20, 0] == largest + 1
+    else:
+        with pytest.raises(InputError, match=r"a\.tif: has no ids left for its pieces, 2147483647 is the last"):
+            annotate_one(tmp_path, mask, pieces="separate")
+
+
+def test_pieces_of_tracks_are_not_separated(tmp_path):
+    folder = make_challenge(tmp_path / "gt", tracked())
+    with pytest.raises(
+        InputError, match=r"gt: has tracks, whose pieces cannot be separated; set ingest_truth: pieces to"
+    ):
+        annotate_one(tmp_path, folder, shape=(3, 1, 1, 60, 80), pieces="separate")
+
+
+def test_a_mask_with_one_id_hints_at_separating_it(tmp_path, capsys):
+    annotate_one(tmp_path, save(tmp_path / "a.png", (cells() > 0) * np.uint8(255)))
+    assert "set ingest_truth: pieces to separate" in capsys.readouterr().out
+    ((_, (note,)),) = read_notes([tmp_path / "truth"]).items()
+    assert note.startswith("truth has a single id; ")
+
+
+def test_images_set_aside_are_set_aside_in_truth_too(tmp_path):
+    make_images(tmp_path, good=(1, 1, 1, 60, 80))
+    (tmp_path / "images/set_aside.json").write_text('{"bad": "bad.tif: is empty"}')
+    mask = save(tmp_path / "a.png", cells())
+    truth = annotate_rows(tmp_path, {"good": [mask], "bad": [mask]}, bad_images="set_aside")
+    assert [path.name for path in truth.glob("*.zarr")] == ["good.ome.zarr"]
+    assert "bad.tif: is empty" in json.loads((truth / "set_aside.json").read_text())["bad"]
+
+
+def ingest_and_annotate(folder, files, truths, **settings):
+    recipes = dict.fromkeys(files, "recipe")
+    rows = [{"image": image, "files": files[image], "axes": "", "pixel_um": None, "frame_s": None} for image in files]
+    ingest(rows, recipes, folder / "images", bad_images="refuse", chunk_px=512, shard_px=2048)
+    truth = annotate_rows(folder, truths, **settings)
+    return {image: open_array(truth / f"{image}.ome.zarr")[:] for image in files}
+
+
+def test_nuclei_of_the_data_science_bowl_are_all_there(tmp_path, real_data):
+    folders = sorted((real_data / "nuclei-dsb2018/stage1_train").iterdir())[:12]
+    files = {folder.name: list((folder / "images").iterdir()) for folder in folders}
+    masks = {folder.name: [folder / "masks"] for folder in folders}
+    for image, ids in ingest_and_annotate(tmp_path, files, masks).items():
+        assert len(np.unique(ids)) - 1 == len(list(masks[image][0].iterdir()))
+
+
+def test_ids_of_real_cells_are_kept_and_their_pieces_separated(tmp_path, real_data):
+    folder = real_data / "phase-usiigaci/set1"
+    before = np.asarray(Image.open(folder / "instances_ids.png"))
+    kept = ingest_and_annotate(tmp_path, {"a": [folder / "raw.tif"]}, {"a": [folder / "instances_ids.png"]})["a"]
+    assert np.array_equal(kept[0, 0, 0], before)
+
+
+def test_a_real_movie_of_single_frames_keeps_the_ids_of_its_cells(tmp_path, real_data):
+    folder = real_data / "yeast-yeastvision-movie/sample_movie_1"
+    masks = sorted(folder.glob("*mask1.tif"))
+    ids = ingest_and_annotate(tmp_path, {"a": sorted(folder.glob("*phase.tif"))}, {"a": masks})["a"]
+    assert np.array_equal(ids[:, 0, 0], [tifffile.imread(mask) for mask in masks])
+
+
+def test_real_photographs_are_never_taken_for_annotations(tmp_path, real_data):
+    nuclei = sorted((real_data / "nuclei-dsb2018/stage1_train").glob("*/images/*.png"))[:6]
+    phase = sorted((real_data / "phase-usiigaci").glob("*/raw.tif"))[:2]
+    files = {f"image{number}": [file] for number, file in enumerate([*nuclei, *phase])}
+    with pytest.raises(InputError) as refused:
+        ingest_and_annotate(tmp_path, files, files)
+    assert len(str(refused.value).splitlines()) == len(files)
+
+
+def test_real_class_masks_become_classes(tmp_path, real_data):
+    folder = real_data / "yeast-ac295/data/image_and_masks"
+    images = sorted((folder / "train_imgs/train").glob("*.png"))[:3]
+    files = {image.stem: [image] for image in images}
+    masks = {image.stem: [folder / "train_masks/train" / image.name] for image in images}
+    for image, ids in ingest_and_annotate(tmp_path, files, masks, task="semantic").items():
+        assert np.array_equal(ids[0, 0, 0], np.asarray(Image.open(masks[image][0])))
+
+
+def test_a_simulated_movie_brings_its_lineage_and_sizes(tmp_path):
+    simulate(tmp_path / "m.ome.tif", tmp_path / "m_truth", frames=4, size_px=96, cells=6, cycle_frames=3)
+    ids = ingest_and_annotate(tmp_path, {"m": [tmp_path / "m.ome.tif"]}, {"m": [tmp_path / "m_truth"]})["m"]
+    assert np.array_equal(ids[:, 0, 0], [tifffile.imread(tmp_path / f"m_truth/man_track{t:03d}.tif") for t in range(4)])
+    image, truth = (read_metadata(tmp_path / folder / "m.ome.zarr") for folder in ("images", "truth"))
+    assert (image.pixel_um, image.frame_s) == ((None, 0.5, 0.5), 600)
+    assert (truth.pixel_um, truth.frame_s) == ((None, 0.5, 0.5), 600)
+    assert {track[0] for track in truth.extra["lineage"]} == set(np.unique(ids)) - {0}
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"), [(255, np.uint8), (65535, np.uint16), (-1, np.int16), (2**32 - 1, np.uint32)]
+)
+def test_pixels_that_nobody_annotated_are_marked_as_such(tmp_path, value, dtype):
+    pixels = cells().astype(dtype)
+    pixels[40:] = value
+    array, _ = annotate_one(tmp_path, save(tmp_path / "a.tif", pixels), ignore=value)
+    assert (array[0, 0, 0, 40:] == UNKNOWN).all()
+    assert np.array_equal(array[0, 0, 0, :40], cells()[:40])
+    (layer,) = list(Reader(parse_url(tmp_path / "truth/a.ome.zarr"))())
+    assert int(layer.data[0][0, 0, 0, 40:].max().compute()) == UNKNOWN
+    label = ImageLabel.from_zarr(zarr.open_group(tmp_path / "truth/a.ome.zarr", mode="r")).ome_attributes.image_label
+    assert [colour.rgba for colour in label.colors if colour.label_value == UNKNOWN] == [(128, 128, 128, 128)]
+
+
+def test_classes_that_nobody_annotated_are_marked_even_where_white_would_be_a_class(tmp_path):
+    pixels = (cells() > 0).astype(np.uint8)
+    pixels[:, 60:] = 255
+    mask = save(tmp_path / "a.png", pixels)
+    array, _ = annotate_one(tmp_path, mask, task="semantic", classes=CLASSES[:2], ignore=255)
+    assert np.array_equal(array[0, 0, 0], np.where(pixels == 255, IGNORE, pixels))
+    label = ImageLabel.from_zarr(zarr.open_group(tmp_path / "truth/a.ome.zarr", mode="r")).ome_attributes.image_label
+    assert {entry.label_value for entry in label.properties} == {0, 1, IGNORE}
+
+
+def test_truth_in_which_nothing_is_annotated_is_refused(tmp_path):
+    mask = save(tmp_path / "a.png", np.full((60, 80), 255, np.uint8))
+    with pytest.raises(
+        InputError, match=r"a\.png: holds only 255, which ingest_truth\.ignore says that nobody annotated; an"
+    ):
+        annotate_one(tmp_path, mask, ignore=255)
+
+
+def test_separated_pieces_and_tracks_leave_the_mark_as_it_is(tmp_path):
+    ids = cells()
+    ids[:3], ids[20:24, 60:66], ids[55:] = 255, 1, 255
+    array, _ = annotate_one(tmp_path / "a", save(tmp_path / "a.png", ids), pieces="separate", ignore=255)
+    expected = np.where(ids == 255, UNKNOWN, ids.astype(int))
+    expected[20:24, 60:66] = 8
+    assert np.array_equal(array[0, 0, 0], expected)
+    frames = {t: np.where(ids == 255, 255, frame) for t, frame in tracked().items()}
+    make_challenge(tmp_path / "gt", frames)
+    array, _ = annotate_one(tmp_path / "b", tmp_path / "gt", shape=(3, 1, 1, 60, 80), ignore=255)
+    assert (array[:, 0, 0, :3] == UNKNOWN).all()
+
+
+def test_the_object_whose_number_is_the_mark_is_no_mark(tmp_path):
+    array, _ = annotate_one(tmp_path, save_objects(tmp_path / "masks"), ignore=2)
+    assert np.array_equal(array[0, 0, 0], cells() * (cells() < 7))
+
+
+def test_masks_that_are_counted_from_one_are_frames_in_order_or_are_refused(tmp_path):
+    movie = np.stack([np.roll(cells(), 3 * t, axis=1) for t in range(3)])
+    files = [save(tmp_path / "all" / f"mask{t + 1}.tif", frame) for t, frame in enumerate(movie)]
+    array, metadata = annotate_one(tmp_path, *files, shape=(3, 1, 1, 60, 80))
+    assert (array[:, 0, 0] == movie).all()
+    assert "annotated_t" not in metadata.extra
+    with pytest.raises(InputError, match=r"mask1\.tif: which frame it is of is not clear, since none is mask000; give"):
+        annotate_one(tmp_path, *files[:2], shape=(3, 1, 1, 60, 80))
+    named = [save(tmp_path / "some" / f"mask{t:03}.tif", movie[t]) for t in (0, 2)]
+    assert annotate_one(tmp_path, *named, shape=(3, 1, 1, 60, 80))[1].extra["annotated_t"] == [0, 2]
+
+
+def touch(folder, template, numbers):
+    """Files of an image that nobody reads here, named with running numbers."""
+    folder.mkdir(exist_ok=True)
+    for number in numbers:
+        (folder / template.format(number)).touch()
+    return [folder]
+
+
+def numbered_masks(folder, template, numbers):
+    """A mask for each of `numbers`, whose least id is the number."""
+    for number in numbers:
+        save(folder / template.format(number), cells() // 7 * np.uint8(number + 1))
+    return folder
+
+
+WITHOUT_3 = [0, 1, 2, 4, 5]
+WITHOUT_4 = [0, 1, 2, 3, 5]
+
+
+@pytest.mark.parametrize(
+    ("image", "masks", "first"),
+    [
+        (("im_{:03}.tif", WITHOUT_3), ("m_{:03}.png", WITHOUT_4), 3),
+        (("im_{:03}.tif", WITHOUT_3), ("m_{:03}.png", range(5)), 3),
+        (("im_{:03}.tif", range(5)), ("exp7_{}_of_9.png", WITHOUT_3), 4),
+        (("im_{:03}.tif", range(0, 50, 10)), ("m_{}.png", WITHOUT_3), 1),
+        (("im_{}.tif", [0, 7, 19, 24, 25]), ("m_{}.png", [0, 7, 12, 24, 25]), 12),
+        (("im_{}.tif", [0, 2]), ("m_{}.png", [0, 1]), 1),
+    ],
+)
+def test_masks_whose_numbers_say_that_they_are_of_other_frames_are_refused(tmp_path, image, masks, first):
+    image = touch(tmp_path / "raw", *image)
+    folder = numbered_masks(tmp_path / "masks", *masks)
+    odd = masks[0].format(first).replace(".", r"\.")
+    with pytest.raises(InputError, match=rf"{odd}: would be stored with im_.* frames of one of them are missing; have"):
+        annotate_one(tmp_path, folder, shape=(len(masks[1]), 1, 1, 60, 80), image=image)
+
+
+@pytest.mark.parametrize(
+    ("image", "masks"),
+    [
+        (("im_{:03}.tif", WITHOUT_3), ("m_{:03}_cp_masks.png", WITHOUT_3)),
+        (("im_{}.tif", range(5)), ("2024_m{}_of_7.png", range(1, 6))),
+        (("im_{}.tif", range(0, 50, 10)), ("m_{}.png", range(5))),
+        (("im_{}.tif", [3, 77, 78, 312, 4000]), ("m_{}.png", range(5))),
+        (("im_{0}_at_{0:b}.tif", WITHOUT_3), ("m_{}.png", WITHOUT_3)),
+        (("im_{}.tif", WITHOUT_3), ("m_{}.png", "abcde")),
+    ],
+    ids=["same", "from one", "every tenth", "times", "two numbers", "no numbers"],
+)
+def test_masks_whose_numbers_go_on_as_the_images_do_or_say_nothing_are_taken_in_order(tmp_path, image, masks):
+    image = touch(tmp_path / "raw", *image)
+    folder = tmp_path / "masks"
+    for t, number in enumerate(masks[1]):
+        save(folder / masks[0].format(number), cells() // 7 * np.uint8(t + 1))
+    array, _ = annotate_one(tmp_path, folder, shape=(5, 1, 1, 60, 80), image=image)
+    assert array[:, 0, 0].max((1, 2)).tolist() == [1, 2, 3, 4, 5]
+
+
+def test_challenge_masks_of_some_frames_of_an_image_whose_numbers_have_a_hole_are_refused_where_that_matters(tmp_path):
+    image = touch(tmp_path / "raw", "t{:03}.tif", WITHOUT_3)
+    before = make_challenge(tmp_path / "a" / "SEG", {0: cells(), 2: cells()}, "man_seg{:03}.tif", tracks=None)
+    _, metadata = annotate_one(tmp_path / "a", before, shape=(5, 1, 1, 60, 80), image=image)
+    assert metadata.extra == {"annotated_t": [0, 2]}
+    after = make_challenge(tmp_path / "b" / "SEG", {0: cells(), 4: cells()}, "man_seg{:03}.tif", tracks=None)
+    with pytest.raises(InputError, match=r"man_seg004\.tif: which frame .* \(t004\.tif is frame 3, the first is 0\)"):
+        annotate_one(tmp_path / "b", after, shape=(5, 1, 1, 60, 80), image=image)
+    every = make_challenge(
+        tmp_path / "c" / "TRA", dict.fromkeys(range(5), cells()), tracks="1 0 4 0\n2 0 4 0\n7 0 4 0\n"
+    )
+    annotate_one(tmp_path / "c", every, shape=(5, 1, 1, 60, 80), image=image)

@@ -1,0 +1,371 @@
+"""Images of any size, type and number of planes become probabilities, with and without a real network."""
+
+import json
+import threading
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from predict import find_models, plan_tiles, predict
+from select_model import select_model
+from tessera.common.constants import FORMAT, SETTINGS, WEIGHTS
+from tessera.common.errors import InputError
+from tessera.data.normalization import normalise
+from tessera.inference.ensemble import Ensemble
+from tessera.inference.predict_image import predict_image
+from tessera.inference.seam_windows import read_windows
+from tessera.io.ome_zarr_store import create_store, finish_image, open_array, read_metadata
+from tessera.networks.build import build_network, load_network
+from tessera.networks.tensorflow_setup import keras
+from tessera.planning.load_settings import load_settings
+
+OUTPUTS = ["background", "cell"]
+
+
+def write_image(path, pixels, shard_px=2048, **metadata):
+    store = create_store(path, pixels.shape, pixels.dtype, chunk_px=min(512, shard_px), shard_px=shard_px)
+    store[:] = pixels
+    finish_image(path, name="image", **metadata)
+    return path
+
+
+def random_pixels(*shape, dtype=np.uint16):
+    return np.random.default_rng(0).integers(0, 4000, shape).astype(dtype)
+
+
+class Threshold:
+    """Not a network, but what one does: the cell's probability is the first channel's intensity.
+
+    It counts the pixels that it is given, and has memory for `most` of them.
+    """
+
+    name, device, precision = "threshold", "cpu", "float32"
+
+    def __init__(self, channels=("0",), most=np.inf, settings=()):
+        self.settings = {"channels": list(channels), "outputs": OUTPUTS} | dict(settings)
+        self.seen, self.most, self._busy = 0, most, threading.Lock()
+
+    def predict(self, tiles):
+        assert self._busy.acquire(blocking=False), "two threads in the network at once"
+        try:
+            assert tiles.dtype == np.float32
+            assert all(side % 32 == 0 for side in tiles.shape[1:3])
+            if tiles[..., 0].size > self.most:
+                raise MemoryError("no room")
+            self.seen += tiles[..., 0].size
+            cell = np.rint(255 * np.clip(tiles[..., 0], 0, 1)).astype(np.uint8)
+            return np.stack([255 - cell, cell], axis=1)
+        finally:
+            self._busy.release()
+
+
+PLAIN = {"rescale": True, "diameter_px": "auto", "skip_empty": 0, "seam_windows": 0}
+
+
+def run(source, path, engine=None, *, core_px=64, workers=2, batch_px=40000, **settings):
+    """Predict one image by `Threshold`, with small tiles."""
+    ensemble = Ensemble([engine or Threshold()], batch_px=batch_px)
+    predict_image(
+        source,
+        path,
+        ensemble,
+        name="a",
+        about={},
+        recipe="model",
+        ledger=path.with_name("regions"),
+        core_px=core_px,
+        halo_px=32,
+        workers=workers,
+        **PLAIN | settings,
+    )
+    return open_array(path)
+
+
+def save_model(folder, channels=("0",)):
+    """A model of random weights, as training leaves it."""
+    keras.utils.set_random_seed(0)
+    network = build_network("Unet", "resnet18", channels=len(channels), outputs=2)
+    folder.mkdir(parents=True)
+    network.save_weights(folder / WEIGHTS)
+    network.export(folder / "saved_model")
+    settings = {
+        "format": FORMAT,
+        "task": "semantic",
+        "classes": OUTPUTS,
+        "outputs": OUTPUTS,
+        "channels": list(channels),
+    }
+    settings |= {"architecture": "Unet", "backbone": "resnet18", "normalisation": {"method": "percentile"}}
+    (folder / SETTINGS).write_text(json.dumps(settings))
+
+
+def expect(pixels, metadata):
+    """Probability of a cell in each pixel (t, z, y, x) by `Threshold`."""
+    return np.clip(normalise(np.moveaxis(pixels, 1, -1), metadata.windows), 0, 1)[..., 0]
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 300, 411), (1, 1, 1, 20, 33), (1, 1, 1, 1, 1), (3, 1, 1, 70, 90)])
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint8, np.int16, np.float32])
+def test_an_image_of_any_size_and_type_has_a_probability_for_each_pixel(tmp_path, shape, dtype):
+    pixels = random_pixels(*shape, dtype=dtype)
+    source = write_image(tmp_path / "a.ome.zarr", pixels, pixel_um=(None, 0.5, 0.5), frame_s=60.0)
+    made = run(source, tmp_path / "p.ome.zarr")
+    assert (made.shape, made.dtype) == ((shape[0], 2, *shape[2:]), np.uint8)
+    expected = 255 * expect(pixels, read_metadata(source))
+    np.testing.assert_allclose(made[:, 1], expected, atol=0.51)
+    np.testing.assert_array_equal(made[:, 0], 255 - made[:, 1])
+
+
+def test_probabilities_keep_the_sizes_of_the_image_and_name_their_outputs(tmp_path):
+    sizes = {"pixel_um": (2.0, 0.5, 0.25), "frame_s": 60.0}
+    source = write_image(tmp_path / "a.ome.zarr", random_pixels(1, 1, 2, 40, 50), **sizes)
+    run(source, tmp_path / "p.ome.zarr")
+    metadata = read_metadata(tmp_path / "p.ome.zarr")
+    assert (metadata.pixel_um, metadata.frame_s, metadata.channels) == ((2.0, 0.5, 0.25), 60.0, OUTPUTS)
+    assert metadata.extra["prediction"]["overlap_cost"] == pytest.approx(128 * 128 / 2000)
+    assert sorted(path.name for path in (tmp_path / "p.ome.zarr").iterdir()) == ["0", "zarr.json"]
+
+
+def test_every_plane_of_a_movie_of_stacks_is_predicted_for_itself(tmp_path):
+    pixels = random_pixels(2, 1, 3, 70, 90)
+    source = write_image(tmp_path / "a.ome.zarr", pixels)
+    made = run(source, tmp_path / "p.ome.zarr")
+    np.testing.assert_allclose(made[:, 1], 255 * expect(pixels, read_metadata(source)), atol=0.51)
+
+
+def test_shards_are_written_by_several_threads_as_by_one(tmp_path):
+    source = write_image(tmp_path / "a.ome.zarr", random_pixels(1, 1, 1, 300, 411), shard_px=128)
+    one, four = (run(source, tmp_path / str(n) / "p.ome.zarr", workers=n, batch_px=1) for n in (1, 4))
+    assert one.shards == (1, 1, 1, 128, 128)
+    np.testing.assert_array_equal(one[:], four[:])
+
+
+def test_constant_images_and_pixels_that_are_no_numbers_are_answered(tmp_path):
+    pixels = random_pixels(1, 2, 1, 70, 90, dtype=np.float32)
+    pixels[0, 0, 0, 10:20, 10:20] = np.nan
+    pixels[0, 1] = 7
+    source = write_image(tmp_path / "a.ome.zarr", pixels)
+    for channels in (["0", "1"], ["1", "0"]):
+        made = run(source, tmp_path / "p.ome.zarr", Threshold(channels))[0, 1, 0]
+        assert not made[10:20, 10:20].any()
+        assert made.any() == (channels[0] == "0")
+
+
+def test_a_model_of_fixed_windows_sees_intensities_as_they_are(tmp_path):
+    pixels = random_pixels(1, 2, 1, 70, 90)
+    source = write_image(tmp_path / "a.ome.zarr", pixels // 2)
+    fixed = {"normalisation": {"method": "fixed", "windows": [[0, 4000], [0, 1]]}}
+    made = run(source, tmp_path / "p.ome.zarr", Threshold(["0", "1"], settings=fixed))
+    np.testing.assert_allclose(made[0, 1, 0], 255.0 * (pixels[0, 0, 0] // 2) / 4000, atol=0.51)
+
+
+def test_an_image_of_unknown_size_is_magnified_as_the_training_images_were(tmp_path):
+    source = write_image(tmp_path / "a.ome.zarr", random_pixels(1, 1, 1, 256, 256))
+    settings = {"scale": {"method": "object", "typical": 0.5, "range": [0.5, 0.5]}}
+    run(source, tmp_path / "p.ome.zarr", Threshold(settings=settings))
+    assert read_metadata(tmp_path / "p.ome.zarr").extra["prediction"]["scale"] == 0.5
+
+
+def test_only_chosen_frames_and_the_region_of_interest_are_looked_at(tmp_path):
+    pixels = random_pixels(4, 1, 1, 300, 411)
+    source = write_image(tmp_path / "a.ome.zarr", pixels, shard_px=128)
+    engine = Threshold()
+    made = run(source, tmp_path / "p.ome.zarr", engine, roi=(100, 200, 130, 390), frames="1:4:2")
+    expected = np.rint(255 * expect(pixels, read_metadata(source)))
+    looked = np.zeros(expected.shape, bool)
+    looked[1::2, :, 100:200, 130:390] = True
+    np.testing.assert_allclose(made[:, 1], np.where(looked, expected, 0), atol=1)
+    np.testing.assert_array_equal(made[:, 0], 255 - made[:, 1])
+    assert engine.seen < 2 * 300 * 411 * 3
+    with pytest.raises(InputError, match="a: has 300 x 411 pixels"):
+        run(source, tmp_path / "q.ome.zarr", roi=(0, 301, 0, 10))
+
+
+def test_empty_regions_are_background_and_never_reach_the_network(tmp_path):
+    pixels = np.full((1, 1, 1, 512, 512), 100, np.uint16)
+    pixels[..., :128, :128] = random_pixels(128, 128)
+    source = write_image(tmp_path / "a.ome.zarr", pixels, shard_px=128)
+    engine = Threshold()
+    made = run(source, tmp_path / "p.ome.zarr", engine, core_px=128, skip_empty=0.1)
+    assert engine.seen == (128 + 64) ** 2
+    np.testing.assert_array_equal(made[:], run(source, tmp_path / "q.ome.zarr", core_px=128)[:])
+    extra = read_metadata(tmp_path / "p.ome.zarr").extra
+    assert extra["prediction"]["regions_skipped"] == 15
+
+
+def test_a_region_is_answered_once_and_again_only_where_its_pixels_change(tmp_path):
+    pixels = random_pixels(2, 1, 1, 300, 411)
+    source = write_image(tmp_path / "a.ome.zarr", pixels, shard_px=128, channels=["0"])
+    windows = read_metadata(source).windows
+    made = run(source, tmp_path / "p.ome.zarr", Threshold())[:]
+    again = Threshold()
+    np.testing.assert_array_equal(run(source, tmp_path / "p.ome.zarr", again)[:], made)
+    assert again.seen == 0
+    pixels[0, 0, 0, 60, 60] = 3999 - pixels[0, 0, 0, 60, 60]
+    write_image(source, pixels, shard_px=128, channels=["0"], windows=windows)
+    edited = run(source, tmp_path / "p.ome.zarr", again)
+    assert 0 < again.seen <= 4 * 128**2
+    changed = np.argwhere((edited[:] != made).any(axis=(1, 2)))
+    np.testing.assert_array_equal(changed, [[0, 60, 60]])
+
+
+def test_a_job_that_was_stopped_goes_on_with_the_next_region(tmp_path):
+    source = write_image(tmp_path / "a.ome.zarr", random_pixels(1, 1, 1, 300, 411), shard_px=128)
+
+    class Stopped(Threshold):
+        def predict(self, tiles):
+            if self.seen > 100_000:
+                raise KeyboardInterrupt
+            return super().predict(tiles)
+
+    stopped, whole, rest = Stopped(), Threshold(), Threshold()
+    with pytest.raises(KeyboardInterrupt):
+        run(source, tmp_path / "p.ome.zarr", stopped, batch_px=1, workers=1)
+    expected = run(source, tmp_path / "whole" / "p.ome.zarr", whole, batch_px=1)
+    np.testing.assert_array_equal(run(source, tmp_path / "p.ome.zarr", rest, batch_px=1)[:], expected[:])
+    assert rest.seen < whole.seen
+
+
+def test_too_little_memory_makes_tiles_smaller_and_is_told(tmp_path, capsys):
+    source = write_image(tmp_path / "a.ome.zarr", random_pixels(3, 1, 1, 600, 700))
+    expected = run(source, tmp_path / "whole" / "p.ome.zarr", core_px=1024)
+    made = run(source, tmp_path / "p.ome.zarr", Threshold(most=400_000), core_px=1024, batch_px=2**22)
+    np.testing.assert_array_equal(made[:], expected[:])
+    told = capsys.readouterr().out
+    assert "Memory does not suffice for 3 tiles at once (no room); going on with 1" in told
+    assert "Memory does not suffice for a tile (no room); going on with cores of 512 px" in told
+    with pytest.raises(InputError, match="memory does not suffice for the smallest of tiles"):
+        run(source, tmp_path / "none" / "p.ome.zarr", Threshold(most=100))
+
+
+def test_windows_on_seams_are_predicted_once_more(tmp_path):
+    source = write_image(tmp_path / "a.ome.zarr", random_pixels(1, 1, 1, 1200, 1300), shard_px=512)
+    made = run(source, tmp_path / "p.ome.zarr", core_px=512, seam_windows=2)
+    windows = list(read_windows(tmp_path / "p.ome.zarr"))
+    assert len(windows) == 2
+    for (t, z, y, x), probabilities in windows:
+        np.testing.assert_array_equal(probabilities, made[t, :, z, y : y + 512, x : x + 512])
+
+
+def test_windows_on_seams_that_memory_does_not_suffice_for_are_left_out(tmp_path, capsys):
+    source = write_image(tmp_path / "a.ome.zarr", random_pixels(1, 1, 1, 1200, 1300), shard_px=512)
+    made = run(source, tmp_path / "p.ome.zarr", Threshold(most=600 * 600), core_px=512, seam_windows=2)
+    np.testing.assert_allclose(
+        made[:, 1], 255 * expect(random_pixels(1, 1, 1, 1200, 1300), read_metadata(source)), atol=1
+    )
+    assert not list(read_windows(tmp_path / "p.ome.zarr"))
+    assert "Memory does not suffice for a window on a seam (no room); seams are not audited" in capsys.readouterr().out
+
+
+def test_the_store_tells_the_cores_that_memory_sufficed_for(tmp_path):
+    source = write_image(tmp_path / "a.ome.zarr", random_pixels(1, 1, 1, 600, 700))
+    run(source, tmp_path / "p.ome.zarr", Threshold(most=400_000), core_px=1024)
+    assert read_metadata(tmp_path / "p.ome.zarr").extra["prediction"]["core_px"] == 512
+
+
+def test_an_image_of_another_scale_is_brought_to_the_models_and_back(tmp_path):
+    y, x = np.mgrid[:300, :411]
+    pixels = (2000 + 1500 * np.sin(y / 15) * np.cos(x / 20)).astype(np.uint16)[None, None, None]
+    source = write_image(tmp_path / "a.ome.zarr", pixels, pixel_um=(None, 0.25, 0.25))
+    engine = Threshold(settings={"pixel_um": 0.5})
+    made = run(source, tmp_path / "p.ome.zarr", engine)
+    assert engine.seen < 150 * 206 * 6
+    assert read_metadata(tmp_path / "p.ome.zarr").extra["prediction"]["scale"] == 0.5
+    expected = 255 * expect(pixels, read_metadata(source))
+    assert np.abs(made[:, 1] - expected).mean() < 2
+
+
+def test_a_store_that_is_damaged_in_the_middle_is_named_and_the_others_are_kept(tmp_path):
+    source = write_image(tmp_path / "a.ome.zarr", random_pixels(2, 1, 1, 300, 411), shard_px=128)
+    shard = source / "0" / "c" / "1" / "0" / "0" / "0" / "1"
+    content = bytearray(shard.read_bytes())
+    content[2000] ^= 255
+    shard.write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.ome\.zarr: the store is damaged, pixels at \(1, .* cannot be read"):
+        run(source, tmp_path / "p.ome.zarr", batch_px=1)
+    write_image(source, random_pixels(2, 1, 1, 300, 411), shard_px=128)
+    again = Threshold()
+    run(source, tmp_path / "p.ome.zarr", again, batch_px=1)
+    assert 0 < again.seen < 2 * 35 * 128**2
+
+
+def test_tiles_are_planned_for_the_memory_of_all_models_of_an_ensemble(capsys):
+    class Keeping(Threshold):
+        def predict(self, tiles):
+            self.kept = np.ones(tiles[..., 0].size * 60, np.uint8)
+            return None
+
+    plan_tiles(Ensemble([Keeping(), Keeping()]), tile_px="auto", halo_px=32, batch_tiles="auto", memory_mb=None)
+    need = float(capsys.readouterr().out.split("needs ")[1].split()[0])
+    assert need == pytest.approx(120, rel=0.2)
+
+
+def test_a_selected_model_that_is_not_there_is_named(tmp_path):
+    (tmp_path / "selected.json").write_text(json.dumps({"members": ["fold2"]}))
+    with pytest.raises(InputError, match="names fold2, not among"):
+        find_models(tmp_path / "selected.json", [tmp_path / "fold1"])
+
+
+def test_progress_is_told_with_rate_and_time_left(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("tessera.inference.predict_image.SECONDS_BETWEEN_REPORTS", 0)
+    source = write_image(tmp_path / "a.ome.zarr", random_pixels(1, 1, 1, 300, 411))
+    run(source, tmp_path / "p.ome.zarr")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2].startswith("a: 35/35 tiles, ")
+    assert lines[-2].endswith(" Mpx/s, 0 s left")
+    assert lines[-1].startswith("a: 35 tiles, ")
+    assert lines[-1].endswith("times the pixels")
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_image(tmp_path):
+    peaks = []
+    for side in (512, 2048):
+        source = write_image(tmp_path / f"{side}.ome.zarr", random_pixels(1, 1, 1, side, side), shard_px=256)
+        seen = [0]
+
+        class Watched(Threshold):
+            def predict(self, tiles, seen=seen):
+                seen.append(tracemalloc.get_traced_memory()[1])
+                return super().predict(tiles)
+
+        tracemalloc.start()
+        run(source, tmp_path / f"{side}" / "p.ome.zarr", Watched(), core_px=256, workers=1)
+        tracemalloc.stop()
+        peaks.append(max(seen))
+    # The answers for the larger plane alone take 8 MB. One worker: with more it is chance what is held at once.
+    assert peaks[1] - peaks[0] < 4e6, peaks
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
+def test_a_real_network_answers_as_it_does_on_the_plane_in_one_piece(tmp_path, engine):
+    pixels = random_pixels(1, 2, 1, 96, 128)
+    images = tmp_path / "images"
+    write_image(images / "a.ome.zarr", pixels, channels=["dna", "actin"])
+    write_image(images / "odd.ome.zarr", pixels[:, :1], channels=["phase"])
+    models = [tmp_path / "models" / "fold1"]
+    save_model(models[0], channels=["actin", "dna"])
+    selected, converted = tmp_path / "selected.json", tmp_path / "converted"
+    select_model(models, selected, converted, metric="val_loss", ensemble=False, engine=engine, device="cpu")
+    settings = load_settings({}, "x")["predict"] | {"engine": engine, "device": "cpu", "halo_px": 0, "seam_windows": 0}
+    settings |= {"bad_images": "refuse", "workers": 2}
+
+    def run(recipes):
+        predict(images, selected, converted, models, recipes, tmp_path / "made", **settings)
+
+    with pytest.raises(InputError, match=r"odd: has 1 channels \(phase\), the model was trained on 2 \(actin, dna\)"):
+        run({"a": "1", "odd": "1"})
+    assert not (tmp_path / "made").exists()
+    settings["bad_images"] = "set_aside"
+    run({"a": "1", "odd": "1"})
+    assert [path.name for path in (tmp_path / "made").glob("*.zarr")] == ["a.ome.zarr"]
+    assert "has 1 channels" in json.loads((tmp_path / "made" / "set_aside.json").read_text())["odd"]
+    run({"a": "1"})
+    windows = read_metadata(images / "a.ome.zarr").windows[::-1]
+    tile = normalise(np.moveaxis(pixels[0, ::-1, 0], 0, -1), windows)
+    whole = load_network(models[0])(tile[None], training=False).numpy()[0]
+    assert whole.std() > 0.01
+    made = open_array(tmp_path / "made" / "a.ome.zarr")[0, :, 0]
+    np.testing.assert_allclose(np.moveaxis(made, 0, -1), 255 * whole, atol=0.52)

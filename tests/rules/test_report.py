@@ -1,0 +1,685 @@
+"""The page that a run ends with: what it says, that it stands alone, and that it works in a browser."""
+
+import json
+import re
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select
+
+from evaluate import evaluate
+from report import report
+from scenes import outputs_of, place_discs, write_batch, write_predictions
+from tessera.data.split import LEAKS_KEPT
+from tessera.evaluation.calibration import Calibration
+from tessera.report.report_tables import (
+    choose_pictures,
+    count_engines,
+    histogram,
+    learning_curves,
+    read_table,
+    run_times,
+    say_nothing_left,
+    warn,
+)
+from tessera.tracking.lineage import TABLES, Lineage, list_tracks, table, typed, write_lineage
+
+HOSTILE = """<img src=x onerror="window.hacked=1">&'"""
+CELLS = place_discs((48, 48), [(10, 10), (10, 36), (36, 10), (36, 36)], 7)
+TRIO = np.where(CELLS == 4, 0, CELLS)
+IMAGES = {
+    "good": (CELLS, CELLS, "train"),
+    "middling": (np.where(CELLS > 2, 0, CELLS), CELLS, "train"),
+    "NA": (TRIO, CELLS, "test"),
+    HOSTILE: (CELLS, CELLS, "val"),
+    "unseen": (TRIO, None, "predict"),
+}
+CLASSES = ["background", "mother", "daughter"]
+SEGMENT = {
+    "foreground": 0.5,
+    "seed_interior": 0.8,
+    "min_area_px": 16,
+    "min_area_um2": None,
+    "fill_holes": True,
+    "max_hole_um2": None,
+    "join_z": None,
+}
+MODEL = {
+    "format": "tessera-model/1",
+    "normalisation": {"method": "percentile", "low": 1, "high": 99.8},
+    "task": "instances",
+    "outputs": ["background", "interior", "boundary"],
+    "architecture": "Unet",
+    "backbone": "resnet18",
+    "channels": ["0"],
+    "patch_px": 64,
+    "class_share": [0.8, 0.15, 0.05],
+    "parameters": 14328900,
+    "epochs": 3,
+    "best_epoch": 2,
+    "seconds": 61.0,
+    "recipe": "0123456789abcdef",
+    "training_data": "fedcba9876543210",
+    "versions": {"tensorflow": "2.21.0"},
+    "plan": [{"setting": "train.batch_size", "value": 4, "reason": "so few & small"}],
+    "throughput": {"pipeline": 400.0, "step": 12.3, "bound": "compute"},
+}
+
+
+def write_explanation(folder):
+    """What rule explain leaves: the network says 0.85 of 200 pixels, and 120 are right."""
+    folder.mkdir()
+    calibration = Calibration(["background", "cell"])
+    said = np.full((1, 10, 20), 0.85, np.float32)
+    targets = (np.arange(200) < 120).astype(np.uint8).reshape(said.shape)
+    calibration.add(np.stack([1 - said, said], axis=-1), targets)
+    images = [
+        {"kind": kind, "rank": 1, "patch": patch, "iou": iou, "missed": missed}
+        | {"picture": f"{kind}_1.png", "layers": f"{kind}_1_layers.png"}
+        for kind, patch, iou, missed in (("best", 7, 0.912, []), ("worst", 3, 0.123, ["cell"]))
+    ]
+    for name in (name for image in images for name in (image["picture"], image["layers"])):
+        Image.new("RGB", (60, 40), "white").save(folder / name)
+    content = {"model": "model", "left_out": None, "patches": 16, "all_patches": 40, "images": images}
+    (folder / "explanation.json").write_text(json.dumps(content | {"calibration": calibration.summarise()}))
+
+
+def write_products(
+    root, images, *, task="instances", classes=("background", "cell"), leaks=(), set_aside=None, seams=()
+):
+    """Everything that the report reads, under `root`; its keyword arguments. `seams`: rows where windows lie."""
+    settings = {
+        "task": task,
+        "classes": list(classes),
+        "evaluate": {"ious": [0.5, 0.75]},
+        "split": {"leakage_similarity": 0.9},
+        "report": {"title": "A <run>", "pictures": 10},
+    }
+    sides = {image: side for image, (_, _, side) in images.items()}
+    scenes = {image: (found[None], None if true is None else true[None]) for image, (found, true, _) in images.items()}
+    names = classes if task == "semantic" else None
+    folders = write_batch(root, scenes, classes=names, set_aside=set_aside)
+    for image, (_, truth, _) in images.items():
+        if seams:
+            path = root / "predictions" / f"{image}.ome.zarr"
+            write_predictions(path, outputs_of(truth)[None, :, None], seams, [], side_px=48)
+    evaluate(
+        folders[1],
+        folders[0],
+        [folders[2]],
+        [root / "predictions"] if seams else [],
+        recipes=dict.fromkeys(sides, "recipe"),
+        sides=sides,
+        annotated=list(sides),
+        metrics=root / "one.tsv",
+        pictures=root / "pictures",
+        task=task,
+        classes=list(classes),
+        segment=SEGMENT,
+        **settings["evaluate"],
+    )
+    annotated = [
+        {"image": image, "group": image[:4], "split": side, "why": "hash", "fold": "1" if side == "val" else ""}
+        for image, side in sides.items()
+        if side != "predict"
+    ]
+    pd.DataFrame(annotated, columns=["image", "group", "split", "why", "fold"]).to_csv(
+        root / "split.tsv", sep="\t", index=False
+    )
+    columns = ["image_a", "t_a", "image_b", "t_b", "split_a", "split_b", "similarity"]
+    pd.DataFrame(leaks, columns=columns).to_csv(root / "leakage.tsv", sep="\t", index=False)
+    pd.DataFrame({"image": ["a", "a", "b"]}).to_parquet(root / "one.parquet")
+    (root / "model").mkdir()
+    Image.new("RGB", (200, 100), "teal").save(root / "fold1.png")
+    (root / "model" / "model.json").write_text(json.dumps(MODEL | {"task": task, "classes": list(classes)}))
+    Image.new("RGB", (60, 40), "white").save(root / "model" / "rates.png")
+    (root / "model" / "history.csv").write_text("epoch,loss,val_loss,seconds\n1,2,2.5,20\n2,1,1.25,20\n3,0.5,nan,21\n")
+    (root / "selected.json").write_text(json.dumps({"model": "model", "metric": "val_loss", "members": ["model"]}))
+    write_explanation(root / "explanation")
+    (root / "benchmarks" / "train").mkdir(parents=True)
+    (root / "benchmarks" / "train" / "model.tsv").write_text("s\th:m:s\tmax_rss\n90.0\t0:01:30\t512.5\n")
+    return {
+        "metrics": [root / "one.tsv"],
+        "pictures": [root / "pictures"],
+        "objects": [root / "one.parquet"],
+        "images": [folders[0]],
+        "truth": [folders[2]],
+        "split": root / "split.tsv",
+        "leakage": root / "leakage.tsv",
+        "sheets": [root / "fold1.png"],
+        "models": [root / "model"],
+        "selected": root / "selected.json",
+        "explanation": root / "explanation",
+        "page": root / "report.html",
+        "table": root / "metrics.tsv",
+        "groups": {image: image[:4] for image, side in sides.items() if side != "predict"},
+        "points": {},
+        "title": settings["report"]["title"],
+        "pictures_limit": settings["report"]["pictures"],
+        "settings": settings,
+        "recipe": "aaaabbbbccccdddd",
+        "benchmarks": root / "benchmarks",
+    }
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """Path of a report on instances with something to warn of."""
+    leak = ("good", 0, "NA", 3, "train", "test", 0.97)
+    root = tmp_path_factory.mktemp("report")
+    arguments = write_products(root, IMAGES, leaks=[leak], set_aside={"bad": "bad.tif: is cut off; copy it again"})
+    report(**arguments)
+    return arguments["page"]
+
+
+def test_a_page_needs_nothing_from_outside(page):
+    text = page.read_text()
+    links = re.findall(r"""(?:src|href|action|data)\s*=\s*["']([^"']*)""", text)
+    assert links
+    assert all(link.startswith(("data:", "#")) for link in links)
+    assert not re.search(r"@import|url\(", text)
+
+
+def test_names_of_images_cannot_become_markup(page):
+    text = page.read_text()
+    assert HOSTILE not in text
+    assert "&lt;img src=x onerror=" in text
+    assert "<title>A &lt;run&gt;</title>" in text
+
+
+def test_the_summary_tells_the_score_of_the_test_side_and_what_to_beware_of(page):
+    text = page.read_text()
+    summary = text[text.index('id="summary"') : text.index('id="pictures"')]
+    assert '<p class="figure">0.750</p>' in summary
+    assert "1 image, 1 frame, 4 annotated objects" in summary
+    assert "1 pair of nearly the same image in two sets (similarity up to 0.97)." in summary
+    assert "1 image set aside" in summary
+    assert "bad.tif: is cut off; copy it again" in text
+
+
+def test_a_list_of_leaks_that_was_cut_is_not_counted_as_all():
+    leaks = pd.DataFrame({"similarity": [0.9] * LEAKS_KEPT})
+    split = pd.DataFrame({"split": [], "why": []})
+    ((text, _),) = warn({"test": {"scored": 1}}, split, leaks, [])
+    assert text.startswith("1000 pairs or more of nearly the same image")
+    ((text, _),) = warn({"test": {"scored": 1}}, split, leaks[1:], [])
+    assert text.startswith("999 pairs of")
+
+
+def test_sets_that_chance_left_empty_are_named():
+    split = pd.DataFrame({"split": ["val", "test", "test"], "why": ["filled", "filled", "hash"]})
+    for rows, told in (
+        (split, "the validation set and the test set would have been empty and were given one each."),
+        (split[1:], "the test set would have been empty and was given one."),
+    ):
+        ((text, _),) = warn({"test": {"scored": 1}}, rows, pd.DataFrame(), [])
+        assert text == f"There are few groups: {told}"
+
+
+def test_scores_of_a_side_come_from_summed_counts(page):
+    # train: 4 of 4 and 2 of 4, so 6 of 8
+    text = page.read_text()
+    row = re.search(r'<tr><th scope="row"><span class="side train">.*?</tr>', text[text.index('id="scores"') :]).group()
+    assert re.findall(r"<td>([^<]*)</td>", row)[:3] == ["2", "8", "0.750"]
+
+
+def test_run_times_versions_settings_and_digests_are_told(page):
+    text = page.read_text()
+    for part in (
+        "1.5 min",
+        "2.21.0",
+        "leakage_similarity: 0.9",
+        "aaaabbbbccccdddd",
+        "fedcba9876543210",
+        "14\u2009328\u2009900",
+    ):
+        assert part in text
+
+
+def test_what_was_chosen_for_a_training_is_told_with_its_reasons_and_its_pace(page):
+    text = page.read_text()
+    listed = text[text.index("What was chosen for model, and why") :]
+    assert (
+        '<th scope="row">train.batch_size</th><td class="text">4</td><td class="text">so few &amp; small</td>' in listed
+    )
+    assert "<dt>Speed</dt><dd>12.3 patches/s through the network, 400 from the input pipeline alone; " in text
+    assert "the input pipeline keeps up" in text
+    assert "Smoothed loss against the learning rate" in listed
+
+
+def test_the_table_has_every_image_the_worst_first(page):
+    table = read_table(page.parent / "metrics.tsv")
+    assert table["image"].tolist() == ["middling", "NA", HOSTILE, "good", "unseen"]
+    assert table["group"].tolist()[:2] == ["midd", "NA"]
+    assert table["objects_found"].tolist() == [2, 3, 4, 4, 3]
+
+
+def why_of(text):
+    return text[text.index('<section id="why"') : text.index('<section id="split"')]
+
+
+def test_whether_probabilities_are_right_is_said_in_words_and_drawn(page):
+    text = why_of(page.read_text())
+    assert (
+        "Where the network says 0.85 (from 0.8 to 0.9), it is right 60 % of the time, so it is overconfident." in text
+    )
+    assert "are 25.0 % apart" in text
+    assert "25.0 % surer than right" in text
+    assert "<title>says 0.850, right 0.600, 200 pixels</title>" in text
+    assert "on 16 of 40 validation patches, evenly spread" in text
+    assert text.count('<figure class="chart">') == 3
+
+
+def test_the_best_and_the_worst_patches_are_shown_with_what_speaks_for_classes(page):
+    text = why_of(page.read_text())
+    assert re.findall(r"<strong>(\w+)</strong> .*validation patch (\d+), mean IoU</span> ([\d.]+)", text) == [
+        ("Best", "7", "0.912"),
+        ("Worst", "3", "0.123"),
+    ]
+    assert text.count('<img class="sheet" src="data:image/jpeg') == 4
+    assert "explained by its true pixels:</span> cell" in text
+
+
+def test_an_explanation_that_there_cannot_be_is_told_with_the_reason(tmp_path):
+    arguments = write_products(tmp_path, {"good": (CELLS, CELLS, "test")})
+    left = {"model": "given", "left_out": "its folder keeps <no> patches"}
+    (tmp_path / "explanation" / "explanation.json").write_text(json.dumps(left))
+    report(**arguments)
+    text = why_of(arguments["page"].read_text())
+    assert "There is no explanation of given: its folder keeps &lt;no&gt; patches." in text
+    assert "<figure" not in text
+
+
+def seams_of(text):
+    return text[text.index('<section id="seams"') : text.index('<section id="training"')]
+
+
+def test_what_seams_changed_is_listed_and_pictured(tmp_path):
+    cut = np.where((CELLS > 0) & (np.indices(CELLS.shape)[0] >= 36), CELLS + 4, CELLS)
+    arguments = write_products(tmp_path, {"cut": (cut, CELLS, "test"), "good": (CELLS, CELLS, "test")}, seams=[36])
+    report(**arguments)
+    text = arguments["page"].read_text()
+    # 8 objects in 2 windows, two of them cut in the middle: each with one half above an IoU of 0.5 and one below
+    assert "Labels are not the same without seams: F1 0.8889 where tiles meet." in text
+    assert "<dt>F1</dt><dd>0.8889</dd>" in seams_of(text)
+    assert "<dt>Objects compared</dt><dd>8</dd>" in seams_of(text)
+    rows = re.findall(r'<tr><th scope="row">(\w+)</th><td class="text">(\w+)</td>', seams_of(text))
+    assert rows == [("cut", "cut"), ("cut", "cut")]
+    assert seams_of(text).count('<img class="reference" src="data:image/png') == 2
+    table = read_table(tmp_path / "metrics.tsv")
+    assert table.set_index("image")["seam_f1"].to_dict() == pytest.approx({"cut": 8 / 10, "good": 1})
+
+
+def test_seams_that_changed_nothing_are_told(tmp_path):
+    arguments = write_products(tmp_path, {"good": (CELLS, CELLS, "test")}, seams=[36])
+    report(**arguments)
+    assert "Every label that was compared is the same without seams." in seams_of(arguments["page"].read_text())
+    assert "Labels are not the same" not in arguments["page"].read_text()
+
+
+def test_without_windows_no_seam_is_judged(page):
+    assert "No seam was compared" in seams_of(page.read_text())
+
+
+def test_classes_are_told_apart(tmp_path):
+    true = np.where(CELLS > 2, 2, CELLS > 0).astype(np.uint8)
+    found = np.where(true == 2, 0, true).astype(np.uint8)
+    arguments = write_products(tmp_path, {"yeast": (found, true, "test")}, task="semantic", classes=CLASSES)
+    report(**arguments)
+    text = arguments["page"].read_text()
+    assert "Mean foreground IoU" in text
+    assert "<dt>IoU of mother</dt><dd>1.000</dd>" in text
+    assert "<dt>IoU of daughter</dt><dd>0.000</dd>" in text
+    assert "No image looks like one of another set" in text
+
+
+def test_a_run_without_truth_and_benchmarks_has_a_page(tmp_path):
+    arguments = write_products(tmp_path, {"unseen": (CELLS, None, "predict")})
+    shutil.rmtree(arguments["benchmarks"])
+    report(**arguments)
+    text = arguments["page"].read_text()
+    assert "No score" in text
+    assert "No image has truth to score" in text
+    assert "No image of the test set has a score" in text
+
+
+def test_a_run_of_which_nothing_is_left_says_so_and_why(tmp_path, capsys):
+    bad = {"bad": "bad.tif: is <empty>; replace it", "worse": "worse.tif: is empty"}
+    arguments = write_products(tmp_path, {}, set_aside=bad)
+    report(**arguments)
+    text = arguments["page"].read_text()
+    summary = text[text.index('id="summary"') : text.index('id="pictures"')]
+    assert "<strong>No image could be read</strong>" in summary
+    assert "bad.tif: is &lt;empty&gt;; replace it (and 1 image more)." in summary
+    assert "has truth to compare with" not in summary
+    why = "No image could be read: bad.tif: is <empty>; replace it (and 1 image more)"
+    assert capsys.readouterr().out.splitlines()[-1] == f"{arguments['page']}: {why}"
+
+
+def test_images_that_were_read_and_of_no_use_are_not_said_to_be_unread():
+    table = pd.DataFrame({"image": ["a"]})
+    assert say_nothing_left(table, {"b": "b.tif: is empty"}, ["b"]) is None
+    assert say_nothing_left(table[:0], {}, []) is None
+    assert say_nothing_left(table[:0], {"b": "b: has 2 channels"}, []) == (
+        "No image could be used",
+        "b: has 2 channels",
+    )
+
+
+def test_pictures_are_the_worst_of_each_side_test_first():
+    table = pd.DataFrame(
+        [(f"{side}{n}", side, n / 10) for side in ("train", "test", "val") for n in range(5)]
+        + [(f"predict{n}", "predict", None) for n in range(5)],
+        columns=["image", "split", "ap_50"],
+    ).sample(frac=1, random_state=0)
+    assert choose_pictures(table, "ap_50", 6) == ["test0", "test1", "val0", "val1", "train0", "predict0"]
+    assert len(choose_pictures(table, "ap_50", 100)) == 20
+    assert choose_pictures(table, "ap_50", 0) == []
+
+
+def test_engines_are_told_with_what_the_check_gave_or_nothing_where_none_was_made():
+    rows = [("a", "float32", None), ("b", "bfloat16", 0.001), ("c", "bfloat16", 0.002)]
+    table = pd.DataFrame(rows, columns=["image", "engine", "precision_iou_change"]).assign(halo_px=96, scale=1.0)
+    for some in (table, table[:1]):  # a column of nothing has another type
+        changes = {line["engine"]: line["change"] for line in count_engines(some.convert_dtypes())}
+        assert changes == ({"float32": None, "bfloat16": 0.002} if len(some) > 1 else {"float32": None})
+
+
+def test_a_histogram_counts_both_ends():
+    assert histogram(pd.Series([0, 0.05, 0.5, 1, np.nan]), bins=2) == [2, 2]
+
+
+def test_run_times_are_summed_by_rule(tmp_path):
+    (tmp_path / "ingest").mkdir()
+    for batch, seconds in (("a", 1.5), ("b", 2.5)):
+        (tmp_path / "ingest" / f"{batch}.tsv").write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0:00:01\t100\n")
+    (tmp_path / "split.tsv").write_text("s\th:m:s\tmax_rss\n0.5\t0:00:00\t-\n")
+    first, second = run_times(tmp_path)
+    assert first == {"rule": "ingest", "jobs": 2, "seconds": 4.0, "longest": 2.5, "memory_mb": 100.0}
+    assert second["rule"] == "split"
+    assert np.isnan(second["memory_mb"])
+    assert run_times(tmp_path / "nowhere") == []
+
+
+def test_epochs_are_marked_by_whole_numbers(page):
+    text = page.read_text()
+    chart = re.search(r'<figure class="chart">\s*<figcaption>loss.*?</svg>', text, re.DOTALL).group()
+    marks = re.findall(r"<text[^>]*>([^<]*)</text>", chart)
+    assert {"1", "2", "3", "epoch"} <= set(marks)
+    assert "1.5" not in marks[: marks.index("epoch")]
+
+
+def test_curves_leave_out_what_is_not_a_number():
+    history = pd.DataFrame({"epoch": [1, 2], "loss": [2.0, 1.0], "val_loss": [3.0, np.nan], "seconds": [1, 1]})
+    (curve,) = learning_curves(history)
+    assert curve["lines"] == {"train": [(1.0, 2.0), (2.0, 1.0)], "val": [(1.0, 3.0)]}
+    assert (curve["first"], curve["last"], curve["top"]) == (1, 2, 3.0)
+
+
+def test_notes_are_listed_one_line_for_all_images_that_have_the_same(tmp_path):
+    arguments = write_products(tmp_path, {"good": (CELLS, CELLS, "test")})
+    report(**arguments)
+    assert '<h2 id="notes">' not in arguments["page"].read_text()
+    many = {f"image{number:04d}": [f"{number + 1} pixels are <odd>"] for number in range(5000)}
+    (arguments["images"][0] / "notes.json").write_text(json.dumps(many))
+    (arguments["truth"][0] / "notes.json").write_text(json.dumps({"image0007": ["truth has a single id"]}))
+    report(**arguments)
+    text = arguments["page"].read_text()
+    assert "5000 images have notes on what was doubtful in the files." in text
+    listed = text[text.index('<h2 id="notes">') :]
+    told = re.findall("<dt>(.*?)</dt><dd>(.*?)</dd>", listed[: listed.index("</section>")])
+    first = "image0000, image0001, image0002 and 4\u2009997 more"
+    assert told == [(first, "1–5000 pixels are &lt;odd&gt;"), ("image0007", "truth has a single id")]
+
+
+def write_tracks(root, image):
+    """What rule track leaves of one cell in three frames: the folder of its batch."""
+    folder = root / "tracks" / image
+    nodes = [{"track": 1, "t": t, "label": 1, "z": 0, "y": 9, "x": t, "pixels": 4, "kind": "found"} for t in range(3)]
+    nodes = typed(pd.DataFrame(nodes), "nodes")
+    empty = {name: table(name, []) for name in TABLES if name not in ("nodes", "tracks")}
+    write_lineage(Lineage(nodes, list_tracks(nodes, {}), **empty, frames=3, tracked=[0, 1, 2]), folder / "lineage")
+    for name in ("tracks", "trees", "counts"):
+        Image.new("RGB", (20, 10)).save(folder / f"{name}.png")
+    return root / "tracks"
+
+
+def page_of_movie(root, side, **columns):
+    """The text of a report on a movie, of which `columns` of the table of scores are given."""
+    arguments = write_products(root, {"film": (TRIO, None if side == "predict" else CELLS, side)})
+    scores = read_table(arguments["metrics"][0]).assign(**columns)
+    scores.to_csv(arguments["metrics"][0], sep="\t", index=False)
+    report(**arguments, tracks=[write_tracks(root, "film")])
+    return arguments["page"].read_text()
+
+
+def test_truth_without_tracks_is_told_where_tracks_have_no_score(tmp_path):
+    told = "the truth of film has no tracks"
+    assert told in page_of_movie(tmp_path / "cells", "test")
+    # Tracks of which there was nothing to score are tracks.
+    assert told not in page_of_movie(tmp_path / "tracks", "test", divisions_truth=0, tra=np.nan)
+    assert told not in page_of_movie(tmp_path / "none", "predict")
+
+
+def test_every_column_of_movies_that_is_no_count_is_explained(tmp_path):
+    text = page_of_movie(tmp_path, "test")
+    text = text[text.index('id="movies"') :]
+    for term in ("Cell cycle", "Displacement", "TRA, LNK", "CHOTA", "Division F1"):
+        assert f"<dt>{term}</dt>" in text
+
+
+@pytest.mark.parametrize(
+    ("side", "frames", "caption"),
+    [
+        ("predict", 20, "not scored frame 0, one of 20; all: 3 found"),
+        ("test", 20, "AP 0.5 0.750 frame 0, one of 20; all: 0.750, 3 found, 4 true"),
+        ("test", 1, "AP 0.5 0.750, 3 found, 4 true"),
+    ],
+)
+def test_captions_tell_frames_and_scores_that_there_are(tmp_path, side, frames, caption):
+    text = page_of_movie(tmp_path, side, frames=frames)
+    (told,) = re.findall(r'<p class="name" title="film">film</p>\s*<p>(.*?)</p>\s*<div', text, re.DOTALL)
+    assert " ".join(re.sub("<[^>]*>", "", told).split()) == f"{side} {caption}"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A headless Chromium, offline; tests that need it skip where it is absent."""
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    driver = shutil.which("chromedriver")
+    if not chromium or not driver:
+        pytest.skip("no chromium and chromedriver; Debian's packages are chromium and chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    for flag in (
+        "headless=new",
+        "no-sandbox",
+        "disable-gpu",
+        "no-first-run",
+        "disable-background-networking",
+        "disable-component-update",
+        "disable-sync",
+        "disable-dev-shm-usage",
+        "window-size=1280,900",
+        f"user-data-dir={tmp_path_factory.mktemp('chromium')}",
+    ):
+        options.add_argument(f"--{flag}")
+    window = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    # A busy machine takes more than the half minute that is allowed by default.
+    window.set_script_timeout(120)
+    window.execute_cdp_cmd("Network.enable", {})
+    window.execute_cdp_cmd(
+        "Network.emulateNetworkConditions",
+        {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0},
+    )
+    yield window
+    window.quit()
+
+
+def names(browser):
+    """First cells of the rows of the table that are shown."""
+    return browser.execute_script(
+        "return [...document.querySelectorAll('#table tbody tr:not([hidden])')].map(row => row.cells[0].textContent)"
+    )
+
+
+def shown(browser, selector):
+    """Whether the elements that `selector` finds are visible."""
+    return browser.execute_script(
+        "return [...document.querySelectorAll(arguments[0])]"
+        ".map(each => getComputedStyle(each).visibility === 'visible')",
+        selector,
+    )
+
+
+def click(browser, selector, number=0):
+    element = browser.find_elements(By.CSS_SELECTOR, selector)[number]
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+    element.click()
+    return element
+
+
+@pytest.mark.slow
+def test_the_page_works_in_a_browser(page, browser, tmp_path):
+    browser.get(page.as_uri())
+    assert browser.execute_script("return window.hacked") is None
+    # Images far below the window are only loaded when someone scrolls there.
+    browser.execute_script("[...document.images].forEach(image => { image.loading = 'eager'; })")
+    images = browser.execute_script(
+        "return Promise.all([...document.images].map(image => image.decode().then(() => image.naturalWidth)))"
+    )
+    # Three layers of each image but the one without truth; trial of rates, contact sheet, two explained patches twice.
+    assert len(images) == 5 * 3 - 1 + 2 + 2 * 2
+    assert min(images) > 0
+
+    assert names(browser) == ["middling", "NA", HOSTILE, "good", "unseen"]
+    click(browser, "#table thead button", 0)
+    assert names(browser) == [HOSTILE, "good", "middling", "NA", "unseen"]
+    click(browser, "#table thead button", 5)
+    assert names(browser)[0] == "middling"
+    header = click(browser, "#table thead button", 5).find_element("xpath", "..")
+    assert header.get_attribute("aria-sort") == "descending"
+    assert names(browser)[-1] == "middling"
+    click(browser, "#table thead button", 6)
+    click(browser, "#table thead button", 6)
+    assert names(browser)[-1] == "unseen"
+
+    browser.find_element("id", "find").send_keys("GOO")
+    assert names(browser) == ["good"]
+    assert browser.find_element("id", "shown").text == "1 of 5"
+
+    click(browser, "[data-layer=truth]")
+    assert shown(browser, "img.truth") == [False, True, True, True]
+    assert all(shown(browser, "img.labels"))
+    browser.switch_to.active_element.send_keys(" ")
+    assert all(shown(browser, "img.truth"))
+    click(browser, "[data-every=labels]")
+    assert not any(shown(browser, "img.labels"))
+    click(browser, "[data-every=labels]")
+    assert all(shown(browser, "img.labels"))
+
+    Select(browser.find_element("id", "gallery-side")).select_by_visible_text("val")
+    cards = browser.execute_script(
+        "return [...document.querySelectorAll('.card')].map(card => card.offsetParent !== null)"
+    )
+    assert cards.count(True) == 1
+    button = click(browser, ".card[data-side=val] .enlarge")
+    assert button.get_attribute("aria-pressed") == "true"
+
+    assert browser.save_screenshot(str(tmp_path / "page.png"))
+    assert np.array(Image.open(tmp_path / "page.png").convert("L")).std() > 5
+    errors = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    assert errors == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [420, 1280])
+def test_the_page_fits_the_width_of_the_window(page, browser, width):
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    )
+    browser.get(page.as_uri())
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+@pytest.mark.slow
+def test_five_thousand_images_are_sorted_at_once(tmp_path, browser):
+    arguments = write_products(tmp_path, {"a": (CELLS, CELLS, "test")})
+    table = read_table(arguments["metrics"][0])
+    many = pd.concat([table] * 5000, ignore_index=True)
+    many["image"] = [f"image{number:04d}" for number in np.random.default_rng(0).permutation(5000)]
+    many["ap_50"] = np.random.default_rng(1).random(5000)
+    many.to_csv(arguments["metrics"][0], sep="\t", index=False)
+    report(**arguments | {"pictures_limit": 0})
+    assert arguments["page"].stat().st_size < 5_000_000
+    started = time.monotonic()
+    browser.get(arguments["page"].as_uri())
+    click(browser, "#table thead button", 0)
+    assert names(browser) == sorted(many["image"])[:500]
+    assert browser.find_element("id", "shown").text == "5000 of 5000, the first 500 are shown"
+    browser.find_element("id", "find").send_keys("4999")
+    assert names(browser) == ["image4999"]
+    assert time.monotonic() - started < 20
+    browser.find_element("id", "find").send_keys(4 * Keys.BACKSPACE)
+    click(browser, "#show-all")
+    assert names(browser) == sorted(many["image"])
+
+
+def test_settings_are_shown_as_they_can_be_used_again(page):
+    text = page.read_text()
+    shown_settings = re.search(r"<pre>(.*?)</pre>", text, re.DOTALL).group(1)
+    assert yaml.safe_load(shown_settings)["evaluate"] == {"ious": [0.5, 0.75]}
+
+
+def test_captions_are_there_for_the_report_of_snakemake():
+    folder = Path(__file__).resolve().parents[2] / "workflow" / "report"
+    for name in ("report.rst", "metrics.rst"):
+        assert (folder / name).read_text().count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def applied(tmp_path_factory):
+    """The text of a report on images to which an existing model was applied; one does not fit, one trained it."""
+    root = tmp_path_factory.mktemp("applied")
+    arguments = write_products(root, {"good": (CELLS, CELLS, "test"), "unseen": (TRIO, None, "predict")})
+    model = json.loads((root / "model" / "model.json").read_text())
+    del model["architecture"], model["class_share"], model["epochs"], model["versions"]
+    (root / "model" / "model.json").write_text(json.dumps(model | {"sources": {"train": ["good"], "val": []}}))
+    (root / "model" / "history.csv").unlink()
+    table = read_table(arguments["metrics"][0])
+    table["fit"] = [None, "unseen: its detail is unlike; see to it; unseen: the objects found are 2 px wide"]
+    table.to_csv(arguments["metrics"][0], sep="\t", index=False)
+    arguments["settings"]["model"] = "model"
+    report(**arguments | {"split": [], "leakage": [], "sheets": [], "groups": {}})
+    return arguments["page"].read_text()
+
+
+def test_a_page_of_an_existing_model_says_so_where_it_lies_and_knows_no_split(applied):
+    assert "An existing model was applied" in applied
+    assert re.search(r"<dt>Folder</dt><dd>/.*/model</dd>", applied)
+    assert 'href="#split"' not in applied
+    assert 'id="split"' not in applied
+    assert ">Group<" not in applied
+
+
+def test_images_that_do_not_fit_are_listed_and_warned_of(applied):
+    summary = applied[applied.index('id="summary"') : applied.index('id="pictures"')]
+    assert "1 image differs from what the model was trained on." in summary
+    assert '<a href="#misfits">See the list</a>' in summary
+    listed = applied[applied.index('id="misfits"') :]
+    assert "<dd>its detail is unlike; see to it.<br>the objects found are 2 px wide.</dd>" in listed
+
+
+def test_scores_of_images_that_trained_the_existing_model_are_warned_of(applied):
+    assert "1 image with truth, by name, trained the model; their scores say little." in applied

@@ -1,0 +1,246 @@
+"""The best of several models is chosen by a column of their histories, and made ready to predict."""
+
+import json
+
+import numpy as np
+import pytest
+
+from select_model import check_alike, select_model
+from tessera.common.constants import FORMAT, SAVED_MODEL, WEIGHTS
+from tessera.common.errors import InputError
+from tessera.inference.halo_size import UNMEASURED
+from tessera.networks.model_folder import write_patches
+from tessera.networks.tensorflow_setup import keras
+from tessera.training.model_selection import choose_best, choose_metric, summarise_variants
+
+CHANNELS, OUTPUTS = ["grey"], ["background", "cell"]
+
+
+def blur(px):
+    """A network that answers with the mean over `px` pixels up, down, left and right."""
+    side = 2 * px + 1
+    options = {"padding": "same", "use_bias": False, "kernel_initializer": keras.initializers.Constant(1 / side)}
+    seen = keras.Input((None, None, 1))
+    rows = keras.layers.Conv2D(1, (side, 1), **options)(seen)
+    cell = keras.layers.Conv2D(1, (1, side), **options)(rows)
+    return keras.Model(seen, keras.layers.Concatenate()([1 - cell, cell]))
+
+
+def write_folder(folder, network, *, loss=0.5, iou=0.5, **changes):
+    """A model that kept its epoch 2."""
+    folder.mkdir()
+    settings = {"format": FORMAT, "task": "semantic", "channels": CHANNELS, "outputs": OUTPUTS, "best_epoch": 2}
+    settings |= {"normalisation": {"method": "percentile"}}
+    (folder / "model.json").write_text(json.dumps(settings | changes))
+    (folder / "history.csv").write_text(f"epoch,val_loss,val_iou,odd\n1,0.9,0.99,nan\n2,{loss},{iou},nan\n")
+    network.export(folder / SAVED_MODEL)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def networks():
+    return {"wide": blur(50), "deep": blur(3)}
+
+
+@pytest.fixture
+def models(tmp_path, networks):
+    """Two models; the second has the smaller loss, the smaller IoU, and needs the smaller halo."""
+    folders = [
+        write_folder(tmp_path / "wide", networks["wide"], loss=0.4, iou=0.7),
+        write_folder(tmp_path / "deep", networks["deep"], loss=0.3, iou=0.6),
+    ]
+    images = np.random.default_rng(0).uniform(0.3, 0.9, (2, 96, 96, 1)).astype(np.float32)
+    for folder in folders:
+        write_patches(folder, images, np.zeros((2, 96, 96), np.uint8))
+    return folders
+
+
+def chosen(models, metric, ensemble=False, **settings):
+    root = models[0].parent
+    settings |= {"metric": metric, "ensemble": ensemble, "device": "cpu", "threads": 2}
+    select_model(models, root / "selected.json", root / "converted", **settings)
+    return json.loads((root / "selected.json").read_text())
+
+
+def test_the_smallest_loss_wins_and_the_largest_of_anything_else(models):
+    content = chosen(models, "val_loss")
+    measured = content.pop("halo")
+    assert content == {
+        "model": "deep",
+        "metric": "val_loss",
+        "value": 0.3,
+        "candidates": {"wide": 0.4, "deep": 0.3},
+        "variant": "deep",
+        "variants": {
+            "wide": {"models": ["wide"], "mean": 0.4, "spread": None},
+            "deep": {"models": ["deep"], "mean": 0.3, "spread": None},
+        },
+        "note": None,
+        "members": ["deep"],
+        "halo_px": 32,
+    }
+    assert [row["halo_px"] for row in measured["deep"]] == [32]
+    assert sorted(path.name for path in (models[0].parent / "converted").iterdir()) == ["deep.bin", "deep.xml"]
+    # Not the 0.99 of the epoch whose weights were not kept.
+    assert chosen(models, "val_iou")["model"] == "wide"
+    assert chosen(models, "val_iou")["value"] == 0.7
+
+
+def test_an_ensemble_is_of_all_models_and_has_the_halo_of_the_one_that_sees_farthest(models):
+    content = chosen(models, "val_loss", ensemble=True)
+    assert content["model"] == "deep"
+    assert content["members"] == ["wide", "deep"]
+    assert content["halo_px"] == 64
+    assert [row["halo_px"] for row in content["halo"]["wide"]] == [32, 64]
+    converted = models[0].parent / "converted"
+    assert sorted(path.name for path in converted.iterdir()) == ["deep.bin", "deep.xml", "wide.bin", "wide.xml"]
+
+
+def test_a_single_model_that_was_not_trained_here_needs_no_history(tmp_path, networks):
+    model = write_folder(tmp_path / "foreign", networks["deep"], best_epoch=None)
+    (model / "history.csv").unlink()
+    content = chosen([model], "val_loss")
+    assert (content["model"], content["value"], content["members"]) == ("foreign", None, ["foreign"])
+
+
+def test_several_models_without_histories_predict_together_or_are_refused(tmp_path, networks):
+    folders = [write_folder(tmp_path / name, networks["deep"]) for name in "ab"]
+    for folder in folders:
+        (folder / "history.csv").unlink()
+        about = json.loads((folder / "model.json").read_text())
+        (folder / "model.json").write_text(json.dumps({key: about[key] for key in about if key != "best_epoch"}))
+    assert chosen(folders, "val_loss", ensemble=True)["members"] == ["a", "b"]
+    with pytest.raises(InputError, match=r"no model has a value of val_loss to choose by; .*ensemble to true"):
+        chosen(folders, "val_loss")
+
+
+def test_a_model_without_validation_patches_has_a_halo_that_is_safe(tmp_path, networks, capsys):
+    model = write_folder(tmp_path / "foreign", networks["deep"])
+    content = chosen([model], "val_loss")
+    assert content["halo_px"] == UNMEASURED
+    assert content["halo"] == {"foreign": []}
+    assert "keeps no validation patches" in capsys.readouterr().out
+
+
+def test_for_tensorflow_nothing_is_converted(tmp_path, networks):
+    model = write_folder(tmp_path / "wide", networks["deep"])
+    networks["deep"].save_weights(model / WEIGHTS)
+    chosen([model], "val_loss", engine="tensorflow")
+    assert list((tmp_path / "converted").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("task", "instances"),
+        ("channels", ["red"]),
+        ("outputs", ["cell", "background"]),
+        ("normalisation", {"method": "none"}),
+        ("scale", {"method": "pixel", "typical": 0.5, "range": [0.5, 0.5]}),
+    ],
+)
+def test_models_that_see_or_answer_something_else_make_no_ensemble(key, value):
+    one = {"task": "semantic", "channels": CHANNELS, "outputs": OUTPUTS, "normalisation": {"method": "percentile"}}
+    check_alike({"a": one, "b": dict(one)})
+    with pytest.raises(InputError, match=rf"select_model\.ensemble: models differ in {key} \(a: .*; b: .*\)"):
+        check_alike({"a": one, "b": one | {key: value}})
+
+
+def test_a_model_whose_network_is_damaged_is_refused_when_it_is_selected(models):
+    (models[1] / SAVED_MODEL / "saved_model.pb").write_bytes(b"")
+    with pytest.raises(InputError, match=r"deep/saved_model: OpenVINO cannot read"):
+        chosen(models, "val_loss")
+
+
+def test_an_unknown_column_is_refused_with_the_known_ones(models):
+    with pytest.raises(InputError, match=r"accuracy is no column of .* epoch, val_loss, val_iou, odd"):
+        chosen(models, "accuracy")
+
+
+def test_a_model_without_a_value_cannot_win(models):
+    with pytest.raises(InputError, match="no model has a value of odd"):
+        chosen(models, "odd")
+    assert choose_best({"a": None, "b": 0.1}, "val_iou") == "b"
+
+
+def test_an_iou_is_no_loss_whatever_its_class_is_called():
+    assert choose_best({"a": 0.2, "b": 0.8}, "val_iou_bone_loss") == "b"
+
+
+def test_of_equals_the_first_by_name_wins():
+    assert choose_best({"b": 0.5, "a": 0.5}, "val_loss") == "a"
+    assert choose_best({"b": 0.5, "a": 0.5}, "val_iou") == "a"
+
+
+@pytest.fixture
+def folds(tmp_path, networks):
+    """Two variants in two folds: "steady" is the better by the mean of val_iou, "lucky" has the best model."""
+    scores = {"steady_fold1": 0.7, "steady_fold2": 0.72, "lucky_fold1": 0.8, "lucky_fold2": 0.5}
+    images = np.random.default_rng(0).uniform(0.3, 0.9, (2, 96, 96, 1)).astype(np.float32)
+    folders = []
+    for name, iou in scores.items():
+        folders.append(write_folder(tmp_path / name, networks["deep"], iou=iou))
+        write_patches(folders[-1], images, np.zeros((2, 96, 96), np.uint8))
+    return folders
+
+
+def test_the_variant_with_the_best_mean_over_its_folds_wins_and_all_its_folds_predict(folds):
+    variants = {folder.name: folder.name.split("_")[0] for folder in folds}
+    content = chosen(folds, "val_iou", ensemble="auto", variants=variants)
+    assert (content["variant"], content["model"]) == ("steady", "steady_fold2")
+    assert content["members"] == ["steady_fold1", "steady_fold2"]
+    assert content["variants"]["steady"]["mean"] == pytest.approx(0.71)
+    # Standard deviation of two values, n - 1: their difference over the root of two.
+    assert content["variants"]["lucky"]["spread"] == pytest.approx(0.3 / 2**0.5)
+    assert chosen(folds, "val_iou", ensemble=False, variants=variants)["members"] == ["steady_fold2"]
+    assert len(chosen(folds, "val_iou", ensemble=True, variants=variants)["members"]) == 4
+
+
+def test_models_of_no_known_variant_are_each_their_own_and_the_best_alone_predicts(folds):
+    content = chosen(folds, "val_iou", ensemble="auto")
+    assert (content["variant"], content["members"]) == ("lucky_fold1", ["lucky_fold1"])
+
+
+def test_a_fold_without_a_value_leaves_the_mean_to_the_others():
+    variants = {"a1": "a", "a2": "a", "b1": "b"}
+    summaries = summarise_variants(variants, {"a1": 0.4, "a2": None, "b1": None})
+    assert summaries["a"] == {"models": ["a1", "a2"], "mean": 0.4, "spread": None}
+    assert summaries["b"]["mean"] is None
+
+
+def test_auto_compares_by_what_the_trainings_watched():
+    assert choose_metric("auto", [{}, {}]) == ("val_loss", None)
+    assert choose_metric("auto", [{"monitor": "val_iou_cell"}] * 2) == ("val_iou_cell", None)
+    assert choose_metric("val_iou", [{"losses": {"dice": 1}}, {}]) == ("val_iou", None)
+
+
+def test_losses_that_differ_are_not_compared():
+    trainings = [{"losses": {"dice": 1}}, {"losses": {"focal": 1}}]
+    metric, note = choose_metric("auto", trainings)
+    assert metric == "val_iou"
+    assert note.endswith("since they differ in losses, and values of different losses cannot be compared.")
+    with pytest.raises(InputError, match=r"select_model\.metric: is val_loss, but the models differ in losses"):
+        choose_metric("val_loss", trainings)
+    metric, note = choose_metric("auto", [{"monitor": "val_iou"}, {"monitor": "val_loss"}])
+    assert (metric, note) == ("val_iou", "Models are compared by val_iou, since they watched val_iou and val_loss.")
+
+
+def test_why_another_metric_was_taken_is_written_down(tmp_path, networks, capsys):
+    settings = [{"class_weights": "none"}, {"class_weights": "auto"}]
+    folders = [write_folder(tmp_path / f"m{n}", networks["deep"], settings=one) for n, one in enumerate(settings)]
+    content = chosen(folders, "auto")
+    assert content["metric"] == "val_iou"
+    assert "differ in class_weights" in content["note"]
+    assert content["note"] in capsys.readouterr().out
+
+
+def test_a_damaged_model_is_refused_by_name(models):
+    (models[0] / "history.csv").write_text("epoch,val_loss\n1,0.5\n")
+    with pytest.raises(InputError, match=r"wide/history\.csv: has no epoch 2"):
+        chosen(models, "val_loss")
+    (models[0] / "history.csv").unlink()
+    with pytest.raises(InputError, match=r"wide/history\.csv: has no epoch 2"):
+        chosen(models, "val_loss")
+    (models[0] / "model.json").unlink()
+    with pytest.raises(InputError, match=r"wide/model\.json"):
+        chosen(models, "val_loss")

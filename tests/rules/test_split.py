@@ -1,0 +1,308 @@
+"""The sides of the split, and near-duplicates across them."""
+
+import csv
+import itertools
+import random
+import tracemalloc
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from split import compare, find_leaks, signature, split
+from tessera.common.errors import InputError
+from tessera.data.split import SIDES, check_sides, explain_sides, group_of
+from tessera.io.ome_zarr_store import create_store, finish_image
+
+SHARES = {"seed": 0, "train": 0.7, "val": 0.2, "test": 0.1}
+SETTINGS = SHARES | {"group_pattern": None, "folds": 1, "leakage_similarity": 0.8}
+YEAST_POSITION = r"^(\d+_\d+)_z"
+
+
+def rows_of(*images, **columns):
+    return [{"image": image, "truth": "mask.tif", "group": None, "split": None} | columns for image in images]
+
+
+def numbered(count):
+    return rows_of(*(f"image{number}" for number in range(count)))
+
+
+def assign_sides(rows, **settings):
+    """{image: side} of every row."""
+    return {line["image"]: line["split"] for line in explain_sides(rows, **settings)[0]}
+
+
+def write_image(path, pixels):
+    """Write `pixels` (t, c, z, y, x) as a store."""
+    array = create_store(path, pixels.shape, pixels.dtype)
+    array[:] = pixels
+    finish_image(path, name=path.name)
+
+
+def read_table(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def field_of_cells(seed, shape=(300, 320)):
+    """A plane with some bright rings on uneven light, as float64."""
+    rng = np.random.default_rng(seed)
+    plane = np.zeros(shape)
+    for _ in range(12):
+        centre = int(rng.integers(30, shape[1] - 30)), int(rng.integers(30, shape[0] - 30))
+        cv2.circle(plane, centre, int(rng.integers(8, 25)), 1.0, 3)
+    light = 1 + 0.5 * np.cos(np.linspace(-1.5, 1.5, shape[1]))
+    return light * (5 + cv2.GaussianBlur(plane, (0, 0), 1.5)) + rng.normal(0, 0.05, shape)
+
+
+def test_shares_are_those_of_the_settings_for_a_thousand_groups():
+    sides = list(assign_sides(numbered(1000), **SHARES).values())
+    assert [sides.count(side) for side in SIDES] == pytest.approx([700, 200, 100], abs=45)
+
+
+def test_adding_images_moves_no_other_once_each_side_has_a_group():
+    rows = numbered(400)
+    before = explain_sides(rows[:30], **SHARES)[0]
+    assert {line["split"] for line in before if line["why"] == "hash"} == set(SIDES)
+    after = assign_sides(rows, **SHARES)
+    assert all(after[line["image"]] == line["split"] for line in before)
+
+
+def test_the_order_of_rows_does_not_matter():
+    for count in (1, 2, 3, 5, 40):
+        rows = numbered(count)
+        shuffled = random.Random(1).sample(rows, count)
+        assert assign_sides(rows, **SHARES) == assign_sides(shuffled, **SHARES)
+
+
+def test_another_seed_is_another_split():
+    rows = numbered(50)
+    assert assign_sides(rows, **SHARES) != assign_sides(rows, **SHARES | {"seed": 1})
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("count", [3, 4, 7])
+def test_small_sets_have_a_group_on_each_side(count, seed):
+    lines, remarks = explain_sides(numbered(count), **SHARES | {"seed": seed})
+    assert {line["split"] for line in lines} == set(SIDES)
+    assert remarks == []
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_two_groups_train_and_validate_and_the_user_is_told(seed):
+    lines, remarks = explain_sides(numbered(2), **SHARES | {"seed": seed})
+    assert {line["split"] for line in lines} == {"train", "val"}
+    assert len(remarks) == 1
+    assert "No image is left for the test set" in remarks[0]
+    assert "2 groups" in remarks[0]
+
+
+def test_a_single_group_trains_and_the_user_is_told_of_both_others():
+    lines, remarks = explain_sides(rows_of("a", "b", group="well1"), **SHARES | {"seed": 3})
+    assert [line["split"] for line in lines] == ["train", "train"]
+    assert [remark.split(":")[0] for remark in remarks] == [
+        "No image is left for the validation set",
+        "No image is left for the test set",
+    ]
+
+
+def test_a_single_image_trains_no_network_and_the_way_out_is_told():
+    lines, _ = explain_sides(rows_of("a"), **SHARES)
+    with pytest.raises(InputError, match=r"The validation set is empty.*one image can be cut in two"):
+        check_sides([line["split"] for line in lines])
+
+
+def test_a_side_without_a_share_stays_empty():
+    sides = assign_sides(numbered(5), **SHARES | {"test": 0})
+    assert set(sides.values()) == {"train", "val"}
+
+
+def test_images_of_one_group_are_on_one_side():
+    rows = [row | {"group": f"well{number % 5}"} for number, row in enumerate(numbered(100))]
+    lines, _ = explain_sides(rows, **SHARES)
+    assert len({(line["group"], line["split"]) for line in lines}) == 5
+
+
+def test_the_group_is_the_column_then_the_pattern_then_the_image():
+    row = rows_of("p3_t7")[0]
+    assert group_of(row | {"group": "well"}, r"^p\d") == "well"
+    assert group_of(row, r"^(p\d)_") == "p3"
+    assert group_of(row, r"p\d_t\d") == "p3_t7"
+    assert group_of(row, r"^x") == "p3_t7"
+    assert group_of(row, None) == "p3_t7"
+
+
+def test_names_that_do_not_match_the_pattern_are_told():
+    _, remarks = explain_sides(rows_of("p1_a", "p2_a", "p3_a", "odd"), **SHARES, group_pattern=r"^(p\d)_")
+    assert len(remarks) == 1
+    assert "1 images with truth (odd)" in remarks[0]
+
+
+def test_a_stated_side_holds_for_the_whole_group():
+    rows = rows_of("a", "b", group="well1") + numbered(10)
+    rows[1]["split"] = "test"
+    lines = {line["image"]: line for line in explain_sides(rows, **SHARES)[0]}
+    assert (lines["a"]["split"], lines["a"]["why"]) == ("test", "table")
+    assert lines["b"]["split"] == "test"
+
+
+def test_two_stated_sides_in_one_group_are_refused_by_name():
+    rows = rows_of("a", group="well1", split="train") + rows_of("b", group="well1", split="val")
+    with pytest.raises(InputError, match="group well1: a is stated train and b val"):
+        assign_sides(rows, **SHARES)
+
+
+def test_images_without_truth_are_predicted_and_change_no_side():
+    rows = numbered(20)
+    sides = assign_sides([*rows, *rows_of("new", truth=None), *rows_of("image3", truth="")][:21], **SHARES)
+    assert sides.pop("new") == "predict"
+    assert sides == assign_sides(rows, **SHARES)
+
+
+def test_an_image_kept_for_prediction_speaks_for_itself_alone():
+    rows = rows_of("a", "b", group="well1") + numbered(10)
+    rows[0]["split"] = "predict"
+    sides = assign_sides(rows, **SHARES)
+    assert sides["a"] == "predict"
+    assert sides["b"] in SIDES
+
+
+def test_training_without_truth_is_refused():
+    with pytest.raises(InputError, match="new: split is train but it has no truth"):
+        assign_sides(rows_of("new", truth=None, split="train"), **SHARES)
+
+
+def test_a_pattern_that_is_no_expression_is_refused():
+    with pytest.raises(InputError, match=r"split\.group_pattern: '\('"):
+        assign_sides(numbered(2), **SHARES, group_pattern="(")
+
+
+def test_a_field_is_known_again_inverted_blurred_and_displaced():
+    plane = field_of_cells(1)
+    others = [
+        1 - plane,
+        cv2.GaussianBlur(plane, (0, 0), 2),
+        np.roll(plane, (7, -6), (0, 1)),
+        3 * plane + np.random.default_rng(0).normal(0, 0.1, plane.shape),
+    ]
+    similarity = compare(np.array([signature(plane)]), np.array([signature(other) for other in others]))
+    assert similarity.min() > 0.8
+
+
+def test_other_fields_under_the_same_uneven_light_are_not_alike():
+    signatures = np.array([signature(field_of_cells(seed)) for seed in range(12)])
+    similarity = compare(signatures, signatures)
+    assert np.diag(similarity) == pytest.approx(1, abs=1e-5)
+    assert similarity[~np.eye(12, dtype=bool)].max() < 0.6
+
+
+def test_an_empty_plane_is_like_nothing():
+    blank = signature(np.full((64, 64), 0.5))
+    assert compare(np.array([blank]), np.array([blank, signature(field_of_cells(1))])).tolist() == [[0, 0]]
+
+
+def test_one_duplicated_frame_of_a_movie_is_found_and_named(tmp_path):
+    folder = tmp_path / "batch"
+    fields = [np.rint(1000 * field_of_cells(seed)).astype(np.uint16) for seed in range(8)]
+    write_image(folder / "movie.ome.zarr", np.stack(fields[:5])[:, None, None])
+    write_image(folder / "copy.ome.zarr", fields[3][None, None, None])
+    write_image(folder / "other.ome.zarr", np.stack(fields[5:])[:, None, None])
+    rows = rows_of("movie", split="train") + rows_of("copy", split="test") + rows_of("other", split="val")
+    split(rows, [folder], tmp_path / "split.tsv", tmp_path / "leakage.tsv", **SETTINGS)
+    copy = {"image": "copy", "group": "copy", "split": "test", "why": "table", "fold": ""}
+    assert read_table(tmp_path / "split.tsv")[1] == copy
+    assert read_table(tmp_path / "leakage.tsv") == [
+        {
+            **{"image_a": "movie", "t_a": "3", "image_b": "copy", "t_b": "0"},
+            **{"split_a": "train", "split_b": "test", "similarity": "1.000"},
+        }
+    ]
+
+
+def test_look_alikes_in_two_folds_are_found_and_in_one_fold_are_not(tmp_path):
+    plane = np.rint(1000 * field_of_cells(1)).astype(np.uint16)[None, None, None]
+    rows = numbered(6)
+    settings = SETTINGS | {"test": 0, "folds": 2}
+    folds = {line["image"]: line["fold"] for line in explain_sides(rows, **SHARES | {"test": 0, "folds": 2})[0]}
+    for image in folds:
+        write_image(tmp_path / "batch" / f"{image}.ome.zarr", plane)
+    split(rows, [tmp_path / "batch"], tmp_path / "split.tsv", tmp_path / "leakage.tsv", **settings)
+    found = read_table(tmp_path / "leakage.tsv")
+    assert {(pair["split_a"], pair["split_b"]) for pair in found} == {("fold1", "fold2")}
+    assert len(found) == 3 * 3
+    assert {line["image"]: int(line["fold"]) for line in read_table(tmp_path / "split.tsv")} == folds
+
+
+def naive_leaks(frames, signatures, least):
+    """{(image, image): similarity} of the pairs that `find_leaks` looks for, one by one."""
+    best = {}
+    for a, b in itertools.combinations(range(len(frames)), 2):
+        a, b = sorted((a, b), key=lambda n: SIDES.index(frames[n][2]))
+        similarity = compare(signatures[a][None], signatures[b][None]).item()
+        if frames[a][2] != frames[b][2] and similarity > least:
+            key = frames[a][0], frames[b][0]
+            best[key] = max(best.get(key, -1), similarity)
+    return best
+
+
+def test_leaks_are_the_same_pair_by_pair(monkeypatch):
+    monkeypatch.setattr("split.BLOCK", 7)
+    frames = [(f"i{n // 3}" if n < 18 else f"i{n}", n, SIDES[(n // 3) % 3 if n < 18 else n % 3]) for n in range(30)]
+    random = np.random.default_rng(0)
+    signatures = random.normal(0, 1, (30, 32, 32)) + 2 * random.normal(0, 1, (5, 32, 32))[np.arange(30) % 5]
+    expected = naive_leaks(frames, signatures, 0.5)
+    count, pairs = find_leaks(frames, signatures, 0.5)
+    assert count == len(expected) == len(pairs) > 20
+    found = {(pair["image_a"], pair["image_b"]): float(pair["similarity"]) for pair in pairs}
+    assert found == pytest.approx(expected, abs=6e-4)
+    assert list(found.values()) == sorted(found.values(), reverse=True)
+    monkeypatch.setattr("split.LEAKS_KEPT", 5)
+    assert find_leaks(frames, signatures, 0.5) == (count, pairs[:5])
+
+
+def test_the_list_of_leaks_does_not_grow_with_the_square_of_images_that_look_alike(monkeypatch):
+    monkeypatch.setattr("split.BLOCK", 64)
+    field, peaks = signature(field_of_cells(1)), []
+    for each in (128, 256):
+        frames = [(f"{side}{n}", 0, side) for side in ("train", "test") for n in range(each)]
+        signatures = np.stack([field] * len(frames))
+        tracemalloc.start()
+        count, pairs = find_leaks(frames, signatures, 0.8)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert (count, len(pairs)) == (each**2, 1000)
+    assert peaks[1] < 1.3 * peaks[0]
+
+
+@pytest.fixture(scope="module")
+def yeast(real_data, tmp_path_factory):
+    """A batch with the annotated yeast images, and {image: side of their authors}."""
+    folder, sides = tmp_path_factory.mktemp("images"), {}
+    for side in ("train", "val"):
+        for path in sorted((real_data / "yeast-ac295/data/image_and_masks" / f"{side}_imgs" / side).iterdir()):
+            sides[path.stem] = side
+            write_image(
+                folder / f"{path.stem}.ome.zarr", np.moveaxis(np.asarray(Image.open(path)), -1, 0)[None, :, None]
+            )
+    return folder, sides
+
+
+def test_the_leak_of_the_yeast_authors_split_is_found(yeast, tmp_path):
+    folder, sides = yeast
+    rows = [row for image, side in sides.items() for row in rows_of(image, split=side)]
+    split(rows, [folder], tmp_path / "split.tsv", tmp_path / "leakage.tsv", **SETTINGS)
+    found = {(line["image_a"], line["image_b"]) for line in read_table(tmp_path / "leakage.tsv")}
+    assert found == {(image, "test-image") for image in sides if image.startswith("0_159350906")}
+    assert len(found) == 4
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_our_split_of_the_yeast_images_by_position_does_not_leak(yeast, tmp_path, seed):
+    folder, sides = yeast
+    rows = rows_of(*sides)
+    next(row for row in rows if row["image"] == "test-image")["group"] = "0_159350906"
+    settings = SETTINGS | {"seed": seed, "group_pattern": YEAST_POSITION}
+    split(rows, [folder], tmp_path / "split.tsv", tmp_path / "leakage.tsv", **settings)
+    assert {line["split"] for line in read_table(tmp_path / "split.tsv")} == set(SIDES)
+    assert read_table(tmp_path / "leakage.tsv") == []

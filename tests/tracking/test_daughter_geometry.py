@@ -1,0 +1,168 @@
+"""Divisions are found whatever masks are like: of whole cells, of cells that round up, or markers."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from movies import shuffled, tracked
+from scenes import place_discs
+from tessera.tracking.daughter_geometry import USUAL_COUNTS, Partings, Places
+from tessera.tracking.detections import detect
+from tessera.tracking.division_candidates import find_divisions
+from tessera.tracking.frame_linking import link_frames
+from tessera.tracking.motion_estimation import learn_motion
+from tessera.tracking.split_merge_repair import find_mergers
+
+SIDE, SPACE, FRAMES = 260, 40, 9
+
+
+def colony(look, *, seed=0, share=0.5):
+    """A movie of cells in a grid that grow and wander; every third divides: (labels (t, y, x), {daughter: mother}).
+
+    Args:
+        look: function of the radii of cells, of the frames that each still lives and has lived (cells,), and of a
+            random generator, to the radii of their masks.
+        share: of the mother, that the larger daughter is.
+    """
+    rng, line = np.random.default_rng(seed), np.arange(30, SIDE - 25, SPACE)
+    places = np.stack(np.meshgrid(line, line), -1).reshape(-1, 2) + rng.normal(0, 2, (len(line) ** 2, 2))
+    ids, count = np.arange(1, len(places) + 1), len(places)
+    divides = np.where(ids % 3 == 0, rng.integers(2, FRAMES - 2, count), FRAMES + 9)
+    # All divide at the same size.
+    areas, born, parents, movie = 260 * 1.05 ** (-divides.clip(0, 12).astype(float)), np.full(count, -9), {}, []
+    for t in range(FRAMES):
+        places, areas = places + rng.normal(0, 0.7, places.shape), areas * 1.05
+        now = np.flatnonzero(divides == t)
+        turn = rng.uniform(0, 2 * np.pi, len(now))
+        reach = np.sqrt(areas[now] / np.pi) * (np.sqrt(share) + np.sqrt(1 - share))
+        way = reach[:, None] * np.stack([np.sin(turn), np.cos(turn)], 1)
+        new = count + 1 + np.arange(2 * len(now))
+        parents |= dict(zip(new.tolist(), np.tile(ids[now], 2).tolist(), strict=True))
+        count += len(new)
+        stays = divides != t
+        places = np.concatenate([places[stays], places[now] + (1 - share) * way, places[now] - share * way])
+        areas = np.concatenate([areas[stays], share * areas[now], (1 - share) * areas[now]])
+        born = np.concatenate([born[stays], np.full(len(new), t)])
+        divides = np.concatenate([divides[stays], np.full(len(new), FRAMES + 9)])
+        ids = np.concatenate([ids[stays], new])
+        radii, frame = look(np.sqrt(areas / np.pi), divides - t, t - born, rng), np.zeros((SIDE, SIDE), np.int32)
+        for label, place, radius in zip(ids, places, radii, strict=True):
+            frame[place_discs((SIDE, SIDE), [place], radius) > 0] = label
+        movie.append(frame)
+    return np.stack(movie), parents
+
+
+def whole(radii, left, lived, rng):
+    return radii - 0.3
+
+
+def markers(radii, left, lived, rng):
+    return np.full(len(radii), 2.6)
+
+
+def markers_of_any_size(radii, left, lived, rng):
+    return rng.uniform(2.0, 3.6, len(radii))
+
+
+def markers_of_two_sizes(radii, left, lived, rng):
+    return rng.choice([2.0, 3.8], len(radii), p=[0.6, 0.4])
+
+
+def rounding(radii, left, lived, rng):
+    return radii * np.select([left == 1, left == 2, lived == 0], [0.72, 0.88, 0.9], 1.0) - 0.3
+
+
+def count_right(look, seed, **movie):
+    """How many divisions are found, how many daughters of them are true, and how many divisions are."""
+    truth, parents = colony(look, seed=seed, **movie)
+    labels, found, _ = tracked(shuffled(truth, seed))
+    # The first pixel of a track is of its first frame.
+    daughters = {int(truth[labels[:, 0] == child][0]) for child in found}
+    return len(found) / 2, len(daughters & set(parents)) / 2, len(parents) / 2
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize(
+    ("look", "movie", "share"),
+    [
+        (whole, {}, 1.0),
+        (rounding, {"share": 0.7}, 0.9),
+        (markers, {}, 0.95),
+        (markers, {"share": 0.7}, 0.9),
+        (markers_of_any_size, {}, 0.95),
+    ],
+)
+def test_divisions_are_found_whatever_masks_are_like(look, movie, share, seed):
+    found, right, true = count_right(look, seed, **movie)
+    assert right >= share * true
+    assert found == right
+
+
+@pytest.mark.parametrize(
+    ("look", "told"), [(whole, 1), (markers, 0), (markers_of_any_size, 0), (markers_of_two_sizes, 0)]
+)
+def test_sizes_tell_of_divisions_where_they_last(look, told):
+    objects = detect((frame[None], None) for frame in colony(look)[0])
+    assert learn_motion(objects).sizes_tell == pytest.approx(told, abs=0.15)
+
+
+def test_markers_of_daughters_may_be_of_unequal_sizes():
+    movie, parents = colony(markers_of_two_sizes)
+    _, found, decided = tracked(shuffled(movie))
+    assert len(found) == len(parents)
+    assert len({reasons["prior"] for *_, reasons in decided.divisions}) == 1
+
+
+def linked(movie):
+    objects = detect((frame[None], None) for frame in movie)
+    motion = replace(learn_motion(objects), growth=0.0, persistence=0.0)
+    return objects, motion, link_frames(objects, motion)
+
+
+@pytest.mark.parametrize(("look", "spreads"), [(whole, (0.2, 0.45)), (markers, (0.5, 0.7))])
+def test_where_daughters_lie_is_learned_from_those_that_are_likely(look, spreads):
+    movie, parents = colony(look)
+    objects, motion, chains = linked(movie)
+    found = find_divisions(objects, motion, chains)
+    mothers = np.array([parents.get(label, 0) for label in objects.labels])
+    true = (mothers[found.heir] == mothers[found.new]) & (mothers[found.new] == objects.labels[found.mother])
+    places = Places(objects, motion, found, chains.before)
+    assert places.learn(found.new, np.full(len(true), -20.0)) == Partings()
+    learned = places.learn(found.new, np.where(true, 20.0, -20.0))
+    known = true.sum() / (true.sum() + USUAL_COUNTS)
+    assert learned.apart == pytest.approx(known * np.median(places.apart[true]), abs=0.05)
+    assert spreads[0] < learned.spread < spreads[1]
+    assert learned.overlap == pytest.approx(np.clip(1 - 2 * learned.apart, 0, 1))
+    assert (learned.overlap < 0.6) == (look is markers)
+    # What is learned says more for the true ones, and less for the others.
+    gains = places.weigh(learned) - places.weigh(Partings())
+    assert gains[true].mean() > 0 > gains[~true].mean()
+
+
+def test_mergers_are_weighed_as_they_are_seen_not_as_the_movies_daughters_lie():
+    objects, motion, chains = linked(colony(markers)[0])
+    found = find_divisions(objects, motion, chains, learn=False)
+    again = find_mergers(objects.reversed(), motion, chains.reversed())
+    ours, theirs = (np.stack([each.mother, each.heir, each.new], 1) for each in (found, again))
+    assert {*map(tuple, ours)} == {*map(tuple, len(objects.labels) - 1 - theirs)}
+    assert np.sort(found.evidence) == pytest.approx(np.sort(again.evidence))
+    assert np.sort(found.geometry) == pytest.approx(np.sort(again.geometry))
+    assert not np.allclose(find_divisions(objects, motion, chains).evidence, found.evidence)
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+def test_one_that_was_just_born_does_not_divide_for_being_half_as_large_as_its_mother(side):
+    movie, parents = colony(whole)
+    first = {label: int(np.argmax((movie == label).any((1, 2)))) for label in parents}
+    one = next(label for label in parents if first[label] < 6)
+    two = next(label for label in parents if parents[label] == parents[one] and label != one)
+    born = first[one]
+    centres = [np.argwhere(movie[born + 1] == label).mean(0) for label in (one, two)][::side]
+    # A newcomer beside one of the daughters, on the other side than her sister is.
+    place = 2 * centres[0] - centres[1]
+    for t in range(born + 1, len(movie)):
+        disc = place_discs((SIDE, SIDE), [place], np.sqrt((movie[t] == one).sum() / np.pi)) > 0
+        movie[t][disc & (movie[t] == 0)] = 1000
+    _, found, _ = tracked(shuffled(movie))
+    assert len(found) == len(parents)

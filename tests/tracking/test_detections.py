@@ -1,0 +1,239 @@
+"""How long objects are and in which direction, and what that tells of who is who."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from skimage.draw import ellipse
+from skimage.measure import regionprops
+
+from movies import same_cells, shuffled, tracked
+from tessera.tracking.detections import detect, measure_frame
+from tessera.tracking.division_candidates import find_divisions
+from tessera.tracking.division_scores import REASONS, SISTERS
+from tessera.tracking.frame_linking import link_frames
+from tessera.tracking.link_scores import SPOILT, weigh
+from tessera.tracking.motion_estimation import ENOUGH, _learn_shapes, learn_motion
+from tessera.tracking.motion_model import (
+    Motion,
+    intensity_evidence,
+    log_sizes,
+    overlap_bins,
+    shape_evidence,
+    size_evidence,
+)
+from tessera.tracking.tracker import trace
+
+SHAPE = (240, 240)
+TURN = np.pi * 0.381966  # so that no two are turned alike
+
+
+def place_ellipses(places, turns, wide=3.5, long=7.0):
+    """Labels (y, x): ellipses at `places` (y, x), turned by so many radians."""
+    labels = np.zeros(SHAPE, np.int32)
+    for label, ((y, x), turn) in enumerate(zip(places, turns, strict=True), start=1):
+        labels[ellipse(y, x, long, wide, SHAPE, turn)] = label
+    return labels
+
+
+@pytest.mark.parametrize("steps", [(1.0, 1.0, 1.0), (3.0, 0.5, 1.0)])
+def test_elongations_are_those_of_the_second_moments(steps):
+    rng = np.random.default_rng(1)
+    places = [(y, x) for y in range(30, 220, 40) for x in range(30, 220, 40)]
+    labels = place_ellipses(places, rng.uniform(0, np.pi, len(places)))
+    labels[3, 100] = 99  # a single pixel has no direction
+    part = measure_frame(labels[None], None, np.array(steps))
+    for region, shape in zip(regionprops(labels, spacing=steps[1:]), part["shapes"], strict=True):
+        if region.label == 99:
+            assert np.isnan(shape).all()
+            continue
+        moments = region.moments_central
+        yy, xx, xy = moments[2, 0], moments[0, 2], moments[1, 1]
+        assert shape == pytest.approx(np.array([yy - xx, 2 * xy]) / (yy + xx), abs=1e-9)
+
+
+def test_shapes_that_the_border_cuts_are_unknown_and_stacks_are_seen_from_above():
+    labels = place_ellipses([(3, 60), (100, 100)], [0.3, 1.0])
+    stack = np.stack([np.zeros_like(labels), labels, labels])
+    shapes = measure_frame(stack, None, np.ones(3))["shapes"]
+    assert np.isnan(shapes[0]).all()
+    assert shapes[1] == pytest.approx(measure_frame(labels[None], None, np.ones(3))["shapes"][1])
+
+
+def passing(frames=14, seed=0):
+    """A movie of ellipses, each turned in its own way, that jump about as far as they are apart."""
+    rng = np.random.default_rng(seed)
+    grid = np.array([(y, x) for y in range(40, 220, 44) for x in range(40, 220, 44)], float)
+    turns, movie = np.arange(len(grid)) * TURN, []
+    for _ in range(frames):
+        movie.append(place_ellipses(grid + rng.uniform(-18, 18, grid.shape), turns + rng.normal(0, 0.05, len(grid))))
+    return np.stack(movie)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_cells_that_jump_are_told_apart_by_their_shapes(seed):
+    movie = passing(seed=seed)
+    labels, parents, _ = tracked(shuffled(movie))
+    assert not parents
+    assert same_cells(labels[:, 0], movie)
+    # Without the shapes they are not.
+    blind = movie.copy()
+    for frame in blind:
+        rows, columns = np.indices(SHAPE, sparse=True)
+        for label in np.unique(frame[frame > 0]):
+            y, x = (places.mean() for places in np.nonzero(frame == label))
+            frame[frame == label] = 0
+            frame[(rows - y) ** 2 + (columns - x) ** 2 < 45] = label
+    labels, _, _ = tracked(shuffled(blind))
+    assert not same_cells(labels[:, 0], blind)
+
+
+def still(frames=14):
+    """A movie of ellipses that hardly move, each turned in its own way."""
+    places = [(y, x) for y in range(40, 220, 44) for x in range(40, 220, 44)]
+    return np.stack([
+        place_ellipses(np.add(places, (0, 0.5 * t)), np.arange(len(places)) * 0.7 + 0.02 * t) for t in range(frames)
+    ])  # fmt: skip
+
+
+def halve(movie, t, label):
+    """The movie without the upper half of a cell in frame t."""
+    seen = movie.copy()
+    rows, columns = np.nonzero(seen[t] == label)
+    lost = rows < rows.mean()
+    seen[t][rows[lost], columns[lost]] = 0
+    return seen
+
+
+def test_a_mask_that_lost_half_of_itself_is_still_the_cell_where_it_overlaps():
+    movie, floored = halve(still(), 4, 3), 0
+    labels, parents, decided = tracked(shuffled(movie))
+    assert not parents
+    assert not decided.gaps
+    assert same_cells(labels[:, 0], movie)
+    for label in range(1, 26):
+        objects = detect((frame[None], None) for frame in halve(still(), 4, label))
+        motion = learn_motion(objects)
+        first, second = (objects.starts[t] + np.flatnonzero(objects.labels[objects.rows(t)] == label) for t in (3, 4))
+        shape = shape_evidence(objects.shapes, first, second, motion)
+        anyone = log_sizes(objects.logs[second], objects.cut[second], motion)
+        size = size_evidence(objects.logs[second] - objects.logs[first], anyone, objects.cut[second], motion)
+        overlap = motion.overlap[overlap_bins(np.array([40.0]), objects.sizes[first], objects.sizes[second])]
+        beside, apart = (weigh(objects, motion, 3, first, second, np.array([pixels])) for pixels in (40.0, 0.0))
+        spared = beside - apart - overlap + motion.overlap[0]
+        assert spared == pytest.approx(max(min(size, SPOILT) - size - shape, 0))
+        floored += spared > 1
+    assert floored > 3
+
+
+def test_of_two_that_end_and_two_that_start_after_a_gap_shapes_tell_which_is_which():
+    movie = passing()
+    # They change places while neither is seen.
+    movie[7:] = np.choose(np.isin(movie[7:], [12, 13]), [movie[7:], 25 - movie[7:]])
+    for t in range(7, len(movie)):
+        places, turns = [], []
+        for label in (12, 13):
+            rows, columns = np.nonzero(movie[t] == label)
+            places.append((rows.mean(), columns.mean()))
+            turns.append((label - 1) * TURN)
+            movie[t][rows, columns] = 0
+        seen = place_ellipses(places, turns)
+        movie[t] = np.where(seen > 0, 11 + seen, movie[t])
+    movie[5:7][np.isin(movie[5:7], [12, 13])] = 0
+    labels, parents, decided = tracked(shuffled(movie), fill=False)
+    assert not parents
+    assert len(decided.gaps) == 2
+    assert same_cells(labels[:, 0], movie)
+
+
+def test_cells_that_change_places_while_they_are_merged_are_told_by_their_shapes():
+    movie = still()
+    movie[:, :, 150:] = 0
+    turns, places = np.array([0.0, np.pi / 2]), np.array([(100.0, 186.0), (100.0, 200.0)])
+    for t in range(len(movie)):
+        seen = place_ellipses(places if t < 7 else places[::-1], turns, 4.0, 7.0)
+        movie[t] = np.where(seen > 0, 90 + seen, movie[t])
+    seen = movie.copy()
+    seen[7][seen[7] == 92] = 91
+    rows, columns = np.nonzero(seen[7] == 91)
+    seen[7, rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = 91
+    labels, parents, decided = tracked(shuffled(seen))
+    assert not parents
+    assert decided.hides
+    apart = [t for t in range(len(movie)) if t != 7]
+    assert same_cells(labels[apart, 0], movie[apart])
+
+
+@pytest.mark.parametrize("lasting", [0.0, 0.5, 0.95])
+def test_shapes_that_do_not_last_say_nothing(lasting):
+    rng, count = np.random.default_rng(0), 4000
+    before = rng.normal(0, 0.1, (count, 2))
+    after = lasting * before + np.sqrt(1 - lasting**2) * rng.normal(0, 0.1, (count, 2))
+    # That all are longer in one direction tells nothing of who is who.
+    before, after = (np.add(each, (0.3, 0)) for each in (before, after))
+    motion = replace(Motion(shift=1.0), **_learn_shapes(before, after))
+    assert motion.shape_lasting == pytest.approx(lasting, abs=0.05)
+    rows = np.arange(count)
+    shapes = np.concatenate([before, after])
+    same = shape_evidence(shapes, rows, count + rows, motion)
+    others = shape_evidence(shapes, rows, count + rng.permutation(count), motion)
+    if not lasting:
+        assert np.abs(same).max() < 0.5
+    else:
+        assert same.mean() > 0 > others.mean()
+    # After a long time nothing is left of what they were.
+    assert np.abs(shape_evidence(shapes, rows, count + rows, motion, 400)).max() < 0.1
+
+
+def test_sisters_may_differ_more_than_a_cell_does_from_itself():
+    motion, one, other = Motion(shift=1.0, intensity_spread=0.07), np.array([0.25]), np.array([0.5])
+    assert intensity_evidence(one, other, motion) < 0 < intensity_evidence(one, other, motion, SISTERS)
+    assert intensity_evidence(one, other, replace(motion, intensity_spread=None)) == 0
+
+
+def test_a_frame_with_nothing_in_the_band_that_is_learned_from_is_no_matter():
+    full = np.zeros((1, 700, 700), np.int32)
+    full[0, ::8, ::8] = full[0, 1::8, ::8] = np.arange(1, 88 * 88 + 1).reshape(88, 88)
+    bare = np.zeros_like(full)
+    bare[0, 10:16, 10:16] = 1
+    objects = detect((frame, None) for frame in (full, bare, full))
+    assert len(objects.labels) > 2 * ENOUGH
+    assert not trace(objects).divisions
+
+
+def test_the_nearest_are_the_same_forwards_and_backwards():
+    movie = passing()
+    objects = detect((frame[None], None) for frame in movie)
+    backwards = objects.reversed()
+    last = len(objects.labels) - 1
+    places = objects.centres[objects.rows(4)]
+    far = np.linalg.norm(places[:, None] - objects.centres[objects.rows(5)][None], axis=-1)
+    for most, reach in ((3, np.inf), (2, 30.0), (99, np.inf)):
+        near, at = objects.nearest(5, places, most, reach)
+        assert near.shape == at.shape == (len(places), min(most, len(places)))
+        close = np.sort(far, axis=1)[:, :most]
+        assert np.allclose(near, np.where(close < reach, close, np.inf))
+        again, there = backwards.nearest(objects.frames - 1 - 5, places, most, reach)
+        assert (again == near).all()
+        known = np.isfinite(near)
+        mine, theirs = objects.starts[5] + at[known], backwards.starts[objects.frames - 6] + there[known]
+        assert (last - theirs == mine).all()
+        assert (at[~known] == there[~known]).all()
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_one_that_keeps_its_shape_is_no_daughter(keeps):
+    movie = passing()
+    t, label = 7, 13
+    rows, columns = np.nonzero(movie[t] == label)
+    place = np.array([rows.mean(), columns.mean()])
+    if not keeps:
+        movie[t][movie[t] == label] = 0
+        movie[t] = np.maximum(movie[t], label * place_ellipses([place], [label * TURN + np.pi / 2]))
+    movie[t] = np.maximum(movie[t], 50 * (place_ellipses([place + 10], [0], 3, 3) > 0) * (movie[t] == 0))
+    objects = detect((frame[None], None) for frame in movie)
+    motion = learn_motion(objects)
+    found = find_divisions(objects, motion, link_frames(objects, motion))
+    mine = (objects.labels[found.heir] == label) & (objects.labels[found.new] == 50)
+    assert mine.sum() == 1
+    assert (found.terms[mine, REASONS.index("shape")][0] < -0.5) == keeps

@@ -1,0 +1,250 @@
+"""What a movie shows of its cells decides the doubtful: links, the border, what is merged, how sure sizes are."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from movies import same_cells, shuffled, tracked
+from scenes import place_discs
+from tessera.tracking import motion_estimation as habits
+from tessera.tracking.detections import detect
+from tessera.tracking.division_candidates import find_divisions
+from tessera.tracking.division_scores import REASONS
+from tessera.tracking.frame_linking import link_frames
+from tessera.tracking.gap_closing import bridge, find_gaps
+from tessera.tracking.motion_estimation import learn_motion
+from tessera.tracking.motion_model import USUAL_MISSED, spread_of, wide_spread_of
+from tessera.tracking.split_merge_repair import find_mergers, find_splits
+
+SHAPE = (160, 160)
+PLACES = [(y, x + off) for y in range(16, 150, 26) for x in (20, 70, 120) for off in (-7, 8)]  # pairs that touch
+
+
+def pairs(frames=10):
+    """A movie of pairs of discs that touch and stay; ids that last."""
+    return np.stack([place_discs(SHAPE, np.add(PLACES, (0.3 * t, 0.0)), 7.5) for t in range(frames)])
+
+
+def merge(movie, t, pair):
+    """The movie with both cells of a pair merged in frame t."""
+    seen = movie.copy()
+    seen[t][seen[t] == 2 * pair + 2] = 2 * pair + 1
+    return seen
+
+
+@pytest.mark.parametrize("end", ["first", "last"])
+def test_where_cells_are_merged_or_in_pieces_now_and_then_those_at_an_end_do_not_divide(end):
+    movie = pairs()
+    seen = merge(movie, 0, 5)
+    for t, pair in ((2, 0), (3, 4), (4, 8), (5, 12), (6, 2), (7, 10)):
+        seen = merge(seen, t, pair)
+    if end == "last":
+        # Pieces are mergers seen backwards; as truth, a pair is one cell that falls apart.
+        movie = (movie + 1) // 2
+        seen = movie.copy()
+        whole = pairs()
+        for t, pair in ((9, 5), (2, 0), (3, 4), (4, 8), (5, 12), (6, 2), (7, 10)):
+            seen[t][whole[t] == 2 * pair + 2] = 100
+    _, parents, decided = tracked(shuffled(seen))
+    assert not decided.divisions
+    assert not parents
+
+
+@pytest.mark.parametrize(("t", "missed"), [(4, [10]), (4, [9, 10]), (6, [10]), (6, [9, 10])])
+def test_those_that_are_merged_beside_a_frame_in_which_they_were_missed_are_parted_and_filled(t, missed):
+    movie = pairs()
+    seen = merge(movie, 5, 4)
+    seen[t][np.isin(seen[t], missed)] = 0
+    labels, parents, decided = tracked(shuffled(seen))
+    assert not parents
+    assert len(np.unique(labels)) == len(PLACES) + 1
+    assert all(len(np.unique(frame)) == len(PLACES) + 1 for frame in labels)
+    assert same_cells(labels[7:, 0], movie[7:])
+    assert len(decided.hides) == 1
+    frames = np.repeat(np.arange(len(seen)), [len(np.unique(frame)) - 1 for frame in seen])
+    skips = [row for row, gone in enumerate(decided.before) if gone >= 0 and frames[row] - frames[gone] > 1]
+    assert sorted(decided.gaps) == skips
+
+
+@pytest.mark.parametrize("divides", [True, False])
+def test_at_the_border_the_size_of_the_other_cell_tells_a_daughter_from_a_newcomer(divides):
+    movie, cell = pairs(), len(PLACES) + 1
+    movie[:, 138:, 98:122] = 0
+    top, middle = 139, 147
+    movie[:, top : 2 * middle - top, 103:117] = cell
+    if divides:
+        # The lower half goes to the border, which cuts it.
+        movie[5:, middle:, 103:117] = 0
+        movie[5:, middle + 5 :, 103:117] = cell + 1
+    else:
+        movie[5:, 2 * middle - top :, 103:117] = cell + 1
+    _, parents, decided = tracked(shuffled(movie))
+    assert len(decided.divisions) == len(parents) / 2 == divides
+
+
+def test_the_spread_of_sizes_that_jump_is_not_that_of_those_that_do_not():
+    values = np.concatenate([np.zeros(55), np.full(45, 0.5)]) + np.random.default_rng(0).normal(0, 0.01, 100)
+    assert spread_of(values, 0.03) == 0.03
+    assert 0.25 < wide_spread_of(values, 0.03) < 0.5
+    steady = np.random.default_rng(1).normal(0, 0.1, 5000)
+    assert wide_spread_of(steady, 0.03) == pytest.approx(spread_of(steady, 0.03), rel=0.2)
+    assert wide_spread_of(np.zeros(0), 0.03) == 0.03
+
+
+def wandering(space, step, seed, *, mother, daughters, born, frames=11):
+    """A movie of discs in a grid that wander, one of which has become two with ids 100 and 101 from frame `born` on.
+
+    Args:
+        space: pixels from disc to disc.
+        step: pixels that they move, more or less.
+        mother: pixels that the mother's radius is above the others'.
+        daughters: their radii.
+
+    Returns:
+        int32 (t, y, x), and the id of the disc that is next to the daughter 101.
+    """
+    rng = np.random.default_rng(seed)
+    line = range(20, 190, space)
+    rows, columns = np.indices((200, 200))
+    places, radii = np.array([(y, x) for y in line for x in line], float), rng.normal(6, 0.5, len(line) ** 2)
+    dividing, walk, movie = 3 * len(line) + 3, 0.0, []
+    radii[dividing] += mother
+    for t in range(frames):
+        walk = 0.5 * walk + rng.normal(0, step, places.shape)
+        discs = [(number, *place) for number, place in enumerate(np.column_stack([places + walk, radii]), start=1)]
+        if t >= born:
+            _, y, x, _ = discs.pop(dividing)
+            one, two = daughters
+            discs += [(100, y, x - one, one), (101, y, x + two, two)]
+        frame = np.zeros(rows.shape, np.int32)
+        for number, y, x, radius in discs:
+            frame[(rows - y) ** 2 + (columns - x) ** 2 <= radius**2] = number
+        movie.append(frame)
+    return np.stack(movie), dividing + 2
+
+
+@pytest.mark.parametrize("seed", [0, 2, 3])
+def test_a_daughter_is_not_taken_for_the_next_self_of_a_neighbour_that_was_missed(seed):
+    movie, neighbour = wandering(22, 2, seed, mother=2, daughters=(5.5, 5.5), born=5)
+    seen = movie.copy()
+    seen[5][seen[5] == neighbour] = 0
+    labels, parents, decided = tracked(shuffled(seen))
+    assert len(decided.divisions) == len(decided.gaps) == 1
+    assert same_cells(labels[:, 0], np.where(seen > 0, movie, 0))
+    assert len(parents) == 2
+
+
+@pytest.mark.parametrize(("daughters", "seed"), [((5.7, 5.7), 0), ((5.7, 5.7), 3), ((4.5, 6.5), 3)])
+def test_two_that_are_after_a_merger_as_they_were_before_did_not_divide_after_it(daughters, seed):
+    movie, _ = wandering(26, 1.5, seed, mother=2, daughters=daughters, born=3)
+    seen = movie.copy()
+    seen[4][seen[4] == 101] = 100
+    labels, _, decided = tracked(shuffled(seen))
+    assert len(decided.divisions) == len(decided.hides) == 1
+    apart = np.arange(len(movie)) != 4
+    assert same_cells(labels[apart, 0], movie[apart])
+
+
+def test_a_daughter_that_is_missed_soon_after_her_birth_lives_on():
+    movie, _ = wandering(26, 1, 1, mother=2, daughters=(5.5, 5.5), born=5)
+    seen = movie.copy()
+    seen[6][seen[6] == 101] = 0
+    objects = detect((frame[None], None) for frame in seen)
+    motion = learn_motion(objects)
+    cut_short = link_frames(objects, motion)
+    whole = bridge(cut_short, find_gaps(objects, motion, cut_short, 3))
+    is_born = objects.starts[5] + np.flatnonzero(objects.labels[objects.rows(5)] >= 100)
+    found = {}
+    for name, chains in (("cut short", cut_short), ("whole", whole)):
+        families = find_divisions(objects, motion, chains)
+        (place,) = np.flatnonzero(np.isin(families.heir, is_born) & np.isin(families.new, is_born))
+        found[name] = families.terms[place]
+    reason = REASONS.index("persistence")
+    assert found["cut short"][reason] < 0 < found["whole"][reason]
+    assert np.delete(found["cut short"] - found["whole"], reason) == pytest.approx(0)
+
+
+def test_a_band_of_large_frames_shows_what_whole_frames_do(monkeypatch):
+    rng, side = np.random.default_rng(0), 1200
+    places = np.stack(np.meshgrid(*[np.arange(3.0, side, 20)] * 2), -1).reshape(-1, 2)
+    halves, movie = rng.integers(3, 6, len(places)), []
+    for _ in range(4):
+        places = places + rng.normal(0, 1.5, places.shape)
+        frame = np.zeros((1, side, side), np.int32)
+        for number, ((y, x), half) in enumerate(zip(np.rint(places).astype(int), halves, strict=True), start=1):
+            if rng.random() > 0.02:
+                frame[0, max(y - half, 0) : y + half, max(x - half, 0) : x + half] = number
+        movie.append(frame)
+    objects = detect((frame, None) for frame in movie)
+    part = learn_motion(objects)
+    monkeypatch.setattr(habits, "ENOUGH", 10**9)
+    whole = learn_motion(objects)
+    assert part.lost != whole.lost  # not all was looked at
+    assert part.shift == pytest.approx(whole.shift, rel=0.1)
+    assert part.size_spread == pytest.approx(whole.size_spread, rel=0.1)
+    assert part.growth == pytest.approx(whole.growth, abs=0.005)
+    assert part.lost == pytest.approx(whole.lost, abs=0.01)
+    # A band has fewer objects that the border cuts, so that the usual share counts more.
+    assert whole.lost_cut - 0.02 < part.lost_cut < habits.USUAL_LOST_CUT
+
+
+def test_the_fewer_objects_are_lost_the_less_a_gap_is_likely():
+    movie, _ = wandering(26, 1, 1, mother=0, daughters=(6, 6), born=99)
+    movie[6][movie[6] == 20] = 0
+    objects = detect((frame[None], None) for frame in movie)
+    motion = replace(learn_motion(objects), lost=USUAL_MISSED)
+    chains = link_frames(objects, motion)
+    gaps = {lost: find_gaps(objects, replace(motion, lost=lost), chains, 1) for lost in (0.005, USUAL_MISSED, 0.1)}
+    assert len(gaps[0.1][2]) == 1
+    assert gaps[0.005][2] < gaps[USUAL_MISSED][2] == gaps[0.1][2]
+
+
+def test_only_the_two_that_part_and_meet_again_are_pieces():
+    seen = pairs(5)
+    whole = (seen + 1) // 2
+    for t in (0, 1, 3, 4):
+        seen[t] = np.where(whole[t] > 1, seen[t], whole[t])  # the first cell is in two pieces in frame 2 alone
+    objects = detect((frame[None], None) for frame in seen)
+    motion = learn_motion(objects)
+    chains = link_frames(objects, motion)
+    divisions, mergers = (find(objects, motion, chains) for find in (find_divisions, find_mergers))
+    found = find_splits(objects, motion, divisions, mergers, chains.after)
+    pieces = {tuple(sorted((*each.one, *each.two))) for each in found}
+    rows = objects.starts[2] + np.flatnonzero(np.isin(objects.labels[objects.rows(2)], [1, 2]))
+    assert pieces == {tuple(rows.tolist())}
+    # Of other pairs that one of the two merges in nothing follows.
+    other = replace(mergers, new=np.where(mergers.new == rows[1], rows[1] + 1, mergers.new))
+    other = replace(other, heir=np.where(other.heir == rows[1], rows[1] + 1, other.heir))
+    assert not find_splits(objects, motion, divisions, other, chains.after)
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3])
+def test_frames_in_which_all_is_missing_tear_no_track(lost):
+    """As when the lamp is off, or the focus lost: those who are there again are the same."""
+    movie, _ = wandering(26, 1, 1, mother=0, daughters=(6, 6), born=99)
+    seen = shuffled(movie)
+    seen[4 : 4 + lost] = 0
+    labels, _, decided = tracked(seen, fill=False)
+    cells = len(np.unique(movie[3][movie[3] > 0]))
+    assert len(decided.gaps) == cells
+    assert same_cells(labels[:, 0], np.where(seen > 0, movie, 0))
+
+
+@pytest.mark.parametrize("step", [8, 10, 12])
+def test_where_speeds_last_what_newcomers_do_next_tells_which_was_which(step):
+    rng, rows, columns = np.random.default_rng(0), *np.indices((240, 240))
+    turns = rng.uniform(0, 2 * np.pi, 16)
+    places = np.array([(y, x) for y in range(30, 240, 60) for x in range(30, 240, 60)], float)
+    movie = []
+    for t in range(9):
+        discs = list(places + 5 * (t - 4) * np.column_stack([np.sin(turns), np.cos(turns)]))
+        # Two come at once, one after the other on one line.
+        discs += [(120, 90 + step * (t + back)) for back in (-1, 0)] if t >= 3 else []
+        frame = np.zeros(rows.shape, np.int32)
+        for number, (y, x) in enumerate(discs, start=1):
+            frame[(rows - y) ** 2 + (columns - x) ** 2 <= 4**2] = number
+        movie.append(frame)
+    movie = np.stack(movie)
+    labels, _, _ = tracked(shuffled(movie), divisions=False)
+    assert same_cells(labels[:, 0], movie)

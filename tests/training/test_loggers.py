@@ -1,0 +1,257 @@
+"""Boards: what TensorBoard and Weights & Biases are told of a training, and that the training does not notice."""
+
+import importlib.util
+import io
+import random
+import sys
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+from PIL import Image
+from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
+
+from scenes import place_discs
+from tessera.common.errors import InputError
+from tessera.networks.tensorflow_setup import keras, tf
+from tessera.training import wandb_logger as experiments
+from tessera.training.loggers import choose_patches, make_display
+from tessera.training.patch_overlays import COLOURS, displayed, draw_panels, overlay
+from tessera.training.progress import Pace
+
+OUTPUTS = ["background", "cell", "rim"]
+SETTINGS = {"backbone": "resnet18", "losses": {"dice": 1.0}}
+
+
+def patches(number=7, side=32):
+    """Images (n, y, x, 1) and targets (n, y, x) of a disc each, none in the first; a corner of the last is unknown."""
+    targets = np.stack([place_discs((side, side), [(4 * i, 16)] if i else [], 6) for i in range(number)]).astype("u1")
+    images = (0.2 + 0.6 * targets)[..., None].astype("float16")
+    targets[-1, :8, :8] = 255
+    return images, targets
+
+
+def network(seed=0):
+    keras.utils.set_random_seed(seed)
+    made = keras.Sequential([keras.layers.Input((None, None, 1)), keras.layers.Conv2D(3, 3, padding="same")])
+    made.add(keras.layers.Softmax())
+    made.compile(keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(ignore_class=255))
+    return made
+
+
+def fit(folder, *, first=0, epochs=3, every=2, wandb="off", made=None, shown=None):
+    """Train from epoch `first` on as one run of the process does; the history."""
+    images, targets = patches()
+    made = made or network()
+    if shown is None:
+        options = {"every": every, "wandb": wandb, "name": "fold1", "settings": SETTINGS}
+        shown = [make_display(made, images, targets, OUTPUTS, folder=folder, **options)]
+    over = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, _: setattr(made, "stop_training", epoch == 3))
+    data = {"x": images, "y": targets, "batch_size": 4, "validation_data": (images, targets)}
+    return made.fit(**data, initial_epoch=first, epochs=epochs, callbacks=[over, *shown], verbose=0).history
+
+
+def read_events(folder):
+    """What TensorBoard's server reads: {tag: {step: value}}, a list so that repeated steps show."""
+    accumulator = EventAccumulator(str(folder), tensor_size_guidance={"images": 0, "scalars": 0, "text": 0})
+    accumulator.Reload()
+    return {
+        tag: [(event.step, tf.make_ndarray(event.tensor_proto)) for event in accumulator.Tensors(tag)]
+        for tag in accumulator.Tags()["tensors"]
+    }
+
+
+def steps(events):
+    return {tag: [step for step, _ in values] for tag, values in events.items()}
+
+
+def event_files(folder):
+    return sorted(folder.glob("events.out.tfevents.*"))
+
+
+def test_tensorboard_shows_the_scalars_of_each_epoch_and_pictures_of_every_second(tmp_path):
+    history = fit(tmp_path / "fold1", epochs=4)
+    events = read_events(tmp_path / "fold1")
+    expected = {tag: [1, 2, 3, 4] for tag in ("loss/loss", "loss/val_loss", "run/lr", "run/seconds")}
+    expected |= {f"patches/{index}": [2, 4] for index in range(1, 7)}
+    assert steps(events) == expected | {"settings": [0]}
+    assert [float(value) for _, value in events["loss/val_loss"]] == pytest.approx(history["val_loss"])
+    assert float(events["run/lr"][0][1]) == pytest.approx(0.01)
+    assert b"| losses | {'dice': 1.0} |" in events["settings"][0][1].item()
+    width, height, encoded = events["patches/3"][0][1]
+    picture = Image.open(io.BytesIO(encoded))
+    assert picture.size == (int(width), int(height))
+    images, targets = patches()
+    # Three panels of 256 pixels with 6 between them.
+    assert picture.width == 3 * 256 + 2 * 6
+    drawn = np.asarray(draw_panels(images[3], targets[3], targets[3], OUTPUTS))
+    assert np.array_equal(np.asarray(picture)[:, :518], drawn[:, :518])
+
+
+def test_a_training_that_was_killed_goes_on_without_a_trace_of_what_it_repeats(tmp_path):
+    fit(tmp_path / "fold1", epochs=3, every=1)
+    for path in event_files(tmp_path / "fold1"):
+        # Files are told apart by the second that they begin in.
+        path.rename(str(path).replace("tfevents.", "tfevents.0"))
+    cut_off = max(event_files(tmp_path / "fold1"), key=lambda path: path.stat().st_size)
+    cut_off.write_bytes(cut_off.read_bytes()[:-10])
+    fit(tmp_path / "fold1", first=1, epochs=4, every=1)
+    found = steps(read_events(tmp_path / "fold1"))
+    assert found.pop("settings") == [0]
+    assert set(map(tuple, found.values())) == {(1, 2, 3, 4)}
+
+
+def test_a_training_that_begins_anew_clears_what_an_earlier_one_showed(tmp_path):
+    fit(tmp_path / "fold1", epochs=4)
+    for path in event_files(tmp_path / "fold1"):
+        path.rename(str(path).replace("tfevents.", "tfevents.0"))
+    (tmp_path / "fold1" / "notes.txt").write_text("mine")
+    fit(tmp_path / "fold1", epochs=1)
+    assert steps(read_events(tmp_path / "fold1"))["loss/loss"] == [1]
+    assert not list((tmp_path / "fold1").glob("*tfevents.0*"))
+    assert (tmp_path / "fold1" / "notes.txt").exists()
+
+
+def test_the_stages_of_a_training_are_one(tmp_path):
+    made, (images, targets) = network(), patches()
+    options = {"every": 0, "wandb": "off", "name": "fold1", "settings": SETTINGS}
+    shown = [make_display(made, images, targets, OUTPUTS, folder=tmp_path / "fold1", **options)]
+    fit(None, epochs=2, made=made, shown=shown)
+    fit(None, first=2, epochs=4, made=made, shown=shown)
+    assert len(list((tmp_path / "fold1").glob("*.v2"))) == 1
+    found = steps(read_events(tmp_path / "fold1"))
+    assert found["loss/loss"] == [1, 2, 3, 4]
+    assert not any(tag.startswith("patches") for tag in found)
+
+
+def test_a_training_comes_out_the_same_whether_or_not_it_is_watched(tmp_path):
+    results = []
+    for shown in ([], None):
+        made = network()
+        fit(tmp_path / "fold1", made=made, shown=shown, every=1)
+        drawn = [random.random(), np.random.rand(), float(tf.random.uniform([]))]  # noqa: NPY002
+        results.append([*drawn, *(weights.tolist() for weights in made.get_weights())])
+    assert results[0] == results[1]
+
+
+def test_a_board_that_fails_is_left_out_and_the_training_goes_on(tmp_path, capsys):
+    (tmp_path / "fold1").write_text("a file where a folder should be")
+    history = fit(tmp_path / "fold1")
+    assert len(history["loss"]) == 3
+    assert capsys.readouterr().out.count("TensorBoard is left out from here on") == 1
+
+
+def test_patches_with_objects_come_first_and_are_spread_evenly():
+    targets = np.zeros((12, 4, 4), "u1")
+    targets[:, 0, 0] = 255
+    # None has any: the middles of six equal parts.
+    assert choose_patches(targets) == [1, 3, 5, 7, 9, 11]
+    targets[[0, 4, 10], 2, 2] = 1
+    # The others are 1, 2, 3, 5, 6, 7, 8, 9, 11, of which the middles of three parts.
+    assert choose_patches(targets) == [0, 2, 4, 6, 9, 10]
+    targets[:, 2, 2] = 2
+    assert choose_patches(targets) == [1, 3, 5, 7, 9, 11]
+    assert choose_patches(targets[:2]) == [0, 1]
+
+
+def test_an_overlay_fills_and_outlines_each_class_and_hatches_what_is_unknown():
+    classes = np.zeros((40, 40), "u1")
+    classes[4:12, 4:12], classes[4:12, 20:28], classes[20:, :] = 1, 2, 255
+    shown = overlay(np.full((40, 40, 3), 0.5, "float32"), classes)
+    for class_, column in ((1, 8), (2, 24)):
+        assert shown[8, column] == pytest.approx(0.6 * 0.5 + 0.4 * np.array(to_rgb(COLOURS[class_ - 1])))
+        assert shown[4, column] == pytest.approx(to_rgb(COLOURS[class_ - 1]))
+    assert shown[2, 2] == pytest.approx(0.5)
+    assert np.unique(shown[20:]) == pytest.approx([0.25, 0.35])
+
+
+def test_three_channels_are_colours_and_others_show_the_brightest():
+    pixels = np.array([[[0.2, 0.5, 1.5]]], "float16")
+    assert displayed(pixels)[0, 0] == pytest.approx([0.2, 0.5, 1.0], abs=1e-3)
+    assert displayed(pixels[..., :2])[0, 0] == pytest.approx([0.5, 0.5, 0.5], abs=1e-3)
+
+
+def test_every_class_is_in_the_legend_whatever_its_name(tmp_path):
+    names = ["background", *(f"class {number}" for number in range(20)), "ζ" * 100]
+    classes = np.zeros((2048, 64), "u1")
+    picture = np.asarray(draw_panels(np.zeros((2048, 64, 1)), classes, classes, names))
+    # Magnified 1 time, reduced to 512 pixels in height.
+    legend = picture[20 + 512 :]
+    for colour in COLOURS:
+        assert (np.abs(legend / 255 - to_rgb(colour)).max(-1) < 0.01).any()
+
+
+def test_weights_and_biases_that_is_not_there_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(InputError, match=r"train\.wandb is offline, but .* -m pip install wandb.* train\.wandb to off"):
+        make_display(None, *patches(), OUTPUTS, folder=tmp_path, every=1, wandb="offline", name="a", settings={})
+
+
+def test_a_folder_of_its_name_is_not_taken_for_weights_and_biases(tmp_path, monkeypatch):
+    (tmp_path / "wandb").mkdir()
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    del sys.modules["wandb"]
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    with pytest.raises(InputError, match="not installed"):
+        experiments.load_wandb("online")
+
+
+@pytest.fixture
+def nobody(tmp_path, monkeypatch):
+    """Weights & Biases without an account, where it is installed."""
+    if importlib.util.find_spec("wandb") is None:
+        pytest.skip("needs Weights & Biases: pip install wandb")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("WANDB_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+
+
+@pytest.mark.slow
+def test_weights_and_biases_keeps_scalars_and_masks_without_net_and_account(nobody, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fit("logs/tensorboard/fold1", epochs=4, every=4, wandb="offline")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "logs"]
+    (run,) = (tmp_path / "logs" / "wandb").glob("offline-run-*")
+    written = next(run.glob("run-*.wandb")).read_bytes()
+    assert all(word in written for word in (b"val_loss", b"seconds", b"resnet18", b"ground_truth", b"unknown"))
+    pictures = sorted((run / "files" / "media" / "images").glob("*.png"))
+    assert [Image.open(path).size for path in pictures] == [(32, 32)] * 6
+    masks = [np.asarray(Image.open(path)) for path in (run / "files" / "media" / "images" / "mask").glob("*.png")]
+    targets = patches()[1]
+    assert all(any(np.array_equal(mask, target) for mask in masks) for target in targets[1:])
+
+
+@pytest.mark.slow
+def test_weights_and_biases_that_cannot_be_used_online_keeps_the_run_here(nobody, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    history = fit("logs/tensorboard/fold1", epochs=4, every=0, wandb="online")
+    assert len(history["loss"]) == 4
+    assert capsys.readouterr().out.count("Weights & Biases cannot be used online") == 1
+    assert len(list((tmp_path / "logs" / "wandb").glob("offline-run-*"))) == 1
+
+
+def lines_of(seconds, capsys, epochs=1):
+    """What is printed in epochs of 64 steps of 4 images, a step taking `seconds`."""
+    now = [0.0]
+    pace = Pace(batch_size=4, epochs=60, clock=lambda: now[0])
+    pace.set_params({"steps": 64})
+    pace.on_train_begin()
+    for epoch in range(epochs):
+        pace.on_epoch_begin(epoch)
+        for step in range(64):
+            # The first step of all takes half a minute more.
+            now[0] += seconds + (30 if step == epoch == 0 else 0)
+            pace.on_train_batch_end(step, {"loss": 0.53})
+    return capsys.readouterr().out.splitlines()
+
+
+def test_a_long_epoch_tells_every_ten_seconds_how_far_it_is(capsys):
+    lines = lines_of(1.0, capsys, epochs=2)
+    # One every 10 steps after the first of all, of which nothing is to be learnt; in the second epoch from its start.
+    assert [line.split()[3] for line in lines] == [f"{n}/64" for n in (11, 21, 31, 41, 51, 61, 10, 20, 30, 40, 50, 60)]
+    assert lines[3] == "epoch  1/60  step 41/64  loss 0.5300  4.0 images/s  0.4 min left in this epoch"
+
+
+def test_short_epochs_say_nothing_of_their_steps(capsys):
+    assert lines_of(0.15, capsys, epochs=3) == []

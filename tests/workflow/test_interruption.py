@@ -1,0 +1,64 @@
+"""A run that is killed at any moment is finished by the same command, with the same result."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from projects import make_project, planned, snakemake, start_holder
+from tessera.io.ome_zarr_store import open_array
+
+pytestmark = pytest.mark.slow
+
+COMMAND = ["--cores", "2", "--max-threads", "2"]
+
+
+def kill_when(folder, log, text, *, with_jobs=True):
+    """Start a run in `folder`, and kill it (and all its jobs, or not) as soon as the file `log` holds `text`."""
+    (folder / log).unlink(missing_ok=True)  # what it held is of an earlier run
+    process = subprocess.Popen(
+        [Path(sys.executable).with_name("snakemake"), *COMMAND],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    end = time.monotonic() + 300
+    while not ((folder / log).exists() and text in (folder / log).read_text()):
+        assert process.poll() is None, "the run ended before it was killed"
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    (os.killpg if with_jobs else os.kill)(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(finished, tmp_path):
+    project = make_project(tmp_path / "project")
+    kill_when(project, "logs/ingest/two.log", "[1/2]")
+    kill_when(project, "logs/train/fold1.log", "epoch 2/8")
+    kill_when(project, "logs/train/fold1.log", "epoch 5/8", with_jobs=False)
+    snakemake(project, *COMMAND)
+    assert planned(project) == {}
+    labels = sorted(path.relative_to(finished) for path in finished.glob("results/labels/*/*.ome.zarr"))
+    assert len(labels) == 4
+    for store in labels:
+        np.testing.assert_array_equal(open_array(project / store)[:], open_array(finished / store)[:])
+    ours, theirs = (pd.read_csv(folder / "results" / "metrics.tsv", sep="\t") for folder in (project, finished))
+    pd.testing.assert_frame_equal(ours, theirs)
+    assert ours["ap_50"].min() > 0.3, "there is something to be the same"
+
+
+def test_a_second_run_at_the_same_time_is_refused(finished):
+    with start_holder(finished / ".snakemake" / "tessera" / "results.lock", 60) as process:
+        try:
+            output = snakemake(finished, *COMMAND, "--forcerun", "select_model", check=False)
+        finally:
+            process.kill()
+    assert output.returncode == 1
+    assert "another run is at work on these results" in output.stdout

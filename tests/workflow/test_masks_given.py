@@ -1,0 +1,180 @@
+"""Masks that the table names are tracked, measured and scored: no network is needed, only what changes runs again."""
+
+import re
+import shutil
+
+import numpy as np
+import pandas as pd
+import psutil
+import pyarrow.parquet as pq
+import pytest
+import tifffile
+
+from projects import make_project, planned, set_settings, snakemake
+from tessera.io.ome_zarr_store import open_array
+
+pytestmark = pytest.mark.slow
+
+TABLE = """\
+image\tpath\tmasks\ttruth\tbatch
+spare\t../raw/spare.ome.tif\t../raw/spare_truth\t../raw/spare_truth\tone
+plain\t../raw/plain.ome.tif\t../raw/plain_truth\t\ttwo
+"""
+AFTER = {"import_masks": 1, "track": 1, "evaluate": 1, "report": 1}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A project whose masks were tracked; tests must not change it."""
+    folder = make_project(tmp_path_factory.mktemp("given") / "project", table=TABLE)
+    assert planned(folder) == {
+        "ingest": 2,
+        "ingest_truth": 1,
+        "import_masks": 2,
+        "track": 2,
+        "evaluate": 2,
+        "report": 1,
+    }
+    snakemake(folder, "--cores", "2", "--max-threads", "2")
+    return folder
+
+
+@pytest.fixture
+def project(done, tmp_path):
+    """A copy of the project, timestamps and all."""
+    return shutil.copytree(done, tmp_path / "project", symlinks=True)
+
+
+def test_masks_are_the_labels_are_tracked_and_score_as_they_should(done):
+    results = done / "results"
+    frames = [tifffile.imread(path) for path in sorted((done / "raw" / "plain_truth").glob("*.tif"))]
+    assert (open_array(results / "labels" / "two" / "plain.ome.zarr")[:, 0, 0] == np.stack(frames)).all()
+    table = pd.read_csv(results / "metrics.tsv", sep="\t", index_col="image")
+    assert table.loc["spare", ["ap_50", "tra", "frames_scored"]].tolist() == [1, 1, 2]
+    assert table["split"].to_dict() == {"plain": "predict", "spare": "test"}
+    tracks = pq.read_table(results / "tracked" / "two.parquet")["track"].to_pylist()
+    assert set(tracks) == set(np.unique(frames)[1:].tolist()), "each id of the truth is a track of its own"
+
+
+def test_the_report_tells_of_masks_and_has_no_section_on_networks(done):
+    page = (done / "results" / "report.html").read_text()
+    assert "no network was trained or asked" in page
+    assert not [name for name in ("training", "why", "seams", "split") if f'id="{name}"' in page or f"#{name}" in page]
+    made = {path.name for path in (done / "results").iterdir()}
+    assert not made & {"models", "patches", "predictions", "selected.json", "explanation", "split.tsv"}
+
+
+def test_nothing_runs_again_for_settings_of_networks_and_edited_masks_run_their_batch(project):
+    assert planned(project) == {}
+    set_settings(project, train={"epochs": 5}, predict={"tile_px": 256}, segment={"foreground": 0.3})
+    assert planned(project) == {}
+    frame = next((project / "raw" / "plain_truth").glob("*.tif"))
+    ids = tifffile.imread(frame)
+    tifffile.imwrite(frame, np.where(ids == ids.max(), 0, ids))
+    assert planned(project) == AFTER
+
+
+def test_masks_that_make_no_sense_are_refused_by_name_and_can_be_set_aside_which_the_report_tells(project):
+    for frame in (project / "raw" / "plain_truth").glob("*.tif"):
+        tifffile.imwrite(frame, tifffile.imread(frame)[:40])
+    done = snakemake(project, "--cores", "2", check=False)
+    assert done.returncode != 0
+    assert "its image is" in done.stdout
+    assert "Traceback" not in done.stdout
+    set_settings(project, ingest={"bad_images": "set_aside"})
+    snakemake(project, "--cores", "2")
+    page = (project / "results" / "report.html").read_text()
+    assert "1 image set aside" in page
+    assert "spare" in page
+    table = pd.read_csv(project / "results" / "metrics.tsv", sep="\t")
+    assert table["image"].tolist() == ["spare"]
+
+
+def test_a_run_of_which_no_image_can_be_read_says_so(project):
+    for path in (project / "raw").glob("*.ome.tif"):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    set_settings(project, ingest={"bad_images": "set_aside"})
+    done = snakemake(project, "--cores", "2", check=False)
+    assert done.returncode == 1
+    assert "results/report.html: No image could be read: raw/plain.ome.tif: the file is cut off" in done.stdout
+    assert "Set aside: plain, spare; results/report.html says why" in done.stdout
+    assert "No image is left: all were set aside" in done.stdout
+    page = (project / "results" / "report.html").read_text()
+    assert "<strong>No image could be read</strong>" in page
+
+
+def test_other_settings_of_tracks_leave_the_labels_as_they_are(project):
+    set_settings(project, track={"divisions": False})
+    assert planned(project) == {"track": 2, "evaluate": 2, "report": 1}
+
+
+def test_labels_of_masks_and_of_a_network_are_never_taken_for_each_other(finished, tmp_path):
+    folder = shutil.copytree(finished, tmp_path / "project", symlinks=True)
+    table = folder / "config" / "images.tsv"
+    text = table.read_text()
+    header, *rows = text.splitlines()
+    masks = [f"{row}\t../raw/{row.split()[0]}_truth" for row in rows]
+    table.write_text("\n".join([f"{header}\tmasks", *masks, ""]))
+    importing = {"import_masks": 2, "track": 2, "evaluate": 2, "report": 1}
+    assert planned(folder) == importing
+    snakemake(folder, "--cores", "2", "--max-threads", "2")
+    assert planned(folder) == {}
+    table.write_text(text)
+    assert planned(folder) == {"segment": 2} | {rule: importing[rule] for rule in ("track", "evaluate", "report")}
+
+
+@pytest.mark.parametrize(
+    ("settings", "table", "words"),
+    [
+        ({"task": "semantic"}, TABLE, "task: is semantic, and the masks of the table are instances"),
+        ({"model": "raw"}, TABLE, "model: is given, but so are masks in the table"),
+        ({"evaluate": {"min_seam_f1": 0.9}}, TABLE, "evaluate.min_seam_f1: is given, but masks in the table have"),
+        ({}, TABLE.replace("../raw/plain_truth", ""), "line 3: masks: is empty, but line 2 has masks"),
+        ({}, TABLE.replace("../raw/plain_truth", "../raw/plain.ome.tif"), "line 3: masks: ../raw/plain.ome.tif is the"),
+        ({}, TABLE.replace("../raw/plain_truth", "../raw/nowhere"), "line 3: masks:"),
+    ],
+)
+def test_what_does_not_go_with_masks_is_refused_before_anything_runs(project, settings, table, words):
+    set_settings(project, **settings)
+    (project / "config" / "images.tsv").write_text(table)
+    told = snakemake(project, "--dry-run", check=False)
+    assert told.returncode != 0
+    assert words in told.stdout
+    assert "Traceback" not in told.stdout
+
+
+def test_an_image_that_joins_a_batch_is_made_alone_and_the_others_stay_the_files_that_they_are(project):
+    results = project / "results"
+    stores = ["images/one/spare.ome.zarr", "truth/one/spare.ome.zarr", "labels/one/spare.ome.zarr", "tracks/one/spare"]
+    before = {path: path.stat().st_ino for store in stores for path in (results / store).rglob("*") if path.is_file()}
+    objects = [pd.read_parquet(results / "tracked" / f"{batch}.parquet") for batch in ("one", "two")]
+    table = project / "config" / "images.tsv"
+    table.write_text(table.read_text().replace("\ttwo\n", "\tone\n"))
+    snakemake(project, "--cores", "2")
+    assert before == {path: path.stat().st_ino for path in before}
+    joined = pd.read_parquet(results / "tracked" / "one.parquet").sort_values(
+        ["image", "t", "label"], ignore_index=True
+    )
+    expected = pd.concat(objects).sort_values(["image", "t", "label"], ignore_index=True)
+    pd.testing.assert_frame_equal(joined, expected)
+    assert planned(project) == {}
+
+
+def test_jobs_share_the_memory_of_a_machine_and_one_of_them_uses_a_network(project):
+    def provided(*arguments):
+        said = snakemake(project, "--cores", "2", "--forcerun", "report", *arguments).stdout
+        line = next(line for line in said.splitlines() if line.startswith("Provided resources"))
+        return {name: int(value) for name, value in re.findall(r'"(\w+)", (\d+)', line)}
+
+    total_mb = psutil.virtual_memory().total / 1e6
+    assert provided() == {"networks": 1, "mem_mb": pytest.approx(0.9 * total_mb, abs=1)}
+    assert provided("--resources", "mem_mb=1500") == {"networks": 1, "mem_mb": 1500}
+
+
+def test_what_is_forced_is_made_again_though_it_stays_as_it_is(project):
+    store = project / "results" / "images" / "one" / "spare.ome.zarr" / "zarr.json"
+    before = store.stat().st_mtime_ns
+    table = project / "config" / "images.tsv"
+    table.write_text(table.read_text().replace("\ttwo\n", "\tone\n"))
+    snakemake(project, "--cores", "2", "--forcerun", "ingest", "--until", "ingest")
+    assert store.stat().st_mtime_ns != before

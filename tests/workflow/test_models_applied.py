@@ -1,0 +1,124 @@
+"""An existing model is applied to new images: nothing is trained, no truth is needed, only what changes runs again."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from projects import SETTINGS, make_project, planned, set_settings, snakemake
+from tessera.io.ome_zarr_store import open_array
+
+pytestmark = pytest.mark.slow
+
+TABLE = """\
+image\tpath\tbatch\troi\tframes
+spare\t../raw/spare.ome.tif\tone\t0:64,32:96\t1
+plain\t../raw/plain.ome.tif\ttwo\t\t
+"""
+APPLYING = {"select_model": 1, "explain": 1, "predict": 2, "segment": 2, "track": 2, "evaluate": 2, "report": 1}
+
+
+@pytest.fixture(scope="module")
+def applied(finished, tmp_path_factory):
+    """A project that has applied the model of another to images without truth; tests must not change it."""
+    root = tmp_path_factory.mktemp("applied")
+    shutil.copytree(finished / "results" / "models" / "fold1", root / "project" / "given")
+    folder = make_project(root / "project", table=TABLE, settings=SETTINGS | {"model": "given"})
+    assert planned(folder) == {"ingest": 2} | APPLYING
+    snakemake(folder, "--cores", "2", "--max-threads", "2")
+    return folder
+
+
+@pytest.fixture
+def project(applied, tmp_path):
+    """A copy of the project, timestamps and all."""
+    return shutil.copytree(applied, tmp_path / "project", symlinks=True)
+
+
+def test_images_without_truth_have_labels_objects_and_a_whole_report(applied):
+    results = applied / "results"
+    table = pd.read_csv(results / "metrics.tsv", sep="\t")
+    assert sorted(table["image"]) == ["plain", "spare"]
+    assert set(table["split"]) == {"predict"}
+    assert (results / "objects" / "two.parquet").is_file()
+    page = (results / "report.html").read_text()
+    assert "An existing model was applied" in page
+    assert "No score" in page
+    assert not (results / "split.tsv").exists()
+    assert json.loads((results / "selected.json").read_text())["model"] == "given"
+
+
+def test_only_the_region_and_the_frames_of_the_table_are_predicted(applied):
+    background = open_array(applied / "results" / "predictions" / "one" / "spare.ome.zarr")[:, 0, 0]
+    looked = np.zeros(background.shape, bool)
+    looked[1, 0:64, 32:96] = True
+    assert (background[~looked] == 255).all()
+    assert (background[looked] < 255).any()
+
+
+def test_nothing_runs_again_where_nothing_changed_nor_for_settings_of_training(project):
+    assert planned(project) == {}
+    set_settings(project, train={"epochs": 5}, split={"seed": 1}, augment={"patch_px": 128})
+    assert planned(project) == {}
+    shutil.move(project / "given", project / "moved" / "given")
+    set_settings(project, model="moved/given")
+    assert planned(project) == {}
+
+
+def test_an_edited_model_is_applied_again_to_everything(project):
+    path = project / "given" / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"note": "edited"}))
+    assert planned(project) == APPLYING
+
+
+def test_another_region_predicts_its_batch_alone(project):
+    table = project / "config" / "images.tsv"
+    table.write_text(TABLE.replace("0:64,32:96", "0:96,32:96"))
+    assert planned(project) == {"predict": 1, "segment": 1, "track": 1, "evaluate": 1, "report": 1}
+
+
+def test_images_with_truth_are_scored_whatever_side_the_table_states_but_predict(project):
+    rows = "plain\t../raw/plain.ome.tif\t../raw/plain_truth\ttrain\ttwo\nspare\t../raw/spare.ome.tif\t\t\tone\n"
+    (project / "config" / "images.tsv").write_text(f"image\tpath\ttruth\tsplit\tbatch\n{rows}")
+    snakemake(project, "--cores", "2", "--max-threads", "2")
+    table = pd.read_csv(project / "results" / "metrics.tsv", sep="\t", index_col="image")
+    assert table["split"].to_dict() == {"plain": "test", "spare": "predict"}
+    assert table["frames_scored"].to_dict() == {"plain": 2, "spare": 0}
+
+
+def test_truth_outside_of_the_region_and_the_frames_counts_nowhere(project):
+    rows = "plain\t../raw/plain.ome.tif\t../raw/plain_truth\ttwo\t0:48,0:96\t0"
+    (project / "config" / "images.tsv").write_text(f"image\tpath\ttruth\tbatch\troi\tframes\n{rows}\n")
+    snakemake(project, "--cores", "2", "--max-threads", "2")
+    table = pd.read_csv(project / "results" / "metrics.tsv", sep="\t", index_col="image")
+    assert table.loc["plain", ["frames_scored", "pixels"]].tolist() == [1, 48 * 96]
+
+
+def test_a_project_applies_the_model_that_it_has_trained_without_training_it_again(finished, tmp_path):
+    folder = shutil.copytree(finished, tmp_path / "project", symlinks=True)
+    set_settings(folder, model="results/models/fold1", train={"epochs": 9})
+    jobs = planned(folder)
+    assert jobs["predict"] == 2
+    assert not {"split", "augment", "train"} & jobs.keys()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"model": "nowhere"}, "model: there is no folder"),
+        ({"task": "semantic"}, "given has the task instances, the configuration asks for semantic"),
+        ({"classes": ["background", "yeast"]}, "given has the classes background, cell, the configuration asks for"),
+        ({"model": ["given", "other/given"]}, "have one name; rename the folder of one"),
+        ({"model": "raw"}, "model.json: cannot be read"),
+        ({"model": "other"}, "other holds folders of models, but is none; give one of them, such as "),
+    ],
+)
+def test_a_model_that_cannot_be_applied_is_refused_before_anything_runs(project, settings, words):
+    shutil.copytree(project / "given", project / "other" / "given")
+    set_settings(project, **settings)
+    done = snakemake(project, "--dry-run", check=False)
+    assert done.returncode != 0
+    assert words in done.stdout.replace("'", "")
+    assert "Traceback" not in done.stdout

@@ -1,0 +1,27 @@
+rule ingest_truth:
+    """Turn the annotations of batch {wildcards.batch} into OME-Zarr labels that fit their images."""
+    input:
+        images=reads("ingest_truth", "results/images/{batch}"),
+        simulated=lambda wildcards: ancient(simulated_files(wildcards.batch, "truth_files")),
+        renewed=lambda wildcards: PRODUCTS.renewed("ingest_truth", wildcards.batch),
+    output:
+        truth=directory("results/truth/{batch}"),
+        recipe="results/recipes/ingest_truth/{batch}.json",
+    log:
+        "logs/ingest_truth/{batch}.log",
+    benchmark:
+        "benchmarks/ingest_truth/{batch}.tsv"
+    conda:
+        "../../envs/images.yaml"
+    resources:
+        mem_mb=memory_mb(1500, 2),
+        runtime=minutes(10, 0.02),
+    params:
+        recipes=lambda wildcards: recipe_of("ingest_truth", wildcards.batch),
+        rows=lambda wildcards: raw_rows(wildcards.batch, "truth_files", "files", "axes"),
+        looks=lambda wildcards: looks_of(wildcards.batch),
+        task=config["task"],
+        classes=config["classes"],
+        settings=config["ingest_truth"],
+    script:
+        "../scripts/ingest_truth.py"

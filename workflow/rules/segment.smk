@@ -1,0 +1,28 @@
+rule segment:
+    """Turn the predictions of batch {wildcards.batch} into labels, and measure each object."""
+    input:
+        predictions=reads("segment", "results/predictions/{batch}"),
+        images=reads("segment", "results/images/{batch}"),
+        renewed=lambda wildcards: PRODUCTS.renewed("segment", wildcards.batch),
+    output:
+        labels=directory("results/labels/{batch}"),
+        objects="results/objects/{batch}.parquet",
+        recipe="results/recipes/segment/{batch}.json",
+    log:
+        "logs/segment/{batch}.log",
+    benchmark:
+        "benchmarks/segment/{batch}.tsv"
+    conda:
+        "../../envs/images.yaml"
+    threads: 8
+    resources:
+        mem_mb=lambda wildcards, attempt: 3000 * attempt,
+        runtime=minutes(15, 0.1),
+    params:
+        recipes=lambda wildcards: recipe_of("segment", wildcards.batch),
+        task=config["task"],
+        classes=config["classes"],
+        looks=lambda wildcards: looks_of(wildcards.batch),
+        settings=config["segment"],
+    script:
+        "../scripts/segment.py"

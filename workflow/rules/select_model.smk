@@ -1,0 +1,28 @@
+rule select_model:
+    """Choose the network that did best on its validation images, and make it ready to predict."""
+    input:
+        models=reads("select_model", list(MODEL_FOLDERS.values())),
+        renewed=lambda wildcards: PRODUCTS.renewed("select_model"),
+    output:
+        selected="results/selected.json",
+        converted=directory("results/converted"),
+        recipe="results/recipes/select_model.json",
+    log:
+        "logs/select_model.log",
+    benchmark:
+        "benchmarks/select_model.tsv"
+    conda:
+        "../../envs/network.yaml"
+    threads: 8
+    resources:
+        mem_mb=lambda wildcards, attempt: 5000 * attempt,
+        runtime=lambda wildcards, attempt: (10 + 2 * len(MODEL_FOLDERS)) * attempt,
+        gpu=int(config["predict"]["device"] == "gpu"),
+        networks=int(config["predict"]["device"] != "cpu"),
+    params:
+        recipe=lambda wildcards: recipe_of("select_model"),
+        variants={model: MODELS[model]["variant"] for model in MODELS},
+        engine=config["predict"]["engine"],
+        settings=config["select_model"],
+    script:
+        "../scripts/select_model.py"

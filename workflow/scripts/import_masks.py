@@ -1,0 +1,138 @@
+"""Take masks that were made elsewhere for the labels of a batch, and measure each object.
+
+Reads masks in the forms of annotations, and `results/images/{batch}`, stores (t, c, z, y, x).
+Writes `results/labels/{batch}/{image}.ome.zarr`, int32 (t, 1, z, y, x), with the ids that the masks have; and
+`results/objects/{batch}.parquet`: a row per object and frame.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+
+from tessera.common.batch_outputs import find_stores
+from tessera.common.job import running
+from tessera.common.notices import note
+from tessera.io.annotation_reader import open_annotation
+from tessera.io.label_ids import as_instances, copy_ids, separate_pieces
+from tessera.io.ome_zarr_store import create_store, finish_labels, open_array, read_block, read_metadata, stored_as
+from tessera.io.region_of_interest import check_roi, chosen_frames, restrict
+from tessera.segmentation.blocks import cut_planes, part_shard, widen
+from tessera.segmentation.blockwise_segmentation import PERIMETER_PX
+from tessera.segmentation.object_table import make_labels, make_schema, number_alike, tabulate, write_tables
+from tessera.segmentation.region_properties import measure_block, merge
+
+BLOCK_PX = 1024
+
+
+def import_mask(row, image, path, table, *, class_, pieces="keep", ignore=None, roi=None, frames=None):
+    """Write the labels of one image to a new store at `path` and its objects to the Parquet file `table`.
+
+    Args:
+        row: dict with `image` (name), `masks_files` (paths), `axes` (of the image's file) and `files` (of the image,
+            where its numbers are to be compared).
+        image: path of its store.
+        path, table: where these are made.
+        class_: name of the objects' class.
+        pieces: "separate" gives each piece of an id one of its own, "keep" does not.
+        ignore: the value of pixels that nobody annotated, which are background here; None: there are none.
+        roi, frames: what to keep, see `tessera.io.region_of_interest`; all else is background.
+
+    Raises:
+        InputError: the masks cannot be read, are no ids, or do not fit the image.
+    """
+    name, masks = row["image"], ", ".join(row["masks_files"][:1])
+    pixels, metadata = open_array(image), read_metadata(image)
+    check_roi(name, roi, pixels.shape[-2:])
+    kept = chosen_frames(name, frames, pixels.shape[0])
+    told = {"axes": row["axes"], "ignore": ignore, "frames": kept, "image": row.get("files", ())}
+    with open_annotation(row["masks_files"], pixels.shape, **told) as annotation:
+        source = replace(annotation.source, read=restrict(annotation.source.read, set(kept), roi))
+        labels = create_store(path, source.shape, np.int32, **stored_as(pixels))
+        marks = {} if annotation.objects or ignore is None else {ignore: 0}
+        ids = copy_ids(source, labels, masks, to_ids=as_instances, marks=marks) - {0}
+        notes = list(source.notes)
+    if annotation.annotated_t is not None and (empty := set(kept) - set(annotation.annotated_t)):
+        notes.append(f"is of {len(kept) - len(empty)} of {len(kept)} frames; the others are empty")
+    if not ids:
+        notes.append("holds no object")
+    elif pieces == "separate":
+        apart = separate_pieces(labels, max(ids), masks)
+        notes += [f"had {apart} pieces that got ids of their own"] if apart else []
+    elif len(ids) == 1 and not annotation.objects:
+        notes.append(
+            f"has the single id {min(ids)}; if each of its pieces is a cell, set ingest_truth: pieces to separate"
+        )
+    for text in notes:
+        note(name, f"the file of masks {text}")
+    schema = make_schema(number_alike(metadata.channels))
+    about = {"image": name, "pixel_um": metadata.pixel_um, "shape": pixels.shape[2:], "roi": roi}
+    write_tables(table, schema, _measure(labels, pixels, schema, kept, class_=class_, **about))
+    finish_labels(path, name=name, pixel_um=metadata.pixel_um, frame_s=metadata.frame_s)
+
+
+def _measure(labels, pixels, schema, frames, *, class_, shape, **about):
+    """Yield the table of objects of each of `frames`; an object of a stack is one through its planes."""
+    side = part_shard(**stored_as(labels), most=BLOCK_PX)
+    for t in frames:
+        sums = []
+        for block in cut_planes([t], shape[0], shape[1:], side):
+            window, inner = widen(block, PERIMETER_PX, shape[1:])
+            around = [
+                (PERIMETER_PX - span.start, PERIMETER_PX - (whole.stop - whole.start - span.stop))
+                for span, whole in zip(inner, window, strict=True)
+            ]
+            ids = np.pad(read_block(labels, (t, 0, block.z, *window)), around)
+            own = np.s_[PERIMETER_PX:-PERIMETER_PX, PERIMETER_PX:-PERIMETER_PX]
+            seen = read_block(pixels, (t, slice(None), block.z, block.rows, block.columns))
+            sums.append(measure_block(ids, own, np.zeros_like(ids[own]), seen, block))
+        sums = merge(sums)
+        # An id may be in several pieces, so that no object is whole before its frame is.
+        told = {"t": t, "classes": [class_] * len(sums["label"]), "shape": shape, "joined": shape[0] > 1}
+        found = tabulate(sums, schema, **told, **about)
+        # Networks are more or less confident; masks do not say.
+        place = schema.get_field_index("confidence")
+        yield found.set_column(place, schema.field(place), pa.nulls(len(found), pa.float64()))
+
+
+def import_masks(rows, images, recipes, output, objects, *, classes, bad_images="refuse", looks=None, **settings):
+    """Write the labels of a batch of images to the folder `output`, their objects to the file `objects`.
+
+    Args:
+        rows: see `import_mask`.
+        images: folder of the batch of images.
+        recipes: {image: digest of what its labels are made from}.
+        output: folder of the batch of labels.
+        objects: Parquet file.
+        classes: names of the classes, background first.
+        bad_images: "refuse" or "set_aside" masks that make no sense.
+        looks: {image: its roi and frames}, of images that are not looked at in whole.
+        settings: pieces and ignore, see `import_mask`.
+
+    Raises:
+        InputError: a line for every image whose masks make no sense, unless they are set aside.
+    """
+    by_image = {row["image"]: row for row in rows}
+    sources = find_stores([images], recipes)
+
+    def make(image, path, table):
+        look = (looks or {}).get(image, {})
+        import_mask(by_image[image], sources[image], path, table, class_=classes[1], **look, **settings)
+
+    recipes = {image: recipes[image] for image in sources}
+    make_labels(recipes, make, output=output, objects=objects, set_aside=bad_images == "set_aside")
+
+
+if __name__ == "__main__":
+    with running(snakemake):
+        import_masks(
+            rows=snakemake.params.rows,
+            images=snakemake.input.images,
+            recipes=snakemake.params.recipes,
+            output=snakemake.output.labels,
+            objects=snakemake.output.objects,
+            classes=snakemake.params.classes,
+            bad_images=snakemake.config["ingest"]["bad_images"],  # no parameter, since it changes nothing that is made
+            looks=snakemake.params.looks,
+            **snakemake.params.settings,
+        )

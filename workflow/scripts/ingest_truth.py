@@ -1,0 +1,116 @@
+"""Turn annotations into OME-Zarr labels that fit their images.
+
+Reads image stores and instance images, class images, one mask per object, frames, or Cell Tracking Challenge folders.
+Writes one label store per annotated image, (t, 1, z, y, x): int32 ids (instances) or uint8 classes (semantic), in which
+pixels that nobody annotated are UNKNOWN or IGNORE.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from tessera.common.batch_outputs import find_stores, make_stores, read_set_aside
+from tessera.common.errors import InputError
+from tessera.common.job import running
+from tessera.common.notices import note
+from tessera.data.training_targets import IGNORE, UNKNOWN
+from tessera.io.annotation_reader import open_annotation
+from tessera.io.label_ids import as_classes, as_instances, copy_ids, separate_pieces
+from tessera.io.ome_zarr_store import create_store, finish_labels, open_array, read_metadata, stored_as
+from tessera.io.region_of_interest import check_roi, chosen_frames, restrict
+
+OUTSIDE = -(2**40)  # what no file holds as an id: pixels that the table does not look at
+
+
+def ingest_truth(rows, recipes, images, output, *, task, classes, bad_images, pieces, ignore=None, looks=None):
+    """Make the truth stores of a batch.
+
+    Args:
+        rows: dicts with `image` (name), `truth_files` (paths), `axes` (of the image's file) and `files` (of the image,
+            where its numbers are to be compared), of annotated images.
+        recipes: {image: recipe digest} of the annotated images.
+        images: folder of the batch's image stores.
+        output: folder for `{image}.ome.zarr`, `set_aside.json` and `notes.json`.
+        task: "instances" or "semantic".
+        classes: names of the classes, background first.
+        bad_images: "refuse" or "set_aside" annotations that make no sense.
+        pieces: "keep" ids that lie in several pieces, or "separate" them into one id per piece.
+        ignore: the value of pixels that nobody annotated, where one mask does not show one object; None: all are.
+        looks: {image: its roi and frames}, see `tessera.io.region_of_interest`; what lies outside counts as not annotated.
+
+    Raises:
+        InputError: a line for every annotation that makes no sense, unless they are set aside.
+    """
+    by_image = {row["image"]: row for row in rows}
+    reasons = read_set_aside([images])
+
+    def make(image, path):
+        if image in reasons:
+            raise InputError(f"{image}: has no truth, since the image was set aside ({reasons[image]})")
+        stored = find_stores([images], [image])[image]
+        told = {"task": task, "classes": classes, "pieces": pieces, "ignore": ignore}
+        annotate_image(by_image[image], stored, path, **told, **(looks or {}).get(image, {}))
+
+    make_stores(recipes, make, output=output, set_aside=bad_images == "set_aside")
+
+
+def annotate_image(row, image, path, *, task, classes, pieces, ignore, roi=None, frames=None):
+    """Make the truth store of one row of the table at `path`, to fit the image store at `image`."""
+    name, truth = row["image"], ", ".join(row["truth_files"][:1])
+    array, metadata = open_array(image), read_metadata(image)
+    semantic = task == "semantic"
+    mark = IGNORE if semantic else UNKNOWN
+    check_roi(name, roi, array.shape[-2:])
+    kept = chosen_frames(name, frames, array.shape[0])
+    told = {"axes": row["axes"], "ignore": ignore, "frames": kept, "image": row.get("files", ())}
+    with open_annotation(row["truth_files"], array.shape, **told) as annotation:
+        if not semantic and pieces == "separate" and annotation.lineage is not None:
+            raise InputError(f"{truth}: has tracks, whose pieces cannot be separated; set ingest_truth: pieces to keep")
+        source = annotation.source
+        if roi or frames:
+            source = replace(source, read=restrict(source.read, set(kept), roi, OUTSIDE))
+        store = create_store(path, source.shape, np.uint8 if semantic else np.int32, **stored_as(array))
+        to_ids = as_classes(classes, annotation.objects) if semantic else as_instances
+        marks = {OUTSIDE: mark} | ({} if annotation.objects or ignore is None else {ignore: mark})
+        ids = copy_ids(source, store, truth, to_ids=to_ids, marks=marks)
+        notes = list(source.notes)
+    unknown = mark in ids
+    if not ids - {0, mark}:
+        what = "background only" if 0 in ids else f"only {ignore}, which ingest_truth.ignore says that nobody annotated"
+        raise InputError(f"{truth}: holds {what}; annotate it, or empty the column truth of {name}")
+    ids -= {0, mark}
+    if not semantic and pieces == "separate":
+        apart = separate_pieces(store, max(ids), truth)
+        notes += [f"had {apart} pieces that got ids of their own"] if apart else []
+    elif not semantic and len(ids) == 1 and not annotation.objects:
+        notes.append("has a single id; if each of its pieces is an object, set ingest_truth: pieces to separate")
+    annotated_t = annotation.annotated_t
+    if frames:
+        annotated_t = [t for t in kept if annotated_t is None or t in annotated_t]
+    extra = {"annotated_t": annotated_t, "lineage": annotation.lineage}
+    finish_labels(
+        path,
+        name=name,
+        pixel_um=metadata.pixel_um,
+        frame_s=metadata.frame_s,
+        classes=classes if semantic else None,
+        unknown=mark if unknown else None,
+        extra={key: value for key, value in extra.items() if value is not None},
+    )
+    for text in notes:
+        note(name, f"truth {text}")
+
+
+if __name__ == "__main__":
+    with running(snakemake):
+        ingest_truth(
+            rows=snakemake.params.rows,
+            recipes=snakemake.params.recipes,
+            images=snakemake.input.images,
+            output=snakemake.output.truth,
+            task=snakemake.params.task,
+            classes=snakemake.params.classes,
+            looks=snakemake.params.looks,
+            bad_images=snakemake.config["ingest"]["bad_images"],  # no parameter, since it changes nothing that is made
+            **snakemake.params.settings,
+        )

@@ -1,0 +1,1 @@
+"""Tessera: from microscopy files to segmentations, tracks, measurements and a report."""

@@ -1,0 +1,1 @@
+"""What every other subpackage may use: errors, atomic writes, locks, the job wrapper and batch outputs."""

@@ -1,0 +1,1 @@
+"""Training data: normalization, rescaling, patches, augmentation, the split, fingerprints and simulation."""

@@ -1,0 +1,84 @@
+"""Fingerprints: what is kept of the images that a model learnt from, so that others can be compared with them."""
+
+import numpy as np
+
+from tessera.common.errors import InputError
+from tessera.common.even_sampling import spread
+from tessera.data.texture_features import PER_CHANNEL, compare_textures, describe_texture
+from tessera.data.window_sampling import LEAST_PX
+
+PERCENTILES = (25, 50, 75)
+KEPT = 64  # windows of the training in a fingerprint
+MOST_PX = 2048  # side of a window
+_FLAT = 1e-3  # contrast, as a share of a channel's window, below which a window shows nothing
+
+
+def take_fingerprint(patches):
+    """What is to be known of the patches that a network learns from.
+
+    Args:
+        patches: normalised pixels (n, y, x, c), an array in memory or a Zarr array.
+
+    Returns:
+        What JSON can hold: patch_px; the least and the greatest of the patches' PERCENTILES, (percentiles, c); textures
+        of up to KEPT patches, (n, numbers); spread, the standard deviation of each number; limit, the distance
+        (`tessera.data.texture_features.compare_textures`) that 95 % of the patches have to the nearest other, None for a single patch.
+    """
+    windows = [np.asarray(patches[number], np.float32) for number in spread(patches.shape[0], KEPT)]
+    textures = np.round([describe_texture(window) for window in windows], 3)
+    levels = np.array([np.percentile(window, PERCENTILES, axis=(0, 1)) for window in windows])
+    deviations = np.maximum(textures.std(axis=0), 0.03).round(3)
+    apart = compare_textures(textures, textures, deviations)
+    np.fill_diagonal(apart, np.inf)
+    return {
+        "patch_px": int(patches.shape[1]),
+        "least": levels.min(axis=0).round(3).tolist(),
+        "greatest": levels.max(axis=0).round(3).tolist(),
+        "textures": textures.tolist(),
+        "spread": deviations.tolist(),
+        "limit": round(float(np.percentile(apart.min(axis=1), 95)), 3) if len(textures) > 1 else None,
+    }
+
+
+def read_fingerprint(settings):
+    """The fingerprint in model.json, its lists as arrays; it may come from outside, and sizes in it ask for memory.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    channels = len(settings["channels"])
+    numbers, levels = PER_CHANNEL * channels, (len(PERCENTILES), channels)
+    try:
+        mark = settings["fingerprint"]
+        arrays = {key: np.array(mark[key], np.float64) for key in ("least", "greatest", "textures", "spread")}
+        fits = arrays["least"].shape == arrays["greatest"].shape == levels and arrays["spread"].shape == (numbers,)
+        fits &= arrays["textures"].shape[1:] == (numbers,) and 0 < len(arrays["textures"]) <= KEPT
+        if not fits or not LEAST_PX <= mark["patch_px"] <= MOST_PX or not arrays["spread"].min() > 0:
+            raise ValueError("sizes")
+        return {"patch_px": int(mark["patch_px"]), "limit": float(mark["limit"] or np.inf)} | arrays
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"The model's model.json: its fingerprint is damaged ({error}); set it to null, or train the model again"
+        ) from error
+
+
+def measure_sources(sources, counts):
+    """Sizes of pixels and objects as the network sees them, None where unknown, and the share of each class.
+
+    Args:
+        sources: of `tessera.data.annotated_images`, after `survey`, with their `scale`.
+        counts: pixels of each class.
+    """
+    diameters = np.concatenate([source.scale * source.diameters_px for source in sources])
+    sizes = [size / source.scale for source in sources for size in source.metadata.pixel_um[1:] if size]
+    return {
+        "pixel_um": float(np.median(sizes)) if sizes else None,
+        "pixel_um_range": [min(sizes), max(sizes)] if sizes else None,
+        "diameter_px": float(np.median(diameters)) if diameters.size else None,
+        "class_share": (counts / max(counts.sum(), 1)).tolist(),
+    }
+
+
+def shows_something(window):
+    """Whether the pixels (y, x, c) of a normalised window differ."""
+    return np.ptp(window, axis=(0, 1)).max() > _FLAT

@@ -1,0 +1,1 @@
+"""Metrics, scores, the seam audit and calibration."""

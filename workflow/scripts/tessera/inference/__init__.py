@@ -1,0 +1,1 @@
+"""Tiling, back ends, ensembles, prediction and seam windows."""

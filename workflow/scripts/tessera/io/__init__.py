@@ -1,0 +1,1 @@
+"""Reading and writing images, labels and annotations: readers, OME-Zarr, pyramids, regions of interest."""

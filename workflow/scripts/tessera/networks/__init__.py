@@ -1,0 +1,1 @@
+"""Architectures, weights, devices and model folders."""

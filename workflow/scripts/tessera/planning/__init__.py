@@ -1,0 +1,1 @@
+"""What Snakemake needs to plan: the table, the settings, provenance and reruns."""

@@ -1,0 +1,1 @@
+"""From probabilities to labels: seeds, connected components, objects and their measurements."""

@@ -1,0 +1,1 @@
+"""From labels to lineages: detections, links, hypotheses, selection and exports."""

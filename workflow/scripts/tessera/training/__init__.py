@@ -1,0 +1,1 @@
+"""The trainer, losses, schedules, checkpoints, loggers and model export."""
