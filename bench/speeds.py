@@ -40,7 +40,7 @@ def window_of(image):
 
 def predict(images, folder, model=MODEL, **settings):
     """Rule predict over image stores; what it makes is in the folder made/`folder`."""
-    return ask("tessera", images=images, model=model, output=WORK / "made" / folder, settings=[settings])[0]
+    return ask("tiled_prediction", images=images, model=model, output=WORK / "made" / folder, settings=[settings])[0]
 
 
 def listed(values):
