@@ -20,7 +20,7 @@ onstart:
 
 onsuccess:
     name_leftovers()
-    name_set_aside()
+    name_skipped()
 
 
 rule all:

@@ -24,8 +24,8 @@ BENCH = Path(__file__).resolve().parent
 KILLS = 5
 ABOUT = {
     "task": "instances", "classes": ["background", "cell"], "outputs": ["background", "interior", "boundary"],
-    "channels": ["grey"], "patch_px": 64, "class_share": [0.7, 0.2, 0.1],
-    "normalisation": {"method": "percentile", "low": 1, "high": 99.8},
+    "channels": ["grey"], "patch_size_px": 64, "class_share": [0.7, 0.2, 0.1],
+    "normalization": {"method": "percentile", "low": 1, "high": 99.8},
 }  # fmt: skip
 CODE = """
 import sys
@@ -34,7 +34,7 @@ from train import train
 from tessera.planning.load_settings import load_settings
 network = {"architecture": "PlainUnet", "backbone": None, "width": 8, "depth": 3}
 settings = load_settings({"train": network | {"epochs": 24, "patience": 24, "device": "cpu"}}, "kills")["train"]
-train(sys.argv[1], "recipe", sys.argv[2], **settings)
+train(sys.argv[1], "provenance", sys.argv[2], **settings)
 """
 
 

@@ -19,9 +19,9 @@ def measure_rendering(figures, work, patches, rounds):
     rates = {workers: [] for workers in counts} | {"bound": []}
     for _ in range(rounds):
         for workers in counts:
-            made = ask("patching", folder=work, patches=patches, patch_px=RENDERED_PX, workers=workers)[0]
+            made = ask("patching", folder=work, patches=patches, patch_size_px=RENDERED_PX, workers=workers)[0]
             rates[workers].append(made["per_core"])
-        alone = {"patch_px": RENDERED_PX, "transforms": made["transforms"]}
+        alone = {"patch_size_px": RENDERED_PX, "transforms": made["transforms"]}
         rates["bound"].append(ask("patching", folder=work, patches=patches, **alone)[0]["per_core"])
     names = ", ".join(one["name"] for one in made["transforms"])
     bound = statistics.median(rates["bound"])
@@ -37,7 +37,7 @@ def measure_rendering(figures, work, patches, rounds):
 
 def measure_fitting(figures, work, patches, epochs, rounds):
     """Rule train against model.fit on batches in memory, in turn; the first epoch, which builds graphs, not counted."""
-    ask("patching", folder=work, patches=patches, patch_px=FITTED_PX, workers=CORES, output="trained/patches")
+    ask("patching", folder=work, patches=patches, patch_size_px=FITTED_PX, workers=CORES, output="trained/patches")
     seconds, first = {"ours": [], "bare": []}, None
     for _ in range(rounds):
         for whose, found in seconds.items():

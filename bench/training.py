@@ -37,10 +37,10 @@ NAMES = {
 PAIRS = (("dice", "cross-entropy"), ("base", "dice"), ("base", "cross-entropy"), ("levels", "base"), ("plain", "base"))
 
 
-def train_all(work, data, seeds, epochs, patches, patch_px):
+def train_all(work, data, seeds, epochs, patches, patch_size_px):
     """Train all variants: {(variant, seed): folder of the model}."""
     settings = yaml.safe_load((BENCH / "datasets" / "yeast.yaml").read_text())
-    settings["augment"] |= {"patches": patches, "patch_px": patch_px}
+    settings["augment"] |= {"patches": patches, "patch_size_px": patch_size_px}
     settings["train"] = {"epochs": epochs, "patience": epochs, "monitor": "val_iou", "batch_size": 4}
     settings["sweep"] = {"design": VARIANTS, "seed": seeds}
     write_project(work, settings, yeast.rows(data))
@@ -83,18 +83,16 @@ def main():
     arguments = parser.parse_args()
     data = arguments.data.resolve() / FOLDERS["yeast"]
     work = BENCH / "work" / ("training-quick" if arguments.quick else "training")
-    seeds, epochs, patches, patch_px = list(range(arguments.seeds)), arguments.epochs, 96, 128
+    seeds, epochs, patches, patch_size_px = list(range(arguments.seeds)), arguments.epochs, 96, 128
     if arguments.quick:
-        seeds, epochs, patches, patch_px = [0], 1, 16, 96
-    folders = train_all(work / "trained", data, seeds, epochs, patches, patch_px)
+        seeds, epochs, patches, patch_size_px = [0], 1, 16, 96
+    folders = train_all(work / "trained", data, seeds, epochs, patches, patch_size_px)
     scores = {
         (variant, seed): test(work / "tested" / f"{variant}-{seed}", data, model)
         for (variant, seed), model in folders.items()
     }
     figures = Figures("make bench-training", Path(os.devnull) if arguments.quick else RESULTS)
-    about = (
-        f"yeast, 3 test images of 2 positions, {len(seeds)} seeds, {epochs} epochs of {patches} patches of {patch_px}²"
-    )
+    about = f"yeast, 3 test images of 2 positions, {len(seeds)} seeds, {epochs} epochs of {patches} patches of {patch_size_px}²"
     record(scores, seeds, about, figures)
     figures.finish()
 

@@ -16,11 +16,11 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 SETTINGS = {
     "images": "config/images.tsv",
-    "augment": {"patch_px": 64, "patches": 48},
+    "augment": {"patch_size_px": 64, "patches": 48},
     # A network that is small, and learns to find most cells in a few seconds on the CPU.
     "train": {
         "architecture": "PlainUnet", "backbone": None, "width": 8, "depth": 3, "epochs": 8, "batch_size": 4,
-        "learning_rate": 0.01, "device": "cpu", "pictures_every": 0,
+        "learning_rate": 0.01, "device": "cpu", "log_images_every": 0,
     },
     "predict": {"tile_px": 128, "halo_px": 32},
 }  # fmt: skip
@@ -36,7 +36,7 @@ test\t../raw/test.ome.tif\t../raw/test_truth\ttest\ttwo
 # Two variants in two folds of three groups, networks that learn next to nothing.
 SWEPT_SETTINGS = SETTINGS | {
     "split": {"folds": 2},
-    "augment": {"patch_px": 64, "patches": 16, "transforms": [{"name": "D4"}]},
+    "augment": {"patch_size_px": 64, "patches": 16, "transforms": [{"name": "D4"}]},
     "train": SETTINGS["train"] | {"width": 4, "depth": 2, "epochs": 2},
     "sweep": {"learning_rate": [0.01, 0.03]},
     "explain": {"images": 0},

@@ -9,19 +9,19 @@ from tessera.io.image_reader import open_source
 from tessera.io.ome_zarr_store import create_store, open_array, read_metadata
 
 
-def row(image, *files, axes="", pixel_um=None, frame_s=None):
+def row(image, *files, axes="", pixel_size_um=None, frame_interval_s=None):
     return {
         "image": image,
         "files": [str(file) for file in files],
         "axes": axes,
-        "pixel_um": pixel_um,
-        "frame_s": frame_s,
+        "pixel_size_um": pixel_size_um,
+        "frame_interval_s": frame_interval_s,
     }
 
 
-def ingest_rows(folder, *rows, bad_images="refuse", chunk_px=64, shard_px=128):
-    recipes = {each["image"]: "recipe" for each in rows}
-    ingest(rows, recipes, folder / "images", bad_images=bad_images, chunk_px=chunk_px, shard_px=shard_px)
+def ingest_rows(folder, *rows, on_bad_image="fail", chunk_px=64, shard_px=128):
+    provenance = {each["image"]: "provenance" for each in rows}
+    ingest(rows, provenance, folder / "images", on_bad_image=on_bad_image, chunk_px=chunk_px, shard_px=shard_px)
     return folder / "images"
 
 

@@ -41,12 +41,12 @@ def write_labels(folder, name, labels, classes=None, extra=None):
     return path
 
 
-def write_batch(root, images, *, batch="one", classes=None, set_aside=None):
+def write_batch(root, images, *, batch="one", classes=None, skipped=None):
     """Stores of a batch under `root`/images, truth and labels.
 
     Args:
         images: {name: (found (t, y, x), truth (t, y, x) or None)}.
-        set_aside: {name: reason} of images that are nowhere.
+        skipped: {name: reason} of images that are nowhere.
 
     Returns:
         (folder of images, of labels, of truth).
@@ -54,7 +54,7 @@ def write_batch(root, images, *, batch="one", classes=None, set_aside=None):
     folders = [root / kind / batch for kind in ("images", "labels", "truth")]
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
-    (folders[0] / "set_aside.json").write_text(json.dumps(set_aside or {}))
+    (folders[0] / "skipped.json").write_text(json.dumps(skipped or {}))
     for name, (found, truth) in images.items():
         pixels = np.stack([photograph(frame)[:, None] for frame in (found if truth is None else truth)])
         write_image(folders[0], name, pixels)

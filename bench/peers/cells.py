@@ -68,7 +68,7 @@ def run(folder, side, radius, seed=1):
     for _ in work_through(write, cut_planes([0], 1, (side, side), BLOCK_PX), CORES, f"painting {side}²"):
         pass
     for kind, path in paths.items():
-        finish_image(path, name="cells", channels=channels[kind], pixel_um=(None, 0.5, 0.5), levels=1)
+        finish_image(path, name="cells", channels=channels[kind], pixel_size_um=(None, 0.5, 0.5), levels=1)
     return {}
 
 

@@ -42,33 +42,33 @@ def write_images(folder):
             finish(path, name=image)
 
 
-def ours(folder, output, patches, patch_px, workers):
+def ours(folder, output, patches, patch_size_px, workers):
     """Rule augment, from stores of images to a store of patches."""
     settings = yaml.safe_load(CONFIGURATION.read_text())["augment"]
     stores = {kind: [folder / kind / "bench"] for kind in ("images", "truth")}
     augment(
-        **stores, sides=SIDES, recipe="bench", output=output, sheet=output.with_suffix(".png"), task="instances",
-        classes=CLASSES, workers=workers, **settings | {"patches": patches, "patch_px": patch_px},
+        **stores, sides=SIDES, provenance="bench", output=output, sheet=output.with_suffix(".png"), task="instances",
+        classes=CLASSES, workers=workers, **settings | {"patches": patches, "patch_size_px": patch_size_px},
     )  # fmt: skip
     made = json.loads((output / "patches.json").read_text())
     return {"per_core": made["speed"]["patches_per_s"] / workers} | {
-        key: made[key] for key in ("patch_px", "transforms")
+        key: made[key] for key in ("patch_size_px", "transforms")
     }
 
 
-def albumentations(folder, patches, patch_px, transforms):
+def albumentations(folder, patches, patch_size_px, transforms):
     """The same transforms, as they are composed for a patch, on windows that lie in memory, in one thread."""
     cv2.setNumThreads(1)
     sources = open_sources([folder / "images" / "bench"], [folder / "truth" / "bench"], ["one", "two"])
     for source in sources:
         survey(source, "instances", CLASSES)
     pool, rng, windows = Pool(sources), np.random.default_rng(0), []
-    side = window_px(transforms, patch_px)
+    side = window_px(transforms, patch_size_px)
     for _ in range(KEPT):
-        pixels, ids, _ = read_window(*pool.draw(rng, 0.5), side, patch_px)
+        pixels, ids, _ = read_window(*pool.draw(rng, 0.5), side, patch_size_px)
         low, high = min(0.0, float(pixels.min())) - HEADROOM, max(1.0, float(pixels.max())) + HEADROOM
         windows.append((((pixels - low) / (high - low)).astype(np.float32), ids))
-    composed = _composed(json.dumps(transforms), patch_px, side, threading.get_ident())
+    composed = _composed(json.dumps(transforms), patch_size_px, side, threading.get_ident())
     composed.set_random_state(np.random.default_rng(0), random.Random(0))
     started = time.perf_counter()
     for number in range(patches):
@@ -77,14 +77,14 @@ def albumentations(folder, patches, patch_px, transforms):
     return {"per_core": patches / (time.perf_counter() - started)}
 
 
-def run(folder, patches, patch_px, workers=1, output="patches", transforms=None):
+def run(folder, patches, patch_size_px, workers=1, output="patches", transforms=None):
     """Render so many patches; with `transforms`, by albumentations alone: {"per_core": patches per second and core}."""
     folder = Path(folder)
     write_images(folder)
     if transforms is not None:
-        return albumentations(folder, patches, patch_px, transforms)
+        return albumentations(folder, patches, patch_size_px, transforms)
     shutil.rmtree(folder / output, ignore_errors=True)
-    return ours(folder, folder / output, patches, patch_px, workers)
+    return ours(folder, folder / output, patches, patch_size_px, workers)
 
 
 if __name__ == "__main__":

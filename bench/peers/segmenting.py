@@ -31,7 +31,7 @@ def label(folder, workers):
     scratch, ids = (create_store(folder / "pieces" / name, shape, np.int32) for name in ("scratch", "ids"))
     blocks = cut_planes([0], 1, shape[3:], max(ids.shards[-2:]))
     rules = make_rules("cells", (None, None, None), **SETTINGS | {"min_area_px": 0})
-    passes = {"task": "semantic", "rules": rules, "join_z": None, "workers": workers, "name": "cells"}
+    passes = {"task": "semantic", "rules": rules, "stitch_threshold": None, "workers": workers, "name": "cells"}
     named = find_objects(probabilities, scratch, blocks, **passes)
 
     def write(block):
@@ -71,7 +71,7 @@ def measure(folder, workers):
         return block, measure_block(ids, inner, certainty, pixels[(0, slice(None), 0, *block.region[3:])], block)
 
     measured = work_through(work, cut_planes([0], 1, plane, BLOCK_PX), workers, "measuring")
-    about = {"image": "cells", "pixel_um": (None, 0.5, 0.5), "shape": (1, *plane)}
+    about = {"image": "cells", "pixel_size_um": (None, 0.5, 0.5), "shape": (1, *plane)}
     path = folder / "measured.parquet"
     write_tables(path, schema, (
         tabulate(sums, schema, t=t, classes=["cell"] * len(sums["label"]), **about)

@@ -9,7 +9,7 @@ from tasks import answer
 
 from tessera.common.constants import FORMAT, HISTORY, SAVED_MODEL, SETTINGS, WEIGHTS
 from tessera.common.errors import InputError
-from tessera.data.normalization import normalise
+from tessera.data.normalization import normalize
 from tessera.io.ome_zarr_store import create_store, finish_image, read_metadata
 from tessera.io.pyramid import iterate_shards
 from tessera.networks.model_folder import write_patches
@@ -79,7 +79,7 @@ def train_model(folder):
     rng = np.random.default_rng(0)
     light, classes = draw_scene(1)
     pixels = expose(light, rng)
-    pixels = normalise(pixels[..., None], [np.percentile(pixels, (1, 99.8))])
+    pixels = normalize(pixels[..., None], [np.percentile(pixels, (1, 99.8))])
     corners = rng.integers(0, PERIOD - PATCH, (PATCHES + VALIDATION, 2))
     boxes = [(slice(y, y + PATCH), slice(x, x + PATCH)) for y, x in corners]
     images, targets = (np.stack([array[box] for box in boxes]) for array in (pixels, classes))
@@ -100,7 +100,7 @@ def train_model(folder):
     write_history([{"epoch": EPOCHS, "val_loss": loss, "val_accuracy": accuracy}], folder / HISTORY)
     settings = {"format": FORMAT, "task": "instances", "classes": ["background", "cell"], "outputs": OUTPUTS}
     settings |= {"channels": ["0"], "architecture": "Unet", "backbone": "resnet18", "best_epoch": EPOCHS}
-    settings |= {"normalisation": {"method": "percentile", "low": 1, "high": 99.8}}
+    settings |= {"normalization": {"method": "percentile", "low": 1, "high": 99.8}}
     (folder / SETTINGS).write_text(json.dumps(settings))
 
 

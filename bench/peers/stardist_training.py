@@ -1,7 +1,7 @@
 """StarDist, trained for some minutes as its authors' example for 2D does, and the labels that it then gives.
 
 From https://github.com/stardist/stardist, examples/2D/2_training.ipynb and 3_prediction.ipynb: 32 rays on a grid of 2,
-batches of 4 patches of 256, channels normalised one by one, flips, quarter turns and changes of intensity, Adam at 3e-4
+batches of 4 patches of 256, channels normalized one by one, flips, quarter turns and changes of intensity, Adam at 3e-4
 that is halved where the validation loss has not fallen for a tenth of the epochs (40 of 400), best weights, and
 thresholds optimised on the validation images. The epochs are those that fit into the minutes.
 """

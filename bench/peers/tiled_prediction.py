@@ -38,7 +38,7 @@ def run(images, model, output, **settings):
     with redirect_stdout(said):
         predict(
             folder, selected, converted, [model], dict.fromkeys(names, "bench"), output,
-            workers=CORES, bad_images="refuse", **configured | settings,
+            workers=CORES, on_bad_image="fail", **configured | settings,
         )  # fmt: skip
     job_seconds = time.monotonic() - started
     print(said.getvalue())

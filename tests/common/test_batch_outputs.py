@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from tessera.common.batch_outputs import find_stores, keep_stores, make_stores, read_set_aside
+from tessera.common.batch_outputs import find_stores, keep_stores, make_stores, read_skipped
 from tessera.common.errors import InputError, UnfitError
 from tessera.common.notices import group_notes, note, read_notes
 
@@ -29,8 +29,8 @@ class Maker:
         self.made.append(image)
 
 
-def recipes(*images, recipe="1"):
-    return dict.fromkeys(images, recipe)
+def provenance(*images, provenance="1"):
+    return dict.fromkeys(images, provenance)
 
 
 def names(folder):
@@ -38,8 +38,8 @@ def names(folder):
 
 
 def test_a_whole_batch_holds_its_stores_and_nothing_else(tmp_path):
-    make_stores(recipes("a", "b"), Maker(), output=tmp_path / "images" / "batch")
-    assert names(tmp_path / "images" / "batch") == ["a.ome.zarr", "b.ome.zarr", "set_aside.json"]
+    make_stores(provenance("a", "b"), Maker(), output=tmp_path / "images" / "batch")
+    assert names(tmp_path / "images" / "batch") == ["a.ome.zarr", "b.ome.zarr", "skipped.json"]
     assert names(tmp_path / "images") == ["batch"]
 
 
@@ -47,37 +47,37 @@ def test_a_job_that_was_killed_goes_on_where_it_was(tmp_path):
     output = tmp_path / "batch"
     first = Maker(killed_at="c")
     with pytest.raises(KeyboardInterrupt):
-        make_stores(recipes("a", "b", "c"), first, output=output)
+        make_stores(provenance("a", "b", "c"), first, output=output)
     assert not output.exists()
     second = Maker()
-    make_stores(recipes("a", "b", "c"), second, output=output)
+    make_stores(provenance("a", "b", "c"), second, output=output)
     assert (first.made, second.made) == (["a", "b"], ["c"])
 
 
 def test_only_images_whose_recipe_changed_are_made_again_after_a_refusal(tmp_path):
     output = tmp_path / "batch"
     with pytest.raises(InputError):
-        make_stores(recipes("a", "b", "c"), Maker(bad=["c"]), output=output)
+        make_stores(provenance("a", "b", "c"), Maker(bad=["c"]), output=output)
     again = Maker()
-    make_stores(recipes("a") | recipes("b", "c", recipe="2"), again, output=output)
+    make_stores(provenance("a") | provenance("b", "c", provenance="2"), again, output=output)
     assert again.made == ["b", "c"]
 
 
 def test_images_that_left_the_batch_leave_no_store(tmp_path):
     output = tmp_path / "batch"
     with pytest.raises(InputError):
-        make_stores(recipes("a", "b", "c"), Maker(bad=["c"]), output=output)
-    make_stores(recipes("a"), Maker(), output=output)
-    assert names(output) == ["a.ome.zarr", "set_aside.json"]
+        make_stores(provenance("a", "b", "c"), Maker(bad=["c"]), output=output)
+    make_stores(provenance("a"), Maker(), output=output)
+    assert names(output) == ["a.ome.zarr", "skipped.json"]
 
 
 def test_all_bad_images_are_named_and_the_output_of_before_stays(tmp_path):
     output = tmp_path / "batch"
-    make_stores(recipes("a"), Maker(), output=output)
+    make_stores(provenance("a"), Maker(), output=output)
     with pytest.raises(InputError) as refused:
-        make_stores(recipes("a", "b", "c", recipe="2"), Maker(bad=["b", "c"]), output=output)
+        make_stores(provenance("a", "b", "c", provenance="2"), Maker(bad=["b", "c"]), output=output)
     assert str(refused.value).splitlines() == ["b.tif: is empty; replace it", "c.tif: is empty; replace it"]
-    assert names(output) == ["a.ome.zarr", "set_aside.json"]
+    assert names(output) == ["a.ome.zarr", "skipped.json"]
 
 
 def test_notes_of_images_are_kept_with_them_also_when_a_job_was_killed(tmp_path):
@@ -89,13 +89,13 @@ def test_notes_of_images_are_kept_with_them_also_when_a_job_was_killed(tmp_path)
 
     note("a", "is told to nobody")
     with pytest.raises(KeyboardInterrupt):
-        make_stores(recipes("a", "b", "c", "d"), make, output=output)
+        make_stores(provenance("a", "b", "c", "d"), make, output=output)
     again = Maker(bad=["d"])
-    make_stores(recipes("a", "c", "d") | recipes("b", recipe="2"), again, output=output, set_aside=True)
+    make_stores(provenance("a", "c", "d") | provenance("b", provenance="2"), again, output=output, skipped=True)
     assert again.made == ["c", "b"]
     assert read_notes([output, tmp_path / "none"]) == {"a": ["a is odd"]}
-    make_stores(recipes("a", recipe="2"), Maker(), output=output)
-    assert names(output) == ["a.ome.zarr", "set_aside.json"]
+    make_stores(provenance("a", provenance="2"), Maker(), output=output)
+    assert names(output) == ["a.ome.zarr", "skipped.json"]
 
 
 def test_notes_that_many_images_have_are_one_with_their_numbers_as_ranges():
@@ -110,37 +110,37 @@ def test_notes_that_many_images_have_are_one_with_their_numbers_as_ranges():
 
 def test_bad_images_are_set_aside_with_their_reason_and_leave_no_half_made_store(tmp_path):
     output = tmp_path / "batch"
-    make_stores(recipes("a", "b"), Maker(bad=["b"]), output=output, set_aside=True)
-    assert names(output) == ["a.ome.zarr", "set_aside.json"]
-    assert json.loads((output / "set_aside.json").read_text()) == {"b": "b.tif: is empty; replace it"}
-    assert read_set_aside([output]) == {"b": "b.tif: is empty; replace it"}
+    make_stores(provenance("a", "b"), Maker(bad=["b"]), output=output, skipped=True)
+    assert names(output) == ["a.ome.zarr", "skipped.json"]
+    assert json.loads((output / "skipped.json").read_text()) == {"b": "b.tif: is empty; replace it"}
+    assert read_skipped([output]) == {"b": "b.tif: is empty; replace it"}
 
 
 def test_a_damaged_ledger_means_only_that_all_is_made_again(tmp_path):
     output = tmp_path / "batch"
     with pytest.raises(InputError):
-        make_stores(recipes("a", "b"), Maker(bad=["b"]), output=output)
+        make_stores(provenance("a", "b"), Maker(bad=["b"]), output=output)
     (tmp_path / ".batch.part" / "finished.json").write_text('{"a": ')
     again = Maker()
-    make_stores(recipes("a", "b"), again, output=output)
+    make_stores(provenance("a", "b"), again, output=output)
     assert again.made == ["a", "b"]
 
 
 def test_a_store_that_vanished_from_the_hidden_folder_is_made_again(tmp_path):
     output = tmp_path / "batch"
     with pytest.raises(InputError):
-        make_stores(recipes("a", "b"), Maker(bad=["b"]), output=output)
+        make_stores(provenance("a", "b"), Maker(bad=["b"]), output=output)
     store = tmp_path / ".batch.part" / "a.ome.zarr"
     (store / "pixels").unlink()
     store.rmdir()
     again = Maker()
-    make_stores(recipes("a", "b"), again, output=output)
+    make_stores(provenance("a", "b"), again, output=output)
     assert again.made == ["a", "b"]
 
 
 def test_stores_are_found_but_for_those_set_aside(tmp_path):
     for batch, images in {"one": ["a", "b"], "two": ["c"]}.items():
-        make_stores(recipes(*images), Maker(bad=["b"]), output=tmp_path / batch, set_aside=True)
+        make_stores(provenance(*images), Maker(bad=["b"]), output=tmp_path / batch, skipped=True)
     folders = [tmp_path / "one", tmp_path / "two"]
     assert find_stores(folders, ["c", "b", "a"]) == {
         "c": tmp_path / "two" / "c.ome.zarr",
@@ -155,42 +155,42 @@ def test_what_is_no_fault_of_an_image_fails_the_job_whatever_is_set_aside(tmp_pa
         raise UnfitError("b: the store is damaged") if image == "b" else InputError("a.tif: is empty")
 
     with pytest.raises(InputError, match=r"^b: the store is damaged$"):
-        make_stores(recipes("a", "b"), make, output=tmp_path / "batch", set_aside=True)
+        make_stores(provenance("a", "b"), make, output=tmp_path / "batch", skipped=True)
     assert not (tmp_path / "batch").exists()
 
 
 def test_names_that_look_like_half_made_stores_are_names(tmp_path):
-    make_stores(recipes("a", "a.part"), Maker(), output=tmp_path / "batch", suffix="")
-    make_stores(recipes("a.part", "a"), Maker(), output=tmp_path / "again", suffix="")
-    assert names(tmp_path / "batch") == names(tmp_path / "again") == ["a", "a.part", "set_aside.json"]
+    make_stores(provenance("a", "a.part"), Maker(), output=tmp_path / "batch", suffix="")
+    make_stores(provenance("a.part", "a"), Maker(), output=tmp_path / "again", suffix="")
+    assert names(tmp_path / "batch") == names(tmp_path / "again") == ["a", "a.part", "skipped.json"]
 
 
 def test_those_set_aside_before_are_listed_too(tmp_path):
-    make_stores(recipes("a"), Maker(), output=tmp_path / "batch", before={"z": "z.tif: is empty"})
-    assert read_set_aside([tmp_path / "batch"]) == {"z": "z.tif: is empty"}
+    make_stores(provenance("a"), Maker(), output=tmp_path / "batch", before={"z": "z.tif: is empty"})
+    assert read_skipped([tmp_path / "batch"]) == {"z": "z.tif: is empty"}
 
 
 def make_and_change(output, made, wanted, bad=()):
-    """What is made again of a batch that was made by the recipes `made`, when Snakemake has removed it."""
-    make_stores(made, Maker(bad), output=output, set_aside=True)
+    """What is made again of a batch that was made by the provenance `made`, when Snakemake has removed it."""
+    make_stores(made, Maker(bad), output=output, skipped=True)
     keep_stores(output, made, wanted)
     shutil.rmtree(output)
     maker = Maker(bad)
-    make_stores(wanted, maker, output=output, set_aside=True)
+    make_stores(wanted, maker, output=output, skipped=True)
     assert names(output.parent) == [output.name]
     return maker.made
 
 
 def test_stores_that_are_to_stay_as_they_are_are_not_made_again(tmp_path):
-    wanted = recipes("a", "new") | recipes("b", recipe="2")
-    assert make_and_change(tmp_path / "batch", recipes("a", "b", "gone"), wanted) == ["new", "b"]
-    assert names(tmp_path / "batch") == ["a.ome.zarr", "b.ome.zarr", "new.ome.zarr", "set_aside.json"]
+    wanted = provenance("a", "new") | provenance("b", provenance="2")
+    assert make_and_change(tmp_path / "batch", provenance("a", "b", "gone"), wanted) == ["new", "b"]
+    assert names(tmp_path / "batch") == ["a.ome.zarr", "b.ome.zarr", "new.ome.zarr", "skipped.json"]
     assert (tmp_path / "batch" / "a.ome.zarr" / "pixels").read_text() == "a"
 
 
 def test_what_was_set_aside_is_tried_again(tmp_path):
-    assert make_and_change(tmp_path / "batch", recipes("a", "b"), recipes("a", "b", "c"), bad=["b"]) == ["c"]
-    assert read_set_aside([tmp_path / "batch"]).keys() == {"b"}
+    assert make_and_change(tmp_path / "batch", provenance("a", "b"), provenance("a", "b", "c"), bad=["b"]) == ["c"]
+    assert read_skipped([tmp_path / "batch"]).keys() == {"b"}
 
 
 def test_stores_that_cannot_be_linked_are_made_again(tmp_path, monkeypatch):
@@ -198,11 +198,11 @@ def test_stores_that_cannot_be_linked_are_made_again(tmp_path, monkeypatch):
         raise OSError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refuse)  # as on file systems without links
-    assert make_and_change(tmp_path / "batch", recipes("a"), recipes("a", "b")) == ["a", "b"]
+    assert make_and_change(tmp_path / "batch", provenance("a"), provenance("a", "b")) == ["a", "b"]
 
 
 def test_nothing_is_kept_of_a_batch_that_is_not_there_or_all_changes(tmp_path):
-    keep_stores(tmp_path / "batch", recipes("a"), recipes("a"))
-    make_stores(recipes("a"), Maker(), output=tmp_path / "batch")
-    keep_stores(tmp_path / "batch", recipes("a"), recipes("a", recipe="2"))
+    keep_stores(tmp_path / "batch", provenance("a"), provenance("a"))
+    make_stores(provenance("a"), Maker(), output=tmp_path / "batch")
+    keep_stores(tmp_path / "batch", provenance("a"), provenance("a", provenance="2"))
     assert names(tmp_path) == ["batch"]

@@ -1,4 +1,4 @@
-"""What happens around the work of a job: its log, its recipe, its errors, and jobs that a killed run left behind."""
+"""What happens around the work of a job: its log, its provenance, its errors, and jobs that a killed run left behind."""
 
 import json
 import sys
@@ -25,8 +25,8 @@ def _in_a_folder_of_its_own(tmp_path, monkeypatch):
 
 @pytest.fixture
 def job(tmp_path):
-    output = SimpleNamespace(recipe=tmp_path / "recipe.json")
-    return SimpleNamespace(log=["logs/job.log"], params=Params(recipe="abc"), output=output)
+    output = SimpleNamespace(provenance=tmp_path / "provenance.json")
+    return SimpleNamespace(log=["logs/job.log"], params=Params(provenance="abc"), output=output)
 
 
 def read_log(job):
@@ -53,14 +53,14 @@ def test_a_library_that_closes_its_output_does_not_close_that_of_the_job(job, ca
 def test_a_job_that_is_done_leaves_its_recipe(job):
     with running(job):
         pass
-    assert json.loads(job.output.recipe.read_text()) == "abc"
+    assert json.loads(job.output.provenance.read_text()) == "abc"
 
 
 def test_a_job_of_a_batch_leaves_the_recipe_of_each_image(job):
-    job.params = Params(recipes={"a": "abc", "b": "def"})
+    job.params = Params(provenance={"a": "abc", "b": "def"})
     with running(job):
         pass
-    assert json.loads(job.output.recipe.read_text()) == {"a": "abc", "b": "def"}
+    assert json.loads(job.output.provenance.read_text()) == {"a": "abc", "b": "def"}
 
 
 def test_bad_input_is_told_without_a_traceback_and_leaves_no_recipe(job):
@@ -68,7 +68,7 @@ def test_bad_input_is_told_without_a_traceback_and_leaves_no_recipe(job):
         raise InputError("a.tif: is cut off; copy it again")
     assert ended.value.code == 1
     assert read_log(job) == "Error: a.tif: is cut off; copy it again\n"
-    assert not job.output.recipe.exists()
+    assert not job.output.provenance.exists()
 
 
 def test_any_other_error_keeps_its_traceback_in_the_log(job):

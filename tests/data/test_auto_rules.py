@@ -77,7 +77,7 @@ def test_sizes_that_differ_where_pixels_do_not_are_learnt_as_they_are():
 
 
 def test_a_size_of_pixels_or_objects_may_be_given():
-    assert plan_scale("pixel", NAMES, [0.5] * 3, sizes(20, 20, 20), pixel_um=2.0)[0][1] == [0.25] * 3
+    assert plan_scale("pixel", NAMES, [0.5] * 3, sizes(20, 20, 20), pixel_size_um=2.0)[0][1] == [0.25] * 3
     assert plan_scale("object", NAMES, NONE, sizes(20, 40, 20), diameter_px=10)[0][1] == [0.5, 0.25, 0.5]
 
 
@@ -90,7 +90,7 @@ def test_an_image_without_objects_is_scaled_as_most():
     [
         ("pixel", [0.5, None, 0.5], sizes(9, 9, 9), {}, r"augment\.scale: pixel needs to know .* and b do not say it"),
         ("object", NONE, [np.empty(0)] * 3, {}, r"augment\.scale: object needs objects to measure"),
-        ("pixel", [0.5, 0.5, 50], sizes(9, 9, 9), {"pixel_um": 0.5}, "^c: would be magnified 100 times"),
+        ("pixel", [0.5, 0.5, 50], sizes(9, 9, 9), {"pixel_size_um": 0.5}, "^c: would be magnified 100 times"),
         ("object", NONE, sizes(9, 9, 9), {"diameter_px": 0.3}, r"^a: would be magnified 0\.0333 times"),
     ],
 )

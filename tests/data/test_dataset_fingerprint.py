@@ -10,7 +10,7 @@ import pytest
 from tessera.common.errors import InputError
 from tessera.data.dataset_fingerprint import KEPT, take_fingerprint
 from tessera.data.domain_shift import check_fit, check_size
-from tessera.data.normalization import normalise
+from tessera.data.normalization import normalize
 from tessera.io.ome_zarr_store import create_store, finish_image
 
 PATCH_PX = 64
@@ -37,7 +37,7 @@ def patches_of(planes):
     """Normalised patches (n, y, x, 1) of planes."""
     cut = []
     for plane in planes:
-        pixels = normalise(plane[..., None], [np.percentile(plane, (1, 99.8))])
+        pixels = normalize(plane[..., None], [np.percentile(plane, (1, 99.8))])
         cut += [pixels[y : y + PATCH_PX, x : x + PATCH_PX] for y in range(0, 256, 64) for x in range(0, 256, 64)]
     return np.array(cut, np.float16)
 
@@ -46,11 +46,16 @@ def patches_of(planes):
 def model():
     """Content of a model.json, as far as it tells of what the model was trained on."""
     mark = take_fingerprint(patches_of([discs(seed) for seed in range(4)]))
-    return {"channels": ["DAPI"], "pixel_um": 0.5, "diameter_px": 12.0, "fingerprint": json.loads(json.dumps(mark))}
+    return {
+        "channels": ["DAPI"],
+        "pixel_size_um": 0.5,
+        "diameter_px": 12.0,
+        "fingerprint": json.loads(json.dumps(mark)),
+    }
 
 
 def test_an_image_like_those_of_the_training_fits(tmp_path, model):
-    store = write(tmp_path / "a.ome.zarr", discs(9), channels=["DAPI"], pixel_um=(None, 0.5, 0.5))
+    store = write(tmp_path / "a.ome.zarr", discs(9), channels=["DAPI"], pixel_size_um=(None, 0.5, 0.5))
     assert check_fit(store, model) == []
 
 
@@ -95,7 +100,7 @@ def test_an_image_that_shows_nothing_is_told_of(tmp_path, model):
 
 
 def test_pixels_of_another_size_are_told_of_only_where_the_image_is_not_rescaled(tmp_path, model):
-    store = write(tmp_path / "a.ome.zarr", discs(9), channels=["DAPI"], pixel_um=(None, 1.0, 1.0))
+    store = write(tmp_path / "a.ome.zarr", discs(9), channels=["DAPI"], pixel_size_um=(None, 1.0, 1.0))
     told = "a: its pixels are 1 µm wide, those of the training 0.5 µm"
     assert any(sentence.startswith(told) for sentence in check_fit(store, model, rescale=False))
     assert not any(sentence.startswith(told) for sentence in check_fit(store, model))
@@ -115,7 +120,7 @@ def test_intensities_are_compared_in_the_windows_of_the_model(tmp_path, model):
     low, high = np.percentile(plane, (1, 99.8))
     dim = (plane - low) * 0.3 + low
     store = write(tmp_path / "a.ome.zarr", dim.astype(np.float32), channels=["DAPI"])
-    fixed = {"normalisation": {"method": "fixed", "windows": [[float(low), float(high)]]}}
+    fixed = {"normalization": {"method": "fixed", "windows": [[float(low), float(high)]]}}
     assert not any("percentile" in sentence for sentence in check_fit(store, model))
     least, greatest = ([[0.3]] * 3, [[0.9]] * 3)
     mark = model["fingerprint"] | {"least": least, "greatest": greatest}
@@ -124,7 +129,7 @@ def test_intensities_are_compared_in_the_windows_of_the_model(tmp_path, model):
 
 def test_a_rescaled_image_is_seen_as_the_network_sees_it(tmp_path, model):
     plane = cv2.resize(discs(9).astype(np.float32), (128, 128), interpolation=cv2.INTER_AREA)
-    store = write(tmp_path / "a.ome.zarr", plane, channels=["DAPI"], pixel_um=(None, 1.0, 1.0))
+    store = write(tmp_path / "a.ome.zarr", plane, channels=["DAPI"], pixel_size_um=(None, 1.0, 1.0))
     at_its_own_size = write(tmp_path / "b.ome.zarr", plane, channels=["DAPI"])
     assert any("detail" in sentence for sentence in check_fit(at_its_own_size, model))
     assert not any("percentile" in sentence for sentence in check_fit(store, model))
@@ -149,7 +154,7 @@ def test_a_model_without_a_fingerprint_says_nothing_of_content(tmp_path, model):
 
 @pytest.mark.parametrize(
     "damage",
-    [{"textures": []}, {"textures": [[0.0] * 12]}, {"spread": [0.0] * 13}, {"patch_px": 10**9}, {"least": "x"}],
+    [{"textures": []}, {"textures": [[0.0] * 12]}, {"spread": [0.0] * 13}, {"patch_size_px": 10**9}, {"least": "x"}],
 )
 def test_a_damaged_fingerprint_is_refused(tmp_path, model, damage):
     store = write(tmp_path / "a.ome.zarr", discs(9), channels=["DAPI"])

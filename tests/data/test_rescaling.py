@@ -5,12 +5,12 @@ import pytest
 from tessera.common.errors import InputError
 from tessera.data.rescaling import check_scale, choose_scale
 
-MODEL = {"pixel_um": 0.5, "diameter_px": 20.0}
+MODEL = {"pixel_size_um": 0.5, "diameter_px": 20.0}
 UNKNOWN = (None, None, None)
 
 
 @pytest.mark.parametrize(
-    ("pixel_um", "scale"),
+    ("pixel_size_um", "scale"),
     [
         ((None, 0.5, 0.5), 1.0),
         ((None, 1.0, 1.0), 2.0),
@@ -22,17 +22,17 @@ UNKNOWN = (None, None, None)
         (UNKNOWN, 1.0),
     ],
 )
-def test_pixels_are_brought_to_the_size_of_those_of_training_where_both_are_known(pixel_um, scale):
-    assert choose_scale("a", pixel_um, MODEL) == pytest.approx(scale)
-    assert choose_scale("a", pixel_um, {"pixel_um": None}) == 1.0
-    assert choose_scale("a", pixel_um, {}) == 1.0
-    assert choose_scale("a", pixel_um, MODEL, rescale=False) == 1.0
+def test_pixels_are_brought_to_the_size_of_those_of_training_where_both_are_known(pixel_size_um, scale):
+    assert choose_scale("a", pixel_size_um, MODEL) == pytest.approx(scale)
+    assert choose_scale("a", pixel_size_um, {"pixel_size_um": None}) == 1.0
+    assert choose_scale("a", pixel_size_um, {}) == 1.0
+    assert choose_scale("a", pixel_size_um, MODEL, rescale=False) == 1.0
 
 
-@pytest.mark.parametrize(("pixel_um", "scale"), [(0.3, 1.0), (0.9, 1.0), (1.5, 3.0), (0.1, 0.2)])
-def test_pixels_within_the_range_of_training_are_left(pixel_um, scale):
+@pytest.mark.parametrize(("pixel_size_um", "scale"), [(0.3, 1.0), (0.9, 1.0), (1.5, 3.0), (0.1, 0.2)])
+def test_pixels_within_the_range_of_training_are_left(pixel_size_um, scale):
     settings = MODEL | {"pixel_um_range": [0.3, 0.9]}
-    assert choose_scale("a", (None, pixel_um, pixel_um), settings) == pytest.approx(scale)
+    assert choose_scale("a", (None, pixel_size_um, pixel_size_um), settings) == pytest.approx(scale)
 
 
 def test_a_range_alone_says_what_size_pixels_are_to_have():
@@ -51,10 +51,10 @@ def test_a_diameter_needs_a_model_that_knows_its_own():
         choose_scale("a", UNKNOWN, {"diameter_px": None}, diameter_px=10)
 
 
-@pytest.mark.parametrize(("pixel_um", "diameter_px"), [(50.0, None), (0.001, None), (None, 1), (None, 1000)])
-def test_a_scale_that_cannot_be_meant_is_refused_by_the_name_of_the_image(pixel_um, diameter_px):
+@pytest.mark.parametrize(("pixel_size_um", "diameter_px"), [(50.0, None), (0.001, None), (None, 1), (None, 1000)])
+def test_a_scale_that_cannot_be_meant_is_refused_by_the_name_of_the_image(pixel_size_um, diameter_px):
     with pytest.raises(InputError, match=r"^a: would be magnified [\d.]+ times"):
-        choose_scale("a", (None, pixel_um, pixel_um), MODEL, diameter_px=diameter_px)
+        choose_scale("a", (None, pixel_size_um, pixel_size_um), MODEL, diameter_px=diameter_px)
 
 
 def test_an_image_of_unknown_size_is_magnified_as_most_of_the_training_were():

@@ -32,7 +32,7 @@ ABOUT = {
     "backbone": "resnet18",
     "channels": ["red", "green"],
     "outputs": ["background", "interior", "boundary"],
-    "normalisation": {"method": "percentile"},
+    "normalization": {"method": "percentile"},
 }
 NO_GPU = pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="there is a GPU")
 

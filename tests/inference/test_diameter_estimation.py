@@ -9,7 +9,7 @@ from scipy.ndimage import binary_erosion
 
 from tessera.common.constants import INSTANCE_OUTPUTS
 from tessera.data.dataset_fingerprint import take_fingerprint
-from tessera.data.normalization import normalise
+from tessera.data.normalization import normalize
 from tessera.inference.diameter_estimation import find_diameter
 from tessera.inference.ensemble import Ensemble
 from tessera.inference.predict_image import predict_image
@@ -41,7 +41,7 @@ class Sees:
 
     def __init__(self, blind=False, method="object", **settings):
         patches = [
-            normalise(discs(seed)[y : y + PATCH_PX, x : x + PATCH_PX, None], [(1000, 9000)])
+            normalize(discs(seed)[y : y + PATCH_PX, x : x + PATCH_PX, None], [(1000, 9000)])
             for seed in range(3)
             for y in range(0, 512, PATCH_PX)
             for x in range(0, 512, PATCH_PX)
@@ -98,8 +98,8 @@ def test_a_prediction_is_made_at_the_scale_that_was_found_and_keeps_it(tmp_path,
     plane = discs(7, 2.0)
     create_store(path, (1, 1, 1, *plane.shape), plane.dtype)[0, 0, 0] = plane
     finish_image(path, name="a")
-    about = {"name": "a", "about": {}, "recipe": "model", "core_px": 256, "halo_px": 32, "workers": 1}
-    about |= {"rescale": True, "skip_empty": 0, "seam_windows": 0}
+    about = {"name": "a", "about": {}, "provenance": "model", "core_px": 256, "halo_px": 32, "workers": 1}
+    about |= {"rescale": True, "empty_contrast_threshold": 0, "seam_windows": 0}
     for diameter_px, scale in (("auto", 0.5), (20, 1.0), (None, 1.0)):
         made = tmp_path / f"{diameter_px}.ome.zarr"
         ensemble = Ensemble([Sees()])

@@ -90,7 +90,7 @@ def models(tmp_path_factory):
     """Two untrained networks; the second keeps no validation patches."""
     random, root = np.random.default_rng(0), tmp_path_factory.mktemp("models")
     about = {"format": FORMAT, "task": "semantic", "architecture": "Linknet", "backbone": "resnet18"}
-    about |= {"normalisation": {"method": "percentile"}, **SETTINGS_OF_ALL}
+    about |= {"normalization": {"method": "percentile"}, **SETTINGS_OF_ALL}
     for name in ("one", "two"):
         (root / name).mkdir()
         (root / name / SETTINGS).write_text(json.dumps(about))

@@ -21,10 +21,10 @@ ANSWER = np.random.default_rng(0).integers(1, 255, (1, 2, 1, 32, 32), np.uint8)
 def make(tmp_path):
     """Makes the store anew and its ledger, as each run does: (array, ledger)."""
 
-    def make(recipe="recipe", chunk_px=16):
+    def make(provenance="provenance", chunk_px=16):
         shutil.rmtree(tmp_path / "store", ignore_errors=True)
         array = create_store(tmp_path / "store", (2, 2, 1, 80, 64), np.uint8, chunk_px=chunk_px, shard_px=32)
-        return array, Ledger(tmp_path / "kept", array, recipe)
+        return array, Ledger(tmp_path / "kept", array, provenance)
 
     return make
 
@@ -43,8 +43,8 @@ def kept(make):
 
 
 def restored(make, **changes):
-    recipe = changes.pop("recipe", "recipe")
-    array, ledger = make(recipe)
+    provenance = changes.pop("provenance", "provenance")
+    array, ledger = make(provenance)
     found = ledger.restore(key_of(ledger, **changes), REGION)
     assert np.array_equal(array[REGION], ANSWER if found else 0 * ANSWER)
     return found
@@ -62,7 +62,7 @@ def test_other_pixels_place_or_recipe_are_other_regions(make, kept):
     assert not restored(make, pixels=PIXELS.reshape(16, 64))
     assert not restored(make, pixels=PIXELS.view(np.int16))
     assert not restored(make, place="there")
-    assert not restored(make, recipe="another")
+    assert not restored(make, provenance="another")
     assert restored(make, pixels=np.asfortranarray(PIXELS))
 
 

@@ -23,12 +23,12 @@ from tessera.segmentation.seeded_growth import separate
 
 SEGMENT = {
     "foreground": 0.5,
-    "seed_interior": 0.8,
+    "seed_threshold": 0.8,
     "min_area_px": 16,
     "min_area_um2": None,
     "fill_holes": True,
     "max_hole_um2": None,
-    "join_z": None,
+    "stitch_threshold": None,
 }
 SIDE = 128
 SEAMS = [128, 256]
@@ -276,7 +276,7 @@ def run(tmp_path, images, *, task="instances", classes=("background", "cell"), w
         path = predictions / f"{name}.ome.zarr"
         write_predictions(path, outputs[None, :, None], *[SEAMS if windows else []] * 2, side_px=SIDE)
     sides = dict.fromkeys(images, "predict")
-    arguments = {"recipes": sides, "sides": sides, "annotated": [], "task": task, "classes": list(classes)}
+    arguments = {"provenance": sides, "sides": sides, "annotated": [], "task": task, "classes": list(classes)}
     outputs = {"metrics": tmp_path / "one.tsv", "pictures": tmp_path / "pictures"}
     evaluate(labels, pictures, [], [predictions], ious=[0.5], segment=SEGMENT, **arguments, **outputs, **settings)
     return pd.read_csv(tmp_path / "one.tsv", sep="\t").set_index("image"), tmp_path / "pictures"

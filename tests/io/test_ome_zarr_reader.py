@@ -56,7 +56,7 @@ def test_ome_zarr_is_read_with_its_axes_sizes_and_channels(tmp_path, version):
     array, found = ingest_one(tmp_path, path)
     assert array.dtype == np.uint16
     assert np.array_equal(array[:], pixels)
-    assert (found.pixel_um, found.frame_s, found.channels) == ((1.5, 0.5, 0.25), 120, ["DAPI", "GFP"])
+    assert (found.pixel_size_um, found.frame_interval_s, found.channels) == ((1.5, 0.5, 0.25), 120, ["DAPI", "GFP"])
 
 
 @pytest.mark.parametrize("axes", ["yx", "tyx", "zyx", "xyt", "cyx"])
@@ -67,7 +67,7 @@ def test_ome_zarr_may_have_fewer_axes_in_any_order(tmp_path, axes):
     expected = {"yx": (1, 1, 1, 40, 50), "tyx": (6, 1, 1, 40, 50), "zyx": (1, 1, 6, 40, 50), "xyt": (6, 1, 1, 50, 40)}
     assert whole.shape == expected.get(axes, (1, 6, 1, 40, 50))
     assert np.array_equal(whole.squeeze(), pixels.transpose(2, 1, 0) if axes == "xyt" else pixels)
-    assert found.pixel_um == (None, None, None)
+    assert found.pixel_size_um == (None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_what_other_programs_write_as_ome_zarr_is_read(tmp_path):
 
 def test_an_image_store_of_tessera_reads_back_as_it_is(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", noise(3, 200, 300), metadata={"axes": "TYX"}, photometric="minisblack")
-    first, told = ingest_one(tmp_path, tmp_path / "a.tif", axes="TYX", pixel_um=0.25, frame_s=30.0)
+    first, told = ingest_one(tmp_path, tmp_path / "a.tif", axes="TYX", pixel_size_um=0.25, frame_interval_s=30.0)
     again, found = ingest_one(tmp_path / "again", tmp_path / "images" / "a.ome.zarr")
     assert np.array_equal(first[:], again[:])
     assert found == told

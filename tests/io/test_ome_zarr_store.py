@@ -11,7 +11,7 @@ from ome_zarr_models.v05 import Image
 from ome_zarr_models.v05.image_label import ImageLabel
 
 from tessera.common.errors import InputError
-from tessera.data.normalization import normalise
+from tessera.data.normalization import normalize
 from tessera.io.ome_zarr_store import (
     create_store,
     finish_image,
@@ -77,9 +77,9 @@ def test_the_label_pyramid_never_invents_an_id(tmp_path):
 def test_an_object_has_one_place_at_all_levels_of_images_and_labels(tmp_path):
     rows, columns = np.indices((2100, 1800))
     disc = ((rows - 1002) ** 2 + (columns - 808) ** 2 <= 500**2).astype(np.int32)[None, None, None]
-    make_image(tmp_path / "image", (100 * disc).astype(np.float32), pixel_um=(None, 0.5, 0.25))
+    make_image(tmp_path / "image", (100 * disc).astype(np.float32), pixel_size_um=(None, 0.5, 0.25))
     create_store(tmp_path / "labels", disc.shape, disc.dtype)[:] = disc
-    finish_labels(tmp_path / "labels", name="a", pixel_um=(None, 0.5, 0.25))
+    finish_labels(tmp_path / "labels", name="a", pixel_size_um=(None, 0.5, 0.25))
     for kind, read in (("image", Image), ("labels", ImageLabel)):
         ome = read.from_zarr(zarr.open_group(tmp_path / kind, mode="r")).attributes.ome
         assert len(ome.multiscales[0].datasets) == 4
@@ -95,11 +95,16 @@ def test_metadata_come_back(tmp_path):
     pixels = noise(2, 2, 1, 20, 20)
     extra = {"annotated_t": [0, 1]}
     path = make_image(
-        tmp_path / "a", pixels, pixel_um=(None, 0.5, 0.25), frame_s=300.0, channels=["DAPI", "GFP"], extra=extra
+        tmp_path / "a",
+        pixels,
+        pixel_size_um=(None, 0.5, 0.25),
+        frame_interval_s=300.0,
+        channels=["DAPI", "GFP"],
+        extra=extra,
     )
     metadata = read_metadata(path)
-    assert metadata.pixel_um == (None, 0.5, 0.25)
-    assert metadata.frame_s == 300.0
+    assert metadata.pixel_size_um == (None, 0.5, 0.25)
+    assert metadata.frame_interval_s == 300.0
     assert metadata.channels == ["DAPI", "GFP"]
     assert metadata.extra == extra
     for channel, window in enumerate(metadata.windows):
@@ -120,7 +125,7 @@ def test_a_few_cells_on_a_clean_background_are_not_erased(tmp_path):
     pixels[0, 0, 0, 100:120, 200:220] = 200
     windows = read_metadata(make_image(tmp_path / "a", pixels, chunk_px=64, shard_px=128)).windows
     assert windows == [(0.0, 200.0), (0.0, 0.0)]
-    seen = normalise(np.moveaxis(pixels[0, :, 0], 0, -1), windows)
+    seen = normalize(np.moveaxis(pixels[0, :, 0], 0, -1), windows)
     assert np.array_equal(seen[..., 0], pixels[0, 0, 0] / 200)
     assert not seen[..., 1].any()
 
@@ -150,7 +155,11 @@ def test_large_images_are_sampled_alike_each_time_and_in_flat_memory(tmp_path):
 
 def test_ome_zarr_models_find_images_and_labels_valid(tmp_path):
     make_image(
-        tmp_path / "a", noise(2, 3, 1, 600, 40), pixel_um=(2.0, 0.5, 0.25), frame_s=60, channels=["red", "b", "c"]
+        tmp_path / "a",
+        noise(2, 3, 1, 600, 40),
+        pixel_size_um=(2.0, 0.5, 0.25),
+        frame_interval_s=60,
+        channels=["red", "b", "c"],
     )
     image = Image.from_zarr(zarr.open_group(tmp_path / "a", mode="r"))
     multiscale = image.attributes.ome.multiscales[0]

@@ -28,7 +28,7 @@ SETTINGS = {
     "backbone": "resnet18",
     "channels": ["grey"],
     "outputs": ["background", "interior", "boundary"],
-    "normalisation": {"method": "percentile", "low": 1, "high": 99.8},
+    "normalization": {"method": "percentile", "low": 1, "high": 99.8},
 }
 
 
@@ -116,9 +116,9 @@ def test_the_plain_unet_has_the_layers_and_parameters_of_the_paper():
     down = 9 * (1 * 64 + 64 * 64 + 64 * 128 + 128**2 + 128 * 256 + 256**2 + 256 * 512 + 512**2 + 512 * 1024 + 1024**2)
     up = 9 * sum(2 * filters * filters + filters**2 for filters in (512, 256, 128, 64))
     enlarge = sum(4 * 2 * filters * filters + filters for filters in (512, 256, 128, 64))
-    normalise = 4 * 2 * (64 + 128 + 256 + 512 + 1024 + 512 + 256 + 128 + 64)
+    normalize = 4 * 2 * (64 + 128 + 256 + 512 + 1024 + 512 + 256 + 128 + 64)
     network = build_network("PlainUnet", None, channels=1, outputs=2, width=64)
-    assert network.count_params() == down + up + enlarge + normalise + 64 * 2 + 2
+    assert network.count_params() == down + up + enlarge + normalize + 64 * 2 + 2
     kinds = [type(layer).__name__ for layer in network.layers]
     assert kinds.count("Conv2D") + kinds.count("Conv2DTranspose") == 23  # as the paper counts
 

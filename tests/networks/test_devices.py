@@ -40,7 +40,7 @@ def test_numbers_below_float32_are_for_gpus_with_units_for_them():
 
 
 def test_too_little_memory_of_the_device_names_the_settings_that_help():
-    with pytest.raises(InputError, match=r"lower train\.batch_size or augment\.patch_px"), explaining_failures():
+    with pytest.raises(InputError, match=r"lower train\.batch_size or augment\.patch_size_px"), explaining_failures():
         tf.zeros([2**22, 2**22])
 
 

@@ -14,7 +14,7 @@ from tessera.networks.model_folder import digest_model, read_patches, read_setti
 @pytest.fixture
 def folder(tmp_path):
     about = {"format": FORMAT, "task": "semantic", "channels": ["red", "green"], "outputs": ["a", "b"]}
-    (tmp_path / SETTINGS).write_text(json.dumps(about | {"normalisation": {"method": "percentile"}}))
+    (tmp_path / SETTINGS).write_text(json.dumps(about | {"normalization": {"method": "percentile"}}))
     return tmp_path
 
 
@@ -27,11 +27,11 @@ def patches(number, side=32, channels=2):
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"normalisation": {"method": "zscore"}}, "its normalisation is {'method': 'zscore'}, and images are"),
-        ({"normalisation": {"method": "percentile", "low": 0}}, "its normalisation is"),
-        ({"normalisation": {"method": "fixed", "windows": [[0, 1]]}}, "two numbers for each of 2 channels"),
+        ({"normalization": {"method": "zscore"}}, "its normalization is {'method': 'zscore'}, and images are"),
+        ({"normalization": {"method": "percentile", "low": 0}}, "its normalization is"),
+        ({"normalization": {"method": "fixed", "windows": [[0, 1]]}}, "two numbers for each of 2 channels"),
         ({"scale": {"method": "pixel", "typical": 0, "range": [1, 1]}}, "its scale is"),
-        ({"pixel_um": "0.5"}, "have to be numbers above 0, or null"),
+        ({"pixel_size_um": "0.5"}, "have to be numbers above 0, or null"),
         ({"diameter_px": 0}, "have to be numbers above 0, or null"),
         ({"pixel_um_range": 0.5}, "have to be numbers above 0, or null"),
         ({"pixel_um_range": [0.5]}, "have to be numbers above 0, or null"),
@@ -41,8 +41,8 @@ def patches(number, side=32, channels=2):
 def test_a_model_json_that_would_be_misread_is_refused(folder, changes, told):
     path = folder / SETTINGS
     about = json.loads(path.read_text())
-    known = {"pixel_um": 0.5, "pixel_um_range": [0.4, 1], "diameter_px": 20.5}
-    path.write_text(json.dumps(about | known | {"normalisation": {"method": "percentile", "low": 1, "high": 99.8}}))
+    known = {"pixel_size_um": 0.5, "pixel_um_range": [0.4, 1], "diameter_px": 20.5}
+    path.write_text(json.dumps(about | known | {"normalization": {"method": "percentile", "low": 1, "high": 99.8}}))
     read_settings(folder)
     path.write_text(json.dumps(about | changes))
     with pytest.raises(InputError) as refused:

@@ -23,7 +23,7 @@ ABOUT = {
     "backbone": "resnet18",
     "channels": ["grey"],
     "outputs": ["background", "mother", "daughter"],
-    "normalisation": {"method": "percentile", "low": 1, "high": 99.8},
+    "normalization": {"method": "percentile", "low": 1, "high": 99.8},
 }
 CHANNELS = {count: [f"channel{number}" for number in range(count)] for count in (1, 2, 3)}
 
@@ -167,7 +167,7 @@ def test_a_file_for_another_number_of_channels_is_taken_as_it_is(tmp_path, name)
 @pytest.mark.parametrize(
     ("backbone", "behind"),
     [
-        ("resnet18", "bn0"),  # normalises before it convolves, and takes 0 to 255
+        ("resnet18", "bn0"),  # normalizes before it convolves, and takes 0 to 255
         ("vgg16", "block1_conv1"),  # wants blue first, and has a bias
         ("densenet121", "conv1/bn"),  # wants ImageNet's means and deviations
         ("mobilenet", "conv1_bn"),  # wants -1 to 1

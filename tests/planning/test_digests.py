@@ -108,7 +108,9 @@ print(json.dumps([[digest_path(file) for file in files], [file for file in files
 
     def plan(*files):
         command = [sys.executable, "-c", code, str(tmp_path / "memory.json"), *map(str, files)]
-        done = subprocess.run(command, cwd=REPOSITORY / "workflow" / "scripts", capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            command, cwd=REPOSITORY / "workflow" / "scripts", capture_output=True, text=True, check=True
+        )
         return json.loads(done.stdout)
 
     return plan

@@ -13,7 +13,20 @@ from tessera.common.errors import InputError
 from tessera.planning.image_table import assign_batches, load_table
 from tessera.planning.schemas import read_schema
 
-COLUMNS = ["image", "path", "truth", "masks", "group", "split", "batch", "axes", "pixel_um", "frame_s", "roi", "frames"]
+COLUMNS = [
+    "image",
+    "path",
+    "truth",
+    "masks",
+    "group",
+    "split",
+    "batch",
+    "axes",
+    "pixel_size_um",
+    "frame_interval_s",
+    "roi",
+    "frames",
+]
 
 
 @pytest.fixture
@@ -70,8 +83,8 @@ def test_a_row_has_every_column_its_files_and_its_line(folder):
         "split": "train",
         "batch": "plate1",
         "axes": "CZYX",
-        "pixel_um": 0.65,
-        "frame_s": 300.0,
+        "pixel_size_um": 0.65,
+        "frame_interval_s": 300.0,
         "roi": [0, 64, 32, 96],
         "frames": "0,5,9",
         "files": [folder / "raw" / "a.tif"],
@@ -198,13 +211,13 @@ def test_an_empty_name_or_path_is_refused(folder):
         ("axes", "TCY", "'TCY' are not axes"),
         ("axes", "YXY", "'YXY' are not axes"),
         ("axes", "YXQ", "'YXQ' are not axes"),
-        ("pixel_um", "0,65", "'0,65' is not a number; write 0.65"),
-        ("pixel_um", "0.65 um", "'0.65 um' is not a number; give more than 0 and at most 1000, or nothing"),
-        ("pixel_um", "-1", "'-1' is out of range"),
-        ("pixel_um", "0", "'0' is out of range"),
-        ("pixel_um", "nan", "'nan' is not a number"),
-        ("pixel_um", "inf", "'inf' is not a number"),
-        ("frame_s", "1e99", "'1e99' is out of range"),
+        ("pixel_size_um", "0,65", "'0,65' is not a number; write 0.65"),
+        ("pixel_size_um", "0.65 um", "'0.65 um' is not a number; give more than 0 and at most 1000, or nothing"),
+        ("pixel_size_um", "-1", "'-1' is out of range"),
+        ("pixel_size_um", "0", "'0' is out of range"),
+        ("pixel_size_um", "nan", "'nan' is not a number"),
+        ("pixel_size_um", "inf", "'inf' is not a number"),
+        ("frame_interval_s", "1e99", "'1e99' is out of range"),
         ("path", "raw/c.tif", "there is no raw/c.tif; correct the path (it is relative to "),
         ("path", "raw/A.tiff", "there is no raw/A.tiff; did you mean raw/a.tif?"),
         ("truth", "raw/a_trutth.tif", "there is no raw/a_trutth.tif; did you mean raw/a_truth.tif?"),
@@ -240,13 +253,13 @@ def test_an_empty_folder_is_refused(folder):
         ("batch", ["p1", "auto", "AUTO1", "p.1"]),
         ("split", ["train", "val", "test", "predict", "Test"]),
         ("axes", ["YX", "TCZYXS", "XY", "T", "YYX", "YXQ"]),
-        ("pixel_um", ["0.1", "1000", "1001", "0", "-1"]),
+        ("pixel_size_um", ["0.1", "1000", "1001", "0", "-1"]),
     ],
 )
 def test_a_cell_is_refused_where_the_schema_refuses_it(folder, column, texts):
     for text in texts:
         row = {"image": "a", "path": "raw/a.tif", "truth": "raw/a_truth.tif", column: text}
-        value = float(text) if column == "pixel_um" else text
+        value = float(text) if column == "pixel_size_um" else text
         right = jsonschema.Draft202012Validator(read_schema("images")).is_valid(row | {column: value})
         path = write(folder, "\t".join(row.values()), header="\t".join(row))
         if right:
@@ -375,7 +388,7 @@ def test_ten_thousand_rows_with_one_error_load_in_seconds_and_name_it(folder):
         (folder / "raw" / f"w{number}_1.tif").touch()
         truth = "raw/masks" if number != 77 else "raw/mask"
         rows.append(f"w{number}\traw/w{number}_*.tif\t{truth}\t0.65")
-    path = write(folder, *rows, header="image\tpath\ttruth\tpixel_um")
+    path = write(folder, *rows, header="image\tpath\ttruth\tpixel_size_um")
     started = time.process_time()
     (line,) = refusal(path)
     assert line.startswith("line 79: truth: there is no raw/mask;")

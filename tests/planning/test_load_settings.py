@@ -101,9 +101,11 @@ def test_names_of_movies_are_names_of_images():
 
 
 def test_a_section_may_be_partial_or_empty():
-    settings = load_settings({"augment": {"patch_px": 64}, "segment": None, "simulate": {"movies": {"a": None}}}, "x")
+    settings = load_settings(
+        {"augment": {"patch_size_px": 64}, "segment": None, "simulate": {"movies": {"a": None}}}, "x"
+    )
     defaults = load_settings({}, "x")
-    assert settings["augment"] == defaults["augment"] | {"patch_px": 64}
+    assert settings["augment"] == defaults["augment"] | {"patch_size_px": 64}
     assert settings["segment"] == defaults["segment"]
     assert settings["simulate"]["movies"]["a"]["frames"] == 20
 
@@ -149,7 +151,7 @@ def test_all_problems_are_named_at_once():
         {
             "clases": ["a"],
             "task": "instance",
-            "augment": {"patch_px": 100, "transforms": [{"name": "D4"}, {"name": "Afine", "p": 2}]},
+            "augment": {"patch_size_px": 100, "transforms": [{"name": "D4"}, {"name": "Afine", "p": 2}]},
             "split": {"train": 0.5},
             "predict": {"tile_px": 256, "halo_px": 128},
             "ingest": {"shard_px": 700},
@@ -158,7 +160,7 @@ def test_all_problems_are_named_at_once():
     assert problems == {
         "clases": "unknown setting; did you mean classes?",
         "task": "'instance' is not one of instances, semantic; did you mean instances?",
-        "augment.patch_px": "100 is not a multiple of 32; give 96 or 128, or auto",
+        "augment.patch_size_px": "100 is not a multiple of 32; give 96 or 128, or auto",
         "augment.transforms[2].name": problems["augment.transforms[2].name"],
         "augment.transforms[2].p": "2 is out of range; give 0 to 1",
         "split.train": "train 0.5, val 0.2 and test 0.1 add up to 0.8; change them to add up to 1",
@@ -183,7 +185,7 @@ def test_all_problems_are_named_at_once():
         ({"train": {"learning_rate": "fast"}}, "train.learning_rate", "'fast' is not a number, or auto"),
         ({"split": {"train": "0,7"}}, "split.train", "'0,7' is not a number; write 0.7"),
         ({"segment": {"fill_holes": "yes"}}, "segment.fill_holes", "'yes' is not true or false"),
-        ({"augment": {"patch_px": "nan"}}, "augment.patch_px", "is not a finite number"),
+        ({"augment": {"patch_size_px": "nan"}}, "augment.patch_size_px", "is not a finite number"),
         ({"train": {"epochs": True}}, "train.epochs", "true is not a whole number"),
         ({"train": {"epochs": 2.5}}, "train.epochs", "2.5 is not a whole number"),
         ({"train": {"epochs": 0}}, "train.epochs", "0 is out of range; give 1 to 100000"),
@@ -192,8 +194,8 @@ def test_all_problems_are_named_at_once():
             "train.learning_rate",
             "0 is out of range; give more than 0 and at most 1, or auto",
         ),
-        ({"augment": {"patch_px": float("nan")}}, "augment.patch_px", "is not a finite number"),
-        ({"augment": {"patch_px": float("inf")}}, "augment.patch_px", "is not a finite number"),
+        ({"augment": {"patch_size_px": float("nan")}}, "augment.patch_size_px", "is not a finite number"),
+        ({"augment": {"patch_size_px": float("inf")}}, "augment.patch_size_px", "is not a finite number"),
         ({"classes": ["background", False]}, "classes[2]", "false is not text; put it in quotes"),
         ({"classes": ["cell"]}, "classes", "a list of 1 is too short; give at least 2"),
         (
@@ -256,8 +258,8 @@ def test_all_problems_are_named_at_once():
             "is 1, which stands for cell; give a value that annotations use for nothing else",
         ),
         (
-            {"augment": {"pixel_um": 1}},
-            "augment.pixel_um",
+            {"augment": {"pixel_size_um": 1}},
+            "augment.pixel_size_um",
             "is 1.0, but augment.scale is not pixel; give null",
         ),
         (
@@ -397,7 +399,7 @@ def test_the_transforms_on_offer_work():
         ),
         ({"deep_supervision": [1, 1], "architecture": "PSPNet"}, "deep_supervision", "has 1 lower"),
         ({"frozen_epochs": 3}, "frozen_epochs", "from scratch has to learn"),
-        ({"unfrozen_rate": 0.2}, "unfrozen_rate", "train.frozen_epochs is 0"),
+        ({"finetune_lr_factor": 0.2}, "finetune_lr_factor", "train.frozen_epochs is 0"),
         ({"tversky_beta": 0.6}, "tversky_beta", "train.losses has no tversky"),
         ({"weight_decay": 0.1}, "weight_decay", "train.optimizer is adam"),
         ({"class_weights": {"cell": 2}}, "class_weights", "'cell' is no output"),

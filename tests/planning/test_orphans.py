@@ -19,7 +19,7 @@ def results(tmp_path):
         "models/.seed~1_fold1.part",
     ):
         (tmp_path / name).mkdir(parents=True)
-    for name in ("objects/one.parquet", "metrics/one.tsv", "sheets/fold1.png", "recipes/train/seed~1_fold1.json"):
+    for name in ("objects/one.parquet", "metrics/one.tsv", "sheets/fold1.png", "provenance/train/seed~1_fold1.json"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     return tmp_path
@@ -54,7 +54,7 @@ def test_each_is_left_over_from_what_it_was_of(results):
     assert named(results, models=["seed~0.5_fold1"]) == [
         (
             "Left over from models no longer in the settings; delete if not needed",
-            ["models/.seed~1_fold1.part", "recipes/train/seed~1_fold1.json"],
+            ["models/.seed~1_fold1.part", "provenance/train/seed~1_fold1.json"],
         )
     ]
 

@@ -1,4 +1,4 @@
-"""Recipes change with what matters and with nothing else."""
+"""ProvenanceHashes change with what matters and with nothing else."""
 
 import shutil
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from tessera.planning import provenance
 from tessera.planning.digests import digest_path
-from tessera.planning.provenance import Recipes, source
+from tessera.planning.provenance import ProvenanceHashes, source
 
 SCRIPT = '''"""Docstring."""
 
@@ -118,10 +118,10 @@ KEYS = {"augment": "fold1", "train": "fold1"}
 
 
 def recipes_of(folder, *, sides=None, models=None, existing=None, columns=None, **sections):
-    """{rule: recipe} of the annotated training image "a", of the one fold, of the model fold1, and of the whole.
+    """{rule: provenance} of the annotated training image "a", of the one fold, of the model fold1, and of the whole.
 
     Args:
-        sides, existing: see `Recipes`.
+        sides, existing: see `ProvenanceHashes`.
         models: {model: {"fold", "variant", "point", "train": settings}}; None: fold1 alone, by the section train.
         columns: {column: cell} of the table, for all images.
         sections: of the settings, changed.
@@ -136,9 +136,9 @@ def recipes_of(folder, *, sides=None, models=None, existing=None, columns=None, 
         for name in filter(None, (f"{image}.tif", truth)):
             path = folder / name
             path.exists() or path.write_bytes(name.encode())
-        empty = dict.fromkeys(("axes", "pixel_um", "frame_s", "group", "split", "batch", "roi", "frames", "masks")) | (
-            columns or {}
-        )
+        empty = dict.fromkeys(
+            ("axes", "pixel_size_um", "frame_interval_s", "group", "split", "batch", "roi", "frames", "masks")
+        ) | (columns or {})
         truth_files = [folder / truth] if truth else []
         files = empty.get("files") or [folder / f"{image}.tif"]
         masks = {"masks_files": [folder / empty["masks"]] if empty["masks"] else []}
@@ -150,7 +150,7 @@ def recipes_of(folder, *, sides=None, models=None, existing=None, columns=None, 
     learners = {"fold1": {image: side for image, side in sides.items() if side in ("train", "val")}}
     if models is None:
         models = {"fold1": {"fold": "fold1", "variant": "", "point": {}, "train": settings["train"]}}
-    made = Recipes(settings, rows, {}, sides, learners, {} if existing else models, {}, existing)
+    made = ProvenanceHashes(settings, rows, {}, sides, learners, {} if existing else models, {}, existing)
     keys = dict.fromkeys((*RULES, "import_masks"), "a") | KEYS
     rules = [rule for rule in RULES if not (existing and rule in KEYS)]
     if rows["a"]["masks"]:
@@ -175,8 +175,8 @@ def test_a_setting_changes_its_rule_and_those_after_it(tmp_path, rule):
 
 
 def test_the_policy_for_bad_images_changes_nothing(tmp_path):
-    before = recipes_of(tmp_path, ingest={"bad_images": "refuse"})
-    assert changed(before, recipes_of(tmp_path, ingest={"bad_images": "set_aside"})) == []
+    before = recipes_of(tmp_path, ingest={"on_bad_image": "fail"})
+    assert changed(before, recipes_of(tmp_path, ingest={"on_bad_image": "skip"})) == []
 
 
 def test_pixels_that_do_not_train_do_not_train(tmp_path):
@@ -244,7 +244,7 @@ def test_an_existing_model_stands_for_all_training(tmp_path):
 
 
 def test_names_of_raw_files_count_since_they_may_say_which_frame_they_are_of():
-    class Rows(Recipes):
+    class Rows(ProvenanceHashes):
         def _raw(self, files):
             return ["the same"] * len(files)
 
@@ -281,34 +281,34 @@ TRAINED = ["train", "select_model", "explain", "predict", "segment", "track", "e
 
 
 def test_weights_to_start_from_count_by_their_content_wherever_they_lie(tmp_path):
-    def recipes(path):
+    def provenance(path):
         return recipes_of(tmp_path, train={"encoder_weights": path and str(path)})
 
     weights, copy = tmp_path / "weights.h5", tmp_path / "copy.h5"
     weights.write_bytes(b"1")
     copy.write_bytes(b"1")
-    before = recipes(weights)
-    assert changed(before, recipes(copy)) == []
+    before = provenance(weights)
+    assert changed(before, provenance(copy)) == []
     copy.write_bytes(b"2")
-    assert changed(before, recipes(copy)) == TRAINED
-    assert changed(before, recipes(None)) == changed(before, recipes("imagenet")) == TRAINED
-    assert changed(recipes(None), recipes("imagenet")) == TRAINED
+    assert changed(before, provenance(copy)) == TRAINED
+    assert changed(before, provenance(None)) == changed(before, provenance("imagenet")) == TRAINED
+    assert changed(provenance(None), provenance("imagenet")) == TRAINED
 
 
 def test_an_earlier_model_to_start_from_counts_by_its_weights_and_description_alone(tmp_path):
-    def recipes(folder):
+    def provenance(folder):
         return recipes_of(tmp_path, train={"encoder_weights": str(folder)})
 
     model, moved = tmp_path / "model", tmp_path / "moved"
     model.mkdir()
     for name in ("model.json", "model.weights.h5", "history.csv"):
         (model / name).write_bytes(b"1")
-    before = recipes(model)
+    before = provenance(model)
     shutil.copytree(model, moved)
-    assert changed(before, recipes(moved)) == []
+    assert changed(before, provenance(moved)) == []
     (moved / "history.csv").write_bytes(b"2")
-    assert changed(before, recipes(moved)) == []
+    assert changed(before, provenance(moved)) == []
     for name in ("model.json", "model.weights.h5"):
         (moved / name).write_bytes(b"2")
-        assert changed(before, recipes(moved)) == TRAINED
+        assert changed(before, provenance(moved)) == TRAINED
         (moved / name).write_bytes(b"1")

@@ -11,7 +11,7 @@ EVERYTHING = [("ingest", image) for image in IMAGES] + [("train", "net"), ("choo
 
 
 def outputs(rule, key):
-    return [f"results/recipes/{rule}/{key}.json", f"results/{rule}/{key}"]
+    return [f"results/provenance/{rule}/{key}.json", f"results/{rule}/{key}"]
 
 
 def upstream(rule, key):
@@ -45,24 +45,24 @@ def records(*products):
 
 
 def test_what_is_up_to_date_waits_for_nothing(plan):
-    assert [plan().renewed(*product) for product in EVERYTHING] == [[]] * len(EVERYTHING)
+    assert [plan().rerun_if(*product) for product in EVERYTHING] == [[]] * len(EVERYTHING)
 
 
 def test_what_is_first_made_does_not_name_all_that_its_network_learnt_from(plan):
     products = plan(changed=EVERYTHING)
-    *waits, newer = products.renewed("predict", "image0")
+    *waits, newer = products.rerun_if("predict", "image0")
     assert waits == records(("ingest", "image0"), ("choose", "best"))
     assert not newer.startswith("results/")
-    assert len(products.renewed("choose", "best")) == 42
+    assert len(products.rerun_if("choose", "best")) == 42
 
 
 def test_what_was_removed_is_waited_for_by_what_reads_it_alone(plan):
     products = plan(changed=[("predict", "image0")], lost=[("ingest", "image0"), ("choose", "best")])
-    assert len(products.renewed("predict", "image0")) == 1  # the file that is newer than all
-    assert products.renewed("choose", "best") == records(("train", "net"), *EVERYTHING[1:40])
+    assert len(products.rerun_if("predict", "image0")) == 1  # the file that is newer than all
+    assert products.rerun_if("choose", "best") == records(("train", "net"), *EVERYTHING[1:40])
 
 
 def test_what_has_another_recipe_waits_for_what_runs_behind_a_network_that_stays(plan):
     products = plan(changed=[("predict", "image0"), ("ingest", "image7")])
-    *waits, _ = products.renewed("predict", "image0")
+    *waits, _ = products.rerun_if("predict", "image0")
     assert waits == records(("ingest", "image0"), ("choose", "best"), ("ingest", "image7"))

@@ -24,7 +24,7 @@ def batch(tmp_path_factory):
     batch = Batch(tmp_path_factory.mktemp("stores"))
     for number, side in enumerate(["train", "train", "val"]):
         ids, pixels = cells(number)
-        batch.add(f"image{number}", side, pixels, ids, pixel_um=(None, 0.5, 0.5), channels=["phase"])
+        batch.add(f"image{number}", side, pixels, ids, pixel_size_um=(None, 0.5, 0.5), channels=["phase"])
     return batch
 
 
@@ -59,13 +59,19 @@ def test_patches_say_what_they_are(patches):
     speed = described.pop("speed")
     assert speed["patches_per_s"] / 2 == pytest.approx(speed["per_core"], abs=0.1)
     reasons = described.pop("plan")
-    assert [one["setting"] for one in reasons] == ["augment.patch_px", "augment.normalisation", "augment.scale"]
-    assert reasons[0] == {"setting": "augment.patch_px", "value": 64, "reason": "as set."}
+    assert [one["setting"] for one in reasons] == ["augment.patch_size_px", "augment.normalization", "augment.scale"]
+    assert reasons[0] == {"setting": "augment.patch_size_px", "value": 64, "reason": "as set."}
     assert described == {
         **{"task": "instances", "classes": ["background", "cell"], "outputs": ["background", "interior", "boundary"]},
-        **{"channels": ["phase"], "pixel_um": 0.5, "pixel_um_range": [0.5, 0.5], "patch_px": 64, "recipe": "digest"},
+        **{
+            "channels": ["phase"],
+            "pixel_size_um": 0.5,
+            "pixel_um_range": [0.5, 0.5],
+            "patch_size_px": 64,
+            "provenance": "digest",
+        },
         "sources": {"train": ["image0", "image1"], "val": ["image2"]},
-        "normalisation": {"method": "percentile", "low": 1, "high": 99.8},
+        "normalization": {"method": "percentile", "low": 1, "high": 99.8},
         "scale": {"method": "none", "typical": 1.0, "range": [1.0, 1.0]},
         "transforms": GEOMETRIC + OPTICAL,
     }
@@ -280,11 +286,11 @@ def test_images_that_disagree_in_pixel_size_are_rendered_at_one(tmp_path, capsys
     batch = Batch(tmp_path)
     for number, (side, size) in enumerate([("train", 0.5), ("train", 1.0), ("val", 0.5)]):
         ids, pixels = cells(number)
-        batch.add(f"image{number}", side, pixels, ids, pixel_um=(None, size, size))
-    folder = batch.augment(tmp_path / "fold1", patches=2, patch_px="auto", transforms=[])
+        batch.add(f"image{number}", side, pixels, ids, pixel_size_um=(None, size, size))
+    folder = batch.augment(tmp_path / "fold1", patches=2, patch_size_px="auto", transforms=[])
     described = json.loads((folder / "patches.json").read_text())
     assert described["scale"] == {"method": "pixel", "typical": 1.0, "range": [1.0, 2.0]}
-    assert (described["pixel_um"], described["pixel_um_range"]) == (0.5, [0.5, 0.5])
+    assert (described["pixel_size_um"], described["pixel_um_range"]) == (0.5, [0.5, 0.5])
     assert read(folder, "train", "image").shape == (2, 160, 160, 1)
     assert "augment.scale: pixel (pixels are 0.5 to 1 µm wide; images are magnified 1 to 2 times)" in (
         capsys.readouterr().out
@@ -299,8 +305,8 @@ def test_8_bit_images_of_like_windows_are_normalised_by_one_for_all(tmp_path):
         batch.add(f"image{number}", "val" if number == 4 else "train", pixels, ids)
     folder = batch.augment(tmp_path / "fold1", patches=18, transforms=[])
     described = json.loads((folder / "patches.json").read_text())
-    assert described["normalisation"]["method"] == "fixed"
-    ((low, high),) = described["normalisation"]["windows"]
+    assert described["normalization"]["method"] == "fixed"
+    ((low, high),) = described["normalization"]["windows"]
     expected = ((pixels.astype(float) - low) / (high - low)).clip(-1, 3)
     assert read(folder, "val", "image")[0, ..., 0] == pytest.approx(expected[:64, :64], abs=2e-3)
 
@@ -314,8 +320,8 @@ def test_a_transform_that_tears_objects_is_warned_about(batch, tmp_path, capsys)
 
 
 def test_images_that_were_set_aside_are_left_out(batch, tmp_path, capsys):
-    (batch.images / "set_aside.json").write_text(json.dumps({"broken": "it is cut off"}))
-    (batch.truth / "set_aside.json").write_text(json.dumps({"broken": "its image was set aside"}))
+    (batch.images / "skipped.json").write_text(json.dumps({"broken": "it is cut off"}))
+    (batch.truth / "skipped.json").write_text(json.dumps({"broken": "its image was set aside"}))
     sides = batch.sides | {"broken": "train"}
     augment(
         [batch.images],

@@ -36,7 +36,7 @@ def run(tmp_path, folders, sides, *, task="instances", classes=("background", "c
         labels,
         images,
         [annotated] if truth else [],
-        recipes={image: f"recipe of {image}" for image in sides},
+        provenance={image: f"provenance of {image}" for image in sides},
         sides=sides,
         annotated=truth if isinstance(truth, list) else list(sides),
         metrics=tmp_path / "one.tsv",
@@ -59,7 +59,7 @@ def test_each_image_has_a_row_with_its_scores(tmp_path):
     assert table["ap_mean"].to_dict() == {"good": 1, "poor": 0.75}
     assert table.loc["poor", ["tp_50", "fp_50", "fn_50", "objects_truth", "objects_found"]].tolist() == [3, 0, 1, 4, 3]
     assert table.loc["poor", "area_px_median"] == (CELLS == 1).sum()
-    assert table.loc["poor", "recipe"] == "recipe of poor"
+    assert table.loc["poor", "provenance"] == "provenance of poor"
 
 
 def test_an_image_without_truth_is_measured_and_not_scored(tmp_path):
@@ -156,13 +156,13 @@ def test_classes_are_scored_by_name(tmp_path):
 
 
 def test_an_image_that_was_set_aside_has_no_row(tmp_path):
-    folders = write_batch(tmp_path, {"good": (CELLS[None], CELLS[None])}, set_aside={"bad": "bad.tif: is empty"})
+    folders = write_batch(tmp_path, {"good": (CELLS[None], CELLS[None])}, skipped={"bad": "bad.tif: is empty"})
     table, _ = run(tmp_path, folders, {"bad": "train", "good": "test"})
     assert list(table.index) == ["good"]
 
 
 def test_a_batch_of_which_nothing_is_left_has_an_empty_table(tmp_path):
-    folders = write_batch(tmp_path, {}, set_aside={"bad": "bad.tif: is empty"})
+    folders = write_batch(tmp_path, {}, skipped={"bad": "bad.tif: is empty"})
     table, pictures = run(tmp_path, folders, {"bad": "train"})
     assert len(table) == 0
     assert pictures.is_dir()
@@ -177,7 +177,7 @@ def test_truth_of_another_shape_is_refused(tmp_path):
 
 def test_an_image_whose_truth_was_set_aside_is_only_measured(tmp_path):
     folders = write_batch(tmp_path, {"a": (CELLS[None], None)})
-    (folders[2] / "set_aside.json").write_text(json.dumps({"a": "a_mask.png: has another shape"}))
+    (folders[2] / "skipped.json").write_text(json.dumps({"a": "a_mask.png: has another shape"}))
     table, _ = run(tmp_path, folders, {"a": "train"})
     assert table.loc["a", "frames_scored"] == 0
     assert table.loc["a", "objects_found"] == 4

@@ -26,7 +26,7 @@ ABOUT = {
     "depth": 2,
     "channels": ["grey"],
     "outputs": OUTPUTS,
-    "normalisation": {"method": "percentile"},
+    "normalization": {"method": "percentile"},
 }
 
 

@@ -62,7 +62,7 @@ def test_an_object_of_a_stack_is_one_through_its_planes(tmp_path):
     stack[0, :2], stack[0, 1:, :40, :40] = discs(1)[0], 0
     images = tmp_path / "images" / "one"
     images.mkdir(parents=True)
-    (images / "set_aside.json").write_text("{}")
+    (images / "skipped.json").write_text("{}")
     write_image(images, "a", (1000 * (stack > 0)).astype(np.uint16)[:, None])
     output, table = imported(tmp_path, stack, pixels=images, axes="ZYX")
     assert (open_array(output / "a.ome.zarr")[:, 0] == stack).all()
@@ -144,6 +144,6 @@ def test_bad_masks_are_refused_by_name_or_set_aside(tmp_path):
     noise = np.random.default_rng(0).integers(1, 999, (2, 1, *SHAPE))
     with pytest.raises(InputError, match=r"masks\.tif: .*looks like a photograph"):
         imported(tmp_path, noise, pixels=images)
-    output, table = imported(tmp_path, noise, pixels=images, bad_images="set_aside")
-    assert "photograph" in json.loads((output / "set_aside.json").read_text())["a"]
+    output, table = imported(tmp_path, noise, pixels=images, on_bad_image="skip")
+    assert "photograph" in json.loads((output / "skipped.json").read_text())["a"]
     assert pq.read_metadata(table).num_rows == 0

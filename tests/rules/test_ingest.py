@@ -122,8 +122,8 @@ def test_ome_metadata_are_kept(tmp_path):
     tifffile.imwrite(tmp_path / "a.ome.tif", pixels, metadata=metadata)
     array, found = ingest_one(tmp_path, tmp_path / "a.ome.tif")
     assert np.array_equal(array[:], pixels)
-    assert found.pixel_um == (2, 0.5, 0.25)
-    assert found.frame_s == 300
+    assert found.pixel_size_um == (2, 0.5, 0.25)
+    assert found.frame_interval_s == 300
     assert found.channels == ["DAPI", "GFP"]
 
 
@@ -133,18 +133,18 @@ def test_imagej_metadata_are_kept_and_the_table_overrules_them(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", pixels, imagej=True, resolution=(4, 2), metadata=metadata)
     array, found = ingest_one(tmp_path, tmp_path / "a.tif")
     assert np.array_equal(array[:], pixels.swapaxes(1, 2))
-    assert (found.pixel_um, found.frame_s) == ((1.5, 0.5, 0.25), 30)
+    assert (found.pixel_size_um, found.frame_interval_s) == ((1.5, 0.5, 0.25), 30)
     (tmp_path / "second").mkdir()
-    _, found = ingest_one(tmp_path / "second", tmp_path / "a.tif", pixel_um=0.1, frame_s=7.0)
-    assert (found.pixel_um, found.frame_s) == ((1.5, 0.1, 0.1), 7)
+    _, found = ingest_one(tmp_path / "second", tmp_path / "a.tif", pixel_size_um=0.1, frame_interval_s=7.0)
+    assert (found.pixel_size_um, found.frame_interval_s) == ((1.5, 0.1, 0.1), 7)
 
 
 def test_a_printers_resolution_is_no_pixel_size(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", noise(20, 24), resolution=(72, 72), resolutionunit="INCH")
     tifffile.imwrite(tmp_path / "b.tif", noise(20, 24), resolution=(40000, 20000), resolutionunit="CENTIMETER")
     path = ingest_rows(tmp_path, row("a", tmp_path / "a.tif"), row("b", tmp_path / "b.tif"))
-    assert read_metadata(path / "a.ome.zarr").pixel_um == (None, None, None)
-    assert read_metadata(path / "b.ome.zarr").pixel_um == (None, 0.5, 0.25)
+    assert read_metadata(path / "a.ome.zarr").pixel_size_um == (None, None, None)
+    assert read_metadata(path / "b.ome.zarr").pixel_size_um == (None, 0.5, 0.25)
 
 
 def test_the_table_says_what_the_axes_are(tmp_path, capsys):
@@ -260,7 +260,7 @@ def test_every_file_of_an_ome_set_gives_its_own_image(tmp_path, capsys):
         for number in range(2):
             assert np.array_equal(open_array(path / f"p{number}.ome.zarr")[:, 0, 0], pixels[number])
             found = read_metadata(path / f"p{number}.ome.zarr")
-            assert (found.pixel_um, found.channels) == ((None, number + 1, number + 1), [f"channel {number}"])
+            assert (found.pixel_size_um, found.channels) == ((None, number + 1, number + 1), [f"channel {number}"])
     assert "the first is taken" not in capsys.readouterr().out
 
 
@@ -271,7 +271,7 @@ def test_a_file_of_an_ome_set_is_itself_without_the_others(tmp_path, names, size
     (tmp_path / "0.ome.tif").unlink()
     array, found = ingest_one(tmp_path, tmp_path / "1.ome.tif")
     assert np.array_equal(array[:, 0, 0], pixels[1])
-    assert found.pixel_um == (None, size, size)
+    assert found.pixel_size_um == (None, size, size)
 
 
 @pytest.mark.parametrize("compression", [None, "zlib"])
@@ -608,7 +608,7 @@ def test_all_bad_images_of_a_batch_are_named_and_the_good_ones_are_not_made_twic
         "bad1.ome.zarr",
         "good0.ome.zarr",
         "good1.ome.zarr",
-        "set_aside.json",
+        "skipped.json",
     ]
 
 
@@ -616,9 +616,9 @@ def test_bad_images_are_set_aside_where_that_is_asked_for(tmp_path):
     tifffile.imwrite(tmp_path / "good.tif", noise(20, 24))
     (tmp_path / "bad.tif").write_text("oops")
     rows = [row("good", tmp_path / "good.tif"), row("bad", tmp_path / "bad.tif")]
-    path = ingest_rows(tmp_path, *rows, bad_images="set_aside")
+    path = ingest_rows(tmp_path, *rows, on_bad_image="skip")
     assert [store.name for store in path.glob("*.zarr")] == ["good.ome.zarr"]
-    assert "bad.tif: is not a TIFF" in json.loads((path / "set_aside.json").read_text())["bad"]
+    assert "bad.tif: is not a TIFF" in json.loads((path / "skipped.json").read_text())["bad"]
 
 
 def test_constant_images_and_images_with_holes_are_taken_and_noted(tmp_path, capsys):

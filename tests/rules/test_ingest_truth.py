@@ -39,7 +39,7 @@ def make_images(folder, **shapes):
     for image, shape in shapes.items():
         path = folder / "images" / f"{image}.ome.zarr"
         create_store(path, shape, np.uint8)[:] = 1
-        finish_image(path, name=image, pixel_um=(None, 0.5, 0.5), frame_s=60)
+        finish_image(path, name=image, pixel_size_um=(None, 0.5, 0.5), frame_interval_s=60)
 
 
 def annotate_rows(
@@ -49,7 +49,7 @@ def annotate_rows(
     axes="",
     task="instances",
     classes=CLASSES,
-    bad_images="refuse",
+    on_bad_image="fail",
     pieces="keep",
     image=(),
     **settings,
@@ -60,12 +60,12 @@ def annotate_rows(
     ]
     ingest_truth(
         rows,
-        dict.fromkeys(truths, "recipe"),
+        dict.fromkeys(truths, "provenance"),
         folder / "images",
         folder / "truth",
         task=task,
         classes=list(classes),
-        bad_images=bad_images,
+        on_bad_image=on_bad_image,
         pieces=pieces,
         **settings,
     )
@@ -93,8 +93,8 @@ def test_an_image_of_ids_keeps_its_ids(tmp_path, name, dtype):
     array, metadata = annotate_one(tmp_path, save(tmp_path / name, cells().astype(dtype)))
     assert array.dtype == np.int32
     assert np.array_equal(array[0, 0, 0], cells())
-    assert metadata.pixel_um == (None, 0.5, 0.5)
-    assert metadata.frame_s == 60
+    assert metadata.pixel_size_um == (None, 0.5, 0.5)
+    assert metadata.frame_interval_s == 60
     assert metadata.extra == {}
 
 
@@ -463,17 +463,20 @@ def test_a_mask_with_one_id_hints_at_separating_it(tmp_path, capsys):
 
 def test_images_set_aside_are_set_aside_in_truth_too(tmp_path):
     make_images(tmp_path, good=(1, 1, 1, 60, 80))
-    (tmp_path / "images/set_aside.json").write_text('{"bad": "bad.tif: is empty"}')
+    (tmp_path / "images/skipped.json").write_text('{"bad": "bad.tif: is empty"}')
     mask = save(tmp_path / "a.png", cells())
-    truth = annotate_rows(tmp_path, {"good": [mask], "bad": [mask]}, bad_images="set_aside")
+    truth = annotate_rows(tmp_path, {"good": [mask], "bad": [mask]}, on_bad_image="skip")
     assert [path.name for path in truth.glob("*.zarr")] == ["good.ome.zarr"]
-    assert "bad.tif: is empty" in json.loads((truth / "set_aside.json").read_text())["bad"]
+    assert "bad.tif: is empty" in json.loads((truth / "skipped.json").read_text())["bad"]
 
 
 def ingest_and_annotate(folder, files, truths, **settings):
-    recipes = dict.fromkeys(files, "recipe")
-    rows = [{"image": image, "files": files[image], "axes": "", "pixel_um": None, "frame_s": None} for image in files]
-    ingest(rows, recipes, folder / "images", bad_images="refuse", chunk_px=512, shard_px=2048)
+    provenance = dict.fromkeys(files, "provenance")
+    rows = [
+        {"image": image, "files": files[image], "axes": "", "pixel_size_um": None, "frame_interval_s": None}
+        for image in files
+    ]
+    ingest(rows, provenance, folder / "images", on_bad_image="fail", chunk_px=512, shard_px=2048)
     truth = annotate_rows(folder, truths, **settings)
     return {image: open_array(truth / f"{image}.ome.zarr")[:] for image in files}
 
@@ -523,8 +526,8 @@ def test_a_simulated_movie_brings_its_lineage_and_sizes(tmp_path):
     ids = ingest_and_annotate(tmp_path, {"m": [tmp_path / "m.ome.tif"]}, {"m": [tmp_path / "m_truth"]})["m"]
     assert np.array_equal(ids[:, 0, 0], [tifffile.imread(tmp_path / f"m_truth/man_track{t:03d}.tif") for t in range(4)])
     image, truth = (read_metadata(tmp_path / folder / "m.ome.zarr") for folder in ("images", "truth"))
-    assert (image.pixel_um, image.frame_s) == ((None, 0.5, 0.5), 600)
-    assert (truth.pixel_um, truth.frame_s) == ((None, 0.5, 0.5), 600)
+    assert (image.pixel_size_um, image.frame_interval_s) == ((None, 0.5, 0.5), 600)
+    assert (truth.pixel_size_um, truth.frame_interval_s) == ((None, 0.5, 0.5), 600)
     assert {track[0] for track in truth.extra["lineage"]} == set(np.unique(ids)) - {0}
 
 

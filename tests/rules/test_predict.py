@@ -11,7 +11,7 @@ from predict import find_models, plan_tiles, predict
 from select_model import select_model
 from tessera.common.constants import FORMAT, SETTINGS, WEIGHTS
 from tessera.common.errors import InputError
-from tessera.data.normalization import normalise
+from tessera.data.normalization import normalize
 from tessera.inference.ensemble import Ensemble
 from tessera.inference.predict_image import predict_image
 from tessera.inference.seam_windows import read_windows
@@ -60,7 +60,7 @@ class Threshold:
             self._busy.release()
 
 
-PLAIN = {"rescale": True, "diameter_px": "auto", "skip_empty": 0, "seam_windows": 0}
+PLAIN = {"rescale": True, "diameter_px": "auto", "empty_contrast_threshold": 0, "seam_windows": 0}
 
 
 def run(source, path, engine=None, *, core_px=64, workers=2, batch_px=40000, **settings):
@@ -72,7 +72,7 @@ def run(source, path, engine=None, *, core_px=64, workers=2, batch_px=40000, **s
         ensemble,
         name="a",
         about={},
-        recipe="model",
+        provenance="model",
         ledger=path.with_name("regions"),
         core_px=core_px,
         halo_px=32,
@@ -96,20 +96,20 @@ def save_model(folder, channels=("0",)):
         "outputs": OUTPUTS,
         "channels": list(channels),
     }
-    settings |= {"architecture": "Unet", "backbone": "resnet18", "normalisation": {"method": "percentile"}}
+    settings |= {"architecture": "Unet", "backbone": "resnet18", "normalization": {"method": "percentile"}}
     (folder / SETTINGS).write_text(json.dumps(settings))
 
 
 def expect(pixels, metadata):
     """Probability of a cell in each pixel (t, z, y, x) by `Threshold`."""
-    return np.clip(normalise(np.moveaxis(pixels, 1, -1), metadata.windows), 0, 1)[..., 0]
+    return np.clip(normalize(np.moveaxis(pixels, 1, -1), metadata.windows), 0, 1)[..., 0]
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 300, 411), (1, 1, 1, 20, 33), (1, 1, 1, 1, 1), (3, 1, 1, 70, 90)])
 @pytest.mark.parametrize("dtype", [np.uint16, np.uint8, np.int16, np.float32])
 def test_an_image_of_any_size_and_type_has_a_probability_for_each_pixel(tmp_path, shape, dtype):
     pixels = random_pixels(*shape, dtype=dtype)
-    source = write_image(tmp_path / "a.ome.zarr", pixels, pixel_um=(None, 0.5, 0.5), frame_s=60.0)
+    source = write_image(tmp_path / "a.ome.zarr", pixels, pixel_size_um=(None, 0.5, 0.5), frame_interval_s=60.0)
     made = run(source, tmp_path / "p.ome.zarr")
     assert (made.shape, made.dtype) == ((shape[0], 2, *shape[2:]), np.uint8)
     expected = 255 * expect(pixels, read_metadata(source))
@@ -118,11 +118,11 @@ def test_an_image_of_any_size_and_type_has_a_probability_for_each_pixel(tmp_path
 
 
 def test_probabilities_keep_the_sizes_of_the_image_and_name_their_outputs(tmp_path):
-    sizes = {"pixel_um": (2.0, 0.5, 0.25), "frame_s": 60.0}
+    sizes = {"pixel_size_um": (2.0, 0.5, 0.25), "frame_interval_s": 60.0}
     source = write_image(tmp_path / "a.ome.zarr", random_pixels(1, 1, 2, 40, 50), **sizes)
     run(source, tmp_path / "p.ome.zarr")
     metadata = read_metadata(tmp_path / "p.ome.zarr")
-    assert (metadata.pixel_um, metadata.frame_s, metadata.channels) == ((2.0, 0.5, 0.25), 60.0, OUTPUTS)
+    assert (metadata.pixel_size_um, metadata.frame_interval_s, metadata.channels) == ((2.0, 0.5, 0.25), 60.0, OUTPUTS)
     assert metadata.extra["prediction"]["overlap_cost"] == pytest.approx(128 * 128 / 2000)
     assert sorted(path.name for path in (tmp_path / "p.ome.zarr").iterdir()) == ["0", "zarr.json"]
 
@@ -155,7 +155,7 @@ def test_constant_images_and_pixels_that_are_no_numbers_are_answered(tmp_path):
 def test_a_model_of_fixed_windows_sees_intensities_as_they_are(tmp_path):
     pixels = random_pixels(1, 2, 1, 70, 90)
     source = write_image(tmp_path / "a.ome.zarr", pixels // 2)
-    fixed = {"normalisation": {"method": "fixed", "windows": [[0, 4000], [0, 1]]}}
+    fixed = {"normalization": {"method": "fixed", "windows": [[0, 4000], [0, 1]]}}
     made = run(source, tmp_path / "p.ome.zarr", Threshold(["0", "1"], settings=fixed))
     np.testing.assert_allclose(made[0, 1, 0], 255.0 * (pixels[0, 0, 0] // 2) / 4000, atol=0.51)
 
@@ -187,7 +187,7 @@ def test_empty_regions_are_background_and_never_reach_the_network(tmp_path):
     pixels[..., :128, :128] = random_pixels(128, 128)
     source = write_image(tmp_path / "a.ome.zarr", pixels, shard_px=128)
     engine = Threshold()
-    made = run(source, tmp_path / "p.ome.zarr", engine, core_px=128, skip_empty=0.1)
+    made = run(source, tmp_path / "p.ome.zarr", engine, core_px=128, empty_contrast_threshold=0.1)
     assert engine.seen == (128 + 64) ** 2
     np.testing.assert_array_equal(made[:], run(source, tmp_path / "q.ome.zarr", core_px=128)[:])
     extra = read_metadata(tmp_path / "p.ome.zarr").extra
@@ -267,8 +267,8 @@ def test_the_store_tells_the_cores_that_memory_sufficed_for(tmp_path):
 def test_an_image_of_another_scale_is_brought_to_the_models_and_back(tmp_path):
     y, x = np.mgrid[:300, :411]
     pixels = (2000 + 1500 * np.sin(y / 15) * np.cos(x / 20)).astype(np.uint16)[None, None, None]
-    source = write_image(tmp_path / "a.ome.zarr", pixels, pixel_um=(None, 0.25, 0.25))
-    engine = Threshold(settings={"pixel_um": 0.5})
+    source = write_image(tmp_path / "a.ome.zarr", pixels, pixel_size_um=(None, 0.25, 0.25))
+    engine = Threshold(settings={"pixel_size_um": 0.5})
     made = run(source, tmp_path / "p.ome.zarr", engine)
     assert engine.seen < 150 * 206 * 6
     assert read_metadata(tmp_path / "p.ome.zarr").extra["prediction"]["scale"] == 0.5
@@ -350,21 +350,21 @@ def test_a_real_network_answers_as_it_does_on_the_plane_in_one_piece(tmp_path, e
     selected, converted = tmp_path / "selected.json", tmp_path / "converted"
     select_model(models, selected, converted, metric="val_loss", ensemble=False, engine=engine, device="cpu")
     settings = load_settings({}, "x")["predict"] | {"engine": engine, "device": "cpu", "halo_px": 0, "seam_windows": 0}
-    settings |= {"bad_images": "refuse", "workers": 2}
+    settings |= {"on_bad_image": "fail", "workers": 2}
 
-    def run(recipes):
-        predict(images, selected, converted, models, recipes, tmp_path / "made", **settings)
+    def run(provenance):
+        predict(images, selected, converted, models, provenance, tmp_path / "made", **settings)
 
     with pytest.raises(InputError, match=r"odd: has 1 channels \(phase\), the model was trained on 2 \(actin, dna\)"):
         run({"a": "1", "odd": "1"})
     assert not (tmp_path / "made").exists()
-    settings["bad_images"] = "set_aside"
+    settings["on_bad_image"] = "skip"
     run({"a": "1", "odd": "1"})
     assert [path.name for path in (tmp_path / "made").glob("*.zarr")] == ["a.ome.zarr"]
-    assert "has 1 channels" in json.loads((tmp_path / "made" / "set_aside.json").read_text())["odd"]
+    assert "has 1 channels" in json.loads((tmp_path / "made" / "skipped.json").read_text())["odd"]
     run({"a": "1"})
     windows = read_metadata(images / "a.ome.zarr").windows[::-1]
-    tile = normalise(np.moveaxis(pixels[0, ::-1, 0], 0, -1), windows)
+    tile = normalize(np.moveaxis(pixels[0, ::-1, 0], 0, -1), windows)
     whole = load_network(models[0])(tile[None], training=False).numpy()[0]
     assert whole.std() > 0.01
     made = open_array(tmp_path / "made" / "a.ome.zarr")[0, :, 0]

@@ -46,28 +46,28 @@ IMAGES = {
 CLASSES = ["background", "mother", "daughter"]
 SEGMENT = {
     "foreground": 0.5,
-    "seed_interior": 0.8,
+    "seed_threshold": 0.8,
     "min_area_px": 16,
     "min_area_um2": None,
     "fill_holes": True,
     "max_hole_um2": None,
-    "join_z": None,
+    "stitch_threshold": None,
 }
 MODEL = {
     "format": "tessera-model/1",
-    "normalisation": {"method": "percentile", "low": 1, "high": 99.8},
+    "normalization": {"method": "percentile", "low": 1, "high": 99.8},
     "task": "instances",
     "outputs": ["background", "interior", "boundary"],
     "architecture": "Unet",
     "backbone": "resnet18",
     "channels": ["0"],
-    "patch_px": 64,
+    "patch_size_px": 64,
     "class_share": [0.8, 0.15, 0.05],
     "parameters": 14328900,
     "epochs": 3,
     "best_epoch": 2,
     "seconds": 61.0,
-    "recipe": "0123456789abcdef",
+    "provenance": "0123456789abcdef",
     "training_data": "fedcba9876543210",
     "versions": {"tensorflow": "2.21.0"},
     "plan": [{"setting": "train.batch_size", "value": 4, "reason": "so few & small"}],
@@ -93,9 +93,7 @@ def write_explanation(folder):
     (folder / "explanation.json").write_text(json.dumps(content | {"calibration": calibration.summarise()}))
 
 
-def write_products(
-    root, images, *, task="instances", classes=("background", "cell"), leaks=(), set_aside=None, seams=()
-):
+def write_products(root, images, *, task="instances", classes=("background", "cell"), leaks=(), skipped=None, seams=()):
     """Everything that the report reads, under `root`; its keyword arguments. `seams`: rows where windows lie."""
     settings = {
         "task": task,
@@ -107,7 +105,7 @@ def write_products(
     sides = {image: side for image, (_, _, side) in images.items()}
     scenes = {image: (found[None], None if true is None else true[None]) for image, (found, true, _) in images.items()}
     names = classes if task == "semantic" else None
-    folders = write_batch(root, scenes, classes=names, set_aside=set_aside)
+    folders = write_batch(root, scenes, classes=names, skipped=skipped)
     for image, (_, truth, _) in images.items():
         if seams:
             path = root / "predictions" / f"{image}.ome.zarr"
@@ -117,7 +115,7 @@ def write_products(
         folders[0],
         [folders[2]],
         [root / "predictions"] if seams else [],
-        recipes=dict.fromkeys(sides, "recipe"),
+        provenance=dict.fromkeys(sides, "provenance"),
         sides=sides,
         annotated=list(sides),
         metrics=root / "one.tsv",
@@ -166,7 +164,7 @@ def write_products(
         "title": settings["report"]["title"],
         "pictures_limit": settings["report"]["pictures"],
         "settings": settings,
-        "recipe": "aaaabbbbccccdddd",
+        "provenance": "aaaabbbbccccdddd",
         "benchmarks": root / "benchmarks",
     }
 
@@ -176,7 +174,7 @@ def page(tmp_path_factory):
     """Path of a report on instances with something to warn of."""
     leak = ("good", 0, "NA", 3, "train", "test", 0.97)
     root = tmp_path_factory.mktemp("report")
-    arguments = write_products(root, IMAGES, leaks=[leak], set_aside={"bad": "bad.tif: is cut off; copy it again"})
+    arguments = write_products(root, IMAGES, leaks=[leak], skipped={"bad": "bad.tif: is cut off; copy it again"})
     report(**arguments)
     return arguments["page"]
 
@@ -354,7 +352,7 @@ def test_a_run_without_truth_and_benchmarks_has_a_page(tmp_path):
 
 def test_a_run_of_which_nothing_is_left_says_so_and_why(tmp_path, capsys):
     bad = {"bad": "bad.tif: is <empty>; replace it", "worse": "worse.tif: is empty"}
-    arguments = write_products(tmp_path, {}, set_aside=bad)
+    arguments = write_products(tmp_path, {}, skipped=bad)
     report(**arguments)
     text = arguments["page"].read_text()
     summary = text[text.index('id="summary"') : text.index('id="pictures"')]

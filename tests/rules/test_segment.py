@@ -21,12 +21,12 @@ from tessera.segmentation.blockwise_segmentation import choose_type
 
 SETTINGS = {
     "foreground": 0.5,
-    "seed_interior": 0.5,
+    "seed_threshold": 0.5,
     "min_area_px": 16,
     "fill_holes": True,
     "min_area_um2": None,
     "max_hole_um2": None,
-    "join_z": 0.5,
+    "stitch_threshold": 0.5,
 }
 INSTANCES = {"task": "instances", "classes": ["background", "cell"], **SETTINGS}
 SEMANTIC = {"task": "semantic", "classes": ["background", "mother", "daughter"], **SETTINGS}
@@ -54,7 +54,7 @@ def write_certain(path, targets, outputs):
 
 
 def write_batch(folder, ids, images=("movie",), **metadata):
-    metadata = {"channels": ["dna"], "pixel_um": (None, 0.5, 0.5), "frame_s": 60.0} | metadata
+    metadata = {"channels": ["dna"], "pixel_size_um": (None, 0.5, 0.5), "frame_interval_s": 60.0} | metadata
     pixels = np.repeat(100 * ids[:, None], len(metadata["channels"]), axis=1).astype(np.uint16)
     targets = np.stack([[instance_targets(plane, 2) for plane in frame] for frame in ids])
     for image in images:
@@ -62,8 +62,14 @@ def write_batch(folder, ids, images=("movie",), **metadata):
         write_certain(folder / "predictions" / f"{image}.ome.zarr", targets, INSTANCE_OUTPUTS)
 
 
-def run(folder, recipes, **settings):
-    places = (folder / "predictions", folder / "images", recipes, folder / "labels", folder / "objects" / "b.parquet")
+def run(folder, provenance, **settings):
+    places = (
+        folder / "predictions",
+        folder / "images",
+        provenance,
+        folder / "labels",
+        folder / "objects" / "b.parquet",
+    )
     segment(*places, workers=2, **settings)
     return pd.read_parquet(places[-1])
 
@@ -111,7 +117,7 @@ def test_ids_that_thirty_two_bits_might_not_number_have_sixty_four(tmp_path, mon
 
 def test_the_planes_of_a_stack_are_left_apart_where_this_is_asked_for(tmp_path):
     write_batch(tmp_path, draw_frames(frames=1, planes=2))
-    rows = run(tmp_path, {"movie": "1"}, **INSTANCES | {"join_z": None})
+    rows = run(tmp_path, {"movie": "1"}, **INSTANCES | {"stitch_threshold": None})
     assert rows["z"].tolist() == [0, 0, 0, 1, 1, 1]
     assert rows["label"].tolist() == [1, 2, 3, 4, 5, 6]
 
@@ -123,7 +129,7 @@ def test_cross_sections_that_overlap_are_one_object_through_the_planes_of_a_stac
         ids[:, z][:, (y - 30) ** 2 + (x - 30) ** 2 < radius**2] = 1
     ids[:, 1][:, (y - 30) ** 2 + (x - 80) ** 2 < 12**2] = 2
     ids[:, 2][:, (y - 30) ** 2 + (x - 96) ** 2 < 12**2] = 3
-    write_batch(tmp_path, ids, pixel_um=(2.0, 0.5, 0.5))
+    write_batch(tmp_path, ids, pixel_size_um=(2.0, 0.5, 0.5))
     rows = run(tmp_path, {"movie": "1"}, **INSTANCES)
     labels = open_array(tmp_path / "labels" / "movie.ome.zarr")[:, 0]
     np.testing.assert_array_equal(labels[0], ids[0])
@@ -152,7 +158,9 @@ def test_objects_of_images_of_several_blocks_are_whole_and_measured_whole(tmp_pa
         store = create_store(tmp_path / name / "movie.ome.zarr", pixels.shape, pixels.dtype, chunk_px=32, shard_px=128)
         store[:] = pixels
         channels = ["dna"] if name == "images" else None
-        finish_image(tmp_path / name / "movie.ome.zarr", name="movie", pixel_um=(None, 0.5, 0.5), channels=channels)
+        finish_image(
+            tmp_path / name / "movie.ome.zarr", name="movie", pixel_size_um=(None, 0.5, 0.5), channels=channels
+        )
     monkeypatch.setattr(segment_module, "BLOCK_PX", 64)
     rows = run(tmp_path, {"movie": "1"}, **INSTANCES)
     labels = open_array(tmp_path / "labels" / "movie.ome.zarr")
@@ -179,7 +187,7 @@ def test_labels_keep_the_sizes_of_the_image_and_have_colours(tmp_path):
     write_batch(tmp_path, draw_frames())
     run(tmp_path, {"movie": "1"}, **INSTANCES)
     metadata = read_metadata(tmp_path / "labels" / "movie.ome.zarr")
-    assert (metadata.pixel_um, metadata.frame_s) == ((None, 0.5, 0.5), 60.0)
+    assert (metadata.pixel_size_um, metadata.frame_interval_s) == ((None, 0.5, 0.5), 60.0)
     assert zarr.open_group(tmp_path / "labels" / "movie.ome.zarr").attrs["ome"]["image-label"]["colors"]
 
 
@@ -223,7 +231,7 @@ def test_a_batch_of_images_with_other_channels_makes_one_table(tmp_path):
     assert sorted(path.name for path in (tmp_path / "labels").iterdir() if not path.name.startswith(".")) == [
         "a.ome.zarr",
         "b.ome.zarr",
-        "set_aside.json",
+        "skipped.json",
     ]
 
 
@@ -235,7 +243,7 @@ def test_channels_of_one_name_have_columns_of_their_own(tmp_path):
 
 def test_images_that_were_set_aside_are_left_out(tmp_path):
     write_batch(tmp_path, draw_frames())
-    (tmp_path / "images" / "set_aside.json").write_text(json.dumps({"broken": "cannot be read"}))
+    (tmp_path / "images" / "skipped.json").write_text(json.dumps({"broken": "cannot be read"}))
     rows = run(tmp_path, {"broken": "1", "movie": "1"}, **INSTANCES)
     assert set(rows["image"]) == {"movie"}
 
@@ -243,7 +251,7 @@ def test_images_that_were_set_aside_are_left_out(tmp_path):
 def test_a_batch_of_nothing_but_bad_images_makes_an_empty_table(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "predictions").mkdir()
-    (tmp_path / "images" / "set_aside.json").write_text(json.dumps({"broken": "cannot be read"}))
+    (tmp_path / "images" / "skipped.json").write_text(json.dumps({"broken": "cannot be read"}))
     assert len(run(tmp_path, {"broken": "1"}, **INSTANCES)) == 0
 
 
@@ -252,12 +260,12 @@ def test_predictions_that_do_not_fit_are_named_and_the_others_kept(tmp_path, cap
     write_batch(tmp_path, ids, images=["a", "b", "c"])
     write_certain(tmp_path / "predictions" / "b.ome.zarr", ids[..., :50], INSTANCE_OUTPUTS)
     write_certain(tmp_path / "predictions" / "c.ome.zarr", ids, ["background", "cell"])
-    recipes = {"a": "1", "b": "1", "c": "1"}
+    provenance = {"a": "1", "b": "1", "c": "1"}
     with pytest.raises(InputError, match=r"b.ome.zarr.*not the size(.|\n)*c.ome.zarr.*2 outputs"):
-        run(tmp_path, recipes, **INSTANCES)
+        run(tmp_path, provenance, **INSTANCES)
     capsys.readouterr()
     write_batch(tmp_path, ids, images=["b", "c"])
-    rows = run(tmp_path, recipes, **INSTANCES)
+    rows = run(tmp_path, provenance, **INSTANCES)
     assert rows["image"].value_counts().to_dict() == {"a": 9, "b": 9, "c": 9}
     assert "a: 9 objects" not in capsys.readouterr().out
 

@@ -30,7 +30,7 @@ def write_folder(folder, network, *, loss=0.5, iou=0.5, **changes):
     """A model that kept its epoch 2."""
     folder.mkdir()
     settings = {"format": FORMAT, "task": "semantic", "channels": CHANNELS, "outputs": OUTPUTS, "best_epoch": 2}
-    settings |= {"normalisation": {"method": "percentile"}}
+    settings |= {"normalization": {"method": "percentile"}}
     (folder / "model.json").write_text(json.dumps(settings | changes))
     (folder / "history.csv").write_text(f"epoch,val_loss,val_iou,odd\n1,0.9,0.99,nan\n2,{loss},{iou},nan\n")
     network.export(folder / SAVED_MODEL)
@@ -135,12 +135,12 @@ def test_for_tensorflow_nothing_is_converted(tmp_path, networks):
         ("task", "instances"),
         ("channels", ["red"]),
         ("outputs", ["cell", "background"]),
-        ("normalisation", {"method": "none"}),
+        ("normalization", {"method": "none"}),
         ("scale", {"method": "pixel", "typical": 0.5, "range": [0.5, 0.5]}),
     ],
 )
 def test_models_that_see_or_answer_something_else_make_no_ensemble(key, value):
-    one = {"task": "semantic", "channels": CHANNELS, "outputs": OUTPUTS, "normalisation": {"method": "percentile"}}
+    one = {"task": "semantic", "channels": CHANNELS, "outputs": OUTPUTS, "normalization": {"method": "percentile"}}
     check_alike({"a": one, "b": dict(one)})
     with pytest.raises(InputError, match=rf"select_model\.ensemble: models differ in {key} \(a: .*; b: .*\)"):
         check_alike({"a": one, "b": one | {key: value}})

@@ -26,7 +26,7 @@ SMALL = {"seed": 5, "frames": 14, "size_px": 160, "cells": 8, "cycle_frames": 8}
 def simulated(tmp_path_factory):
     """Paths of a small movie and its truth."""
     folder = tmp_path_factory.mktemp("simulated")
-    simulate(folder / "movie.ome.tif", folder / "movie_truth", **SMALL, pixel_um=0.25, frame_s=120)
+    simulate(folder / "movie.ome.tif", folder / "movie_truth", **SMALL, pixel_size_um=0.25, frame_interval_s=120)
     return folder / "movie.ome.tif", folder / "movie_truth"
 
 

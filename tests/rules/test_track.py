@@ -100,19 +100,25 @@ def test_a_mother_or_a_daughter_that_is_missed_at_the_division_is_made_up(cell, 
     assert (tracked(shuffled(seen), fill=False)[0][:, 0] > 0).sum() == (seen > 0).sum()
 
 
-@pytest.mark.parametrize("fill_gaps", [True, False])
-def test_a_division_at_which_the_mother_was_missed_is_whole_in_every_export(tmp_path, fill_gaps):
+@pytest.mark.parametrize("interpolate_gaps", [True, False])
+def test_a_division_at_which_the_mother_was_missed_is_whole_in_every_export(tmp_path, interpolate_gaps):
     truth, _ = dividing()
     truth[3][truth[3] == 3] = 0
     images, labels, _ = write_batch(tmp_path, {"movie": (shuffled(truth), None)})
     folder = tmp_path / "tracks"
     folder.mkdir()
-    settings = {"fill_gaps": fill_gaps, "max_gap_frames": 3, "divisions": True, "repair": True, "max_distance_px": None}
+    settings = {
+        "interpolate_gaps": interpolate_gaps,
+        "max_gap_frames": 3,
+        "divisions": True,
+        "repair": True,
+        "max_distance_px": None,
+    }
     name = "movie.ome.zarr"
     lineage, _ = track_movie(labels / name, images / name, folder, name="movie", times=range(8), **settings)
     (division,) = lineage.divisions.itertuples()
     born = lineage.tracks.set_index("track").loc[[division.one, division.two]]
-    assert division.t == (3 if fill_gaps else 2)
+    assert division.t == (3 if interpolate_gaps else 2)
     assert born["first"].tolist() == [4, 4]
     assert born["parent"].tolist() == [division.parent] * 2
     assert validate_sequence(str(folder / "challenge"), threads=1)["Valid"] == 1
@@ -289,11 +295,23 @@ def done(tmp_path_factory):
     movies = {"movie": shuffled(seen), "still": shuffled(seen[:1])}
     images, labels, _ = write_batch(root, {name: (movie, None) for name, movie in movies.items()})
     write_objects(root / "objects.parquet", movies)
-    recipes = {"movie": "1", "still": "2"}
-    settings = {"fill_gaps": False, "max_gap_frames": 3, "divisions": True, "repair": True, "max_distance_px": None}
+    provenance = {"movie": "1", "still": "2"}
+    settings = {
+        "interpolate_gaps": False,
+        "max_gap_frames": 3,
+        "divisions": True,
+        "repair": True,
+        "max_distance_px": None,
+    }
     settings["animation"] = "gif"
     track(
-        labels, images, root / "objects.parquet", recipes, root / "tracks" / "one", root / "tracked.parquet", **settings
+        labels,
+        images,
+        root / "objects.parquet",
+        provenance,
+        root / "tracks" / "one",
+        root / "tracked.parquet",
+        **settings,
     )
     return root, truth, movies
 
@@ -305,7 +323,7 @@ def nodes_of(lineage):
 
 def test_a_still_image_makes_no_tracks_and_no_error(done):
     root, _, _ = done
-    assert sorted(path.name for path in (root / "tracks" / "one").iterdir()) == ["movie", "set_aside.json"]
+    assert sorted(path.name for path in (root / "tracks" / "one").iterdir()) == ["movie", "skipped.json"]
 
 
 def test_every_form_reads_back_equal(done, tmp_path):

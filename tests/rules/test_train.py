@@ -60,13 +60,13 @@ def write_patches(folder, side=32, train=16, val=4):
         "classes": ["background", "cell"],
         "outputs": ["background", "interior", "boundary"],
         "channels": ["grey"],
-        "pixel_um": 0.5,
-        "patch_px": side,
+        "pixel_size_um": 0.5,
+        "patch_size_px": side,
         "diameter_px": 15.0,
         "class_share": [0.7, 0.2, 0.1],
         "sources": {"train": ["a"], "val": ["b"]},
-        "normalisation": {"method": "percentile", "low": 1, "high": 99.8},
-        "plan": [{"setting": "augment.patch_px", "value": 64, "reason": "cells of 15 px"}],
+        "normalization": {"method": "percentile", "low": 1, "high": 99.8},
+        "plan": [{"setting": "augment.patch_size_px", "value": 64, "reason": "cells of 15 px"}],
     }
     (folder / "patches.json").write_text(json.dumps(about))
     return folder
@@ -82,7 +82,7 @@ def model(tmp_path_factory):
     """A network after 40 steps on discs."""
     folder = tmp_path_factory.mktemp("discs")
     patches = write_patches(folder / "patches", side=64, train=32, val=8)
-    train(patches, "recipe", folder / "model", training_data="digest", **SETTINGS)
+    train(patches, "provenance", folder / "model", training_data="digest", **SETTINGS)
     return folder / "model"
 
 
@@ -116,11 +116,11 @@ def test_a_model_folder_is_whole_and_says_all_about_itself(model):
     assert settings["validation"]["val_iou"] == pytest.approx(best["val_iou"])
     assert settings["epochs"] == len(rows) == 10
     assert settings["training_data"] == "digest"
-    assert settings["pixel_um"] == 0.5
+    assert settings["pixel_size_um"] == 0.5
     assert settings["divisor"] == 32
     assert settings["settings"] == {key: value for key, value in SETTINGS.items() if key != "threads"}
     assert {choice["setting"]: choice["value"] for choice in settings["plan"]} == {
-        "augment.patch_px": 64,
+        "augment.patch_size_px": 64,
         "train.precision": "float32",
         "train.batch_size": 8,
         "train.learning_rate": 0.01,
@@ -153,7 +153,7 @@ def test_a_model_keeps_validation_patches_on_which_it_does_as_its_history_says(m
 @pytest.mark.slow
 def test_a_training_that_was_stopped_goes_on_to_the_same_weights(small_patches, tmp_path, monkeypatch, capsys):
     settings = SETTINGS | {"epochs": 3}
-    train(small_patches, "recipe", tmp_path / "whole", **settings)
+    train(small_patches, "provenance", tmp_path / "whole", **settings)
 
     def stop(rows, limits):
         if len(rows) == 2:
@@ -164,10 +164,10 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights(small_patches, 
     with monkeypatch.context() as patch:
         patch.setattr(records, "progress_line", stop)
         with pytest.raises(KeyboardInterrupt):
-            train(small_patches, "recipe", tmp_path / "stopped", **settings)
+            train(small_patches, "provenance", tmp_path / "stopped", **settings)
     assert not (tmp_path / "stopped").exists()
     capsys.readouterr()
-    train(small_patches, "recipe", tmp_path / "stopped", **settings)
+    train(small_patches, "provenance", tmp_path / "stopped", **settings)
     assert "Going on after epoch 2" in capsys.readouterr().out
     whole, stopped = (load_network(tmp_path / name).get_weights() for name in ("whole", "stopped"))
     assert all(np.array_equal(a, b) for a, b in zip(whole, stopped, strict=True))
@@ -180,22 +180,22 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights(small_patches, 
 def test_a_training_that_goes_on_keeps_its_batch_size_whatever_memory_there_is(tmp_path):
     seen = keras.Input((None, None, 1))
     asked = ("auto", keras.Model(seen, keras.layers.Conv2D(8, 3)(seen)), (4000, 512, 512, 1), "cpu")
-    first = settle_batch(tmp_path / "work", "recipe", *asked, 1)
-    assert settle_batch(tmp_path / "work", "recipe", *asked, 100_000) == first
+    first = settle_batch(tmp_path / "work", "provenance", *asked, 1)
+    assert settle_batch(tmp_path / "work", "provenance", *asked, 100_000) == first
     assert settle_batch(tmp_path / "work", "another", *asked, 100_000)[0] > first[0]
 
 
 @pytest.mark.slow
 def test_a_loss_that_is_no_number_stops_at_its_step_and_leaves_no_model(small_patches, tmp_path):
     with pytest.raises(InputError, match=r"no longer a number (at epoch 1, batch \d|after epoch)"):
-        train(small_patches, "recipe", tmp_path / "model", **SETTINGS | {"learning_rate": 1e30})
+        train(small_patches, "provenance", tmp_path / "model", **SETTINGS | {"learning_rate": 1e30})
     assert not (tmp_path / "model").exists()
 
 
 def test_a_side_without_patches_is_refused_by_name(tmp_path):
     patches = write_patches(tmp_path / "patches", val=0)
     with pytest.raises(InputError, match=r"val\.zarr: holds no patches"):
-        train(patches, "recipe", tmp_path / "model", **SETTINGS)
+        train(patches, "provenance", tmp_path / "model", **SETTINGS)
 
 
 def test_another_recipe_starts_anew(tmp_path):

@@ -59,7 +59,7 @@ def table_of(labels, channels=(), certainty=None, side=1000, joined=False, **cha
     pixels = [channels[name] if isinstance(channels, dict) else labels * 10 for name in channels]
     pixels = np.reshape(pixels, (len(pixels), 1, *labels.shape))
     schema = make_schema(channels)
-    told = {"image": "a", "pixel_um": (None, 0.5, 0.25), "shape": labels.shape, "joined": joined} | changes
+    told = {"image": "a", "pixel_size_um": (None, 0.5, 0.25), "shape": labels.shape, "joined": joined} | changes
     tables = [
         tabulate(sums, schema, t=t, classes=["cell"] * len(sums["label"]), **told)
         for t, sums in sums_of(labels[None], certainty[None], pixels, side, joined)
@@ -141,7 +141,7 @@ def test_an_object_of_a_stack_is_measured_through_its_planes(side):
     labels = np.zeros((4, 9, 8), int)
     labels[1, 2:4, 2:4], labels[2, 2:4, 2:7] = 1, 1
     labels[3, 6, 6] = 2
-    found = table_of(labels, ["dna"], side=side, joined=True, pixel_um=(2.0, 0.5, 0.25)).to_pandas()
+    found = table_of(labels, ["dna"], side=side, joined=True, pixel_size_um=(2.0, 0.5, 0.25)).to_pandas()
     assert found["label"].tolist() == [1, 2]
     assert found["volume_px"].tolist() == [14, 1]
     assert found["volume_um3"].tolist() == [3.5, 0.25]
@@ -166,7 +166,7 @@ def test_a_table_has_physical_sizes_where_the_pixel_size_is_known():
 
 
 def test_physical_sizes_are_null_where_it_is_not():
-    table = table_of(DRAWING, [], pixel_um=(None, None, None))
+    table = table_of(DRAWING, [], pixel_size_um=(None, None, None))
     assert [table[column].null_count for column in ("area_um2", "centroid_y_um", "centroid_x_um")] == [3, 3, 3]
 
 

@@ -17,8 +17,8 @@ from tessera.segmentation.connected_components import join
 from tessera.segmentation.seeded_growth import REACH_PX, make_rules, separate
 from tessera.segmentation.semantic_components import find_classes, name_classes
 
-SETTINGS = {"foreground": 0.5, "seed_interior": 0.5, "min_area_px": 16, "fill_holes": True} | dict.fromkeys(
-    ("min_area_um2", "max_hole_um2", "join_z")
+SETTINGS = {"foreground": 0.5, "seed_threshold": 0.5, "min_area_px": 16, "fill_holes": True} | dict.fromkeys(
+    ("min_area_um2", "max_hole_um2", "stitch_threshold")
 )
 
 
@@ -108,7 +108,7 @@ def test_noise_gives_the_same_cells_each_time_and_each_is_connected():
     noise = np.random.default_rng(0).dirichlet([1, 1, 1], (80, 80)).transpose(2, 0, 1)
     smooth = ndimage.gaussian_filter(noise, (0, 2, 2))
     probabilities = np.rint(255 * smooth / smooth.sum(0)).astype(np.uint8)
-    settings = SETTINGS | {"seed_interior": 0.36, "foreground": 0.65}
+    settings = SETTINGS | {"seed_threshold": 0.36, "foreground": 0.65}
     found = separate(probabilities, **settings)
     np.testing.assert_array_equal(found, separate(probabilities.copy(), **settings))
     assert found.max() > 5
@@ -169,15 +169,15 @@ def test_a_hole_that_is_too_large_stays():
     holed = paint(ids)
     holed[:, 28:32, 28:32] = np.array([255, 0, 0])[:, None, None]
     settings = SETTINGS | {"max_hole_um2": 4.0}
-    assert separate(holed, pixel_um=(None, 0.5, 0.5), **settings)[30, 30] == 1
-    assert separate(holed, pixel_um=(None, 0.6, 0.5), **settings)[30, 30] == 0
+    assert separate(holed, pixel_size_um=(None, 0.5, 0.5), **settings)[30, 30] == 1
+    assert separate(holed, pixel_size_um=(None, 0.6, 0.5), **settings)[30, 30] == 0
 
 
 def test_areas_in_square_micrometres_stand_in_for_those_in_pixels():
     settings = SETTINGS | {"min_area_um2": 10.0}
     assert make_rules("a", (None, 0.5, 0.2), **settings).min_area_px == 100
     assert make_rules("a", (None, 0.5, 0.19), **settings).min_area_px == 106
-    with pytest.raises(InputError, match=r"day1: its pixel size is unknown.*min_area_um2.*pixel_um"):
+    with pytest.raises(InputError, match=r"day1: its pixel size is unknown.*min_area_um2.*pixel_size_um"):
         make_rules("day1", (None, None, None), **settings)
 
 
@@ -226,7 +226,7 @@ def in_blocks(probabilities, side, workers=1, task="instances", margin=0, **sett
     blocks = cut_planes(range(frames), depth, plane, side)
     scratch = np.zeros((frames, 1, depth, *plane), np.int32)
     settings = SETTINGS | settings
-    told = {"rules": make_rules("a", (None, None, None), **settings), "join_z": settings["join_z"]}
+    told = {"rules": make_rules("a", (None, None, None), **settings), "stitch_threshold": settings["stitch_threshold"]}
     named = find_objects(probabilities, scratch, blocks, task=task, workers=workers, name="a", **told)
     ids = np.zeros((frames, depth, *(size + 2 * margin for size in plane)), np.int32)
     for block in blocks:
@@ -267,32 +267,36 @@ FIELDS = {
 
 
 @pytest.mark.parametrize("field", FIELDS)
-@pytest.mark.parametrize("settings", [{}, {"min_area_px": 150, "join_z": 0.5}, {"min_area_px": 0, "fill_holes": False}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"min_area_px": 150, "stitch_threshold": 0.5}, {"min_area_px": 0, "fill_holes": False}]
+)
 def test_blocks_of_any_size_and_any_number_of_workers_give_the_same_ids(field, settings):
     probabilities = FIELDS[field]
     whole = in_blocks(probabilities, 1000, **settings)
     assert whole.any()
     for side, workers in ((64, 2), (96, 1), (127, 2)):
         np.testing.assert_array_equal(in_blocks(probabilities, side, workers, margin=2, **settings), whole)
-    if not settings.get("join_z"):
+    if not settings.get("stitch_threshold"):
         first = separate(probabilities[0, :, 0], **SETTINGS | settings)
         np.testing.assert_array_equal(first, whole[0, 0])
 
 
 @pytest.mark.parametrize("task", ["instances", "semantic"])
 def test_planes_named_one_by_one_or_all_at_once_give_the_same_ids(monkeypatch, task):
-    for join_z in (None, 0.5):
-        at_once = in_blocks(FIELDS["several planes"], 64, task=task, join_z=join_z)
+    for stitch_threshold in (None, 0.5):
+        at_once = in_blocks(FIELDS["several planes"], 64, task=task, stitch_threshold=stitch_threshold)
         with monkeypatch.context() as patch:
             patch.setattr(separations, "NAMED_AT_ONCE", 1)
-            np.testing.assert_array_equal(in_blocks(FIELDS["several planes"], 64, task=task, join_z=join_z), at_once)
+            np.testing.assert_array_equal(
+                in_blocks(FIELDS["several planes"], 64, task=task, stitch_threshold=stitch_threshold), at_once
+            )
 
 
 def test_of_a_stack_little_is_kept_for_each_plane():
     def peak_bytes(planes):
         probabilities = np.repeat(smooth_noise(4, shape=(1, 1, 128, 128), sigma=1.5), planes, axis=2)
         blocks, scratch = cut_planes([0], planes, (128, 128), 128), np.zeros((1, 1, planes, 128, 128), np.int32)
-        told = {"rules": make_rules("a", (None, None, None), **SETTINGS | {"min_area_px": 4}), "join_z": None}
+        told = {"rules": make_rules("a", (None, None, None), **SETTINGS | {"min_area_px": 4}), "stitch_threshold": None}
         tracemalloc.start()
         named = find_objects(probabilities, scratch, blocks, task="instances", workers=1, name="a", **told)
         peak = tracemalloc.get_traced_memory()[1]
@@ -305,9 +309,9 @@ def test_of_a_stack_little_is_kept_for_each_plane():
 
 @pytest.mark.parametrize("field", ["smooth noise", "several planes"])
 def test_blocks_of_any_size_give_the_same_pieces_of_classes(field):
-    whole = in_blocks(FIELDS[field], 1000, task="semantic", join_z=0.5)
+    whole = in_blocks(FIELDS[field], 1000, task="semantic", stitch_threshold=0.5)
     for side, workers in ((64, 1), (100, 2)):
-        found = in_blocks(FIELDS[field], side, workers, task="semantic", join_z=0.5)
+        found = in_blocks(FIELDS[field], side, workers, task="semantic", stitch_threshold=0.5)
         np.testing.assert_array_equal(found, whole)
 
 

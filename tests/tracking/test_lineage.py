@@ -30,7 +30,7 @@ from tessera.tracking.track_movie import track_movie
 from tessera.tracking.tracker import trace
 
 SIDE = 96
-SETTINGS = {"fill_gaps": True, "max_gap_frames": 3, "divisions": True, "repair": True, "max_distance_px": None}
+SETTINGS = {"interpolate_gaps": True, "max_gap_frames": 3, "divisions": True, "repair": True, "max_distance_px": None}
 
 
 def draw_movie(seed):
@@ -80,7 +80,7 @@ def nodes_of(lineage):
 
 @pytest.mark.parametrize("seed", [*range(16), 236])
 def test_labels_nodes_gaps_and_exports_of_any_movie_agree(tmp_path, seed):
-    lineage, folder = track_whole(tmp_path, draw_movie(seed), fill_gaps=bool(seed % 2))
+    lineage, folder = track_whole(tmp_path, draw_movie(seed), interpolate_gaps=bool(seed % 2))
     nodes, parents = nodes_of(lineage), lineage.parents
     seen, pixels = {}, {}
     for t, frame in enumerate(open_array(folder / "labels.ome.zarr")[:, 0]):
@@ -240,15 +240,19 @@ def test_a_picture_of_a_tall_image_is_not_larger_than_others(tmp_path):
     assert max(figure.get_size_inches() * figure.dpi) < 1000
 
 
-@pytest.mark.parametrize(("pixel_um", "x", "unit"), [((None, None, 0.5), 4, "pixel"), ((None, 0.5, 0.5), 2, "micron")])
-def test_units_of_a_trackmate_file_are_those_that_it_names(tmp_path, pixel_um, x, unit):
-    write_trackmate(lineage_of([(1, 0, 4.0)], pixel_um=pixel_um), tmp_path / "a.xml", image="i", shape=(1, 9, 9))
+@pytest.mark.parametrize(
+    ("pixel_size_um", "x", "unit"), [((None, None, 0.5), 4, "pixel"), ((None, 0.5, 0.5), 2, "micron")]
+)
+def test_units_of_a_trackmate_file_are_those_that_it_names(tmp_path, pixel_size_um, x, unit):
+    write_trackmate(
+        lineage_of([(1, 0, 4.0)], pixel_size_um=pixel_size_um), tmp_path / "a.xml", image="i", shape=(1, 9, 9)
+    )
     assert f'spatialunits="{unit}"' in (tmp_path / "a.xml").read_text()
     assert read_trackmate(tmp_path / "a.xml")[0][1, 0] == (0, 0, x)
 
 
 def test_planes_of_an_unknown_distance_are_as_far_apart_for_all_that_is_measured(tmp_path):
-    lineage = lineage_of([(1, 0, 4.0), (1, 1, 4.0)], pixel_um=(None, 0.5, 0.25))
+    lineage = lineage_of([(1, 0, 4.0), (1, 1, 4.0)], pixel_size_um=(None, 0.5, 0.25))
     lineage.nodes["z"] = [0.0, 4.0]
     assert displacements(lineage).tolist() == [1.0]  # as what tracks: four times the width of a pixel
     write_trackmate(lineage, tmp_path / "a.xml", image="i", shape=(5, 9, 9))

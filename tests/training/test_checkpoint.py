@@ -21,7 +21,7 @@ def started(folder, units=4):
     pixels = keras.Input((2,))
     network = keras.Model(pixels, keras.layers.Dense(units)(pixels))
     network.compile(keras.optimizers.Adam())
-    record = Record(network, folder, "recipe", LIMITS)
+    record = Record(network, folder, "provenance", LIMITS)
     record.resume(network, STAGE)
     record.set_model(network)
     record.on_train_begin()
@@ -94,8 +94,8 @@ def test_room_on_disk_lets_other_errors_pass(tmp_path):
 
 
 def test_stages_follow_from_frozen_epochs():
-    plain = {"epochs": 10, "frozen_epochs": 0, "unfrozen_rate": None}
+    plain = {"epochs": 10, "frozen_epochs": 0, "finetune_lr_factor": None}
     assert plan_stages(plain) == [Stage("all", 0, 10, 1.0)]
     assert plan_stages(plain | {"frozen_epochs": 4}) == [Stage("decoder", 0, 4, 1.0), Stage("all", 4, 10, 0.1)]
-    assert plan_stages(plain | {"frozen_epochs": 4, "unfrozen_rate": 0.5})[1].rate == 0.5
+    assert plan_stages(plain | {"frozen_epochs": 4, "finetune_lr_factor": 0.5})[1].rate == 0.5
     assert plan_stages(plain | {"frozen_epochs": 10}) == [Stage("decoder", 0, 10, 1.0)]

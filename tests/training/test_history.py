@@ -13,18 +13,18 @@ def test_a_training_under_the_same_recipe_keeps_its_folder_and_another_empties_i
     claim_folder(folder, "one")
     (folder / "history.csv").touch()
     claim_folder(folder, "one")
-    assert {path.name for path in folder.iterdir()} == {"history.csv", "recipe.json"}
+    assert {path.name for path in folder.iterdir()} == {"history.csv", "provenance.json"}
     claim_folder(folder, "two")
-    assert {path.name for path in folder.iterdir()} == {"recipe.json"}
-    assert json.loads((folder / "recipe.json").read_text()) == "two"
+    assert {path.name for path in folder.iterdir()} == {"provenance.json"}
+    assert json.loads((folder / "provenance.json").read_text()) == "two"
 
 
 @pytest.mark.parametrize("content", [b"", b'"on', b"\xff\xfe"])
 def test_a_note_that_was_cut_off_does_not_block_training(tmp_path, content):
-    (tmp_path / "recipe.json").write_bytes(content)
+    (tmp_path / "provenance.json").write_bytes(content)
     (tmp_path / "history.csv").touch()
     claim_folder(tmp_path, "one")
-    assert {path.name for path in tmp_path.iterdir()} == {"recipe.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {"provenance.json"}
 
 
 def history(**columns):

@@ -26,7 +26,7 @@ def test_a_bad_image_is_refused_by_name_and_can_then_be_set_aside(project):
     made = good.stat().st_mtime_ns
 
     settings = (project / "config/config.yaml").read_text()
-    (project / "config/config.yaml").write_text(settings + "ingest: {bad_images: set_aside}\n")
+    (project / "config/config.yaml").write_text(settings + "ingest: {on_bad_image: skipped}\n")
     assert planned(project)["ingest"] == 1, "the other batch is not read again"
     snakemake(project, "--cores", "2")
     assert (project / "results/images/two/val.ome.zarr").stat().st_mtime_ns == made

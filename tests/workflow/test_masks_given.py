@@ -81,7 +81,7 @@ def test_masks_that_make_no_sense_are_refused_by_name_and_can_be_set_aside_which
     assert done.returncode != 0
     assert "its image is" in done.stdout
     assert "Traceback" not in done.stdout
-    set_settings(project, ingest={"bad_images": "set_aside"})
+    set_settings(project, ingest={"on_bad_image": "skip"})
     snakemake(project, "--cores", "2")
     page = (project / "results" / "report.html").read_text()
     assert "1 image set aside" in page
@@ -93,7 +93,7 @@ def test_masks_that_make_no_sense_are_refused_by_name_and_can_be_set_aside_which
 def test_a_run_of_which_no_image_can_be_read_says_so(project):
     for path in (project / "raw").glob("*.ome.tif"):
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    set_settings(project, ingest={"bad_images": "set_aside"})
+    set_settings(project, ingest={"on_bad_image": "skip"})
     done = snakemake(project, "--cores", "2", check=False)
     assert done.returncode == 1
     assert "results/report.html: No image could be read: raw/plain.ome.tif: the file is cut off" in done.stdout

@@ -60,7 +60,7 @@ def test_only_the_region_and_the_frames_of_the_table_are_predicted(applied):
 
 def test_nothing_runs_again_where_nothing_changed_nor_for_settings_of_training(project):
     assert planned(project) == {}
-    set_settings(project, train={"epochs": 5}, split={"seed": 1}, augment={"patch_px": 128})
+    set_settings(project, train={"epochs": 5}, split={"seed": 1}, augment={"patch_size_px": 128})
     assert planned(project) == {}
     shutil.move(project / "given", project / "moved" / "given")
     set_settings(project, model="moved/given")

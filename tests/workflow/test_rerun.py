@@ -61,7 +61,7 @@ def test_a_moved_project_reruns_nothing(project):
     ("section", "key", "value", "jobs"),
     [
         ("ingest", "chunk_px", 256, EVERYTHING),
-        ("ingest", "bad_images", "set_aside", {}),
+        ("ingest", "on_bad_image", "skip", {}),
         ("ingest_truth", "pieces", "separate", {"ingest_truth": 2} | LEARNING | APPLYING),
         ("ingest_truth", "ignore", 65535, {"ingest_truth": 2} | LEARNING | APPLYING),
         ("split", "leakage_similarity", 0.7, {"split": 1, "report": 1}),
@@ -221,7 +221,7 @@ def test_results_without_the_memory_of_snakemake_rerun_what_changed_and_nothing_
 
 
 def test_a_record_that_was_cut_off_reruns_its_job(project):
-    (project / "results" / "recipes" / "select_model.json").write_text("")
+    (project / "results" / "provenance" / "select_model.json").write_text("")
     assert planned(project)["select_model"] == 1
 
 

@@ -3,11 +3,11 @@ rule augment:
     input:
         images=reads("augment", image_folders(learning_images())),
         truth=reads("augment", truth_folders(learning_images())),
-        renewed=lambda wildcards: PRODUCTS.renewed("augment", wildcards.fold),
+        rerun_if=lambda wildcards: PRODUCTS.rerun_if("augment", wildcards.fold),
     output:
         patches=directory("results/patches/{fold}"),
         sheet="results/sheets/{fold}.png",
-        recipe="results/recipes/augment/{fold}.json",
+        provenance="results/provenance/augment/{fold}.json",
     log:
         "logs/augment/{fold}.log",
     benchmark:
@@ -19,7 +19,7 @@ rule augment:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: (10 + config["augment"]["patches"] // 100) * attempt,
     params:
-        recipe=lambda wildcards: recipe_of("augment", wildcards.fold),
+        provenance=lambda wildcards: provenance_of("augment", wildcards.fold),
         sides=lambda wildcards: dict(sorted(LEARNERS[wildcards.fold].items())),
         task=config["task"],
         classes=config["classes"],

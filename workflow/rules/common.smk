@@ -1,4 +1,4 @@
-"""What the rules share: the settings, the table, the batches, the recipes, and resources that follow the data."""
+"""What the rules share: the settings, the table, the batches, the provenance, and resources that follow the data."""
 
 import os
 import re
@@ -17,12 +17,12 @@ from tessera.planning.digests import remember_in
 from tessera.planning.orphans import list_leftovers
 from tessera.planning.existing_models import find_models
 from tessera.planning.rerun_planner import Products
-from tessera.planning.provenance import Recipes, effective, source
+from tessera.planning.provenance import ProvenanceHashes, effective, source
 from tessera.planning.schemas import read_schema
 from tessera.planning.load_settings import check_files, check_masked, load_settings
 from tessera.planning.sweeps import list_models, list_variants, read_sweep
 from tessera.planning.image_table import load_table
-from tessera.common.batch_outputs import keep_stores, read_set_aside
+from tessera.common.batch_outputs import keep_stores, read_skipped
 from tessera.common.errors import InputError
 from tessera.data.cross_validation import sides_in_fold
 from tessera.common.file_lock import hold
@@ -92,7 +92,7 @@ for image, row in ROWS.items():
 ANNOTATED = [image for image in ROWS if ROWS[image]["truth"]]
 LEARNING = {row["batch"] for image, row in ROWS.items() if SIDES[image] in ("train", "val")}
 SCORED = {ROWS[image]["batch"] for image in ANNOTATED}
-RECIPES = Recipes(config, ROWS, MOVIES, SIDES, LEARNERS, MODELS, SIMULATED, EXISTING)
+PROVENANCE = ProvenanceHashes(config, ROWS, MOVIES, SIDES, LEARNERS, MODELS, SIMULATED, EXISTING)
 
 
 def share_machine():
@@ -133,7 +133,7 @@ def keep_unchanged():
         for batch in batches:
             made = PRODUCTS.made_by(rule, batch)
             if made and PRODUCTS.is_outdated(rule, batch):
-                keep_stores(f"results/{kind}/{batch}", made, recipe_of(rule, batch))
+                keep_stores(f"results/{kind}/{batch}", made, provenance_of(rule, batch))
 
 
 def name_leftovers():
@@ -142,10 +142,10 @@ def name_leftovers():
         print(line, file=sys.stderr)
 
 
-def name_set_aside():
+def name_skipped():
     """Say which images were set aside; a run of which none is left fails."""
     folders = [f"results/{kind}/{batch}" for kind in ("images", "truth", "predictions", "labels") for batch in BATCHES]
-    aside = sorted(read_set_aside(folders).keys() & ROWS.keys())
+    aside = sorted(read_skipped(folders).keys() & ROWS.keys())
     if not aside:
         return
     text = f"Set aside: {', '.join(aside[:5])}{f' and {len(aside) - 5} more' if len(aside) > 5 else ''}"
@@ -226,16 +226,16 @@ def training_minutes(model):
     return 60 + int(1.2 * (MODELS[model]["train"]["minutes"] or 150))
 
 
-def recipe_of(rule, key=None):
+def provenance_of(rule, key=None):
     """{image: digest} of what the batch `key` of a rule is made from, or the digest of its one product."""
     match rule:
         case "ingest_truth":
-            return {image: RECIPES.ingest_truth(image) for image in with_truth(BATCHES[key])}
+            return {image: PROVENANCE.ingest_truth(image) for image in with_truth(BATCHES[key])}
         case "ingest" | "import_masks" | "predict" | "segment" | "track" | "evaluate":
-            return {image: getattr(RECIPES, rule)(image) for image in BATCHES[key]}
+            return {image: getattr(PROVENANCE, rule)(image) for image in BATCHES[key]}
         case "simulate" | "augment" | "train":
-            return getattr(RECIPES, rule)(key)
-    return getattr(RECIPES, rule)
+            return getattr(PROVENANCE, rule)(key)
+    return getattr(PROVENANCE, rule)
 
 
 def upstream_of(rule, key=None):
@@ -279,7 +279,7 @@ def outputs_of(rule, key=None):
 
 
 PRODUCTS = Products(
-    recipe_of,
+    provenance_of,
     upstream_of,
     outputs_of,
     wanted=(LABELLING, "track", "evaluate", "report"),

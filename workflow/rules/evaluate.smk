@@ -8,11 +8,11 @@ rule evaluate:
         tracks=reads("evaluate", "results/tracks/{batch}" if config["task"] == "instances" else []),
         selected=reads("evaluate", [] if MASKED else "results/selected.json"),
         models=reads("evaluate", list(MODEL_FOLDERS.values())),
-        renewed=lambda wildcards: PRODUCTS.renewed("evaluate", wildcards.batch),
+        rerun_if=lambda wildcards: PRODUCTS.rerun_if("evaluate", wildcards.batch),
     output:
         metrics="results/metrics/{batch}.tsv",
         pictures=directory("results/pictures/{batch}"),
-        recipe="results/recipes/evaluate/{batch}.json",
+        provenance="results/provenance/evaluate/{batch}.json",
     log:
         "logs/evaluate/{batch}.log",
     benchmark:
@@ -23,7 +23,7 @@ rule evaluate:
         mem_mb=memory_mb(2000, 20),
         runtime=minutes(15, 0.1),
     params:
-        recipes=lambda wildcards: recipe_of("evaluate", wildcards.batch),
+        provenance=lambda wildcards: provenance_of("evaluate", wildcards.batch),
         sides=lambda wildcards: {image: SIDES[image] for image in BATCHES[wildcards.batch]},
         annotated=lambda wildcards: with_truth(BATCHES[wildcards.batch]),
         task=config["task"],

@@ -4,10 +4,10 @@ rule explain:
         selected=reads("explain", "results/selected.json"),
         models=reads("explain", list(MODEL_FOLDERS.values())),
         patches=reads("explain", expand("results/patches/{fold}", fold=LEARNERS)),
-        renewed=lambda wildcards: PRODUCTS.renewed("explain"),
+        rerun_if=lambda wildcards: PRODUCTS.rerun_if("explain"),
     output:
         explanation=directory("results/explanation"),
-        recipe="results/recipes/explain.json",
+        provenance="results/provenance/explain.json",
     log:
         "logs/explain.log",
     benchmark:
@@ -21,7 +21,7 @@ rule explain:
         gpu=int(config["predict"]["device"] == "gpu"),
         networks=int(config["predict"]["device"] != "cpu"),
     params:
-        recipe=lambda wildcards: recipe_of("explain"),
+        provenance=lambda wildcards: provenance_of("explain"),
         folds={model: MODELS[model]["fold"] for model in MODELS},
         settings=config["explain"],
     script:

@@ -3,12 +3,12 @@ rule import_masks:
     input:
         images=reads("import_masks", "results/images/{batch}"),
         simulated=lambda wildcards: ancient(simulated_files(wildcards.batch, "masks_files")),
-        renewed=lambda wildcards: PRODUCTS.renewed("import_masks", wildcards.batch),
+        rerun_if=lambda wildcards: PRODUCTS.rerun_if("import_masks", wildcards.batch),
     output:
         labels=directory("results/labels/{batch}"),
         objects="results/objects/{batch}.parquet",
         # The record of rule segment, whose labels these replace: none of the two must take the other's for its own.
-        recipe="results/recipes/segment/{batch}.json",
+        provenance="results/provenance/segment/{batch}.json",
     log:
         "logs/import_masks/{batch}.log",
     benchmark:
@@ -19,7 +19,7 @@ rule import_masks:
         mem_mb=memory_mb(2500, 2),
         runtime=minutes(15, 0.1),
     params:
-        recipes=lambda wildcards: recipe_of("import_masks", wildcards.batch),
+        provenance=lambda wildcards: provenance_of("import_masks", wildcards.batch),
         rows=lambda wildcards: raw_rows(wildcards.batch, "masks_files", "files", "axes"),
         looks=lambda wildcards: looks_of(wildcards.batch),
         classes=config["classes"],

@@ -3,10 +3,10 @@ rule ingest_truth:
     input:
         images=reads("ingest_truth", "results/images/{batch}"),
         simulated=lambda wildcards: ancient(simulated_files(wildcards.batch, "truth_files")),
-        renewed=lambda wildcards: PRODUCTS.renewed("ingest_truth", wildcards.batch),
+        rerun_if=lambda wildcards: PRODUCTS.rerun_if("ingest_truth", wildcards.batch),
     output:
         truth=directory("results/truth/{batch}"),
-        recipe="results/recipes/ingest_truth/{batch}.json",
+        provenance="results/provenance/ingest_truth/{batch}.json",
     log:
         "logs/ingest_truth/{batch}.log",
     benchmark:
@@ -17,7 +17,7 @@ rule ingest_truth:
         mem_mb=memory_mb(1500, 2),
         runtime=minutes(10, 0.02),
     params:
-        recipes=lambda wildcards: recipe_of("ingest_truth", wildcards.batch),
+        provenance=lambda wildcards: provenance_of("ingest_truth", wildcards.batch),
         rows=lambda wildcards: raw_rows(wildcards.batch, "truth_files", "files", "axes"),
         looks=lambda wildcards: looks_of(wildcards.batch),
         task=config["task"],

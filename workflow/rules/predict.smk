@@ -5,10 +5,10 @@ rule predict:
         selected=reads("predict", "results/selected.json"),
         converted=reads("predict", "results/converted"),
         models=reads("predict", list(MODEL_FOLDERS.values())),
-        renewed=lambda wildcards: PRODUCTS.renewed("predict", wildcards.batch),
+        rerun_if=lambda wildcards: PRODUCTS.rerun_if("predict", wildcards.batch),
     output:
         predictions=directory("results/predictions/{batch}"),
-        recipe="results/recipes/predict/{batch}.json",
+        provenance="results/provenance/predict/{batch}.json",
     log:
         "logs/predict/{batch}.log",
     benchmark:
@@ -22,7 +22,7 @@ rule predict:
         gpu=int(config["predict"]["device"] == "gpu"),
         networks=int(config["predict"]["device"] != "cpu"),
     params:
-        recipes=lambda wildcards: recipe_of("predict", wildcards.batch),
+        provenance=lambda wildcards: provenance_of("predict", wildcards.batch),
         code=source("predict.py"),
         looks=lambda wildcards: looks_of(wildcards.batch),
         settings=effective(config, "predict"),

@@ -14,11 +14,11 @@ rule report:
         models=reads("report", list(MODEL_FOLDERS.values())),
         selected=reads("report", [] if MASKED else "results/selected.json"),
         explanation=reads("report", [] if MASKED else "results/explanation"),
-        renewed=lambda wildcards: PRODUCTS.renewed("report"),
+        rerun_if=lambda wildcards: PRODUCTS.rerun_if("report"),
     output:
         report=report("results/report.html", category="Tessera", caption="../report/report.rst"),
         metrics=report("results/metrics.tsv", category="Tessera", caption="../report/metrics.rst"),
-        recipe="results/recipes/report.json",
+        provenance="results/provenance/report.json",
     log:
         "logs/report.log",
     benchmark:
@@ -29,7 +29,7 @@ rule report:
         mem_mb=lambda wildcards, attempt: (2000 + 2 * len(ROWS) // 10) * attempt,
         runtime=lambda wildcards, attempt: (10 + len(ROWS) // 100) * attempt,
     params:
-        recipe=lambda wildcards: recipe_of("report"),
+        provenance=lambda wildcards: provenance_of("report"),
         groups=GROUPS,
         points={model["variant"]: model["point"] for model in MODELS.values()},
         settings=config["report"],

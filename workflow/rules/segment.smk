@@ -3,11 +3,11 @@ rule segment:
     input:
         predictions=reads("segment", "results/predictions/{batch}"),
         images=reads("segment", "results/images/{batch}"),
-        renewed=lambda wildcards: PRODUCTS.renewed("segment", wildcards.batch),
+        rerun_if=lambda wildcards: PRODUCTS.rerun_if("segment", wildcards.batch),
     output:
         labels=directory("results/labels/{batch}"),
         objects="results/objects/{batch}.parquet",
-        recipe="results/recipes/segment/{batch}.json",
+        provenance="results/provenance/segment/{batch}.json",
     log:
         "logs/segment/{batch}.log",
     benchmark:
@@ -19,7 +19,7 @@ rule segment:
         mem_mb=lambda wildcards, attempt: 3000 * attempt,
         runtime=minutes(15, 0.1),
     params:
-        recipes=lambda wildcards: recipe_of("segment", wildcards.batch),
+        provenance=lambda wildcards: provenance_of("segment", wildcards.batch),
         task=config["task"],
         classes=config["classes"],
         looks=lambda wildcards: looks_of(wildcards.batch),

@@ -2,11 +2,11 @@ rule select_model:
     """Choose the network that did best on its validation images, and make it ready to predict."""
     input:
         models=reads("select_model", list(MODEL_FOLDERS.values())),
-        renewed=lambda wildcards: PRODUCTS.renewed("select_model"),
+        rerun_if=lambda wildcards: PRODUCTS.rerun_if("select_model"),
     output:
         selected="results/selected.json",
         converted=directory("results/converted"),
-        recipe="results/recipes/select_model.json",
+        provenance="results/provenance/select_model.json",
     log:
         "logs/select_model.log",
     benchmark:
@@ -20,7 +20,7 @@ rule select_model:
         gpu=int(config["predict"]["device"] == "gpu"),
         networks=int(config["predict"]["device"] != "cpu"),
     params:
-        recipe=lambda wildcards: recipe_of("select_model"),
+        provenance=lambda wildcards: provenance_of("select_model"),
         variants={model: MODELS[model]["variant"] for model in MODELS},
         engine=config["predict"]["engine"],
         settings=config["select_model"],

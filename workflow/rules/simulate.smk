@@ -3,7 +3,7 @@ rule simulate:
     output:
         movie="resources/demo/{movie}.ome.tif",
         truth=directory("resources/demo/{movie}_truth"),
-        recipe="results/recipes/simulate/{movie}.json",
+        provenance="results/provenance/simulate/{movie}.json",
     log:
         "logs/simulate/{movie}.log",
     benchmark:
@@ -14,7 +14,7 @@ rule simulate:
         mem_mb=lambda wildcards, attempt: 1000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
     params:
-        recipe=lambda wildcards: recipe_of("simulate", wildcards.movie),
+        provenance=lambda wildcards: provenance_of("simulate", wildcards.movie),
         settings=lambda wildcards: MOVIES[wildcards.movie],
     script:
         "../scripts/simulate.py"

@@ -2,11 +2,11 @@ rule split:
     """Write down the side of every annotated image, and look for near-duplicates across sides."""
     input:
         images=reads("split", image_folders(ANNOTATED)),
-        renewed=lambda wildcards: PRODUCTS.renewed("split"),
+        rerun_if=lambda wildcards: PRODUCTS.rerun_if("split"),
     output:
         split="results/split.tsv",
         leakage="results/leakage.tsv",
-        recipe="results/recipes/split.json",
+        provenance="results/provenance/split.json",
     log:
         "logs/split.log",
     benchmark:
@@ -17,7 +17,7 @@ rule split:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: (10 + len(ANNOTATED) // 20) * attempt,
     params:
-        recipe=lambda wildcards: recipe_of("split"),
+        provenance=lambda wildcards: provenance_of("split"),
         rows=[{key: ROWS[image][key] for key in ("image", "truth", "group", "split")} for image in sorted(ANNOTATED)],
         settings=config["split"],
     script:

@@ -4,11 +4,11 @@ rule track:
         labels=reads("track", "results/labels/{batch}"),
         images=reads("track", "results/images/{batch}"),
         objects=reads("track", "results/objects/{batch}.parquet"),
-        renewed=lambda wildcards: PRODUCTS.renewed("track", wildcards.batch),
+        rerun_if=lambda wildcards: PRODUCTS.rerun_if("track", wildcards.batch),
     output:
         tracks=directory("results/tracks/{batch}"),
         objects="results/tracked/{batch}.parquet",
-        recipe="results/recipes/track/{batch}.json",
+        provenance="results/provenance/track/{batch}.json",
     log:
         "logs/track/{batch}.log",
     benchmark:
@@ -19,7 +19,7 @@ rule track:
         mem_mb=memory_mb(2500, 2),
         runtime=minutes(15, 0.1),
     params:
-        recipes=lambda wildcards: recipe_of("track", wildcards.batch),
+        provenance=lambda wildcards: provenance_of("track", wildcards.batch),
         looks=lambda wildcards: looks_of(wildcards.batch),
         settings=config["track"],
     script:

@@ -2,10 +2,10 @@ rule train:
     """Train network {wildcards.model} on its patches."""
     input:
         patches=reads("train", lambda wildcards: f"results/patches/{MODELS[wildcards.model]['fold']}"),
-        renewed=lambda wildcards: PRODUCTS.renewed("train", wildcards.model),
+        rerun_if=lambda wildcards: PRODUCTS.rerun_if("train", wildcards.model),
     output:
         model=directory("results/models/{model}"),
-        recipe="results/recipes/train/{model}.json",
+        provenance="results/provenance/train/{model}.json",
     log:
         "logs/train/{model}.log",
     benchmark:
@@ -19,8 +19,8 @@ rule train:
         gpu=config["train"]["gpus"] if config["train"]["device"] == "gpu" else 0,
         networks=int(config["train"]["device"] != "cpu"),
     params:
-        recipe=lambda wildcards: recipe_of("train", wildcards.model),
-        training_data=lambda wildcards: RECIPES.augment(MODELS[wildcards.model]["fold"]),
+        provenance=lambda wildcards: provenance_of("train", wildcards.model),
+        training_data=lambda wildcards: PROVENANCE.augment(MODELS[wildcards.model]["fold"]),
         settings=lambda wildcards: effective(MODELS[wildcards.model], "train"),
     script:
         "../scripts/train.py"

@@ -1,7 +1,7 @@
 """Render training patches by random transforms, and validation patches as they are.
 
 Reads image and truth stores (t, c, z, y, x). Writes `train.zarr` and `val.zarr`, groups of `image` (n, y, x, c)
-float16, normalised, and `target` (n, y, x) uint8, the class of each pixel or 255 where it is unknown; `patches.json`,
+float16, normalized, and `target` (n, y, x) uint8, the class of each pixel or 255 where it is unknown; `patches.json`,
 what they are; and beside the folder a contact sheet, some of them before and after.
 """
 
@@ -32,7 +32,7 @@ SHOWN = 8  # patches on the sheet
 
 
 def augment(
-    images, truth, sides, recipe, output, sheet, *,
+    images, truth, sides, provenance, output, sheet, *,
     task, classes, seed, patches, balance, boundary_px, workers, **settings,
 ):  # fmt: skip
     """Write the patches of one fold.
@@ -40,7 +40,7 @@ def augment(
     Args:
         images, truth: folders of batches that hold the stores.
         sides: {image: "train" | "val"}.
-        recipe: digest of all that the patches are made from, kept in `patches.json`.
+        provenance: digest of all that the patches are made from, kept in `patches.json`.
         output: folder to write; it appears when it is whole.
         sheet: PNG to write.
         task: "instances" | "semantic".
@@ -65,12 +65,12 @@ def augment(
     with ThreadPoolExecutor(workers) as threads:
         list(threads.map(partial(survey, task=task, classes=classes), both))
     check_contents(sources["train"], classes)
-    patch_px, transforms, configured = configure(both, **settings)
-    renderer = Renderer(task, patch_px, boundary_px, transforms, balance, seed)
+    patch_size_px, transforms, configured = configure(both, **settings)
+    renderer = Renderer(task, patch_size_px, boundary_px, transforms, balance, seed)
 
     render = partial(renderer.transform, Pool(sources["train"]))
-    places = list_grid(sources["val"], patch_px, max(patches // 2, 1))
-    shape = (patch_px, patch_px, len(channels))
+    places = list_grid(sources["val"], patch_size_px, max(patches // 2, 1))
+    shape = (patch_size_px, patch_size_px, len(channels))
     with whole_folder(output) as workplace:
         started = time.perf_counter()
         counts = write_patches(workplace / "train.zarr", range(patches), render, shape, workers)
@@ -81,11 +81,11 @@ def augment(
             "classes": list(classes),
             "outputs": INSTANCE_OUTPUTS if task == "instances" else list(classes),
             "channels": channels,
-            "patch_px": patch_px,
+            "patch_size_px": patch_size_px,
             "transforms": transforms,
             "sources": {side: [source.image for source in found] for side, found in sources.items()},
-            "recipe": recipe,
-            "label_check": check_damage(sources["train"], transforms, patch_px, seed),
+            "provenance": provenance,
+            "label_check": check_damage(sources["train"], transforms, patch_size_px, seed),
             "speed": {"patches_per_s": round(rate, 1), "per_core": round(rate / workers, 1), "workers": workers},
         } | configured
         described |= measure_sources(both, counts[: len(described["outputs"])])
@@ -134,7 +134,7 @@ if __name__ == "__main__":
             images=snakemake.input.images,
             truth=snakemake.input.truth,
             sides=snakemake.params.sides,
-            recipe=snakemake.params.recipe,
+            provenance=snakemake.params.provenance,
             output=snakemake.output.patches,
             sheet=snakemake.output.sheet,
             task=snakemake.params.task,

@@ -66,7 +66,7 @@ def find_misfits(image, made, about, row, seen):
 
 
 def evaluate(
-    labels, images, truth, predictions=(), *, recipes, sides, annotated, metrics, pictures, task, classes, ious,
+    labels, images, truth, predictions=(), *, provenance, sides, annotated, metrics, pictures, task, classes, ious,
     tracks=None, about=None, looks=None, segment=None, min_seam_f1=None,
 ):  # fmt: skip
     """Score and draw every image of a batch.
@@ -75,7 +75,7 @@ def evaluate(
         labels, images: folders of the batch.
         truth: folders of the batch's truth, none or one.
         predictions: folders of the batch's predictions, none or one; seams are audited where they hold windows.
-        recipes: {image: digest}, kept in the table.
+        provenance: {image: digest}, kept in the table.
         sides: {image: side of the split}.
         annotated: the images that have a truth.
         metrics: the table to write, a row for each image that was not set aside.
@@ -90,7 +90,7 @@ def evaluate(
     Raises:
         InputError: stores that do not fit each other, or labels that seams have changed too much.
     """
-    stores = find_stores([images], recipes)
+    stores = find_stores([images], provenance)
     found = find_stores([labels], stores)
     true = find_stores(truth, [image for image in found if image in annotated and sides[image] != PREDICT])
     probable = find_stores(predictions, found) if predictions else {}
@@ -114,13 +114,13 @@ def evaluate(
             roi = (looks or {}).get(image, {}).get("roi")
             row |= score_movie(Path(tracks) / image, true.get(image), roi=roi)
         rows.append({"image": image, "batch": Path(metrics).stem, "split": sides[image]} | row | seams)
-        rows[-1] |= list_engines(made) | {"fit": "; ".join(fit), "recipe": recipes[image]}
+        rows[-1] |= list_engines(made) | {"fit": "; ".join(fit), "provenance": provenance[image]}
         print("".join(f"{sentence}\n" for sentence in fit), end="")
         print(f"[{number}/{len(found)}] {image}" + (f": {score:.3f}" if score is not None else ""), flush=True)
     check_seams(rows, events, min_seam_f1)
     # Not all images are movies, so that the columns are those of any row.
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    table = pd.DataFrame(rows, columns=columns or ["image", "batch", "split", "fit", "recipe"])
+    table = pd.DataFrame(rows, columns=columns or ["image", "batch", "split", "fit", "provenance"])
     table.convert_dtypes().to_csv(metrics, sep="\t", index=False, float_format="%.8g")
 
 
@@ -131,7 +131,7 @@ if __name__ == "__main__":
             images=snakemake.input.images,
             truth=snakemake.input.truth,
             predictions=[snakemake.input.predictions] if snakemake.input.predictions else [],
-            recipes=snakemake.params.recipes,
+            provenance=snakemake.params.provenance,
             sides=snakemake.params.sides,
             tracks=snakemake.input.tracks or None,
             annotated=set(snakemake.params.annotated),

@@ -66,9 +66,9 @@ def import_mask(row, image, path, table, *, class_, pieces="keep", ignore=None, 
     for text in notes:
         note(name, f"the file of masks {text}")
     schema = make_schema(number_alike(metadata.channels))
-    about = {"image": name, "pixel_um": metadata.pixel_um, "shape": pixels.shape[2:], "roi": roi}
+    about = {"image": name, "pixel_size_um": metadata.pixel_size_um, "shape": pixels.shape[2:], "roi": roi}
     write_tables(table, schema, _measure(labels, pixels, schema, kept, class_=class_, **about))
-    finish_labels(path, name=name, pixel_um=metadata.pixel_um, frame_s=metadata.frame_s)
+    finish_labels(path, name=name, pixel_size_um=metadata.pixel_size_um, frame_interval_s=metadata.frame_interval_s)
 
 
 def _measure(labels, pixels, schema, frames, *, class_, shape, **about):
@@ -95,17 +95,17 @@ def _measure(labels, pixels, schema, frames, *, class_, shape, **about):
         yield found.set_column(place, schema.field(place), pa.nulls(len(found), pa.float64()))
 
 
-def import_masks(rows, images, recipes, output, objects, *, classes, bad_images="refuse", looks=None, **settings):
+def import_masks(rows, images, provenance, output, objects, *, classes, on_bad_image="fail", looks=None, **settings):
     """Write the labels of a batch of images to the folder `output`, their objects to the file `objects`.
 
     Args:
         rows: see `import_mask`.
         images: folder of the batch of images.
-        recipes: {image: digest of what its labels are made from}.
+        provenance: {image: digest of what its labels are made from}.
         output: folder of the batch of labels.
         objects: Parquet file.
         classes: names of the classes, background first.
-        bad_images: "refuse" or "set_aside" masks that make no sense.
+        on_bad_image: "fail" or "skip" masks that make no sense.
         looks: {image: its roi and frames}, of images that are not looked at in whole.
         settings: pieces and ignore, see `import_mask`.
 
@@ -113,14 +113,14 @@ def import_masks(rows, images, recipes, output, objects, *, classes, bad_images=
         InputError: a line for every image whose masks make no sense, unless they are set aside.
     """
     by_image = {row["image"]: row for row in rows}
-    sources = find_stores([images], recipes)
+    sources = find_stores([images], provenance)
 
     def make(image, path, table):
         look = (looks or {}).get(image, {})
         import_mask(by_image[image], sources[image], path, table, class_=classes[1], **look, **settings)
 
-    recipes = {image: recipes[image] for image in sources}
-    make_labels(recipes, make, output=output, objects=objects, set_aside=bad_images == "set_aside")
+    provenance = {image: provenance[image] for image in sources}
+    make_labels(provenance, make, output=output, objects=objects, skipped=on_bad_image == "skip")
 
 
 if __name__ == "__main__":
@@ -128,11 +128,13 @@ if __name__ == "__main__":
         import_masks(
             rows=snakemake.params.rows,
             images=snakemake.input.images,
-            recipes=snakemake.params.recipes,
+            provenance=snakemake.params.provenance,
             output=snakemake.output.labels,
             objects=snakemake.output.objects,
             classes=snakemake.params.classes,
-            bad_images=snakemake.config["ingest"]["bad_images"],  # no parameter, since it changes nothing that is made
+            on_bad_image=snakemake.config["ingest"][
+                "on_bad_image"
+            ],  # no parameter, since it changes nothing that is made
             looks=snakemake.params.looks,
             **snakemake.params.settings,
         )

@@ -17,15 +17,15 @@ from tessera.io.image_reader import open_source
 from tessera.io.ome_zarr_store import create_store, finish_image, read_metadata
 
 
-def ingest(rows, recipes, output, *, bad_images, chunk_px, shard_px):
+def ingest(rows, provenance, output, *, on_bad_image, chunk_px, shard_px):
     """Make the image stores of a batch.
 
     Args:
         rows: dicts with `image` (name), `files` (paths; several are the frames of a movie), and where the table knows
-            better than the file `axes` (of each file's array, such as "TZYX"), `pixel_um` (y and x) and `frame_s`.
-        recipes: {image: recipe digest}.
-        output: folder for `{image}.ome.zarr`, `set_aside.json` and `notes.json`.
-        bad_images: "refuse" or "set_aside" images that cannot be read.
+            better than the file `axes` (of each file's array, such as "TZYX"), `pixel_size_um` (y and x) and `frame_interval_s`.
+        provenance: {image: provenance digest}.
+        output: folder for `{image}.ome.zarr`, `skipped.json` and `notes.json`.
+        on_bad_image: "fail" or "skip" images that cannot be read.
         chunk_px: side of a chunk in y and x.
         shard_px: side of a shard in y and x, a multiple of `chunk_px`.
 
@@ -37,7 +37,7 @@ def ingest(rows, recipes, output, *, bad_images, chunk_px, shard_px):
     def make(image, path):
         ingest_image(by_image[image], path, chunk_px=chunk_px, shard_px=shard_px)
 
-    make_stores(recipes, make, output=output, set_aside=bad_images == "set_aside")
+    make_stores(provenance, make, output=output, skipped=on_bad_image == "skip")
 
 
 def ingest_image(row, path, *, chunk_px, shard_px):
@@ -46,12 +46,12 @@ def ingest_image(row, path, *, chunk_px, shard_px):
         store = create_store(path, source.shape, source.dtype, chunk_px=chunk_px, shard_px=shard_px)
         print(f"{row['image']}: {_describe(source)}", flush=True)
         odd = copy_pixels(source, store)
-        size = row["pixel_um"]
+        size = row["pixel_size_um"]
         finish_image(
             path,
             name=row["image"],
-            pixel_um=(source.pixel_um[0], size, size) if size else source.pixel_um,
-            frame_s=row["frame_s"] or source.frame_s,
+            pixel_size_um=(source.pixel_size_um[0], size, size) if size else source.pixel_size_um,
+            frame_interval_s=row["frame_interval_s"] or source.frame_interval_s,
             channels=source.channels,
         )
     notes = [*source.notes, f"{odd} pixels are not finite numbers"] if odd else source.notes
@@ -100,8 +100,10 @@ if __name__ == "__main__":
     with running(snakemake):
         ingest(
             rows=snakemake.params.rows,
-            recipes=snakemake.params.recipes,
+            provenance=snakemake.params.provenance,
             output=snakemake.output.images,
-            bad_images=snakemake.config["ingest"]["bad_images"],  # no parameter, since it changes nothing that is made
+            on_bad_image=snakemake.config["ingest"][
+                "on_bad_image"
+            ],  # no parameter, since it changes nothing that is made
             **snakemake.params.settings,
         )

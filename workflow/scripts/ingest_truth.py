@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tessera.common.batch_outputs import find_stores, make_stores, read_set_aside
+from tessera.common.batch_outputs import find_stores, make_stores, read_skipped
 from tessera.common.errors import InputError
 from tessera.common.job import running
 from tessera.common.notices import note
@@ -22,18 +22,18 @@ from tessera.io.region_of_interest import check_roi, chosen_frames, restrict
 OUTSIDE = -(2**40)  # what no file holds as an id: pixels that the table does not look at
 
 
-def ingest_truth(rows, recipes, images, output, *, task, classes, bad_images, pieces, ignore=None, looks=None):
+def ingest_truth(rows, provenance, images, output, *, task, classes, on_bad_image, pieces, ignore=None, looks=None):
     """Make the truth stores of a batch.
 
     Args:
         rows: dicts with `image` (name), `truth_files` (paths), `axes` (of the image's file) and `files` (of the image,
             where its numbers are to be compared), of annotated images.
-        recipes: {image: recipe digest} of the annotated images.
+        provenance: {image: provenance digest} of the annotated images.
         images: folder of the batch's image stores.
-        output: folder for `{image}.ome.zarr`, `set_aside.json` and `notes.json`.
+        output: folder for `{image}.ome.zarr`, `skipped.json` and `notes.json`.
         task: "instances" or "semantic".
         classes: names of the classes, background first.
-        bad_images: "refuse" or "set_aside" annotations that make no sense.
+        on_bad_image: "fail" or "skip" annotations that make no sense.
         pieces: "keep" ids that lie in several pieces, or "separate" them into one id per piece.
         ignore: the value of pixels that nobody annotated, where one mask does not show one object; None: all are.
         looks: {image: its roi and frames}, see `tessera.io.region_of_interest`; what lies outside counts as not annotated.
@@ -42,7 +42,7 @@ def ingest_truth(rows, recipes, images, output, *, task, classes, bad_images, pi
         InputError: a line for every annotation that makes no sense, unless they are set aside.
     """
     by_image = {row["image"]: row for row in rows}
-    reasons = read_set_aside([images])
+    reasons = read_skipped([images])
 
     def make(image, path):
         if image in reasons:
@@ -51,7 +51,7 @@ def ingest_truth(rows, recipes, images, output, *, task, classes, bad_images, pi
         told = {"task": task, "classes": classes, "pieces": pieces, "ignore": ignore}
         annotate_image(by_image[image], stored, path, **told, **(looks or {}).get(image, {}))
 
-    make_stores(recipes, make, output=output, set_aside=bad_images == "set_aside")
+    make_stores(provenance, make, output=output, skipped=on_bad_image == "skip")
 
 
 def annotate_image(row, image, path, *, task, classes, pieces, ignore, roi=None, frames=None):
@@ -91,8 +91,8 @@ def annotate_image(row, image, path, *, task, classes, pieces, ignore, roi=None,
     finish_labels(
         path,
         name=name,
-        pixel_um=metadata.pixel_um,
-        frame_s=metadata.frame_s,
+        pixel_size_um=metadata.pixel_size_um,
+        frame_interval_s=metadata.frame_interval_s,
         classes=classes if semantic else None,
         unknown=mark if unknown else None,
         extra={key: value for key, value in extra.items() if value is not None},
@@ -105,12 +105,14 @@ if __name__ == "__main__":
     with running(snakemake):
         ingest_truth(
             rows=snakemake.params.rows,
-            recipes=snakemake.params.recipes,
+            provenance=snakemake.params.provenance,
             images=snakemake.input.images,
             output=snakemake.output.truth,
             task=snakemake.params.task,
             classes=snakemake.params.classes,
             looks=snakemake.params.looks,
-            bad_images=snakemake.config["ingest"]["bad_images"],  # no parameter, since it changes nothing that is made
+            on_bad_image=snakemake.config["ingest"][
+                "on_bad_image"
+            ],  # no parameter, since it changes nothing that is made
             **snakemake.params.settings,
         )

@@ -64,8 +64,8 @@ def plan_tiles(ensemble, *, tile_px, halo_px, batch_tiles, memory_mb):
 
 
 def predict(
-    images, selected, converted, models, recipes, output, *, engine, precision, tolerance, device,
-    test_time_augmentation, tile_px, halo_px, batch_tiles, bad_images,
+    images, selected, converted, models, provenance, output, *, engine, precision, tolerance, device,
+    test_time_augmentation, tile_px, halo_px, batch_tiles, on_bad_image,
     code="", looks=None, workers=None, memory_mb=None, **settings,
 ):  # fmt: skip
     """Write the probabilities of a batch of images to the folder `output`.
@@ -75,20 +75,20 @@ def predict(
         selected: file that names the models.
         converted: folder of models that were converted.
         models: folders of models.
-        recipes: {image: digest of what its probabilities are made from}.
+        provenance: {image: digest of what its probabilities are made from}.
         output: folder of the batch of probabilities.
         code: digest of the code that is at work.
         looks: {image: {"roi": (y0, y1, x0, x1) or None, "frames": text or None}}.
         workers: threads of this job.
         memory_mb: what the job may use.
         engine, precision, tolerance, device, test_time_augmentation, tile_px, halo_px, batch_tiles: of section predict.
-        bad_images: "refuse" or "set_aside" images that do not fit the model.
+        on_bad_image: "fail" or "skip" images that do not fit the model.
         settings: its others, see `tessera.inference.predict_image.predict_image`.
 
     Raises:
         InputError: settings, a model or images that do not fit, all images in one message.
     """
-    stores = find_stores([images], recipes)
+    stores = find_stores([images], provenance)
     folders, content = find_models(selected, models)
     ensemble, report = load_ensemble(
         folders, converted, engine=engine, precision=precision, tolerance=tolerance, device=device,
@@ -98,17 +98,17 @@ def predict(
     tiling = plan_tiles(ensemble, tile_px=tile_px, halo_px=halo_px, batch_tiles=batch_tiles, memory_mb=memory_mb)
     about = {"engines": report, "test_time_augmentation": test_time_augmentation, **tiling}
     kinds = [(digest_model(folders[place]), one["engine"], one["precision"]) for place, one in enumerate(report)]
-    recipe = json.dumps([code, kinds, test_time_augmentation])
+    provenance = json.dumps([code, kinds, test_time_augmentation])
     ledgers = Path(output).with_name(f".{Path(output).name}.regions")
 
     def make(image, path):
         look = (looks or {}).get(image, {})
         predict_image(
-            stores[image], path, ensemble, name=image, about=about, recipe=recipe, ledger=ledgers / image,
+            stores[image], path, ensemble, name=image, about=about, provenance=provenance, ledger=ledgers / image,
             workers=workers, **tiling, **look, **settings,
         )  # fmt: skip
 
-    make_stores({image: recipes[image] for image in stores}, make, output=output, set_aside=bad_images == "set_aside")
+    make_stores({image: provenance[image] for image in stores}, make, output=output, skipped=on_bad_image == "skip")
     forget_strangers(ledgers, stores)
 
 
@@ -116,13 +116,13 @@ if __name__ == "__main__":
     with running(snakemake):
         predict(
             **{name: snakemake.input[name] for name in ("images", "selected", "converted", "models")},
-            recipes=snakemake.params.recipes,
+            provenance=snakemake.params.provenance,
             output=snakemake.output.predictions,
             code=snakemake.params.code,
             looks=snakemake.params.looks,
             workers=snakemake.threads,
             memory_mb=snakemake.resources.mem_mb,
             **{key: snakemake.config["predict"][key] for key in ("device", "batch_tiles")},
-            bad_images=snakemake.config["ingest"]["bad_images"],
+            on_bad_image=snakemake.config["ingest"]["on_bad_image"],
             **snakemake.params.settings,
         )

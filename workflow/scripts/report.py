@@ -14,7 +14,7 @@ import pyarrow.parquet
 import yaml
 
 from tessera.common import notices as notes
-from tessera.common.batch_outputs import read_set_aside
+from tessera.common.batch_outputs import read_skipped
 from tessera.common.job import running
 from tessera.evaluation.calibration import LEAST_PIXELS, say
 from tessera.report import model_report as origins
@@ -58,7 +58,7 @@ def installed(packages):
 
 def report(
     *, metrics, pictures, objects, images, truth, split, leakage, sheets, models, selected, explanation, page, table,
-    groups, points, title, pictures_limit, settings, recipe, labels=(), tracks=(), benchmarks="benchmarks",
+    groups, points, title, pictures_limit, settings, provenance, labels=(), tracks=(), benchmarks="benchmarks",
 ):  # fmt: skip
     """Write the page and the table of all images.
 
@@ -78,7 +78,7 @@ def report(
         title: of the page.
         pictures_limit: at most so many images are shown.
         settings: the whole configuration.
-        recipe: digest of everything that the page is made from.
+        provenance: digest of everything that the page is made from.
         benchmarks: folder of Snakemake's benchmarks; it may be missing.
     """
     settings = json.loads(json.dumps(settings))
@@ -86,8 +86,8 @@ def report(
     split, leaks = (summaries.read_table(path) if path else EMPTY for path in (split, leakage))
     rows = summaries.join_tables(map(summaries.read_table, metrics), groups, settings)
     rows.to_csv(table, sep="\t", index=False, float_format="%.8g")
-    set_aside = read_set_aside([*images, *truth, *labels])
-    content = summaries.summarise(rows, split, leaks, set_aside, settings, pictures_limit, not (existing or masked))
+    skipped = read_skipped([*images, *truth, *labels])
+    content = summaries.summarise(rows, split, leaks, skipped, settings, pictures_limit, not (existing or masked))
     folders = {folder.name: folder for batch in pictures for folder in Path(batch).iterdir()}
     content["seams"] = findings.summarise(rows, settings["task"], folders)
     content["models"] = [origins.describe_model(folder, existing) for folder in models]
@@ -97,7 +97,7 @@ def report(
     content["comparison"] = compare_models(content["models"], content["selected"], points)
     noted = notes.read_notes([*images, *truth, *labels])
     content |= {"notes": notes.group_notes(noted), "notes_shown": notes.NOTES_SHOWN}
-    content["nothing"] = summaries.say_nothing_left(rows, set_aside, read_set_aside(images))
+    content["nothing"] = summaries.say_nothing_left(rows, skipped, read_skipped(images))
     content["warnings"] += findings.warn(content["seams"])
     content["warnings"] += origins.warn(rows, content["models"], content["misfits"], existing)
     content["warnings"] += notes.warn(noted)
@@ -107,10 +107,10 @@ def report(
     for movie in content["movies"]:
         movie["pictures"] = {name: embed(movie["folder"] / f"{name}.png") for name in ("tracks", "trees", "counts")}
     content["pictures"] = [read_picture(folders[row["image"]]) | row for row in content["pictures"]]
-    content["digests"] = [("This page", recipe)] + [
+    content["digests"] = [("This page", provenance)] + [
         (f"{what} of {model['name']}", model[key])
         for model in content["models"]
-        for what, key in (("Training", "recipe"), ("Training data", "training_data"))
+        for what, key in (("Training", "provenance"), ("Training data", "training_data"))
         if model.get(key)
     ]
     versions = installed(PACKAGES)
@@ -135,7 +135,7 @@ def report(
 if __name__ == "__main__":
     with running(snakemake):
         report(
-            **{name: files for name, files in snakemake.input.items() if name != "renewed"},
+            **{name: files for name, files in snakemake.input.items() if name != "rerun_if"},
             page=snakemake.output.report,
             table=snakemake.output.metrics,
             groups=snakemake.params.groups,
@@ -143,5 +143,5 @@ if __name__ == "__main__":
             title=snakemake.params.settings["title"],
             pictures_limit=snakemake.params.settings["pictures"],
             settings=snakemake.config,
-            recipe=snakemake.params.recipe,
+            provenance=snakemake.params.provenance,
         )

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from tessera.common.batch_outputs import find_stores, read_set_aside
+from tessera.common.batch_outputs import find_stores, read_skipped
 from tessera.common.errors import InputError
 from tessera.common.job import running
 from tessera.io.ome_zarr_store import create_store, finish_labels, open_array, read_block, read_metadata, stored_as
@@ -31,7 +31,7 @@ BLOCK_PX = 1024
 WAVE = 128  # blocks of small frames whose objects are named at once
 
 
-def segment_image(source, probable, path, table, *, name, task, classes, workers, roi, join_z, **settings):
+def segment_image(source, probable, path, table, *, name, task, classes, workers, roi, stitch_threshold, **settings):
     """Write the labels of one image to a new store at `path` and its objects to the Parquet file `table`.
 
     Args:
@@ -41,7 +41,7 @@ def segment_image(source, probable, path, table, *, name, task, classes, workers
         table: where the table of objects is made.
         name: of the image.
         roi: (y0, y1, x0, x1) that was looked at, None: all.
-        task, classes, workers, join_z, settings: as of `segment`.
+        task, classes, workers, stitch_threshold, settings: as of `segment`.
 
     Raises:
         InputError: the stores do not fit each other or the classes.
@@ -53,14 +53,14 @@ def segment_image(source, probable, path, table, *, name, task, classes, workers
     expected = 3 if task == "instances" else len(classes)
     if outputs != expected:
         raise InputError(f"{probable}: has {outputs} outputs where {task} needs {expected}; train and predict again")
-    rules = make_rules(name, metadata.pixel_um, **settings)
+    rules = make_rules(name, metadata.pixel_size_um, **settings)
     shape = (frames, 1, depth, *plane)
     labels = create_store(path, shape, choose_type(task, shape, rules.min_area_px), **stored_as(pixels))
     side = part_shard(**stored_as(labels), most=BLOCK_PX)
     many = stored_as(labels)["shard_px"] // side
-    joined = bool(depth > 1 and join_z)
+    joined = bool(depth > 1 and stitch_threshold)
     schema = make_schema(number_alike(metadata.channels))
-    about = {"image": name, "pixel_um": metadata.pixel_um, "shape": shape[2:], "roi": roi, "joined": joined}
+    about = {"image": name, "pixel_size_um": metadata.pixel_size_um, "shape": shape[2:], "roi": roi, "joined": joined}
 
     def write_block(block, shard, found, scratch, named, count):
         window = read_ids(scratch, named, block, PERIMETER_PX)
@@ -86,7 +86,13 @@ def segment_image(source, probable, path, table, *, name, task, classes, workers
     def tabulated(scratch):
         count = 0
         for blocks in cut_into_waves(shape, side, WAVE):
-            told = {"task": task, "rules": rules, "join_z": join_z, "workers": workers, "name": name}
+            told = {
+                "task": task,
+                "rules": rules,
+                "stitch_threshold": stitch_threshold,
+                "workers": workers,
+                "name": name,
+            }
             named = find_objects(probabilities, scratch, blocks, **told)
             write = partial(write_shard, scratch=scratch, named=named, count=count)
             measured = work_through(write, gather(blocks, many), workers, f"{name}: {len(named.areas) - 1} objects")
@@ -99,37 +105,37 @@ def segment_image(source, probable, path, table, *, name, task, classes, workers
     with TemporaryDirectory(dir=path.parent, prefix=".") as scratch:
         pieces = create_store(scratch, shape, np.int32, **stored_as(pixels) | {"shard_px": side})
         write_tables(table, schema, tabulated(pieces))
-    sizes = {"pixel_um": metadata.pixel_um, "frame_s": metadata.frame_s}
+    sizes = {"pixel_size_um": metadata.pixel_size_um, "frame_interval_s": metadata.frame_interval_s}
     finish_labels(path, name=name, classes=classes if task == "semantic" else None, **sizes)
 
 
-def segment(predictions, images, recipes, output, objects, *, task, classes, looks=None, **settings):
+def segment(predictions, images, provenance, output, objects, *, task, classes, looks=None, **settings):
     """Write the labels of a batch of images to the folder `output`, their objects to the file `objects`.
 
     Args:
         predictions: folder of the batch of probabilities.
         images: folder of the batch of images.
-        recipes: {image: digest of what its labels are made from}.
+        provenance: {image: digest of what its labels are made from}.
         output: folder of the batch of labels.
         objects: Parquet file.
         task: instances or semantic.
         classes: names of the classes, background first.
         looks: {image: its roi and frames}, of images that were not looked at in whole.
-        settings: workers, threads of this job; join_z, see `tessera.segmentation.blockwise_segmentation.find_objects`; and those of
+        settings: workers, threads of this job; stitch_threshold, see `tessera.segmentation.blockwise_segmentation.find_objects`; and those of
             `tessera.segmentation.seeded_growth.make_rules`.
 
     Raises:
         InputError: stores that are missing, damaged or do not fit.
     """
-    sources = find_stores([images], recipes)
+    sources = find_stores([images], provenance)
     probable = find_stores([predictions], sources)
 
     def make(image, path, table):
         told = {"name": image, "task": task, "classes": classes, "roi": (looks or {}).get(image, {}).get("roi")}
         segment_image(sources[image], probable[image], path, table, **told, **settings)
 
-    recipes = {image: recipes[image] for image in probable}
-    make_labels(recipes, make, output=output, objects=objects, before=read_set_aside([predictions]))
+    provenance = {image: provenance[image] for image in probable}
+    make_labels(provenance, make, output=output, objects=objects, before=read_skipped([predictions]))
 
 
 if __name__ == "__main__":
@@ -137,7 +143,7 @@ if __name__ == "__main__":
         segment(
             predictions=snakemake.input.predictions,
             images=snakemake.input.images,
-            recipes=snakemake.params.recipes,
+            provenance=snakemake.params.provenance,
             output=snakemake.output.labels,
             objects=snakemake.output.objects,
             task=snakemake.params.task,

@@ -77,7 +77,7 @@ def find_halo(folder, engine, device, converted, threads):
 
 def check_alike(members):
     """Refuse models {name: settings} for one ensemble that differ in channels, outputs or task."""
-    for key in ("task", "channels", "outputs", "normalisation", "scale"):
+    for key in ("task", "channels", "outputs", "normalization", "scale"):
         if len(kinds := {json.dumps(settings.get(key)): name for name, settings in members.items()}) > 1:
             differing = "; ".join(f"{name}: {kind}" for kind, name in kinds.items())
             raise InputError(f"select_model.ensemble: models differ in {key} ({differing}); set it to false")

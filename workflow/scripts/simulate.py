@@ -54,8 +54,8 @@ def simulate(
     smaller_share=0.5,
     speed_px=1.5,
     photons=200,
-    pixel_um=0.5,
-    frame_s=600,
+    pixel_size_um=0.5,
+    frame_interval_s=600,
 ):
     """Write a seeded movie of dividing cells and its truth, frame by frame; the same seed gives the same bytes.
 
@@ -71,8 +71,8 @@ def simulate(
         smaller_share: share of the mother's area that the smaller daughter takes, 0.2 to 0.5.
         speed_px: typical speed of a cell, pixels per frame, 0 or more.
         photons: photons per pixel from a typical cell, above 0; fewer are noisier.
-        pixel_um: side of a pixel in micrometres, above 0.
-        frame_s: seconds between frames, above 0.
+        pixel_size_um: side of a pixel in micrometres, above 0.
+        frame_interval_s: seconds between frames, above 0.
     """
     movie, truth = Path(movie), Path(truth)
     movie.parent.mkdir(parents=True, exist_ok=True)
@@ -111,11 +111,11 @@ def simulate(
             metadata={
                 "axes": "TYX",
                 "UUID": str(uuid.UUID(bytes=name.bytes(16), version=4)),
-                "PhysicalSizeX": pixel_um,
+                "PhysicalSizeX": pixel_size_um,
                 "PhysicalSizeXUnit": "µm",
-                "PhysicalSizeY": pixel_um,
+                "PhysicalSizeY": pixel_size_um,
                 "PhysicalSizeYUnit": "µm",
-                "TimeIncrement": frame_s,
+                "TimeIncrement": frame_interval_s,
                 "TimeIncrementUnit": "s",
             },
         )

@@ -15,7 +15,7 @@ from tessera.common.batch_outputs import find_stores
 from tessera.common.even_sampling import spread
 from tessera.common.job import running
 from tessera.data.cross_validation import place_of
-from tessera.data.normalization import normalise
+from tessera.data.normalization import normalize
 from tessera.data.split import LEAKS_KEPT, SIDES, explain_sides
 from tessera.io.ome_zarr_store import open_array, read_metadata
 
@@ -62,7 +62,7 @@ def read_planes(path):
     array = open_array(path, level=max(int(folder.name) for folder in Path(path).iterdir() if folder.name.isdigit()))
     count, _, depth, _, _ = array.shape
     for t in spread(count, FRAMES):
-        yield t, normalise(np.moveaxis(array[t, :, depth // 2], 0, -1), metadata.windows).mean(-1)
+        yield t, normalize(np.moveaxis(array[t, :, depth // 2], 0, -1), metadata.windows).mean(-1)
 
 
 def signature(plane):

@@ -66,13 +66,13 @@ def track_image(labels, image, folder, *, name, frames=None, animation="none", *
         )
 
 
-def track(labels, images, objects, recipes, output, table, *, looks=None, **settings):
+def track(labels, images, objects, provenance, output, table, *, looks=None, **settings):
     """Track the movies of a batch into the folder `output`; `table` gets their objects.
 
     Args:
         labels, images: folders of the batch.
         objects: Parquet file of the batch.
-        recipes: {image: digest of what its tracks are made from}.
+        provenance: {image: digest of what its tracks are made from}.
         output: folder of the batch of tracks.
         table: Parquet file.
         looks: {image: its roi and frames}, see `tessera.io.region_of_interest`.
@@ -81,7 +81,7 @@ def track(labels, images, objects, recipes, output, table, *, looks=None, **sett
     Raises:
         InputError: stores that are missing, damaged or do not fit.
     """
-    stores = find_stores([images], recipes)
+    stores = find_stores([images], provenance)
     found = find_stores([labels], stores)
 
     def make(image, folder):
@@ -91,7 +91,7 @@ def track(labels, images, objects, recipes, output, table, *, looks=None, **sett
     def finish(folder):
         add_tracks(objects, folder, table)
 
-    make_stores({image: recipes[image] for image in found}, make, output=output, finish=finish, suffix="")
+    make_stores({image: provenance[image] for image in found}, make, output=output, finish=finish, suffix="")
 
 
 if __name__ == "__main__":
@@ -100,7 +100,7 @@ if __name__ == "__main__":
             labels=snakemake.input.labels,
             images=snakemake.input.images,
             objects=snakemake.input.objects,
-            recipes=snakemake.params.recipes,
+            provenance=snakemake.params.provenance,
             output=Path(snakemake.output.tracks),
             table=Path(snakemake.output.objects),
             looks=snakemake.params.looks,

@@ -1,9 +1,9 @@
 """Train a network on patches.
 
-Reads `patches`: train.zarr and val.zarr with image (n, y, x, c) float16, normalised, and target (n, y, x) uint8, and
+Reads `patches`: train.zarr and val.zarr with image (n, y, x, c) float16, normalized, and target (n, y, x) uint8, and
 patches.json. Writes the folder `output`: model.json, model.weights.h5 (of the best epoch), last.weights.h5,
 saved_model/, validation.zarr, history.csv, curves.png, and rates.png where a learning rate was looked for. While it
-trains, weights, optimiser and history are in a hidden folder beside `output`, from where the same recipe goes on.
+trains, weights, optimiser and history are in a hidden folder beside `output`, from where the same provenance goes on.
 """
 
 import json
@@ -31,16 +31,16 @@ IN_MEMORY_BYTES = 2**31
 LIMITS = ("epochs", "patience", "minutes", "monitor", "min_delta", "frozen_epochs")
 
 
-def train(patches, recipe, output, *, threads=None, memory_mb=None, training_data=None, logs=None, **settings):
+def train(patches, provenance, output, *, threads=None, memory_mb=None, training_data=None, logs=None, **settings):
     """Train a network; the settings are those of the section train, as config/config.yaml explains them.
 
     Args:
         patches: folder of patches.
-        recipe: what the model is made from; an interrupted training goes on only under the same.
+        provenance: what the model is made from; an interrupted training goes on only under the same.
         output: folder of the model, in place only when whole.
         threads: CPU cores to use; None for all.
         memory_mb: MiB that the job was given; None for what the machine has left.
-        training_data: recipe of the patches, for the record.
+        training_data: provenance of the patches, for the record.
         logs: folder for the logs of TensorBoard; None for none.
 
     Raises:
@@ -64,15 +64,15 @@ def train(patches, recipe, output, *, threads=None, memory_mb=None, training_dat
     with devices.scope(), computing_in(precision), explaining_failures():
         network, trainee = make_trainee(settings, about)
         batch_size, why_batch = settle_batch(
-            workplace, recipe, settings["batch_size"], network, sides["train"][0].shape, kind, memory_mb
+            workplace, provenance, settings["batch_size"], network, sides["train"][0].shape, kind, memory_mb
         )
         taken = settings | {"precision": precision, "batch_size": batch_size}
         introduce(taken, network, about, sides)
-        record = Record(network, workplace, recipe, {key: settings[key] for key in LIMITS})
+        record = Record(network, workplace, provenance, {key: settings[key] for key in LIMITS})
         encoder = encoder_layers(network, settings["architecture"], settings["backbone"])
         training = Training(trainee, encoder, sides, record, taken)
         rate, why_rate, trial = training.settle_rate(workplace)
-        options = {"every": taken["pictures_every"], "wandb": taken["wandb"], "name": output.name, "settings": taken}
+        options = {"every": taken["log_images_every"], "wandb": taken["wandb"], "name": output.name, "settings": taken}
         shown = [make_display(network, *sides["val"], about["outputs"], folder=logs, **options)] if logs else []
         training.run([*shown, Pace(batch_size, settings["epochs"])])
         with room_on_disk(workplace):
@@ -86,7 +86,7 @@ def train(patches, recipe, output, *, threads=None, memory_mb=None, training_dat
         {"setting": "train.learning_rate", "value": rate, "reason": why_rate},
     ]
     model = describe(about, network, record.rows, settings, plan)
-    model |= {"recipe": recipe, "training_data": training_data, "throughput": throughput, "device": kind}
+    model |= {"provenance": provenance, "training_data": training_data, "throughput": throughput, "device": kind}
     with room_on_disk(workplace):
         kept = copy_in_float32(network, settings, about)
         write_model(workplace / "model", model, kept, record.rows, sides["val"])
@@ -125,7 +125,7 @@ if __name__ == "__main__":
     with running(snakemake):
         train(
             patches=snakemake.input.patches,
-            recipe=snakemake.params.recipe,
+            provenance=snakemake.params.provenance,
             output=snakemake.output.model,
             training_data=snakemake.params.training_data,
             threads=snakemake.threads,

@@ -10,43 +10,43 @@ from tessera.common.atomic_write import part_of, put_in_place, write_json
 from tessera.common.errors import InputError, UnfitError
 from tessera.common.notices import NOTES, gathering
 
-SET_ASIDE = "set_aside.json"
+SKIPPED = "skipped.json"
 FINISHED = "finished.json"
 TABLES = ".tables"  # in a batch of labels, {image}.parquet of each
 
 
-def make_stores(recipes, make, *, output, set_aside=False, before=None, finish=None, suffix=".ome.zarr"):
+def make_stores(provenance, make, *, output, skipped=False, before=None, finish=None, suffix=".ome.zarr"):
     """Make one store per image in a hidden folder beside `output`, then rename the folder to `output`.
 
-    What an earlier, interrupted call finished is kept where its recipe is the same, and so is what `keep_stores` kept.
+    What an earlier, interrupted call finished is kept where its provenance is the same, and so is what `keep_stores` kept.
 
     Args:
-        recipes: {image name: recipe digest}.
+        provenance: {image name: provenance digest}.
         make: make(image, path) writes the store of `image` at `path`; it raises InputError where the input is bad, and
             may write nothing where there is nothing to write.
-        output: the folder of the batch; afterwards it holds `{image}.ome.zarr` for each image and `set_aside.json`,
+        output: the folder of the batch; afterwards it holds `{image}.ome.zarr` for each image and `skipped.json`,
             {image: reason}, of those that were bad; and `notes.json`, {image: what `tessera.common.notices.note` was told}, if any.
-        set_aside: go on without bad images, rather than refuse the batch.
+        skipped: go on without bad images, rather than refuse the batch.
         before: {image: reason} of images that the step before set aside, which are listed as well.
         finish: finish(folder) makes what else is made of the whole batch, while an interruption still loses nothing.
         suffix: of the stores, after the image's name; a folder of several stores has none.
 
     Raises:
-        InputError: a line for every bad image, unless `set_aside` and no UnfitError; the good ones stay in the hidden
+        InputError: a line for every bad image, unless `skipped` and no UnfitError; the good ones stay in the hidden
             folder.
     """
     workplace = part_of(output)
     workplace.mkdir(parents=True, exist_ok=True)
     ledger = workplace / FINISHED
     finished = _read_ledger(ledger)
-    kept = {image for image in recipes if finished.get(image) == recipes[image]}
+    kept = {image for image in provenance if finished.get(image) == provenance[image]}
     kept = {image for image in kept if (workplace / f"{image}{suffix}").is_dir()}
     _drop_strangers(workplace, kept, suffix)
     notes = {image: told for image, told in _read_ledger(workplace / NOTES).items() if image in kept}
     write_json(workplace / NOTES, notes)
     bad, failed = {}, []
     started = time.monotonic()
-    for number, (image, recipe) in enumerate(recipes.items(), start=1):
+    for number, (image, provenance) in enumerate(provenance.items(), start=1):
         if image not in kept:
             partial = workplace / f".{image}.part"  # no image's name begins with a point
             try:
@@ -55,20 +55,20 @@ def make_stores(recipes, make, *, output, set_aside=False, before=None, finish=N
             except InputError as error:
                 shutil.rmtree(partial, ignore_errors=True)
                 bad[image] = str(error)
-                failed += [str(error)] if isinstance(error, UnfitError) or not set_aside else []
-                print(f"[{number}/{len(recipes)}] {image}: {error}", flush=True)
+                failed += [str(error)] if isinstance(error, UnfitError) or not skipped else []
+                print(f"[{number}/{len(provenance)}] {image}: {error}", flush=True)
                 continue
             if partial.exists():
                 partial.rename(workplace / f"{image}{suffix}")
             if told:
                 notes[image] = told
                 write_json(workplace / NOTES, notes)
-            finished[image] = recipe
+            finished[image] = provenance
             write_json(ledger, finished)
-        print(f"[{number}/{len(recipes)}] {image} ({time.monotonic() - started:.1f} s)", flush=True)
+        print(f"[{number}/{len(provenance)}] {image} ({time.monotonic() - started:.1f} s)", flush=True)
     if failed:
         raise InputError("\n".join(failed))
-    write_json(workplace / SET_ASIDE, (before or {}) | bad)
+    write_json(workplace / SKIPPED, (before or {}) | bad)
     if not notes:
         (workplace / NOTES).unlink()
     if finish:
@@ -77,22 +77,22 @@ def make_stores(recipes, make, *, output, set_aside=False, before=None, finish=N
     (Path(output) / ledger.name).unlink(missing_ok=True)
 
 
-def keep_stores(output, made, recipes):
+def keep_stores(output, made, provenance):
     """Keep those stores of a batch that are to stay as they are, for the next call of `make_stores`.
 
     Snakemake removes `output` before it runs the job that makes it. The files are linked, so that they take no room.
 
     Args:
         output: folder of the batch.
-        made: {image: recipe} by which it was made.
-        recipes: {image: recipe} by which it is to be made.
+        made: {image: provenance} by which it was made.
+        provenance: {image: provenance} by which it is to be made.
     """
     output, workplace = Path(output), part_of(output)
     finished, notes = (_read_ledger(workplace / name) for name in (FINISHED, NOTES))
     told = _read_ledger(output / NOTES)
-    for image, recipe in recipes.items():
+    for image, provenance in provenance.items():
         store = next((output / name for name in (f"{image}.ome.zarr", image) if (output / name).is_dir()), None)
-        if store is None or made.get(image) != recipe or finished.get(image) == recipe:
+        if store is None or made.get(image) != provenance or finished.get(image) == provenance:
             continue
         try:
             _link(store, workplace / store.name)
@@ -100,7 +100,7 @@ def keep_stores(output, made, recipes):
                 _link(output / TABLES / f"{image}.parquet", workplace / TABLES / f"{image}.parquet")
         except OSError:  # a file system without links: all are made again
             return
-        finished[image] = recipe
+        finished[image] = provenance
         notes |= {image: told[image]} if image in told else {}
     if finished:
         write_json(workplace / NOTES, notes)
@@ -124,7 +124,7 @@ def find_stores(folders, images):
         InputError: a store is neither there nor set aside.
     """
     found, absent = {}, []
-    reasons = read_set_aside(folders)
+    reasons = read_skipped(folders)
     for image in images:
         paths = [Path(folder) / f"{image}.ome.zarr" for folder in folders]
         path = next((path for path in paths if path.is_dir()), None)
@@ -139,17 +139,17 @@ def find_stores(folders, images):
     return found
 
 
-def read_set_aside(folders):
+def read_skipped(folders):
     """{image: reason} of the images that were set aside in the batch `folders`."""
     reasons = {}
     for folder in folders:
-        path = Path(folder) / SET_ASIDE
+        path = Path(folder) / SKIPPED
         reasons |= json.loads(path.read_text()) if path.exists() else {}
     return reasons
 
 
 def _read_ledger(path):
-    """{image: recipe} of what an earlier call finished; nothing where the ledger was lost in a crash."""
+    """{image: provenance} of what an earlier call finished; nothing where the ledger was lost in a crash."""
     try:
         return json.loads(path.read_text())
     except (FileNotFoundError, ValueError):

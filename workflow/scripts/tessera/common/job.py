@@ -1,4 +1,4 @@
-"""What every job of the workflow does around its work: it logs, and leaves its recipe when it is done."""
+"""What every job of the workflow does around its work: it logs, and leaves its provenance when it is done."""
 
 import contextlib
 import sys
@@ -35,7 +35,7 @@ class _Tee:
 
 @contextlib.contextmanager
 def running(snakemake):
-    """Run the block as the job that Snakemake describes: its log gets a copy of all output, `output.recipe` its recipe.
+    """Run the block as the job that Snakemake describes: its log gets a copy of all output, `output.provenance` its provenance.
 
     An InputError ends the process with its message alone; any other exception keeps its traceback.
 
@@ -64,4 +64,4 @@ def running(snakemake):
 
 
 def _leave_recipe(snakemake):
-    write_json(snakemake.output.recipe, snakemake.params.get("recipes") or snakemake.params.recipe)
+    write_json(snakemake.output.provenance, snakemake.params.get("provenance") or snakemake.params.provenance)

@@ -202,7 +202,7 @@ def _draw_pixel(source, classes, rng):
     return (t, z), int(y + dy), int(x + dx)
 
 
-def list_grid(sources, patch_px, most):
+def list_grid(sources, patch_size_px, most):
     """Centres of patches that cover the annotated planes of `sources`, the same ones each time.
 
     Where there are more than `most`, every image keeps as many as any other as far as it has them, evenly spread over
@@ -216,11 +216,11 @@ def list_grid(sources, patch_px, most):
     """
     places = []
     centres = [
-        [_centres(size, max(round(patch_px / source.scale), 1)) for size in source.pixels.shape[-2:]]
+        [_centres(size, max(round(patch_size_px / source.scale), 1)) for size in source.pixels.shape[-2:]]
         for source in sources
     ]
     shapes = [(len(source.planes), *map(len, both)) for source, both in zip(sources, centres, strict=True)]
-    spots = [_spots(*each, patch_px) for each in zip(sources, centres, shapes, strict=True)]
+    spots = [_spots(*each, patch_size_px) for each in zip(sources, centres, shapes, strict=True)]
     kept = _share_out([len(some) for some in spots], most)
     for source, (rows, columns), shape, some, count in zip(sources, centres, shapes, spots, kept, strict=True):
         for number in ((np.arange(count) + 0.5) * len(some) / max(count, 1)).astype(int):
@@ -231,7 +231,7 @@ def list_grid(sources, patch_px, most):
     return places
 
 
-def _spots(source, centres, shape, patch_px):
+def _spots(source, centres, shape, patch_size_px):
     """Numbers of the patches of a grid of this shape (planes, rows, columns) that show what is annotated."""
     spots = range(math.prod(shape))
     if source.contents.sum() == len(source.planes) * math.prod(source.truth.shape[-2:]):
@@ -239,13 +239,13 @@ def _spots(source, centres, shape, patch_px):
     return [
         spot
         for spot, (plane, row, column) in enumerate(np.ndindex(*shape))
-        if shows_known(source, source.planes[plane], int(centres[0][row]), int(centres[1][column]), patch_px)
+        if shows_known(source, source.planes[plane], int(centres[0][row]), int(centres[1][column]), patch_size_px)
     ]
 
 
-def _centres(size, patch_px):
-    count = -(-size // patch_px)
-    return np.linspace(0, max(size - patch_px, 0), count).round().astype(int) + patch_px // 2
+def _centres(size, patch_size_px):
+    count = -(-size // patch_size_px)
+    return np.linspace(0, max(size - patch_size_px, 0), count).round().astype(int) + patch_size_px // 2
 
 
 def _share_out(counts, most):

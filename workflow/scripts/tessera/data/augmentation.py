@@ -53,9 +53,9 @@ def check_transforms(transforms, channels):
         raise InputError("\n".join(problems))
 
 
-def window_px(transforms, patch_px):
+def window_px(transforms, patch_size_px):
     """Side of the window to read for a patch: wider where rotation, scale or warp reach beyond the patch."""
-    return _window_px(json.dumps(transforms), patch_px)
+    return _window_px(json.dumps(transforms), patch_size_px)
 
 
 def moves_pixels(settings):
@@ -69,25 +69,25 @@ def without_mirrors(settings):
     return settings | ({"border_mode": cv2.BORDER_CONSTANT} if known else {})
 
 
-def transform_patch(pixels, ids, inside, transforms, patch_px, seed):
+def transform_patch(pixels, ids, inside, transforms, patch_size_px, seed):
     """Transform a window at random and cut the patch out of its middle.
 
     albumentations takes a real image as 0 to 1 and clips it there after most transforms, so intensities are brought
     into that range, with headroom, and back; its arguments thus are parts of the patch's range of intensities.
 
     Args:
-        pixels: (y, x, c) float32, normalised.
+        pixels: (y, x, c) float32, normalized.
         ids: (y, x) int32, from 0.
         inside: (y, x) whether a pixel is in the image.
         transforms: as in the configuration.
-        patch_px: side of the patch.
+        patch_size_px: side of the patch.
         seed: int; the same seed does the same.
 
     Returns:
         Pixels (y, x, c) float32, ids (y, x) int32 and inside (y, x) of the patch, and the names of what was applied.
     """
     low, high = min(0.0, float(pixels.min())) - HEADROOM, max(1.0, float(pixels.max())) + HEADROOM
-    composed = _composed(json.dumps(transforms), patch_px, len(ids), threading.get_ident())
+    composed = _composed(json.dumps(transforms), patch_size_px, len(ids), threading.get_ident())
     # Given a seed, albumentations gives it to each transform anew, so that all draw the same numbers: a rare one would
     # come with every other, and with their extremes.
     composed.set_random_state(np.random.default_rng(seed), random.Random(seed))
@@ -125,26 +125,26 @@ def _tuples(value):
 
 
 @functools.lru_cache(maxsize=64)
-def _window_px(transforms, patch_px):
-    return _sides([_build(settings) for settings in json.loads(transforms)], patch_px)[0]
+def _window_px(transforms, patch_size_px):
+    return _sides([_build(settings) for settings in json.loads(transforms)], patch_size_px)[0]
 
 
 @functools.lru_cache(maxsize=64)
-def _composed(transforms, patch_px, window_px, thread):
+def _composed(transforms, patch_size_px, window_px, thread):
     """The pipeline of `transforms`, as JSON; each thread has its own, since it holds the random numbers."""
     built = [_build(settings) for settings in json.loads(transforms)]
-    sides = [min(side, window_px) for side in _sides(built, patch_px)]
+    sides = [min(side, window_px) for side in _sides(built, patch_size_px)]
     steps = [A.CenterCrop(sides[0], sides[0])] if sides[0] < window_px else []
     for transform, before, after in zip(built, sides[:-1], sides[1:], strict=True):
         steps += [transform] + ([A.CenterCrop(after, after)] if after < before else [])
     return A.Compose(steps or [A.NoOp()], save_applied_params=True)
 
 
-def _sides(built, patch_px):
+def _sides(built, patch_size_px):
     """Side of what each transform has to be given for the patch to be right, and of the patch."""
-    sides = [patch_px]
+    sides = [patch_size_px]
     for transform in reversed(built):
-        sides.append(min(_reach(transform, sides[-1]), WIDEST * patch_px))
+        sides.append(min(_reach(transform, sides[-1]), WIDEST * patch_size_px))
     return sides[::-1]
 
 

@@ -27,7 +27,7 @@ _LOWER = {
 }
 
 
-def check_damage(sources, transforms, patch_px, seed):
+def check_damage(sources, transforms, patch_size_px, seed):
     """Try transforms on windows, each alone and all together, and count what becomes of the objects in the middle.
 
     Objects are those of the truth, or connected pieces of its classes, that lie wholly in the patch, the middle of the
@@ -36,7 +36,7 @@ def check_damage(sources, transforms, patch_px, seed):
     Args:
         sources: of `tessera.data.annotated_images`.
         transforms: as in the configuration.
-        patch_px: side of a patch.
+        patch_size_px: side of a patch.
         seed: int.
 
     Returns:
@@ -44,11 +44,11 @@ def check_damage(sources, transforms, patch_px, seed):
         "warnings": sentences where a share is above the limit}. Of `count_damage`, as shares of the objects. Each
         transform that moves pixels has an entry, as if its `p` were 1; the last, TOGETHER, is all of them as they are.
     """
-    wide = window_px(transforms, patch_px)
-    margin = (wide - patch_px) // 2
+    wide = window_px(transforms, patch_size_px)
+    margin = (wide - patch_size_px) // 2
     windows = []
-    for place in list_grid(sources, patch_px, LOOKED_AT):
-        pixels, ids, inside = read_window(*place, wide, patch_px)
+    for place in list_grid(sources, patch_size_px, LOOKED_AT):
+        pixels, ids, inside = read_window(*place, wide, patch_size_px)
         if not place[0].holds_instances:
             ids = label(np.where(ids == IGNORE, 0, ids), background=0, connectivity=2)
         windows.append((pixels, ids.astype(np.int32), inside))

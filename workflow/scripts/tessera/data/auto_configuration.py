@@ -17,15 +17,15 @@ from tessera.data.rescaling import side_um
 LOOKED_AT, LOOK_PX = 4, 256  # windows of each image whose background and colours are measured
 
 
-def configure(sources, *, patch_px, normalisation, scale, pixel_um, diameter_px, preset, transforms):
+def configure(sources, *, patch_size_px, normalization, scale, pixel_size_um, diameter_px, preset, transforms):
     """Settle the settings of section augment that may be `auto`, and give the sources their `scale` and `ranges`.
 
     Args:
         sources: of `tessera.data.annotated_images`, after `survey`, with their `order`.
-        patch_px, normalisation, scale, pixel_um, diameter_px, preset, transforms: as in the configuration.
+        patch_size_px, normalization, scale, pixel_size_um, diameter_px, preset, transforms: as in the configuration.
 
     Returns:
-        (patch_px, transforms, {"normalisation", "scale", "plan"} for model.json). A plan is a list of
+        (patch_size_px, transforms, {"normalization", "scale", "plan"} for model.json). A plan is a list of
         {"setting", "value", "reason"}.
 
     Raises:
@@ -33,28 +33,28 @@ def configure(sources, *, patch_px, normalisation, scale, pixel_um, diameter_px,
     """
     names = [source.image for source in sources]
     diameters = [source.diameters_px for source in sources]
-    sizes = [side_um(source.metadata.pixel_um) for source in sources]
-    plan = {"pixel_um": pixel_um, "diameter_px": diameter_px}
+    sizes = [side_um(source.metadata.pixel_size_um) for source in sources]
+    plan = {"pixel_size_um": pixel_size_um, "diameter_px": diameter_px}
     (method, factors), scale_reason = plan_scale(scale, names, sizes, diameters, **plan)
     for source, factor in zip(sources, factors, strict=True):
         source.scale = factor
     scale = {"method": method, "typical": float(np.median(factors)), "range": [min(factors), max(factors)]}
 
     windows = [[source.metadata.windows[channel] for channel in source.order] for source in sources]
-    (method, middle), window_reason = plan_normalisation(normalisation, windows, [one.pixels.dtype for one in sources])
-    normalisation = PERCENTILE
+    (method, middle), window_reason = plan_normalisation(normalization, windows, [one.pixels.dtype for one in sources])
+    normalization = PERCENTILE
     if method == "fixed":
-        normalisation = {"method": "fixed", "windows": middle}
+        normalization = {"method": "fixed", "windows": middle}
         for source in sources:
             source.ranges = [tuple(ends) for ends in middle]
 
     seen = np.concatenate([source.scale * one for source, one in zip(sources, diameters, strict=True)])
     sides = [source.scale * min(source.pixels.shape[-2:]) for source in sources]
-    patch_px, patch_reason = plan_patch_px(patch_px, seen, sides)
+    patch_size_px, patch_reason = plan_patch_px(patch_size_px, seen, sides)
 
     reasons = {
-        "patch_px": (patch_px, patch_reason),
-        "normalisation": (method, window_reason),
+        "patch_size_px": (patch_size_px, patch_reason),
+        "normalization": (method, window_reason),
         "scale": (scale["method"], scale_reason),
     }
     if transforms is None:
@@ -64,7 +64,7 @@ def configure(sources, *, patch_px, normalisation, scale, pixel_um, diameter_px,
     told = [(f"augment.{name}", value, reason) for name, (value, reason) in reasons.items()]
     print("".join(f"{setting}: {value} ({reason})\n" for setting, value, reason in told), end="", flush=True)
     plan = [{"setting": setting, "value": value, "reason": f"{reason}."} for setting, value, reason in told]
-    return patch_px, transforms, {"normalisation": normalisation, "scale": scale, "plan": plan}
+    return patch_size_px, transforms, {"normalization": normalization, "scale": scale, "plan": plan}
 
 
 def look_at(source):

@@ -45,7 +45,7 @@ def plan_patch_px(wanted, diameters_px, sides_px):
     return side, why
 
 
-def plan_scale(wanted, names, sizes_um, diameters_px, *, pixel_um=None, diameter_px=None):
+def plan_scale(wanted, names, sizes_um, diameters_px, *, pixel_size_um=None, diameter_px=None):
     """How images are magnified for the network.
 
     Args:
@@ -53,7 +53,7 @@ def plan_scale(wanted, names, sizes_um, diameters_px, *, pixel_um=None, diameter
         names: of the images, for messages.
         sizes_um: of each image's pixels, None where it is not known.
         diameters_px: of the objects in each image, an array each, in its own pixels.
-        pixel_um, diameter_px: what pixels or objects are brought to; None: the median of the images', of objects
+        pixel_size_um, diameter_px: what pixels or objects are brought to; None: the median of the images', of objects
             SMALL_PX at least, or where large objects would be wider than LARGE_PX, what makes them SHRUNK_PX wide.
 
     Returns:
@@ -70,10 +70,10 @@ def plan_scale(wanted, names, sizes_um, diameters_px, *, pixel_um=None, diameter
         if unknown := [name for name, size in zip(names, sizes_um, strict=True) if not size]:
             raise InputError(
                 f"augment.scale: pixel needs to know the size of pixels, and {', '.join(unknown[:5])} "
-                f"{'and others ' if len(unknown) > 5 else ''}do not say it; give pixel_um in the table"
+                f"{'and others ' if len(unknown) > 5 else ''}do not say it; give pixel_size_um in the table"
             )
         sizes = np.array(sizes_um, np.float64)
-        factors = sizes / (pixel_um or np.median(sizes))
+        factors = sizes / (pixel_size_um or np.median(sizes))
     else:
         known = [median for median in medians if median]
         if not known:
@@ -81,13 +81,13 @@ def plan_scale(wanted, names, sizes_um, diameters_px, *, pixel_um=None, diameter
         # An image without objects is taken for one like most.
         wanted_px = diameter_px or max(np.median(known), SMALL_PX)
         factors = wanted_px / np.array([median or np.median(known) for median in medians])
-    if (pixel_um or diameter_px) is None:
+    if (pixel_size_um or diameter_px) is None:
         factors = factors * _shrinkage(factors, diameters_px)
     for name, factor in zip(names, factors.tolist(), strict=True):
         if not 1 / LARGEST <= factor <= LARGEST:
             raise InputError(
                 f"{name}: would be magnified {factor:.3g} times by augment.scale: {method}, and {1 / LARGEST:g} to "
-                f"{LARGEST:g} is allowed; correct pixel_um in the table, its truth, or the setting"
+                f"{LARGEST:g} is allowed; correct pixel_size_um in the table, its truth, or the setting"
             )
     factors = [1.0 if 1 / NEGLIGIBLE < factor < NEGLIGIBLE else round(factor, 4) for factor in factors.tolist()]
     return (method, factors), f"{why}; images are magnified {min(factors):.3g} to {max(factors):.3g} times"

@@ -20,7 +20,7 @@ def match_channels(name, channels, wanted, whose="the model"):
         raise InputError(
             f"{name}: has {len(channels)} channels ({', '.join(channels)}), the model was trained on {len(wanted)} "
             f"({', '.join(wanted)}); save those alone in its file, take it out of the table, or set "
-            "ingest.bad_images to set_aside, to go on without it"
+            "ingest.on_bad_image to skipped, to go on without it"
         )
     if list(channels) == list(wanted):
         return list(range(len(wanted)))

@@ -17,10 +17,10 @@ def take_fingerprint(patches):
     """What is to be known of the patches that a network learns from.
 
     Args:
-        patches: normalised pixels (n, y, x, c), an array in memory or a Zarr array.
+        patches: normalized pixels (n, y, x, c), an array in memory or a Zarr array.
 
     Returns:
-        What JSON can hold: patch_px; the least and the greatest of the patches' PERCENTILES, (percentiles, c); textures
+        What JSON can hold: patch_size_px; the least and the greatest of the patches' PERCENTILES, (percentiles, c); textures
         of up to KEPT patches, (n, numbers); spread, the standard deviation of each number; limit, the distance
         (`tessera.data.texture_features.compare_textures`) that 95 % of the patches have to the nearest other, None for a single patch.
     """
@@ -31,7 +31,7 @@ def take_fingerprint(patches):
     apart = compare_textures(textures, textures, deviations)
     np.fill_diagonal(apart, np.inf)
     return {
-        "patch_px": int(patches.shape[1]),
+        "patch_size_px": int(patches.shape[1]),
         "least": levels.min(axis=0).round(3).tolist(),
         "greatest": levels.max(axis=0).round(3).tolist(),
         "textures": textures.tolist(),
@@ -53,9 +53,9 @@ def read_fingerprint(settings):
         arrays = {key: np.array(mark[key], np.float64) for key in ("least", "greatest", "textures", "spread")}
         fits = arrays["least"].shape == arrays["greatest"].shape == levels and arrays["spread"].shape == (numbers,)
         fits &= arrays["textures"].shape[1:] == (numbers,) and 0 < len(arrays["textures"]) <= KEPT
-        if not fits or not LEAST_PX <= mark["patch_px"] <= MOST_PX or not arrays["spread"].min() > 0:
+        if not fits or not LEAST_PX <= mark["patch_size_px"] <= MOST_PX or not arrays["spread"].min() > 0:
             raise ValueError("sizes")
-        return {"patch_px": int(mark["patch_px"]), "limit": float(mark["limit"] or np.inf)} | arrays
+        return {"patch_size_px": int(mark["patch_size_px"]), "limit": float(mark["limit"] or np.inf)} | arrays
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"The model's model.json: its fingerprint is damaged ({error}); set it to null, or train the model again"
@@ -70,9 +70,9 @@ def measure_sources(sources, counts):
         counts: pixels of each class.
     """
     diameters = np.concatenate([source.scale * source.diameters_px for source in sources])
-    sizes = [size / source.scale for source in sources for size in source.metadata.pixel_um[1:] if size]
+    sizes = [size / source.scale for source in sources for size in source.metadata.pixel_size_um[1:] if size]
     return {
-        "pixel_um": float(np.median(sizes)) if sizes else None,
+        "pixel_size_um": float(np.median(sizes)) if sizes else None,
         "pixel_um_range": [min(sizes), max(sizes)] if sizes else None,
         "diameter_px": float(np.median(diameters)) if diameters.size else None,
         "class_share": (counts / max(counts.sum(), 1)).tolist(),
@@ -80,5 +80,5 @@ def measure_sources(sources, counts):
 
 
 def shows_something(window):
-    """Whether the pixels (y, x, c) of a normalised window differ."""
+    """Whether the pixels (y, x, c) of a normalized window differ."""
     return np.ptp(window, axis=(0, 1)).max() > _FLAT

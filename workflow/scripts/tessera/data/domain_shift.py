@@ -40,15 +40,15 @@ def check_fit(path, settings, *, rescale=True, diameter_px=None, roi=None, frame
     """
     name, metadata = Path(path).name.removesuffix(".ome.zarr"), read_metadata(path)
     order = match_channels(name, metadata.channels, settings["channels"])
-    scale = choose_scale(name, metadata.pixel_um, settings, rescale=rescale, diameter_px=diameter_px)
+    scale = choose_scale(name, metadata.pixel_size_um, settings, rescale=rescale, diameter_px=diameter_px)
     sentences = _unlike_channels(name, metadata.channels, settings["channels"])
     if not diameter_px:
-        sentences += _unlike_pixels(name, metadata.pixel_um, settings, scale)
+        sentences += _unlike_pixels(name, metadata.pixel_size_um, settings, scale)
     if settings.get("fingerprint"):
         mark = read_fingerprint(settings)
         ranges = choose_ranges(metadata.windows, order, settings)
         seen = {"order": order, "ranges": ranges, "roi": roi, "frames": frames}
-        windows = sample_windows(path, side_px=mark["patch_px"], scale=scale, count=SAMPLED, **seen)
+        windows = sample_windows(path, side_px=mark["patch_size_px"], scale=scale, count=SAMPLED, **seen)
         sentences += _unlike_content(name, windows, settings["channels"], mark)
     return sentences
 
@@ -83,14 +83,14 @@ def _unlike_channels(name, channels, wanted):
     ]
 
 
-def _unlike_pixels(name, pixel_um, settings, scale):
-    least, most = settings.get("pixel_um_range") or [settings.get("pixel_um")] * 2
-    size = side_um(pixel_um)
+def _unlike_pixels(name, pixel_size_um, settings, scale):
+    least, most = settings.get("pixel_um_range") or [settings.get("pixel_size_um")] * 2
+    size = side_um(pixel_size_um)
     smallest, largest = (settings.get("scale") or {}).get("range", (1, 1))
     if not size and smallest < largest:
         return [
             f"{name}: the size of its pixels is not known, and training images were magnified {smallest:.3g} to "
-            f"{largest:.3g} times; it is {scale:.3g} times; give pixel_um in the table, or predict.diameter_px"
+            f"{largest:.3g} times; it is {scale:.3g} times; give pixel_size_um in the table, or predict.diameter_px"
         ]
     if scale != 1 or not size or not least:
         return []

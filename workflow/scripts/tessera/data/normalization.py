@@ -6,26 +6,26 @@ LOW, HIGH = -1.0, 3.0
 PERCENTILE = {"method": "percentile", "low": 1, "high": 99.8}  # each image and channel by its own window
 
 
-def check_normalisation(normalisation, channels):
+def check_normalisation(normalization, channels):
     """Refuse what `choose_ranges` would misread.
 
     Args:
-        normalisation: of a model.json, from anywhere.
+        normalization: of a model.json, from anywhere.
         channels: number of channels of the model.
 
     Raises:
         ValueError: it is neither PERCENTILE nor {"method": "fixed", "windows": [[low, high], ...]}, one per channel.
     """
-    if not isinstance(normalisation, dict) or normalisation.get("method") != "fixed":
-        if not isinstance(normalisation, dict) or PERCENTILE | normalisation != PERCENTILE:
-            raise ValueError(f"is {normalisation}, and images are normalised by {PERCENTILE} or by fixed windows")
+    if not isinstance(normalization, dict) or normalization.get("method") != "fixed":
+        if not isinstance(normalization, dict) or PERCENTILE | normalization != PERCENTILE:
+            raise ValueError(f"is {normalization}, and images are normalized by {PERCENTILE} or by fixed windows")
         return
-    windows = normalisation.get("windows")
+    windows = normalization.get("windows")
     try:
         ends = np.array(windows, np.float64)
     except (TypeError, ValueError):
         ends = np.empty(0)
-    if set(normalisation) != {"method", "windows"} or ends.shape != (channels, 2) or not np.isfinite(ends).all():
+    if set(normalization) != {"method", "windows"} or ends.shape != (channels, 2) or not np.isfinite(ends).all():
         raise ValueError(f"has the windows {windows}, and has to have two numbers for each of {channels} channels")
 
 
@@ -35,18 +35,18 @@ def choose_ranges(windows, order, settings):
     Args:
         windows: (low, high) of each channel of the image, as in `tessera.io.ome_zarr_store.Metadata.windows`.
         order: which of the image's channels is each of the model's.
-        settings: content of model.json; without `normalisation` it is PERCENTILE.
+        settings: content of model.json; without `normalization` it is PERCENTILE.
 
     Returns:
-        [(low, high), ...] in the order of the model's channels, for `normalise`.
+        [(low, high), ...] in the order of the model's channels, for `normalize`.
     """
-    normalisation = settings.get("normalisation") or PERCENTILE
-    if normalisation["method"] == "fixed":
-        return [tuple(ends) for ends in normalisation["windows"]]
+    normalization = settings.get("normalization") or PERCENTILE
+    if normalization["method"] == "fixed":
+        return [tuple(ends) for ends in normalization["windows"]]
     return [windows[channel] for channel in order]
 
 
-def normalise(pixels, windows):
+def normalize(pixels, windows):
     """Map each channel's window to 0 to 1, and clip what lies far outside of it.
 
     Args:

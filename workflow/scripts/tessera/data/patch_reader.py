@@ -5,12 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tessera.data.normalization import normalise
+from tessera.data.normalization import normalize
 from tessera.data.resampling import resample
 from tessera.data.training_targets import IGNORE, UNKNOWN
 
 
-def read_window(source, plane, row, column, window_px, patch_px):
+def read_window(source, plane, row, column, window_px, patch_size_px):
     """Read the square around a centre that is `window_px` wide at the source's `scale`.
 
     The centre is moved so that the patch, the middle of the window, lies in the image; a smaller image is centred. What
@@ -20,15 +20,15 @@ def read_window(source, plane, row, column, window_px, patch_px):
         source: of `tessera.data.annotated_images`.
         plane: (t, z).
         row, column: the centre, in pixels of the image.
-        window_px, patch_px: sides at the source's scale.
+        window_px, patch_size_px: sides at the source's scale.
 
     Returns:
-        Pixels, normalised, (y, x, c) float32; ids (y, x) int32, 0 where nobody annotated instances; and whether a pixel
+        Pixels, normalized, (y, x, c) float32; ids (y, x) int32, 0 where nobody annotated instances; and whether a pixel
         is in the image, and not one of those, (y, x).
     """
     t, z = plane
     spans = [
-        _span(centre, window_px, patch_px, size, source.scale)
+        _span(centre, window_px, patch_size_px, size, source.scale)
         for centre, size in zip((row, column), source.pixels.shape[-2:], strict=True)
     ]
     lows = [span.read.min() for span in spans]
@@ -40,17 +40,19 @@ def read_window(source, plane, row, column, window_px, patch_px):
     for axis, (low, span) in enumerate(zip(lows, spans, strict=True)):
         found = _taken(found, span.read - low, axis + 1)
     ranges = source.ranges or [source.metadata.windows[channel] for channel in order]
-    pixels = normalise(np.ascontiguousarray(np.moveaxis(found, 0, -1)), ranges)
+    pixels = normalize(np.ascontiguousarray(np.moveaxis(found, 0, -1)), ranges)
     if source.scale != 1:
         for axis, span in enumerate(spans):
             pixels = resample(pixels, span.at, axis, reach=max(1, 1 / source.scale))
     return pixels, *_read_ids(source, plane, spans)
 
 
-def shows_known(source, plane, row, column, patch_px):
+def shows_known(source, plane, row, column, patch_size_px):
     """Whether any pixel of the patch at a place (see `read_window`) is annotated."""
     centre = zip((row, column), source.pixels.shape[-2:], strict=True)
-    ids, inside = _read_ids(source, plane, [_span(at, patch_px, patch_px, size, source.scale) for at, size in centre])
+    ids, inside = _read_ids(
+        source, plane, [_span(at, patch_size_px, patch_size_px, size, source.scale) for at, size in centre]
+    )
     return bool((inside if source.holds_instances else inside & (ids != IGNORE)).any())
 
 
@@ -76,9 +78,9 @@ class _Span(NamedTuple):
     inside: np.ndarray
 
 
-def _span(centre, window_px, patch_px, size, scale):
+def _span(centre, window_px, patch_size_px, size, scale):
     seen = size if scale == 1 else max(1, round(size * scale))
-    start = _move_in(math.floor((centre + 0.5) * scale), patch_px, seen) - window_px // 2
+    start = _move_in(math.floor((centre + 0.5) * scale), patch_size_px, seen) - window_px // 2
     places = (start + np.arange(window_px) + 0.5) / scale - 0.5
     reach = 0 if scale == 1 else max(1, 1 / scale)
     first, last = math.floor(places[0] - reach), math.ceil(places[-1] + reach)
@@ -93,9 +95,9 @@ def _taken(values, places, axis):
     return values if np.array_equal(places, np.arange(values.shape[axis])) else values.take(places, axis)
 
 
-def _move_in(centre, patch_px, size):
-    half = patch_px // 2
-    return size // 2 if size <= patch_px else min(max(centre, half), size - patch_px + half)
+def _move_in(centre, patch_size_px, size):
+    half = patch_size_px // 2
+    return size // 2 if size <= patch_size_px else min(max(centre, half), size - patch_size_px + half)
 
 
 def _fold(wanted, size):

@@ -15,7 +15,7 @@ class Sample:
     """A patch.
 
     Attributes:
-        pixels: (y, x, c) float32, normalised.
+        pixels: (y, x, c) float32, normalized.
         ids: (y, x) int32, of the truth.
         target: (y, x) uint8, class of each pixel, IGNORE where it is unknown.
         window: what the patch was made from, (y, x, c) float32.
@@ -35,7 +35,7 @@ class Renderer:
 
     Attributes:
         task: "instances" | "semantic".
-        patch_px: side of a patch.
+        patch_size_px: side of a patch.
         boundary_px: width of the boundary around instances.
         transforms: as in the configuration.
         balance: share of patches centred on a class.
@@ -43,7 +43,7 @@ class Renderer:
     """
 
     task: str
-    patch_px: int
+    patch_size_px: int
     boundary_px: int
     transforms: list[dict]
     balance: float
@@ -53,14 +53,14 @@ class Renderer:
         """The training patch of this number, drawn from the pool: a Sample."""
         rng = np.random.default_rng([self.seed, number])
         place = pool.draw(rng, self.balance)
-        window, ids, inside = read_window(*place, window_px(self.transforms, self.patch_px), self.patch_px)
+        window, ids, inside = read_window(*place, window_px(self.transforms, self.patch_size_px), self.patch_size_px)
         seed = int(rng.integers(2**31))
-        pixels, ids, inside, names = transform_patch(window, ids, inside, self.transforms, self.patch_px, seed)
+        pixels, ids, inside, names = transform_patch(window, ids, inside, self.transforms, self.patch_size_px, seed)
         return Sample(pixels, ids, self._target(ids, inside), window, names)
 
     def cut(self, place):
         """The patch at a place (see `tessera.data.annotated_images.list_grid`) as it is: a Sample."""
-        pixels, ids, inside = read_window(*place, self.patch_px, self.patch_px)
+        pixels, ids, inside = read_window(*place, self.patch_size_px, self.patch_size_px)
         return Sample(pixels, ids, self._target(ids, inside), pixels)
 
     def _target(self, ids, inside):

@@ -24,12 +24,12 @@ def check_scale(scale):
         raise ValueError(f"is {scale}, and has to have a method, and a typical and two numbers as range")
 
 
-def side_um(pixel_um):
-    """Side of a pixel, the geometric mean of y and x, None where either of `pixel_um` (z, y, x) is unknown."""
-    return math.sqrt(pixel_um[1] * pixel_um[2]) if all(pixel_um[1:]) else None
+def side_um(pixel_size_um):
+    """Side of a pixel, the geometric mean of y and x, None where either of `pixel_size_um` (z, y, x) is unknown."""
+    return math.sqrt(pixel_size_um[1] * pixel_size_um[2]) if all(pixel_size_um[1:]) else None
 
 
-def choose_scale(name, pixel_um, settings, *, rescale=True, diameter_px=None):
+def choose_scale(name, pixel_size_um, settings, *, rescale=True, diameter_px=None):
     """Pixels of the network per pixel of the image, along y and x.
 
     A diameter of objects that the user gives says most; else pixel sizes do where both are known and the image's lies
@@ -38,7 +38,7 @@ def choose_scale(name, pixel_um, settings, *, rescale=True, diameter_px=None):
 
     Args:
         name: of the image, for messages.
-        pixel_um: of the image, (z, y, x) in micrometres, None where unknown.
+        pixel_size_um: of the image, (z, y, x) in micrometres, None where unknown.
         settings: content of model.json.
         rescale: False: images are taken as they are.
         diameter_px: diameter of the objects in this image, in pixels, or None.
@@ -57,15 +57,15 @@ def choose_scale(name, pixel_um, settings, *, rescale=True, diameter_px=None):
             )
         scale = settings["diameter_px"] / diameter_px
     else:
-        size = side_um(pixel_um)
-        least, most = settings.get("pixel_um_range") or [settings.get("pixel_um")] * 2
+        size = side_um(pixel_size_um)
+        least, most = settings.get("pixel_um_range") or [settings.get("pixel_size_um")] * 2
         if not size or not least:
             return (settings.get("scale") or {}).get("typical", 1.0)
-        wanted = settings.get("pixel_um") or math.sqrt(least * most)
+        wanted = settings.get("pixel_size_um") or math.sqrt(least * most)
         scale = 1.0 if least / NEGLIGIBLE <= size <= most * NEGLIGIBLE else size / wanted
     if not 1 / LARGEST <= scale <= LARGEST:
         raise InputError(
             f"{name}: would be magnified {scale:.3g} times to suit the model, and {1 / LARGEST:g} to {LARGEST:g} is "
-            "allowed; correct pixel_um in the table or predict.diameter_px, or set predict.rescale to false"
+            "allowed; correct pixel_size_um in the table or predict.diameter_px, or set predict.rescale to false"
         )
     return 1.0 if 1 / NEGLIGIBLE < scale < NEGLIGIBLE else scale

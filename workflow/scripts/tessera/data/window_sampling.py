@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tessera.data.normalization import normalise
+from tessera.data.normalization import normalize
 from tessera.io.ome_zarr_store import open_array, read_block
 from tessera.io.region_of_interest import chosen_frames
 
@@ -39,7 +39,7 @@ def sample_windows(path, *, order, ranges, side_px, scale, count, roi=None, fram
         starts = rows[row], columns[column]
         box = (slice(start, min(start + side, high)) for start, (_, high) in zip(starts, spans, strict=True))
         found = read_block(pixels, (frames[t], slice(None), z, *box))
-        window = normalise(np.moveaxis(found, 0, -1)[..., order], ranges)
+        window = normalize(np.moveaxis(found, 0, -1)[..., order], ranges)
         size = [max(LEAST_PX, round(length * scale)) for length in window.shape[1::-1]]
         resized = cv2.resize(window, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
         windows.append(resized.reshape(size[1], size[0], len(order)))

@@ -113,7 +113,7 @@ class Probe:
         is cut off: Vinogradova et al. 2020, Seg-Grad-CAM, https://arxiv.org/abs/2002.11434, equations 1 and 2.
 
         Args:
-            pixels: float32 (y, x, c), normalised.
+            pixels: float32 (y, x, c), normalized.
             regions: {output: bool (y, x)}, the pixels whose scores are explained.
 
         Returns:

@@ -46,12 +46,12 @@ def audit_seams(predictions, labels, *, task, segment):
         which add up over images}, None where there is no window; Disagreements, the worst first, LISTED at most.
     """
     counts, worst, windows = dict.fromkeys(COUNTS[task], 0), [], 0
-    stored, pixel_um = open_array(labels), read_metadata(labels).pixel_um
+    stored, pixel_size_um = open_array(labels), read_metadata(labels).pixel_size_um
     for (t, z, y, x), probabilities in read_windows(predictions) if predictions else ():
         shape = probabilities.shape[1:]
         found = read_block(stored, np.s_[t, 0, z, y : y + shape[0], x : x + shape[1]])
         if task == "instances":
-            reference = _renumbered(separate(probabilities, pixel_um=pixel_um, name=str(labels), **segment))
+            reference = _renumbered(separate(probabilities, pixel_size_um=pixel_size_um, name=str(labels), **segment))
             found = _renumbered(found)
             ends = (y > 0, y + shape[0] < stored.shape[3]), (x > 0, x + shape[1] < stored.shape[4])
             added, events = compare_objects(reference, found, doubtful(reference, found, ends))

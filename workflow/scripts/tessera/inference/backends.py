@@ -1,6 +1,6 @@
 """Engines: what runs a trained network, TensorFlow or OpenVINO, in a precision that was checked.
 
-An engine is given normalised pixels, and answers with probabilities as they are stored, rounded and turned within the
+An engine is given normalized pixels, and answers with probabilities as they are stored, rounded and turned within the
 compiled graph, since on a CPU every pass over the pixels outside of it takes a core from the network.
 """
 
@@ -41,7 +41,7 @@ class OpenVINOEngine:
         self._try(path)
 
     def predict(self, pixels):
-        """Probabilities uint8 (n, outputs, y, x), 255 = 1, of normalised `pixels` float32 (n, y, x, c).
+        """Probabilities uint8 (n, outputs, y, x), 255 = 1, of normalized `pixels` float32 (n, y, x, c).
 
         y and x are multiples of 32. The answer is only valid until the next call.
 

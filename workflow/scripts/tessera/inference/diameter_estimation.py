@@ -26,7 +26,7 @@ FEWEST = 4  # objects that have to be found for it
 UNLIKE = 2.0  # times the distance that windows of the training have, beyond which an image is unlike them
 CLEARLY = 2.0  # times that an image has to be nearer to the training at another scale, if it is not like it there
 WORTH = 1.4  # times that an image has to be off for its scale to be changed, where the network knows several sizes
-RULES = {"foreground": 0.5, "seed_interior": 0.5, "min_area_px": 16, "fill_holes": True}
+RULES = {"foreground": 0.5, "seed_threshold": 0.5, "min_area_px": 16, "fill_holes": True}
 
 
 def find_diameter(path, ensemble, *, scale, **seen):
@@ -88,10 +88,10 @@ def _likest(path, mark, seen):
 
 def _distance(path, mark, scale, seen):
     """Median distance of textures from those of the training; inf where windows are small or huge, or show nothing."""
-    if mark["patch_px"] > scale * WIDEST_PX:
+    if mark["patch_size_px"] > scale * WIDEST_PX:
         return math.inf
-    windows = sample_windows(path, side_px=mark["patch_px"], scale=scale, count=TEXTURES, **seen)
-    least = max(mark["patch_px"] // 2, LEAST_PX + 1)  # a smaller one tells little
+    windows = sample_windows(path, side_px=mark["patch_size_px"], scale=scale, count=TEXTURES, **seen)
+    least = max(mark["patch_size_px"] // 2, LEAST_PX + 1)  # a smaller one tells little
     windows = [window for window in windows if shows_something(window) and min(window.shape[:2]) >= least]
     if not windows:
         return math.inf

@@ -26,7 +26,7 @@ class Ensemble:
         self._views = VIEWS[augmentation]
 
     def predict(self, tiles):
-        """Probabilities uint8 (n, outputs, y, x), 255 = 1, of `tiles` float32 (n, y, x, c), normalised, of one size.
+        """Probabilities uint8 (n, outputs, y, x), 255 = 1, of `tiles` float32 (n, y, x, c), normalized, of one size.
 
         When memory does not suffice for a batch, it is parted, and so are all later ones.
 

@@ -23,7 +23,7 @@ def measure_halo(predict, images):
 
     Args:
         predict: of an engine of `tessera.inference.backends`.
-        images: (n, y, x, c), normalised.
+        images: (n, y, x, c), normalized.
 
     Returns:
         (halo in pixels, a multiple of DIVISOR; [{"halo_px", "mean_difference", "disagreement"}, ...] as measured).

@@ -10,7 +10,7 @@ def check_precision(reference, candidate, patches, tolerance):
 
     Args:
         reference, candidate: `predict` of the engines of `tessera.inference.backends`.
-        patches: pixels (n, y, x, c), normalised, and targets (n, y, x).
+        patches: pixels (n, y, x, c), normalized, and targets (n, y, x).
         tolerance: largest change of the IoU of any output.
 
     Returns:

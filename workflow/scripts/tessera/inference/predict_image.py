@@ -28,8 +28,8 @@ SECONDS_BETWEEN_REPORTS = 10
 
 
 def predict_image(
-    source, path, ensemble, *, name, about, recipe, ledger, core_px, halo_px, workers,
-    rescale, diameter_px, skip_empty, seam_windows, roi=None, frames=None,
+    source, path, ensemble, *, name, about, provenance, ledger, core_px, halo_px, workers,
+    rescale, diameter_px, empty_contrast_threshold, seam_windows, roi=None, frames=None,
 ):  # fmt: skip
     """Write the probabilities of the image store `source` to a new store at `path`, in regions of one shard each.
 
@@ -37,14 +37,14 @@ def predict_image(
         ensemble: of `tessera.inference.ensemble`.
         name: of the image.
         about: what to keep in the store of how they were made.
-        recipe: text that stands for the models and the code.
+        provenance: text that stands for the models and the code.
         ledger: folder where finished regions are kept.
         core_px, halo_px: see `tessera.inference.tiling.cut`.
         workers: threads of this job.
         roi: (y0, y1, x0, x1) to look at, or None.
         frames: see `tessera.io.region_of_interest.chosen_frames`.
         rescale, diameter_px: see `tessera.data.rescaling.choose_scale`; "auto" is found by `tessera.inference.diameter_estimation.find_diameter`.
-        skip_empty: contrast, see `tessera.io.region_of_interest.Emptiness`.
+        empty_contrast_threshold: contrast, see `tessera.io.region_of_interest.Emptiness`.
         seam_windows: how many windows are predicted once more without a seam, see `tessera.inference.seam_windows`.
 
     Raises:
@@ -55,11 +55,11 @@ def predict_image(
     windows = choose_ranges(metadata.windows, order, ensemble.settings)
     check_roi(name, roi, pixels.shape[-2:])
     scaling = {"rescale": rescale, "diameter_px": None if diameter_px == "auto" else diameter_px}
-    scale = choose_scale(name, metadata.pixel_um, ensemble.settings, **scaling)
+    scale = choose_scale(name, metadata.pixel_size_um, ensemble.settings, **scaling)
     if diameter_px == "auto" and rescale:
         seen = {"order": order, "ranges": windows, "roi": roi, "frames": frames}
         scaling["diameter_px"] = find_diameter(source, ensemble, scale=scale, **seen)
-        scale = choose_scale(name, metadata.pixel_um, ensemble.settings, **scaling)
+        scale = choose_scale(name, metadata.pixel_size_um, ensemble.settings, **scaling)
         if found := scaling["diameter_px"]:
             print(f"{name}: objects look {found:.3g} px wide, so it is magnified {scale:.3g} times", flush=True)
     misfits = check_fit(source, ensemble.settings, **scaling, roi=roi, frames=frames)
@@ -70,8 +70,8 @@ def predict_image(
     made = create_store(path, shape, np.uint8, **stored_as(pixels))
     tiling = {"scale": scale, "core_px": core_px, "halo_px": halo_px}
     predictor = Predictor(pixels, ensemble, order=order, windows=windows, **tiling)
-    looks, skipped = _look(made, frames, roi, Emptiness(source, windows, order, skip_empty))
-    kept = Ledger(ledger, made, json.dumps([recipe, windows, order, outputs, tiling]))
+    looks, skipped = _look(made, frames, roi, Emptiness(source, windows, order, empty_contrast_threshold))
+    kept = Ledger(ledger, made, json.dumps([provenance, windows, order, outputs, tiling]))
     progress = Progress(name, predictor, looks)
     write = partial(_write, predictor, made, kept, progress)
     groups = _group(looks, predictor)
@@ -82,7 +82,11 @@ def predict_image(
     _predict_seams(path, made, predictor, seam_windows, frames, roi)
     described = about | scaling | {"scale": scale, "core_px": predictor.core_px}
     described |= {"overlap_cost": progress.cost, "regions_skipped": skipped}
-    sizes = {"pixel_um": metadata.pixel_um, "frame_s": metadata.frame_s, "windows": [(0, 255)] * len(outputs)}
+    sizes = {
+        "pixel_size_um": metadata.pixel_size_um,
+        "frame_interval_s": metadata.frame_interval_s,
+        "windows": [(0, 255)] * len(outputs),
+    }
     finish_image(path, name=name, channels=outputs, levels=1, extra={"prediction": described}, **sizes)
     progress.finish(skipped)
 

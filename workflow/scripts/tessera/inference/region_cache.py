@@ -22,18 +22,18 @@ class Ledger:
     Args:
         folder: where they are kept, beside the stores.
         array: zarr.Array, whose regions are whole shards.
-        recipe: text that stands for everything but the pixels and how the array lays them out in files.
+        provenance: text that stands for everything but the pixels and how the array lays them out in files.
     """
 
-    def __init__(self, folder, array, recipe):
+    def __init__(self, folder, array, provenance):
         self._folder, self._array = Path(folder), array
-        self._recipe = f"{recipe} {array.dtype.str} {array.chunks} {array.shards}"
+        self._recipe = f"{provenance} {array.dtype.str} {array.chunks} {array.shards}"
         self._used = set()
         self._links = True
         self._turn = threading.Lock()  # regions of the same pixels have the same key
 
     def key(self, parts, place):
-        """Digest of the arrays `parts` that a region is made from, of the text `place`, and of the recipe."""
+        """Digest of the arrays `parts` that a region is made from, of the text `place`, and of the provenance."""
         state = hashlib.blake2b(f"{self._recipe} {place}".encode(), digest_size=16)
         for part in parts:
             part = np.ascontiguousarray(part)

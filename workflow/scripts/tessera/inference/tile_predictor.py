@@ -8,7 +8,7 @@ import numpy as np
 
 from tessera.common.constants import DIVISOR
 from tessera.common.errors import UnfitError
-from tessera.data.normalization import normalise
+from tessera.data.normalization import normalize
 from tessera.inference.tiling import cut
 from tessera.io.ome_zarr_store import read_block
 
@@ -112,7 +112,7 @@ class Predictor:
 
     def _ask(self, pairs):
         """What the networks answer to pairs of one shape: uint8 (n, outputs, y, x)."""
-        seen = [tile.enlarge(normalise(pixels, self._windows)) for tile, pixels in pairs]
+        seen = [tile.enlarge(normalize(pixels, self._windows)) for tile, pixels in pairs]
         batch = seen[0][None] if len(seen) == 1 else np.stack(seen)
         with self._turn:
             return self._ensemble.predict(np.ascontiguousarray(batch))

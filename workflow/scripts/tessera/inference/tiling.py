@@ -60,7 +60,7 @@ class Tile:
         return read_mirrored(read, self.plane, *zip(*self.seen, strict=True))
 
     def enlarge(self, pixels):
-        """Pixels (y, x, c) of `read`, normalised, as the network sees them: float32 of `shape`."""
+        """Pixels (y, x, c) of `read`, normalized, as the network sees them: float32 of `shape`."""
         if self.scale == 1:
             return pixels
         for axis in (0, 1):

@@ -35,8 +35,8 @@ class Source:
         read: read(t, z, rows, columns), the last two being slices, gives pixels (c, y, x) of one frame and depth; it
             raises InputError where the file is damaged.
         tiled: whether reading pieces of a plane is as good as reading whole rows.
-        pixel_um: size of a pixel in z, y, x in micrometres, None where the file does not say.
-        frame_s: seconds between frames, None where the file does not say.
+        pixel_size_um: size of a pixel in z, y, x in micrometres, None where the file does not say.
+        frame_interval_s: seconds between frames, None where the file does not say.
         channels: names of the channels, None where the file does not say.
         notes: what the user should know, as sentences.
     """
@@ -45,8 +45,8 @@ class Source:
     dtype: np.dtype
     read: Callable
     tiled: bool = False
-    pixel_um: tuple[float | None, float | None, float | None] = (None, None, None)
-    frame_s: float | None = None
+    pixel_size_um: tuple[float | None, float | None, float | None] = (None, None, None)
+    frame_interval_s: float | None = None
     channels: list[str] | None = None
     notes: list[str] = field(default_factory=list)
 

@@ -64,10 +64,16 @@ def open_zarr(path, axes, labels, like=None):
     if not labels and len(files) < expected:
         notes.append(f"has {len(files)} of {expected} chunks; where one is missing, all pixels are {array.fill_value}")
     transformations = [*level.get(_TRANSFORMATIONS, []), *multiscale.get(_TRANSFORMATIONS, [])]
-    pixel_um, frame_s = _read_sizes(own.lower(), axes_told, transformations)
+    pixel_size_um, frame_interval_s = _read_sizes(own.lower(), axes_told, transformations)
     channels = [channel.get("label") for channel in described.get("omero", {}).get("channels", [])]
     known = len(channels) == layout.size("c") and all(isinstance(channel, str) for channel in channels)
-    yield replace(source, pixel_um=pixel_um, frame_s=frame_s, channels=channels if known else None, notes=notes)
+    yield replace(
+        source,
+        pixel_size_um=pixel_size_um,
+        frame_interval_s=frame_interval_s,
+        channels=channels if known else None,
+        notes=notes,
+    )
 
 
 class _Slabs:

@@ -25,16 +25,16 @@ class Metadata:
     """What a store says about its pixels.
 
     Attributes:
-        pixel_um: size of a pixel in z, y and x in micrometres, None where unknown.
-        frame_s: seconds between frames, None where unknown.
+        pixel_size_um: size of a pixel in z, y and x in micrometres, None where unknown.
+        frame_interval_s: seconds between frames, None where unknown.
         channels: names of the channels; empty for labels.
         windows: 1st and 99.8th percentile of each channel, least and greatest pixel where those are the same; empty for
             labels.
         extra: what OME-Zarr has no place for (`attributes.tessera`).
     """
 
-    pixel_um: tuple[float | None, float | None, float | None] = (None, None, None)
-    frame_s: float | None = None
+    pixel_size_um: tuple[float | None, float | None, float | None] = (None, None, None)
+    frame_interval_s: float | None = None
     channels: list[str] = field(default_factory=list)
     windows: list[tuple[float, float]] = field(default_factory=list)
     extra: dict = field(default_factory=dict)
@@ -68,15 +68,23 @@ def stored_as(array):
 
 
 def finish_image(
-    path, *, name, pixel_um=(None, None, None), frame_s=None, channels=None, extra=None, levels=None, windows=None
+    path,
+    *,
+    name,
+    pixel_size_um=(None, None, None),
+    frame_interval_s=None,
+    channels=None,
+    extra=None,
+    levels=None,
+    windows=None,
 ):
     """Give the image store at `path` its pyramid (means of 2 x 2 in y and x), windows and metadata.
 
     Args:
         path: a store made by `create_store`, its full-size level written.
         name: name of the image.
-        pixel_um: size of a pixel in z, y, x in micrometres, None where unknown.
-        frame_s: seconds between frames, None where unknown.
+        pixel_size_um: size of a pixel in z, y, x in micrometres, None where unknown.
+        frame_interval_s: seconds between frames, None where unknown.
         channels: a name for each channel; numbers when None.
         extra: what to keep as `attributes.tessera`.
         levels: levels of the pyramid, the full size included; None: until the longer side is below 512.
@@ -96,17 +104,19 @@ def finish_image(
         for number, (label, window) in enumerate(zip(channels, windows, strict=True))
     ]
     omero = {"channels": described, "rdefs": {"model": "color" if len(channels) > 1 else "greyscale"}}
-    _write_metadata(path, {"omero": omero}, name, pixel_um, frame_s, count, "mean", extra)
+    _write_metadata(path, {"omero": omero}, name, pixel_size_um, frame_interval_s, count, "mean", extra)
 
 
-def finish_labels(path, *, name, pixel_um=(None, None, None), frame_s=None, classes=None, unknown=None, extra=None):
+def finish_labels(
+    path, *, name, pixel_size_um=(None, None, None), frame_interval_s=None, classes=None, unknown=None, extra=None
+):
     """Give the label store at `path` its pyramid (nearest neighbour, so that ids stay ids), colours and metadata.
 
     Args:
         path: a store made by `create_store`, its full-size level written, with one channel.
         name: name of the image.
-        pixel_um: size of a pixel in z, y, x in micrometres, None where unknown.
-        frame_s: seconds between frames, None where unknown.
+        pixel_size_um: size of a pixel in z, y, x in micrometres, None where unknown.
+        frame_interval_s: seconds between frames, None where unknown.
         classes: names of the classes, by id, background first; None for instances, whose first 255 ids get colours.
         unknown: the id of pixels that nobody annotated, shown grey; None: there are none.
         extra: what to keep as `attributes.tessera`.
@@ -126,7 +136,7 @@ def finish_labels(path, *, name, pixel_um=(None, None, None), frame_s=None, clas
         names |= {unknown: "unknown"} if classes else {}
     if names:
         label["properties"] = [{"label-value": id_, "class": class_} for id_, class_ in names.items()]
-    _write_metadata(path, {"image-label": label}, name, pixel_um, frame_s, count, "nearest", extra)
+    _write_metadata(path, {"image-label": label}, name, pixel_size_um, frame_interval_s, count, "nearest", extra)
 
 
 def open_array(path, level=0):
@@ -190,8 +200,8 @@ def read_metadata(path):
         known = [size if "unit" in axis else None for size, axis in zip(scale, multiscale["axes"], strict=True)]
         described = ome.get("omero", {}).get("channels", [])
         return Metadata(
-            pixel_um=tuple(known[2:]),
-            frame_s=known[0],
+            pixel_size_um=tuple(known[2:]),
+            frame_interval_s=known[0],
             channels=[channel["label"] for channel in described],
             windows=[(channel["window"]["start"], channel["window"]["end"]) for channel in described],
             extra={key: value for key, value in attributes.get("tessera", {}).items() if key != "stored"},
@@ -215,8 +225,8 @@ def _channel_colour(channels, number):
     return _NAMED_COLOURS.get(channels[number].lower(), _CHANNEL_COLOURS[number % len(_CHANNEL_COLOURS)])
 
 
-def _write_metadata(path, specific, name, pixel_um, frame_s, levels, method, extra):
-    sizes = (frame_s, None, *pixel_um)
+def _write_metadata(path, specific, name, pixel_size_um, frame_interval_s, levels, method, extra):
+    sizes = (frame_interval_s, None, *pixel_size_um)
     units = ("second", None, "micrometer", "micrometer", "micrometer")
     kinds = ("time", "channel", "space", "space", "space")
     axes = []

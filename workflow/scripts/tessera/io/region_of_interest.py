@@ -5,7 +5,7 @@ import re
 import numpy as np
 
 from tessera.common.errors import InputError
-from tessera.data.normalization import normalise
+from tessera.data.normalization import normalize
 from tessera.io.ome_zarr_store import open_array, read_block
 
 _SLICE = re.compile(r"(-?\d*):(-?\d*)(?::(\d*))?")
@@ -104,5 +104,5 @@ class Emptiness:
             return False
         spans = [slice(span.start // self._step, -(-span.stop // self._step)) for span in (rows, columns)]
         pixels = np.moveaxis(read_block(self._pixels, (t, slice(None), z, *spans)), 0, -1)[..., self._order]
-        seen = normalise(pixels, self._windows)
+        seen = normalize(pixels, self._windows)
         return bool((np.ptp(seen, axis=(0, 1)) <= self._contrast).all())

@@ -64,7 +64,7 @@ def open_tiff(path, axes, labels, like=None):
         layout = name_axes(path, series.axes, series.shape, axes, like)
         pixels = _tiff_pixels(path, tiff, series)
         source = make_source(path, layout, pixels, labels=labels, tiled=series.keyframe.is_tiled)
-        channels, pixel_um, frame_s = _tiff_metadata(tiff, series, layout)
+        channels, pixel_size_um, frame_interval_s = _tiff_metadata(tiff, series, layout)
         notes = []
         if len(own) > 1:
             others = ", ".join(f"{other.name or 'unnamed'} {other.shape}" for other in own[1:])
@@ -76,7 +76,9 @@ def open_tiff(path, axes, labels, like=None):
         if _is_inverted(tiff, series.keyframe):
             source, note = _turned(source, series.keyframe.bitspersample)
             notes.append(note)
-        source = replace(source, pixel_um=pixel_um, frame_s=frame_s, channels=channels, notes=notes)
+        source = replace(
+            source, pixel_size_um=pixel_size_um, frame_interval_s=frame_interval_s, channels=channels, notes=notes
+        )
         yield without_alpha(source) if set(series.keyframe.extrasamples) & {1, 2} else source
 
 
@@ -213,17 +215,17 @@ def _tiff_metadata(tiff, series, layout):
         return _ome_metadata(tiff, series, channels, layout.size("c"))
     page = series.keyframe
     unit = {2: "inch", 3: "cm"}.get(int(page.tags.valueof("ResolutionUnit", 1)))
-    depth = frame_s = None
+    depth = frame_interval_s = None
     if tiff.is_imagej:
         described = tiff.imagej_metadata
         unit = str(described.get("unit") or unit)
         depth = _scaled(described.get("spacing"), unit, _UM) if layout.size("z") > 1 else None
-        frame_s = _scaled(described.get("finterval"), described.get("tunit", "s"), _SECONDS)
+        frame_interval_s = _scaled(described.get("finterval"), described.get("tunit", "s"), _SECONDS)
     sizes = [_pixel_size(page.tags.valueof(tag), unit) for tag in ("YResolution", "XResolution")]
     if tiff.is_svs:
         described = tifffile.tifffile.svs_description_metadata(page.description)
         sizes = [_positive(described.get("MPP"))] * 2
-    return channels, (depth, *sizes), frame_s
+    return channels, (depth, *sizes), frame_interval_s
 
 
 def _pixel_size(resolution, unit):
@@ -241,9 +243,9 @@ def _ome_metadata(tiff, series, channels, count):
         _scaled(described.get(f"PhysicalSize{axis}"), described.get(f"PhysicalSize{axis}Unit", "um"), _UM)
         for axis in "ZYX"
     )
-    frame_s = _scaled(described.get("TimeIncrement"), described.get("TimeIncrementUnit", "s"), _SECONDS)
+    frame_interval_s = _scaled(described.get("TimeIncrement"), described.get("TimeIncrementUnit", "s"), _SECONDS)
     names = [channel.get("Name") for channel in described.iterfind("{*}Channel")]
-    return (names if all(names) and len(names) == count else channels), sizes, frame_s
+    return (names if all(names) and len(names) == count else channels), sizes, frame_interval_s
 
 
 def _ome_pixels(tiff, series):

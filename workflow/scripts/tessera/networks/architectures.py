@@ -113,7 +113,7 @@ def _sizes(width, depth):
 
 
 def _draw_plain_unet(shape, classes, *, width, depth):
-    """The U-Net of the paper, with batch normalisation, and padding so that images keep their size.
+    """The U-Net of the paper, with batch normalization, and padding so that images keep their size.
 
     Args:
         shape: (y, x, channels) of the images, None where any.

@@ -21,7 +21,7 @@ __all__ = [
 
 
 def build_network(architecture, backbone, *, channels, outputs, encoder_weights=None, width=None, depth=None):
-    """A network that turns normalised pixels (n, y, x, channels) into probabilities (n, y, x, outputs), float32.
+    """A network that turns normalized pixels (n, y, x, channels) into probabilities (n, y, x, outputs), float32.
 
     y and x may be any multiples of 32. Weights are drawn from the global seed of Keras, and then replaced by those to
     start from. These serve any number of channels: the first layer's are averaged over their channels and shared out.

@@ -118,7 +118,7 @@ def explaining_failures():
         yield
     except tf.errors.ResourceExhaustedError as error:
         raise InputError(
-            "train: the memory of the device does not suffice; lower train.batch_size or augment.patch_px, or take a "
+            "train: the memory of the device does not suffice; lower train.batch_size or augment.patch_size_px, or take a "
             f"smaller network (train.backbone). {kept}"
         ) from error
     except tf.errors.UnimplementedError as error:

@@ -13,7 +13,7 @@ from tessera.networks.tensorflow_setup import keras, sm
 
 
 def pretrained_encoder(weights, backbone):
-    """An encoder, as a Keras model, with weights for images whose channels are normalised to 0 to 1.
+    """An encoder, as a Keras model, with weights for images whose channels are normalized to 0 to 1.
 
     Weights for three channels are for RGB as `segmentation_models.get_preprocessing(backbone)` prepares it, and are
     changed to do without; weights for another number of channels are taken as they are.
@@ -134,8 +134,8 @@ def _fold_preparation(encoder, backbone):
     """Change an encoder that takes prepared images so that it takes RGB from 0 to 1, and answers the same.
 
     Preparation is affine, p(255 x) = M x + b, with M between colours, since some encoders want blue first. The first
-    normalisation takes it up where it comes before the first convolution; else M goes into the convolution's kernel
-    and b into its bias, or the average of the normalisation behind it. Only where padding was 0 after preparation, at
+    normalization takes it up where it comes before the first convolution; else M goes into the convolution's kernel
+    and b into its bias, or the average of the normalization behind it. Only where padding was 0 after preparation, at
     the very border of an image, does it make a difference.
     """
     prepare = sm.get_preprocessing(backbone)
@@ -152,6 +152,6 @@ def _fold_preparation(encoder, backbone):
     shift = np.einsum("d,yxdf->f", black, kernel)
     layer.set_weights([np.einsum("cd,yxdf->yxcf", matrix, kernel), *(part + shift for part in bias)])
     if not bias:
-        normalisation = layer.outbound_nodes[0].outbound_layer
-        *rest, mean, variance = normalisation.get_weights()
-        normalisation.set_weights([*rest, mean - shift, variance])
+        normalization = layer.outbound_nodes[0].outbound_layer
+        *rest, mean, variance = normalization.get_weights()
+        normalization.set_weights([*rest, mean - shift, variance])

@@ -209,7 +209,10 @@ CROSS_CHECKS = [
     (_check_ignore, ["ingest_truth.ignore", "task", "classes"]),
     (_check_shares, ["split.train", "split.val", "split.test"]),
     (_check_group_pattern, ["split.group_pattern"]),
-    (_null_unless(lambda scale: scale == "pixel", "augment.scale is not pixel"), ["augment.pixel_um", "augment.scale"]),
+    (
+        _null_unless(lambda scale: scale == "pixel", "augment.scale is not pixel"),
+        ["augment.pixel_size_um", "augment.scale"],
+    ),
     (
         _null_unless(lambda scale: scale == "object", "augment.scale is not object"),
         ["augment.diameter_px", "augment.scale"],
@@ -223,7 +226,7 @@ CROSS_CHECKS = [
     (_check_frozen_epochs, ["train.frozen_epochs", "train.encoder_weights", "train.architecture"]),
     (
         _null_unless(lambda epochs: epochs > 0, "train.frozen_epochs is 0, so all learns from the start"),
-        ["train.unfrozen_rate", "train.frozen_epochs"],
+        ["train.finetune_lr_factor", "train.frozen_epochs"],
     ),
     (_check_losses, ["train.losses"]),
     (

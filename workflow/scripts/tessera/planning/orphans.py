@@ -34,6 +34,6 @@ def list_leftovers(results, batches, scored, folds, models):
 
 def _strangers(results, kinds, known):
     """Files and folders of these kinds whose names are of none that is known."""
-    folders = [*kinds, *(f"recipes/{rule}" for rule in kinds.values() if rule)]
+    folders = [*kinds, *(f"provenance/{rule}" for rule in kinds.values() if rule)]
     paths = [path for folder in folders for path in results.glob(f"{folder}/*")]
     return [path for path in paths if not {path.name, ENDS.sub("", path.name).removeprefix(".")} & set(known)]

@@ -1,7 +1,7 @@
-"""Recipes: digests of everything that a product is made from, and so the cause of every rerun.
+"""ProvenanceHashes: digests of everything that a product is made from, and so the cause of every rerun.
 
-A recipe changes with the rows of the table, the raw files, the settings of the rule, the source of its script, and the
-recipes before it; it does not change with comments, layout, docstrings, timestamps of code, or where the project lies.
+A provenance changes with the rows of the table, the raw files, the settings of the rule, the source of its script, and the
+provenance before it; it does not change with comments, layout, docstrings, timestamps of code, or where the project lies.
 """
 
 import ast
@@ -15,8 +15,8 @@ from tessera.planning.digests import digest, digest_path
 SCRIPTS = Path(__file__).resolve().parents[2]
 # Settings that decide how a job runs, not what it makes; scripts read them from the configuration, not from params.
 WITHOUT_EFFECT = {
-    "ingest": {"bad_images"},
-    "train": {"device", "gpus", "xla", "deterministic", "pictures_every", "wandb"},
+    "ingest": {"on_bad_image"},
+    "train": {"device", "gpus", "xla", "deterministic", "log_images_every", "wandb"},
     "predict": {"device", "batch_tiles"},
 }
 
@@ -120,8 +120,8 @@ def _has_docstring(node):
     return isinstance(node, (ast.Module, ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node) is not None
 
 
-class Recipes:
-    """The recipe of every product, one method per rule.
+class ProvenanceHashes:
+    """The provenance of every product, one method per rule.
 
     Args:
         settings: the validated configuration.
@@ -143,7 +143,7 @@ class Recipes:
         self._models = models
         self._simulated = simulated
         self._existing = existing or {}
-        # Many recipes are made from these.
+        # Many provenance are made from these.
         self.ingest, self.ingest_truth = cache(self.ingest), cache(self.ingest_truth)
         self.augment, self.train = cache(self.augment), cache(self.train)
 
@@ -152,7 +152,7 @@ class Recipes:
 
     def ingest(self, image):
         row = self._rows[image]
-        columns = [row[column] for column in ("image", "axes", "pixel_um", "frame_s")]
+        columns = [row[column] for column in ("image", "axes", "pixel_size_um", "frame_interval_s")]
         return digest(columns, self._named(row["files"]), effective(self._settings, "ingest"), source("ingest.py"))
 
     def ingest_truth(self, image):

@@ -2,8 +2,8 @@
 
 Stores are `ancient` inputs, so that a job that runs does not drag along what does not depend on its change. Snakemake
 (9.27) then passes over a job that is itself to run, when a job somewhere before it runs too, whatever for. So every
-outdated product also names plain inputs, `renewed`: the records of all products before it, and, where its own record
-tells of another recipe, a file that is newer than anything. A product that is up to date names none.
+outdated product also names plain inputs, `rerun_if`: the records of all products before it, and, where its own record
+tells of another provenance, a file that is newer than anything. A product that is up to date names none.
 """
 
 import json
@@ -11,7 +11,7 @@ import time
 from functools import cache
 from pathlib import Path
 
-RECORDS = "results/recipes/"
+RECORDS = "results/provenance/"
 NEWER_THAN_ALL = ".snakemake/tessera/now"
 
 
@@ -19,16 +19,16 @@ class Products:
     """Every product of the workflow, known by its rule and key (a batch, fold, model or movie; None: there is one).
 
     Args:
-        recipe: recipe(rule, key) gives what the product is made from, anything that JSON can hold.
+        provenance: provenance(rule, key) gives what the product is made from, anything that JSON can hold.
         upstream: upstream(rule, key) gives the products, (rule, key), that it is made from.
-        outputs: outputs(rule, key) gives the paths of its files and folders; one lies in RECORDS, and holds the recipe
+        outputs: outputs(rule, key) gives the paths of its files and folders; one lies in RECORDS, and holds the provenance
             that they were made by. Rules that may make the same product have the same record.
         wanted: rules whose products are asked for, whatever they are good for.
         gathering: rules whose product many are made from, and that is itself made from many.
     """
 
-    def __init__(self, recipe, upstream, outputs, *, wanted, gathering):
-        self._recipe = recipe
+    def __init__(self, provenance, upstream, outputs, *, wanted, gathering):
+        self._recipe = provenance
         self._upstream = upstream
         self._outputs = outputs
         self._wanted, self._gathering = wanted, gathering
@@ -38,10 +38,10 @@ class Products:
         self._newer_than_all = cache(_write_time)
 
     def record(self, rule, key):
-        """Path of the file that holds the recipe by which a product was made: the one of its outputs in RECORDS."""
+        """Path of the file that holds the provenance by which a product was made: the one of its outputs in RECORDS."""
         return next(path for path in self._outputs(rule, key) if path.startswith(RECORDS))
 
-    def renewed(self, rule, key=None):
+    def rerun_if(self, rule, key=None):
         """Paths that an outdated product has to wait for, beside what it reads; none for one that is up to date."""
         if not self.is_outdated(rule, key):
             return []
@@ -49,7 +49,7 @@ class Products:
         return [*records, self._newer_than_all()] if self._has_another_recipe(rule, key) else records
 
     def made_by(self, rule, key):
-        """The recipe that a product was made by; None where none is known."""
+        """The provenance that a product was made by; None where none is known."""
         try:
             return json.loads(Path(self.record(rule, key)).read_text())
         except (OSError, ValueError):

@@ -55,7 +55,7 @@ def typed(value, schema):
 def completed(value, schema):
     """`value` with the schema's defaults for what is left out, in the schema's order; numbers get the schema's type.
 
-    So 1 and 1.0 for the same setting are the same, and recipes with them. What the schema refuses is kept as it is.
+    So 1 and 1.0 for the same setting are the same, and provenance with them. What the schema refuses is kept as it is.
     """
     if isinstance(value, dict):
         parts, others, whole = schema.get("properties", {}), _others(schema), {}

@@ -33,7 +33,7 @@ def draw_patch(folder, name, network, probe, pixels, truth, outputs, layers):
         name: of the pictures.
         network: a Keras model.
         probe: a `tessera.evaluation.class_activation_maps.Probe` into it, at LEVELS and at `layers`.
-        pixels: float32 (y, x, c), normalised.
+        pixels: float32 (y, x, c), normalized.
         truth: uint8 (y, x), outputs; IGNORE is unknown.
         outputs: their names.
         layers: of `tessera.evaluation.class_activation_maps.choose_layers`.
@@ -59,7 +59,7 @@ def draw_reasons(pixels, truth, prediction, maps, regions, names):
     """A patch, its truth and prediction, and below them the class activation maps, a row for each of LEVELS.
 
     Args:
-        pixels: (y, x, c), normalised.
+        pixels: (y, x, c), normalized.
         truth, prediction: uint8 (y, x).
         maps: {output: a map (y, x) for each level}, from 0 on; each is shown up to its own maximum.
         regions: {output: bool (y, x)} whose scores the maps explain; they are outlined.

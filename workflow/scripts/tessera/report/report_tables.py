@@ -22,7 +22,7 @@ KINDS = {"iou": "IoU", "dice": "Dice", "precision": "Precision", "recall": "Reca
 
 def read_table(path, **options):
     """A tab-separated table, in which an image may well be called NA."""
-    names = dict.fromkeys(("image", "batch", "group", "image_a", "image_b", "fold", "fit", "recipe"), str)
+    names = dict.fromkeys(("image", "batch", "group", "image_a", "image_b", "fold", "fit", "provenance"), str)
     return pd.read_csv(path, sep="\t", keep_default_na=False, na_values=[""], dtype=names, **options)
 
 
@@ -61,7 +61,7 @@ def join_tables(tables, groups, settings):
     return table.sort_values([headline, "image"], na_position="last", ignore_index=True).convert_dtypes()
 
 
-def summarise(table, split, leaks, set_aside, settings, pictures_limit, learnt=True):
+def summarise(table, split, leaks, skipped, settings, pictures_limit, learnt=True):
     """What the template says about `table` (of `join_tables`), the split and its leaks, and what was set aside.
 
     `learnt` says whether a network learnt in this run.
@@ -97,9 +97,9 @@ def summarise(table, split, leaks, set_aside, settings, pictures_limit, learnt=T
         "leaks": leaks.head(LEAKS_SHOWN).to_dict("records"),
         "leaks_shown": LEAKS_SHOWN,
         "leak_count": count_leaks(leaks),
-        "set_aside": set_aside,
+        "skipped": skipped,
         "engines": count_engines(table),
-        "warnings": warn(pooled, split, leaks, set_aside, learnt=learnt),
+        "warnings": warn(pooled, split, leaks, skipped, learnt=learnt),
     }
 
 
@@ -216,7 +216,7 @@ def count_folds(split):
     ]
 
 
-def warn(pooled, split, leaks, set_aside, learnt=True):
+def warn(pooled, split, leaks, skipped, learnt=True):
     """Sentences [(text, section that says more)] about what may make the scores less than they seem.
 
     A run in which no network learnt needs no split, and `learnt` is False.
@@ -235,21 +235,21 @@ def warn(pooled, split, leaks, set_aside, learnt=True):
         sides = " and ".join(f"the {SETS[side]}" for side in SIDES if side in set(filled["split"]))
         given = "was given one" if filled["split"].nunique() == 1 else "were given one each"
         warnings.append((f"There are few groups: {sides} would have been empty and {given}.", "split"))
-    if set_aside:
-        warnings.append((f"{count(len(set_aside), 'image')} set aside; the list says why.", "set-aside"))
+    if skipped:
+        warnings.append((f"{count(len(skipped), 'image')} set aside; the list says why.", "set-aside"))
     return warnings
 
 
-def say_nothing_left(table, set_aside, unread):
+def say_nothing_left(table, skipped, unread):
     """(what, why) in words where every image was set aside, None where some are in `table`.
 
-    `set_aside` is {image: reason}, `unread` the images of it that could not even be read.
+    `skipped` is {image: reason}, `unread` the images of it that could not even be read.
     """
-    if len(table) or not set_aside:
+    if len(table) or not skipped:
         return None
-    what = "No image could be read" if set(set_aside) <= set(unread) else "No image could be used"
-    others = len(set_aside) - 1
-    return what, next(iter(set_aside.values())) + (f" (and {count(others, 'image')} more)" if others else "")
+    what = "No image could be read" if set(skipped) <= set(unread) else "No image could be used"
+    others = len(skipped) - 1
+    return what, next(iter(skipped.values())) + (f" (and {count(others, 'image')} more)" if others else "")
 
 
 def count_leaks(leaks):

@@ -53,7 +53,7 @@ def _describe(folder, scores):
         "filled": int((lineage.nodes["kind"] == "filled").sum()),
         "repairs": len(lineage.repairs),
         "cycle": cycle,
-        "cycle_s": cycle * lineage.frame_s if cycle and lineage.frame_s else None,
+        "cycle_s": cycle * lineage.frame_interval_s if cycle and lineage.frame_interval_s else None,
         "shift": float(np.median(shifts)) if len(shifts) else None,
         "unit": lineage.unit,
         "animation": played if (folder / ANIMATION).exists() else None,

@@ -19,7 +19,7 @@ PERIMETER_PX = 2  # pixels around a block that perimeters in it depend on
 NAMED_AT_ONCE = 64  # blocks of small planes; pieces are known of whole planes, and of no more than it takes
 
 
-def find_objects(probabilities, scratch, blocks, *, task, rules, join_z, workers, name):
+def find_objects(probabilities, scratch, blocks, *, task, rules, stitch_threshold, workers, name):
     """The objects of some frames.
 
     Args:
@@ -28,7 +28,7 @@ def find_objects(probabilities, scratch, blocks, *, task, rules, join_z, workers
         blocks: all of these frames, of whole shards of `scratch`.
         task: instances or semantic.
         rules: `tessera.segmentation.seeded_growth.Rules`.
-        join_z: see `join_planes`; None leaves the planes of stacks apart.
+        stitch_threshold: see `join_planes`; None leaves the planes of stacks apart.
         workers: threads.
         name: of the image.
 
@@ -53,8 +53,8 @@ def find_objects(probabilities, scratch, blocks, *, task, rules, join_z, workers
     step = of_plane * max(1, NAMED_AT_ONCE // of_plane)
     starts = range(0, len(blocks), step)
     named = chain([assign(join(some, islice(parts, step))) for some in (blocks[at : at + step] for at in starts)])
-    if depth > 1 and join_z:
-        return join_planes(scratch, named, blocks, share=join_z, workers=workers, name=name)
+    if depth > 1 and stitch_threshold:
+        return join_planes(scratch, named, blocks, share=stitch_threshold, workers=workers, name=name)
     return named
 
 

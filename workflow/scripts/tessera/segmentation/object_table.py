@@ -56,7 +56,7 @@ def number_alike(channels):
     return [f"{number}_{channel}" for number, channel in enumerate(channels)]
 
 
-def tabulate(sums, schema, *, image, t, classes, pixel_um, shape, roi=None, joined=False, first_label=0):
+def tabulate(sums, schema, *, image, t, classes, pixel_size_um, shape, roi=None, joined=False, first_label=0):
     """A piece of the table of objects.
 
     Axes are those of the ellipse with the object's second central moments, eccentricity is that ellipse's, and the
@@ -69,7 +69,7 @@ def tabulate(sums, schema, *, image, t, classes, pixel_um, shape, roi=None, join
         image: name of the image.
         t: frame.
         classes: name of the class of each object.
-        pixel_um: size of a pixel in z, y, x in micrometres, None where unknown.
+        pixel_size_um: size of a pixel in z, y, x in micrometres, None where unknown.
         shape: (z, y, x) pixels of a frame.
         roi: (y0, y1, x0, x1) that was looked at, whose border cuts objects as the image's does; None: all.
         joined: whether objects go through planes; they have a volume then, and not what a plane alone defines.
@@ -85,7 +85,7 @@ def tabulate(sums, schema, *, image, t, classes, pixel_um, shape, roi=None, join
     known = {"label": sums["label"] + first_label, "image": [image] * count, "t": [t] * count, "class": classes}
     known |= {f"centroid_{axis}_px": centroid[axis] for axis in "yx"}
     known |= {f"bbox_{axis}{end}_px": sums[f"{axis}{end}"] for axis in "yx" for end in "01"}
-    sizes = dict(zip("zyx", pixel_um, strict=True))
+    sizes = dict(zip("zyx", pixel_size_um, strict=True))
     known |= {f"centroid_{axis}_um": centroid[axis] * sizes[axis] for axis in "yx" if sizes["y"] and sizes["x"]}
     outermost = "zyx" if joined else "yx"
     ends = {axis: (0, length) for axis, length in zip("zyx", shape, strict=True)}
@@ -96,7 +96,7 @@ def tabulate(sums, schema, *, image, t, classes, pixel_um, shape, roi=None, join
     if joined:
         known |= {"centroid_z_px": centroid["z"], "bbox_z0_px": sums["z0"], "bbox_z1_px": sums["z1"], "volume_px": n}
         known |= {"centroid_z_um": centroid["z"] * sizes["z"]} if sizes["z"] else {}
-        known |= {"volume_um3": n * np.prod(pixel_um)} if all(pixel_um) else {}
+        known |= {"volume_um3": n * np.prod(pixel_size_um)} if all(pixel_size_um) else {}
     else:
         known |= {"z": sums["z0"], "area_px": n}
         known |= {"area_um2": n * (sizes["y"] * sizes["x"])} if sizes["y"] and sizes["x"] else {}
@@ -126,21 +126,21 @@ def write_tables(path, schema, tables):
         writer.write_table(pa.concat_tables([schema.empty_table(), *waiting]))
 
 
-def make_labels(recipes, make, *, output, objects, **settings):
+def make_labels(provenance, make, *, output, objects, **settings):
     """Make the stores of labels of a batch, and one table of all their objects.
 
     The table of each image is kept with its store, so that of what is kept there are both or neither.
 
     Args:
-        recipes: {image: digest of what its labels are made from}.
+        provenance: {image: digest of what its labels are made from}.
         make: make(image, path, table) writes the store and the Parquet file of its objects.
         output: folder of the batch.
         objects: Parquet file of all.
-        settings: set_aside and before, see `tessera.common.batch_outputs.make_stores`.
+        settings: skipped and before, see `tessera.common.batch_outputs.make_stores`.
     """
 
     def finish(folder):
-        made = [image for image in recipes if (folder / f"{image}.ome.zarr").is_dir()]
+        made = [image for image in provenance if (folder / f"{image}.ome.zarr").is_dir()]
         join_tables([folder / TABLES / f"{image}.parquet" for image in made], objects)
 
     def make_both(image, path):
@@ -148,7 +148,7 @@ def make_labels(recipes, make, *, output, objects, **settings):
         tables.mkdir(exist_ok=True)
         make(image, path, tables / f"{image}.parquet")
 
-    make_stores(recipes, make_both, output=output, finish=finish, **settings)
+    make_stores(provenance, make_both, output=output, finish=finish, **settings)
 
 
 def join_tables(tables, path):

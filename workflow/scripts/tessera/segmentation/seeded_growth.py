@@ -29,13 +29,13 @@ class Rules:
 
     Attributes:
         foreground: probability above which a pixel belongs to a cell.
-        seed_interior: probability of interior above which a pixel seeds one.
+        seed_threshold: probability of interior above which a pixel seeds one.
         min_area_px: smaller cells go to the neighbour with which they share the longest border, or are removed.
         max_hole_px: larger holes within a cell stay; 0: all do.
     """
 
     foreground: float
-    seed_interior: float
+    seed_threshold: float
     min_area_px: int
     max_hole_px: float
 
@@ -51,48 +51,48 @@ class Rules:
 
 
 def make_rules(
-    name, pixel_um, *, foreground, seed_interior, min_area_px, fill_holes,
-    min_area_um2=None, max_hole_um2=None, join_z=None,
+    name, pixel_size_um, *, foreground, seed_threshold, min_area_px, fill_holes,
+    min_area_um2=None, max_hole_um2=None, stitch_threshold=None,
 ):  # fmt: skip
     """Rules for an image from the section `segment` of the settings.
 
     Args:
         name: of the image.
-        pixel_um: size of a pixel in z, y, x in micrometres, None where unknown.
+        pixel_size_um: size of a pixel in z, y, x in micrometres, None where unknown.
         min_area_um2: in place of `min_area_px` where it is given.
         fill_holes: give holes within a cell to that cell,
         max_hole_um2: and those alone that are no larger, where it is given.
-        join_z: of no matter here.
-        foreground, seed_interior, min_area_px: see `Rules`.
+        stitch_threshold: of no matter here.
+        foreground, seed_threshold, min_area_px: see `Rules`.
 
     Raises:
         InputError: an area is given in square micrometres, and the size of the pixels is not known.
     """
     areas = {"min_area_um2": min_area_um2, "max_hole_um2": max_hole_um2}
-    pixel_um2 = math.prod(pixel_um[1:]) if all(pixel_um[1:]) else None
+    pixel_um2 = math.prod(pixel_size_um[1:]) if all(pixel_size_um[1:]) else None
     for setting, area in areas.items():
         if area is not None and pixel_um2 is None:
             raise InputError(
-                f"{name}: its pixel size is unknown, and segment.{setting} is in µm²; give pixel_um in the table"
+                f"{name}: its pixel size is unknown, and segment.{setting} is in µm²; give pixel_size_um in the table"
             )
     if min_area_um2 is not None:
         min_area_px = math.ceil(round(min_area_um2 / pixel_um2, 6))
     most = math.inf if max_hole_um2 is None else round(max_hole_um2 / pixel_um2, 6)
-    return Rules(foreground, seed_interior, min_area_px, most if fill_holes else 0)
+    return Rules(foreground, seed_threshold, min_area_px, most if fill_holes else 0)
 
 
-def separate(probabilities, *, pixel_um=(None, None, None), name="the image", **settings):
+def separate(probabilities, *, pixel_size_um=(None, None, None), name="the image", **settings):
     """The cells of one plane in memory.
 
     Args:
         probabilities: uint8 (3, y, x), 255 = 1: background, interior, boundary.
-        pixel_um, name, settings: as of `make_rules`.
+        pixel_size_um, name, settings: as of `make_rules`.
 
     Returns:
         int32 (y, x), ids 1 .. number of cells in the order of their first pixels, 0 is background. A cell is connected
         along its pixels' sides.
     """
-    rules = make_rules(name, pixel_um, **settings)
+    rules = make_rules(name, pixel_size_um, **settings)
     plane = probabilities.shape[1:]
     block = cut_planes([0], 1, plane, max(plane))[0]
     ids, part = find_cells(probabilities, block, plane, 0, rules)
@@ -115,7 +115,7 @@ def find_cells(probabilities, block, plane, number, rules):
     _, inner = widen(block, rules.halo_px, plane)
     # Where nothing was predicted, not even background is.
     cells = (255 - probabilities[BACKGROUND] > math.floor(255 * rules.foreground)) & probabilities.any(0)
-    seeds, count = label_pieces(cells & (probabilities[INTERIOR] > math.floor(255 * rules.seed_interior)))
+    seeds, count = label_pieces(cells & (probabilities[INTERIOR] > math.floor(255 * rules.seed_threshold)))
     specks = count_pixels(seeds, count) < rules.min_seed_px
     seeds[specks[seeds]] = 0
     window = grow(seeds, cells)

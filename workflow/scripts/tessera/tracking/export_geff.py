@@ -22,7 +22,7 @@ def write_geff(lineage, path):
     nodes = lineage.nodes
     edges, division = lineage.edges()
     gap = lineage.steps(edges) > 1
-    sizes = (lineage.frame_s, *lineage.pixel_um)
+    sizes = (lineage.frame_interval_s, *lineage.pixel_size_um)
     axes = [
         Axis(name=name, type=kind, scale=size, scaled_unit=_UNITS[kind] if size else None)
         for name, kind, size in zip("tzyx", ("time", "space", "space", "space"), sizes, strict=True)
@@ -65,12 +65,12 @@ def write_trackmate(lineage, path, *, image, shape):
         shape: (z, y, x) pixels of a frame.
     """
     sizes, space = lineage.voxel, {"µm": "micron", "px": "pixel"}[lineage.unit]
-    interval = lineage.frame_s or 1.0
+    interval = lineage.frame_interval_s or 1.0
     with open(path, "w", encoding="UTF-8") as file:
         xml = XMLGenerator(file, "UTF-8", short_empty_elements=True)
         xml.startDocument()
         with _element(xml, "TrackMate", version="7.11.1"):
-            units = {"spatialunits": space, "timeunits": "sec" if lineage.frame_s else "frame"}
+            units = {"spatialunits": space, "timeunits": "sec" if lineage.frame_interval_s else "frame"}
             with _element(xml, "Model", **units):
                 _write_features(xml)
                 _write_spots(xml, lineage, sizes, interval, volume=shape[0] > 1)

@@ -36,8 +36,8 @@ class Lineage:
             kind, as JSON of log-likelihood ratios.
         gaps: frames before and after which a track was missed, whether all of them were filled, confidence.
         repairs: objects of the labels that were mended: kind (joined to another piece, parted), t, track, label.
-        pixel_um: size of a pixel in z, y, x, None where unknown.
-        frame_s: seconds between frames, None where unknown.
+        pixel_size_um: size of a pixel in z, y, x, None where unknown.
+        frame_interval_s: seconds between frames, None where unknown.
         frames: number of frames of the movie.
         tracked: those of them that were tracked, rising.
         motion: how the objects move, see `tessera.tracking.track_movie.describe_motion`.
@@ -48,8 +48,8 @@ class Lineage:
     divisions: pd.DataFrame
     gaps: pd.DataFrame
     repairs: pd.DataFrame
-    pixel_um: tuple = (None, None, None)
-    frame_s: float | None = None
+    pixel_size_um: tuple = (None, None, None)
+    frame_interval_s: float | None = None
     frames: int = 0
     tracked: list = field(default_factory=list)
     motion: dict = field(default_factory=dict)
@@ -57,12 +57,12 @@ class Lineage:
     @property
     def voxel(self):
         """Size of a pixel in z, y and x, in `unit`, as the tracks were made with."""
-        return measured_in(self.pixel_um)[0]
+        return measured_in(self.pixel_size_um)[0]
 
     @property
     def unit(self):
         """µm where the size of a pixel is known, else px."""
-        return measured_in(self.pixel_um)[1]
+        return measured_in(self.pixel_size_um)[1]
 
     @property
     def parents(self):
@@ -89,7 +89,7 @@ class Lineage:
         return np.concatenate([links, births]), np.repeat([False, True], [len(links), len(births)])
 
 
-def measured_in(pixel_um):
+def measured_in(pixel_size_um):
     """What lengths are measured in, where sizes of a pixel in z, y and x may be None.
 
     Planes that are an unknown distance apart are taken to be as far as pixels are.
@@ -97,7 +97,7 @@ def measured_in(pixel_um):
     Returns:
         Size of a pixel in z, y and x, and its unit: µm where it is known in y and x, else px.
     """
-    depth, height, width = pixel_um
+    depth, height, width = pixel_size_um
     return ((depth or width, height, width), "µm") if height and width else ((1.0, 1.0, 1.0), "px")
 
 
@@ -116,7 +116,9 @@ def number_tracks(objects, trace):
     return tracks
 
 
-def build_lineage(objects, trace, tracks, nodes, *, tracked, pixel_um=(None, None, None), frame_s=None, frames=None):
+def build_lineage(
+    objects, trace, tracks, nodes, *, tracked, pixel_size_um=(None, None, None), frame_interval_s=None, frames=None
+):
     """The Lineage of a movie.
 
     Args:
@@ -125,7 +127,7 @@ def build_lineage(objects, trace, tracks, nodes, *, tracked, pixel_um=(None, Non
         tracks: of `number_tracks`.
         nodes: track, t, z, y, x and pixels of what the labels with tracks hold, as in `Lineage`.
         tracked: number of each frame of `objects` in the movie.
-        pixel_um, frame_s, frames: see `Lineage`.
+        pixel_size_um, frame_interval_s, frames: see `Lineage`.
     """
     times = np.asarray(tracked, np.int64)[objects.times]
     whole = trace.joins == NONE
@@ -171,8 +173,8 @@ def build_lineage(objects, trace, tracks, nodes, *, tracked, pixel_um=(None, Non
         divisions=table("divisions", sorted(divisions)),
         gaps=table("gaps", gaps),
         repairs=table("repairs", sorted(repairs, key=lambda each: each[1:])),
-        pixel_um=tuple(pixel_um),
-        frame_s=frame_s,
+        pixel_size_um=tuple(pixel_size_um),
+        frame_interval_s=frame_interval_s,
         frames=frames or objects.frames,
         tracked=list(tracked),
     )
@@ -209,8 +211,8 @@ def write_lineage(lineage, folder):
     for name in TABLES:
         pq.write_table(pa.Table.from_pandas(getattr(lineage, name), preserve_index=False), folder / f"{name}.parquet")
     about = {
-        "pixel_um": lineage.pixel_um,
-        "frame_s": lineage.frame_s,
+        "pixel_size_um": lineage.pixel_size_um,
+        "frame_interval_s": lineage.frame_interval_s,
         "frames": lineage.frames,
         "tracked": lineage.tracked,
         "motion": lineage.motion,
@@ -221,6 +223,6 @@ def write_lineage(lineage, folder):
 def read_lineage(folder):
     """The Lineage that `write_lineage` wrote."""
     about = json.loads((folder / "lineage.json").read_text())
-    about["pixel_um"] = tuple(about["pixel_um"])
+    about["pixel_size_um"] = tuple(about["pixel_size_um"])
     tables = {name: typed(pq.read_table(folder / f"{name}.parquet").to_pandas(), name) for name in TABLES}
     return Lineage(**tables, **about)

@@ -17,7 +17,7 @@ def read_frames(labels, pixels, times):
         yield read_block(labels, (t, 0)), read_block(pixels, (t,))
 
 
-def track_movie(labels, image, folder, *, name, times, fill_gaps, **settings):
+def track_movie(labels, image, folder, *, name, times, interpolate_gaps, **settings):
     """Track the objects of a movie: write labels whose ids last, and a Cell Tracking Challenge folder of them.
 
     Args:
@@ -25,14 +25,14 @@ def track_movie(labels, image, folder, *, name, times, fill_gaps, **settings):
         folder: gets labels.ome.zarr and challenge/, of the frames that were tracked, numbered from 0.
         name: of the image.
         times: the frames to track, rising; others stay empty.
-        fill_gaps: whether cells that were missed get masks, made up from those before and after.
+        interpolate_gaps: whether cells that were missed get masks, made up from those before and after.
         settings: max_gap_frames, divisions, repair and max_distance_px, see `tessera.tracking.tracker.trace`.
 
     Returns:
         Lineage, and whether the ids are of 16 bits, as the Challenge's tools expect.
     """
     found, pixels, metadata = open_array(labels), open_array(image), read_metadata(image)
-    objects = detect(read_frames(found, pixels, times), steps=measured_in(metadata.pixel_um)[0])
+    objects = detect(read_frames(found, pixels, times), steps=measured_in(metadata.pixel_size_um)[0])
     decided = trace(objects, **settings)
     tracks = number_tracks(objects, decided)
     store = create_store(folder / "labels.ome.zarr", found.shape, np.int32, **stored_as(found))
@@ -42,14 +42,18 @@ def track_movie(labels, image, folder, *, name, times, fill_gaps, **settings):
     def read(t, region):
         return read_block(found, (times[t], 0, *region))
 
-    masks = Masks(objects, decided, tracks, read, fill=fill_gaps)
+    masks = Masks(objects, decided, tracks, read, fill=interpolate_gaps)
     nodes = []
     for place, t in enumerate(times):
         frame = masks.frame(place, read_block(found, (t, 0)), np.int32)
         store[t, 0] = frame
         challenge.add(place, frame)
         nodes.append(list_nodes(t, frame))
-    about = {"pixel_um": metadata.pixel_um, "frame_s": metadata.frame_s, "frames": found.shape[0]}
+    about = {
+        "pixel_size_um": metadata.pixel_size_um,
+        "frame_interval_s": metadata.frame_interval_s,
+        "frames": found.shape[0],
+    }
     lineage = build_lineage(objects, decided, tracks, pd.concat(nodes), tracked=times, **about)
     lineage.motion = describe_motion(decided.motion, objects)
     narrow = challenge.finish(lineage.parents)
@@ -57,8 +61,8 @@ def track_movie(labels, image, folder, *, name, times, fill_gaps, **settings):
     finish_labels(
         folder / "labels.ome.zarr",
         name=name,
-        pixel_um=metadata.pixel_um,
-        frame_s=metadata.frame_s,
+        pixel_size_um=metadata.pixel_size_um,
+        frame_interval_s=metadata.frame_interval_s,
         extra={"lineage": about},
     )
     return lineage, narrow

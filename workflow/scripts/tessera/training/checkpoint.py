@@ -20,19 +20,19 @@ class Record(keras.callbacks.Callback):
 
     Args:
         network: the Keras model to keep; it shares its layers with the one that is trained, which may have more.
-        folder: it is emptied where it is of another recipe.
+        folder: it is emptied where it is of another provenance.
         limits: see `tessera.training.history.verdict`.
 
     Attributes:
         rows: one dict per finished epoch.
     """
 
-    def __init__(self, network, folder, recipe, limits):
+    def __init__(self, network, folder, provenance, limits):
         super().__init__()
         self._network = network
         self._folder = Path(folder)
         self._limits = limits
-        claim_folder(self._folder, recipe)
+        claim_folder(self._folder, provenance)
         self.rows = []
 
     def resume(self, trainee, stage):

@@ -12,21 +12,21 @@ from pathlib import Path
 from tessera.common.atomic_write import whole_file, write_json
 
 
-def claim_folder(folder, recipe):
-    """Make `folder` that of a training under `recipe`: empty, unless it is one under the same recipe already.
+def claim_folder(folder, provenance):
+    """Make `folder` that of a training under `provenance`: empty, unless it is one under the same provenance already.
 
-    The recipe is noted in it; a note that cannot be read, such as one that was cut off, counts as another recipe.
+    The provenance is noted in it; a note that cannot be read, such as one that was cut off, counts as another provenance.
     """
-    note = Path(folder) / "recipe.json"
+    note = Path(folder) / "provenance.json"
     try:
         noted = json.loads(note.read_text())
     except (FileNotFoundError, ValueError):
         noted = None
-    if noted == recipe:
+    if noted == provenance:
         return
     shutil.rmtree(folder, ignore_errors=True)
     note.parent.mkdir(parents=True)
-    write_json(note, recipe)
+    write_json(note, provenance)
 
 
 def is_smaller_better(metric):

@@ -17,12 +17,12 @@ _FROM_PATCHES = (
     "classes",
     "outputs",
     "channels",
-    "normalisation",
-    "pixel_um",
+    "normalization",
+    "pixel_size_um",
     "pixel_um_range",
     "diameter_px",
     "scale",
-    "patch_px",
+    "patch_size_px",
     "class_share",
     "label_check",
     "fingerprint",
@@ -70,7 +70,7 @@ def write_model(folder, settings, network, rows, validation):
         settings: content of model.json.
         network: the Keras model.
         rows: its history.
-        validation: images (n, y, x, c), normalised, and targets (n, y, x) of the validation side; some are kept.
+        validation: images (n, y, x, c), normalized, and targets (n, y, x) of the validation side; some are kept.
     """
     folder = Path(folder)
     shutil.rmtree(folder, ignore_errors=True)

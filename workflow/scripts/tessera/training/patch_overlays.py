@@ -24,7 +24,7 @@ def class_colour(class_):
 
 
 def displayed(pixels):
-    """RGB (y, x, 3) float32 of 0 to 1 of normalised pixels (y, x, c): three channels as colours, else the brightest."""
+    """RGB (y, x, 3) float32 of 0 to 1 of normalized pixels (y, x, c): three channels as colours, else the brightest."""
     shown = pixels if pixels.shape[-1] == 3 else np.repeat(pixels.max(-1, keepdims=True), 3, axis=-1)
     return np.clip(shown, 0, 1).astype(np.float32)
 
@@ -65,7 +65,7 @@ def draw_panels(pixels, truth, prediction, names):
     """A patch as it is, with its truth, and with its prediction, side by side above a legend.
 
     Args:
-        pixels: (y, x, c), normalised.
+        pixels: (y, x, c), normalized.
         truth, prediction: (y, x) uint8, classes; IGNORE is unknown.
         names: of the classes, background first.
 

@@ -144,9 +144,9 @@ def make_optimizer(settings, precision):
     return keras.mixed_precision.LossScaleOptimizer(optimizer) if precision == "float16" else optimizer
 
 
-def activation_bytes(network, patch_px):
+def activation_bytes(network, patch_size_px):
     """Bytes of all that the layers of `network` put out for one patch, as a step of training keeps it for gradients."""
-    patch = tf.TensorSpec((1, patch_px, patch_px, network.input_shape[-1]))
+    patch = tf.TensorSpec((1, patch_size_px, patch_size_px, network.input_shape[-1]))
 
     def step(pixels):
         network(pixels, training=True)
@@ -181,12 +181,12 @@ def suit_batch(batch_size, network, shape, kind, memory_mb=None):
     return 2 ** int(math.log2(limit)), reason
 
 
-def settle_batch(workplace, recipe, *asked):
-    """What `suit_batch` says of the rest, kept in the folder `workplace` of a training under `recipe`.
+def settle_batch(workplace, provenance, *asked):
+    """What `suit_batch` says of the rest, kept in the folder `workplace` of a training under `provenance`.
 
     A training that goes on may have more memory than before, and would not come to the same weights.
     """
-    claim_folder(workplace, recipe)
+    claim_folder(workplace, provenance)
     path = workplace / "batch.json"
     if not path.is_file():
         write_json(path, suit_batch(*asked))

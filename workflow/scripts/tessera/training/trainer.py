@@ -33,11 +33,11 @@ class Stage:
 
 
 def plan_stages(settings):
-    """The stages of a training by `frozen_epochs`, `epochs` and `unfrozen_rate` of the section train, in order."""
+    """The stages of a training by `frozen_epochs`, `epochs` and `finetune_lr_factor` of the section train, in order."""
     frozen, epochs = min(settings["frozen_epochs"], settings["epochs"]), settings["epochs"]
     if not frozen:
         return [Stage("all", 0, epochs, 1.0)]
-    rate = UNFROZEN_RATE if settings["unfrozen_rate"] is None else settings["unfrozen_rate"]
+    rate = UNFROZEN_RATE if settings["finetune_lr_factor"] is None else settings["finetune_lr_factor"]
     stages = [Stage("decoder", 0, frozen, 1.0), Stage("all", frozen, epochs, rate)]
     return [stage for stage in stages if stage.start < stage.end]
 
@@ -104,7 +104,7 @@ class Training:
 
     def _enter(self, stage):
         for layer in self._encoder:
-            # Keras lets batch normalisation that is not trainable use its averages and leave them as they are.
+            # Keras lets batch normalization that is not trainable use its averages and leave them as they are.
             layer.trainable = stage.name == "all"
         optimizer = make_optimizer(self._settings, self._settings["precision"])
         self._trainee.compile(optimizer, jit_compile=self._settings["xla"])
