@@ -7,6 +7,7 @@ DATA ?=
 LOCK := requirements/$(if $(GPU),gpu,cpu).txt
 BIN := .venv/bin
 READY := .venv/ready-$(if $(GPU),gpu,cpu)
+DEV_READY := .venv/ready-dev
 COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --universal --fork-strategy fewest \
            --python-version 3.11 --no-header --no-annotate
 
@@ -30,9 +31,15 @@ $(READY): $(LOCK) requirements/uv.txt
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r $(LOCK)
 	@touch $@
 
+# What tests, linting and the docs site need in addition.
+$(DEV_READY): $(READY) requirements/dev.txt
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	@touch $@
+
 lock: $(READY)
 	$(COMPILE) requirements/uv.in -o requirements/uv.txt
 	$(COMPILE) requirements/cpu.in -o requirements/cpu.txt
+	$(COMPILE) requirements/dev.in -c requirements/cpu.txt -o requirements/dev.txt
 	$(COMPILE) requirements/gpu.in -c requirements/cpu.txt -o requirements/gpu.txt
 	$(BIN)/python requirements/environments.py
 
@@ -40,22 +47,22 @@ demo: $(READY)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo/config.yaml
 	@echo "Open results/report.html in a browser."
 
-test: $(READY)
+test: $(DEV_READY)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --durations 20
 
-test-quick: $(READY)
+test-quick: $(DEV_READY)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
 
-lint: $(READY)
+lint: $(DEV_READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(BIN)/snakemake --lint --configfile config/demo/config.yaml
 
-format: $(READY)
+format: $(DEV_READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow/rules
 
-bench-%: $(READY)
+bench-%: $(DEV_READY)
 	$(BIN)/python bench/$*.py $(if $(DATA),--data $(DATA))
