@@ -11,12 +11,13 @@ DEV_READY := .venv/ready-dev
 COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --universal --fork-strategy fewest \
            --python-version 3.11 --no-header --no-annotate
 
-.PHONY: help setup demo test test-quick lint format lock
+.PHONY: help setup demo test test-quick lint format lock docs
 
 help:
 	@echo "make demo   simulate movies, run the whole pipeline on them, write results/report.html"
 	@echo "make test   run the tests (make test-quick leaves out the slow ones)"
-	@echo "make lint   check style and rules;  make format puts them right"
+	@echo "make lint   check style, rules, types, imports and docs;  make format fixes the style"
+	@echo "make docs   show the documentation in a browser while you edit it"
 	@echo "make lock   renew the locked requirements and envs/ from requirements/*.in"
 	@echo "make bench-…  measure a claim: see bench/README.md"
 	@echo "Options: PYTHON=python3.12 (3.11 to 3.13; remove .venv to change it), GPU=1 (the CUDA build), CORES=4"
@@ -58,6 +59,13 @@ lint: $(DEV_READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(BIN)/snakemake --lint --configfile config/demo/config.yaml
+	$(BIN)/typos
+	PYTHONPATH=workflow/scripts $(BIN)/lint-imports
+	$(BIN)/mypy
+	$(BIN)/mkdocs build --strict --quiet
+
+docs: $(DEV_READY)
+	$(BIN)/mkdocs serve
 
 format: $(DEV_READY)
 	$(BIN)/ruff check --fix .
