@@ -293,15 +293,15 @@ def test_labels_are_resized_without_new_ids():
 def test_truth_outside_of_the_region_of_interest_counts_nowhere(tmp_path):
     folders = write_batch(tmp_path, {"a": (TRIO[None], CELLS[None])})
     for roi, counts in (([0, 32, 0, 64], [2, 0, 32 * 64]), ([0, 64, 32, 64], [1, 1, 64 * 32])):
-        table, _ = run(tmp_path, folders, {"a": "test"}, looks={"a": {"roi": roi, "frames": None}})
+        table, _ = run(tmp_path, folders, {"a": "test"}, regions={"a": {"roi": roi, "frames": None}})
         assert table.loc["a", ["tp_50", "fn_50", "pixels"]].tolist() == counts
 
 
 def test_frames_that_were_not_chosen_are_not_scored_nor_shown(tmp_path):
     found = np.stack([CELLS, TRIO, 0 * CELLS, CELLS])
     folders = write_batch(tmp_path, {"a": (found, np.stack([CELLS] * 4)), "b": (found, None)})
-    looks = {image: {"roi": None, "frames": "0:2"} for image in "ab"}
-    table, pictures = run(tmp_path, folders, {"a": "test", "b": "predict"}, truth=["a"], looks=looks)
+    regions = {image: {"roi": None, "frames": "0:2"} for image in "ab"}
+    table, pictures = run(tmp_path, folders, {"a": "test", "b": "predict"}, truth=["a"], regions=regions)
     assert table.loc["a", ["frames", "frames_scored", "tp_50", "fn_50"]].tolist() == [2, 2, 7, 1]
     assert table.loc["b", ["frames", "objects_found"]].tolist() == [2, 7]
     assert json.loads((pictures / "a" / "picture.json").read_text())["t"] == 1

@@ -17,7 +17,7 @@ from tessera.io.ome_zarr_store import open_array
 SHAPE = (90, 100)
 
 
-def imported(root, masks, *, pixels=None, looks=None, axes="", **settings):
+def imported(root, masks, *, pixels=None, regions=None, axes="", **settings):
     """Labels (t, z, y, x) and the table of objects of masks (t, z, y, x) that were written as a TIFF."""
     masks = np.asarray(masks)
     images, _, _ = write_batch(root, {"a": (masks.max(1), None)}) if pixels is None else (pixels, None, None)
@@ -25,7 +25,7 @@ def imported(root, masks, *, pixels=None, looks=None, axes="", **settings):
     tifffile.imwrite(path, masks.squeeze().astype(np.uint16), photometric="minisblack")
     rows = [{"image": "a", "masks_files": [str(path)], "axes": axes}]
     output, table = root / "imported" / "one", root / "objects.parquet"
-    import_masks(rows, images, {"a": "1"}, output, table, classes=["background", "cell"], looks=looks, **settings)
+    import_masks(rows, images, {"a": "1"}, output, table, classes=["background", "cell"], regions=regions, **settings)
     return output, table
 
 
@@ -73,7 +73,7 @@ def test_an_object_of_a_stack_is_one_through_its_planes(tmp_path):
 
 def test_only_the_region_and_the_frames_of_the_table_count(tmp_path):
     masks = discs(3)
-    output, table = imported(tmp_path, masks, looks={"a": {"roi": (0, 90, 0, 25), "frames": "0,2"}})
+    output, table = imported(tmp_path, masks, regions={"a": {"roi": (0, 90, 0, 25), "frames": "0,2"}})
     expected = masks.copy()
     expected[1], expected[..., 25:] = 0, 0
     assert (open_array(output / "a.ome.zarr")[:, 0] == expected).all()
@@ -90,9 +90,9 @@ def test_frames_without_masks_are_told_of_where_the_table_looks_at_them(tmp_path
         tifffile.imwrite(folder / f"man_seg{t:03}.tif", frame.astype(np.uint16))
     row = {"image": "a", "masks_files": [str(folder)], "axes": ""}
     for end, told in ((3, False), (4, True)):
-        looks = {"a": {"roi": None, "frames": f"1:{end}"}}
+        regions = {"a": {"roi": None, "frames": f"1:{end}"}}
         output, table = tmp_path / str(end), tmp_path / f"{end}.parquet"
-        import_masks([row], images, {"a": "1"}, output, table, classes=["background", "cell"], looks=looks)
+        import_masks([row], images, {"a": "1"}, output, table, classes=["background", "cell"], regions=regions)
         assert ("is of 2 of 3 frames; the others are empty" in capsys.readouterr().out) == told
 
 

@@ -334,15 +334,15 @@ def test_tracks_that_cannot_be_are_refused(tmp_path, tracks, what):
 def test_tracks_need_the_frames_alone_that_the_table_looks_at(tmp_path):
     some = {t + 1: frame for t, frame in tracked().items()}
     folder = make_challenge(tmp_path / "gt", some, tracks="1 1 3 0\n2 1 1 0\n7 2 3 2\n")
-    looks = {"a": {"roi": None, "frames": "1:4"}}
-    array, metadata = annotate_one(tmp_path / "a", folder, shape=(6, 1, 1, 60, 80), looks=looks)
+    regions = {"a": {"roi": None, "frames": "1:4"}}
+    array, metadata = annotate_one(tmp_path / "a", folder, shape=(6, 1, 1, 60, 80), regions=regions)
     assert np.array_equal(array[1:4, 0, 0], list(some.values()))
     assert (np.asarray(array)[[0, 4, 5]] == UNKNOWN).all()
     assert metadata.extra == {"annotated_t": [1, 2, 3], "lineage": [[1, 1, 3, 0], [2, 1, 1, 0], [7, 2, 3, 2]]}
     for frames, missing in ((None, 0), ("1:5", 4)):
-        looks = {"a": {"roi": None, "frames": frames}}
+        regions = {"a": {"roi": None, "frames": frames}}
         with pytest.raises(InputError, match=rf"gt: frame {missing} of 6 has no mask; .* out of the column frames"):
-            annotate_one(tmp_path / "b", folder, shape=(6, 1, 1, 60, 80), looks=looks)
+            annotate_one(tmp_path / "b", folder, shape=(6, 1, 1, 60, 80), regions=regions)
 
 
 def photograph():
@@ -353,9 +353,9 @@ def photograph():
 @pytest.mark.parametrize(("task", "mark"), [("instances", UNKNOWN), ("semantic", IGNORE)])
 def test_what_the_table_does_not_look_at_counts_as_not_annotated(tmp_path, task, mark):
     movie = np.stack([cells() > 0] * 3).astype(np.uint8)
-    looks = {"a": {"roi": (10, 40, 0, 50), "frames": "0,2"}}
+    regions = {"a": {"roi": (10, 40, 0, 50), "frames": "0,2"}}
     file = save(tmp_path / "a.tif", movie, photometric="minisblack")
-    settings = {"task": task, "classes": ["background", "cell"], "looks": looks}
+    settings = {"task": task, "classes": ["background", "cell"], "regions": regions}
     array, metadata = annotate_one(tmp_path, file, shape=(3, 1, 1, 60, 80), **settings)
     expected = np.full(movie.shape, mark, int)
     expected[::2, 10:40, :50] = movie[::2, 10:40, :50]

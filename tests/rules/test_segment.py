@@ -178,8 +178,8 @@ def test_objects_that_the_region_of_interest_cuts_are_marked(tmp_path):
     looked_at = np.zeros_like(ids)
     looked_at[..., roi[0] : roi[1], roi[2] : roi[3]] = ids[..., roi[0] : roi[1], roi[2] : roi[3]]
     write_batch(tmp_path, looked_at)
-    looks = {"movie": {"roi": roi, "frames": None}}
-    rows = run(tmp_path, {"movie": "1"}, **INSTANCES, looks=looks).sort_values("label")
+    regions = {"movie": {"roi": roi, "frames": None}}
+    rows = run(tmp_path, {"movie": "1"}, **INSTANCES, regions=regions).sort_values("label")
     assert rows["touches_border"].tolist() == [True, True, False, True]
 
 

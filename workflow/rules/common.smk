@@ -188,10 +188,10 @@ def simulated_files(batch, files):
     return [os.path.relpath(file) for image in BATCHES[batch] for file in ROWS[image][files] if file in SIMULATED]
 
 
-def looks_of(batch):
+def regions_of(batch):
     """{image: its `roi` and `frames`} of the images of a batch that are not looked at in whole."""
-    looks = {image: {key: ROWS[image][key] for key in ("roi", "frames")} for image in BATCHES[batch]}
-    return {image: look for image, look in looks.items() if any(look.values())}
+    regions = {image: {key: ROWS[image][key] for key in ("roi", "frames")} for image in BATCHES[batch]}
+    return {image: region for image, region in regions.items() if any(region.values())}
 
 
 def learning_images():

@@ -28,7 +28,7 @@ rule evaluate:
         annotated=lambda wildcards: with_truth(BATCHES[wildcards.batch]),
         task=config["task"],
         classes=config["classes"],
-        looks=lambda wildcards: looks_of(wildcards.batch),
+        regions=lambda wildcards: regions_of(wildcards.batch),
         segment=None if MASKED else config["segment"],
         settings=config["evaluate"],
     script:

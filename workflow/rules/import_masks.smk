@@ -21,7 +21,7 @@ rule import_masks:
     params:
         provenance=lambda wildcards: provenance_of("import_masks", wildcards.batch),
         rows=lambda wildcards: raw_rows(wildcards.batch, "masks_files", "files", "axes"),
-        looks=lambda wildcards: looks_of(wildcards.batch),
+        regions=lambda wildcards: regions_of(wildcards.batch),
         classes=config["classes"],
         settings=config["ingest_truth"],
     script:

@@ -19,7 +19,7 @@ rule ingest_truth:
     params:
         provenance=lambda wildcards: provenance_of("ingest_truth", wildcards.batch),
         rows=lambda wildcards: raw_rows(wildcards.batch, "truth_files", "files", "axes"),
-        looks=lambda wildcards: looks_of(wildcards.batch),
+        regions=lambda wildcards: regions_of(wildcards.batch),
         task=config["task"],
         classes=config["classes"],
         settings=config["ingest_truth"],

@@ -24,7 +24,7 @@ rule predict:
     params:
         provenance=lambda wildcards: provenance_of("predict", wildcards.batch),
         code=source("predict.py"),
-        looks=lambda wildcards: looks_of(wildcards.batch),
+        regions=lambda wildcards: regions_of(wildcards.batch),
         settings=effective(config, "predict"),
     script:
         "../scripts/predict.py"

@@ -22,7 +22,7 @@ rule segment:
         provenance=lambda wildcards: provenance_of("segment", wildcards.batch),
         task=config["task"],
         classes=config["classes"],
-        looks=lambda wildcards: looks_of(wildcards.batch),
+        regions=lambda wildcards: regions_of(wildcards.batch),
         settings=config["segment"],
     script:
         "../scripts/segment.py"

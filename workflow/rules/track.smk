@@ -20,7 +20,7 @@ rule track:
         runtime=minutes(15, 0.1),
     params:
         provenance=lambda wildcards: provenance_of("track", wildcards.batch),
-        looks=lambda wildcards: looks_of(wildcards.batch),
+        regions=lambda wildcards: regions_of(wildcards.batch),
         settings=config["track"],
     script:
         "../scripts/track.py"

@@ -67,7 +67,7 @@ def find_misfits(image, made, about, row, seen):
 
 def evaluate(
     labels, images, truth, predictions=(), *, provenance, sides, annotated, metrics, pictures, task, classes, ious,
-    tracks=None, about=None, looks=None, segment=None, min_seam_f1=None,
+    tracks=None, about=None, regions=None, segment=None, min_seam_f1=None,
 ):  # fmt: skip
     """Score and draw every image of a batch.
 
@@ -83,7 +83,7 @@ def evaluate(
         task, classes, ious: see `tessera.evaluation.image_scores.score_image`.
         tracks: folder of the batch's tracks, None: there is none; they are scored as far as a movie was looked at.
         about: content of the model's model.json, which says what it was trained on.
-        looks: {image: its roi and frames}, see `tessera.io.region_of_interest`, of images that were not looked at in whole.
+        regions: {image: its roi and frames}, see `tessera.io.region_of_interest`, of images that were not looked at in whole.
         segment: settings that the labels were made with.
         min_seam_f1: see `tessera.evaluation.seam_audit.check_seams`.
 
@@ -99,10 +99,10 @@ def evaluate(
     shutil.rmtree(pictures, ignore_errors=True)
     Path(pictures).mkdir(parents=True)
     for number, image in enumerate(found, start=1):
-        scored = {"task": task, "classes": classes, "ious": ious} | (looks or {}).get(image, {})
+        scored = {"task": task, "classes": classes, "ious": ious} | (regions or {}).get(image, {})
         row, scores = score_image(found[image], true.get(image), **scored)
         made = read_prediction(probable.get(image))
-        seen = {key: made[key] for key in ("rescale", "diameter_px") if key in made} | (looks or {}).get(image, {})
+        seen = {key: made[key] for key in ("rescale", "diameter_px") if key in made} | (regions or {}).get(image, {})
         fit = find_misfits(stores[image], made, about, row, seen) if about else []
         t, score = worst_frame(scores)
         drawn = {"image": stores[image], "classes": classes if task == "semantic" else ()}
@@ -111,7 +111,7 @@ def evaluate(
         draw_disagreements(Path(pictures) / image, disagreements, **drawn)
         events[image] = [each.event for each in disagreements]
         if tracks:
-            roi = (looks or {}).get(image, {}).get("roi")
+            roi = (regions or {}).get(image, {}).get("roi")
             row |= score_movie(Path(tracks) / image, true.get(image), roi=roi)
         rows.append({"image": image, "batch": Path(metrics).stem, "split": sides[image]} | row | seams)
         rows[-1] |= list_engines(made) | {"fit": "; ".join(fit), "provenance": provenance[image]}
@@ -140,7 +140,7 @@ if __name__ == "__main__":
             task=snakemake.params.task,
             classes=snakemake.params.classes,
             about=read_model(snakemake.input.selected, snakemake.input.models) if snakemake.input.selected else None,
-            looks=snakemake.params.looks,
+            regions=snakemake.params.regions,
             segment=snakemake.params.segment,
             **snakemake.params.settings,
         )

@@ -95,7 +95,7 @@ def _measure(labels, pixels, schema, frames, *, class_, shape, **about):
         yield found.set_column(place, schema.field(place), pa.nulls(len(found), pa.float64()))
 
 
-def import_masks(rows, images, provenance, output, objects, *, classes, on_bad_image="fail", looks=None, **settings):
+def import_masks(rows, images, provenance, output, objects, *, classes, on_bad_image="fail", regions=None, **settings):
     """Write the labels of a batch of images to the folder `output`, their objects to the file `objects`.
 
     Args:
@@ -106,7 +106,7 @@ def import_masks(rows, images, provenance, output, objects, *, classes, on_bad_i
         objects: Parquet file.
         classes: names of the classes, background first.
         on_bad_image: "fail" or "skip" masks that make no sense.
-        looks: {image: its roi and frames}, of images that are not looked at in whole.
+        regions: {image: its roi and frames}, of images that are not looked at in whole.
         settings: pieces and ignore, see `import_mask`.
 
     Raises:
@@ -116,8 +116,8 @@ def import_masks(rows, images, provenance, output, objects, *, classes, on_bad_i
     sources = find_stores([images], provenance)
 
     def make(image, path, table):
-        look = (looks or {}).get(image, {})
-        import_mask(by_image[image], sources[image], path, table, class_=classes[1], **look, **settings)
+        region = (regions or {}).get(image, {})
+        import_mask(by_image[image], sources[image], path, table, class_=classes[1], **region, **settings)
 
     provenance = {image: provenance[image] for image in sources}
     make_labels(provenance, make, output=output, objects=objects, skipped=on_bad_image == "skip")
@@ -135,6 +135,6 @@ if __name__ == "__main__":
             on_bad_image=snakemake.config["ingest"][
                 "on_bad_image"
             ],  # no parameter, since it changes nothing that is made
-            looks=snakemake.params.looks,
+            regions=snakemake.params.regions,
             **snakemake.params.settings,
         )

@@ -22,7 +22,7 @@ from tessera.io.region_of_interest import check_roi, chosen_frames, restrict
 OUTSIDE = -(2**40)  # what no file holds as an id: pixels that the table does not look at
 
 
-def ingest_truth(rows, provenance, images, output, *, task, classes, on_bad_image, pieces, ignore=None, looks=None):
+def ingest_truth(rows, provenance, images, output, *, task, classes, on_bad_image, pieces, ignore=None, regions=None):
     """Make the truth stores of a batch.
 
     Args:
@@ -36,7 +36,7 @@ def ingest_truth(rows, provenance, images, output, *, task, classes, on_bad_imag
         on_bad_image: "fail" or "skip" annotations that make no sense.
         pieces: "keep" ids that lie in several pieces, or "separate" them into one id per piece.
         ignore: the value of pixels that nobody annotated, where one mask does not show one object; None: all are.
-        looks: {image: its roi and frames}, see `tessera.io.region_of_interest`; what lies outside counts as not annotated.
+        regions: {image: its roi and frames}, see `tessera.io.region_of_interest`; what lies outside counts as not annotated.
 
     Raises:
         InputError: a line for every annotation that makes no sense, unless they are set aside.
@@ -49,7 +49,7 @@ def ingest_truth(rows, provenance, images, output, *, task, classes, on_bad_imag
             raise InputError(f"{image}: has no truth, since the image was set aside ({reasons[image]})")
         stored = find_stores([images], [image])[image]
         told = {"task": task, "classes": classes, "pieces": pieces, "ignore": ignore}
-        annotate_image(by_image[image], stored, path, **told, **(looks or {}).get(image, {}))
+        annotate_image(by_image[image], stored, path, **told, **(regions or {}).get(image, {}))
 
     make_stores(provenance, make, output=output, skipped=on_bad_image == "skip")
 
@@ -110,7 +110,7 @@ if __name__ == "__main__":
             output=snakemake.output.truth,
             task=snakemake.params.task,
             classes=snakemake.params.classes,
-            looks=snakemake.params.looks,
+            regions=snakemake.params.regions,
             on_bad_image=snakemake.config["ingest"][
                 "on_bad_image"
             ],  # no parameter, since it changes nothing that is made

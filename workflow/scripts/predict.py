@@ -66,7 +66,7 @@ def plan_tiles(ensemble, *, tile_px, halo_px, batch_tiles, memory_mb):
 def predict(
     images, selected, converted, models, provenance, output, *, engine, precision, tolerance, device,
     test_time_augmentation, tile_px, halo_px, batch_tiles, on_bad_image,
-    code="", looks=None, workers=None, memory_mb=None, **settings,
+    code="", regions=None, workers=None, memory_mb=None, **settings,
 ):  # fmt: skip
     """Write the probabilities of a batch of images to the folder `output`.
 
@@ -78,7 +78,7 @@ def predict(
         provenance: {image: digest of what its probabilities are made from}.
         output: folder of the batch of probabilities.
         code: digest of the code that is at work.
-        looks: {image: {"roi": (y0, y1, x0, x1) or None, "frames": text or None}}.
+        regions: {image: {"roi": (y0, y1, x0, x1) or None, "frames": text or None}}.
         workers: threads of this job.
         memory_mb: what the job may use.
         engine, precision, tolerance, device, test_time_augmentation, tile_px, halo_px, batch_tiles: of section predict.
@@ -102,10 +102,10 @@ def predict(
     ledgers = Path(output).with_name(f".{Path(output).name}.regions")
 
     def make(image, path):
-        look = (looks or {}).get(image, {})
+        region = (regions or {}).get(image, {})
         predict_image(
             stores[image], path, ensemble, name=image, about=about, provenance=provenance, ledger=ledgers / image,
-            workers=workers, **tiling, **look, **settings,
+            workers=workers, **tiling, **region, **settings,
         )  # fmt: skip
 
     make_stores({image: provenance[image] for image in stores}, make, output=output, skipped=on_bad_image == "skip")
@@ -119,7 +119,7 @@ if __name__ == "__main__":
             provenance=snakemake.params.provenance,
             output=snakemake.output.predictions,
             code=snakemake.params.code,
-            looks=snakemake.params.looks,
+            regions=snakemake.params.regions,
             workers=snakemake.threads,
             memory_mb=snakemake.resources.mem_mb,
             **{key: snakemake.config["predict"][key] for key in ("device", "batch_tiles")},

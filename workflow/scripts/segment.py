@@ -109,7 +109,7 @@ def segment_image(source, probable, path, table, *, name, task, classes, workers
     finish_labels(path, name=name, classes=classes if task == "semantic" else None, **sizes)
 
 
-def segment(predictions, images, provenance, output, objects, *, task, classes, looks=None, **settings):
+def segment(predictions, images, provenance, output, objects, *, task, classes, regions=None, **settings):
     """Write the labels of a batch of images to the folder `output`, their objects to the file `objects`.
 
     Args:
@@ -120,7 +120,7 @@ def segment(predictions, images, provenance, output, objects, *, task, classes, 
         objects: Parquet file.
         task: instances or semantic.
         classes: names of the classes, background first.
-        looks: {image: its roi and frames}, of images that were not looked at in whole.
+        regions: {image: its roi and frames}, of images that were not looked at in whole.
         settings: workers, threads of this job; stitch_threshold, see `tessera.segmentation.blockwise_segmentation.find_objects`; and those of
             `tessera.segmentation.seeded_growth.make_rules`.
 
@@ -131,7 +131,7 @@ def segment(predictions, images, provenance, output, objects, *, task, classes, 
     probable = find_stores([predictions], sources)
 
     def make(image, path, table):
-        told = {"name": image, "task": task, "classes": classes, "roi": (looks or {}).get(image, {}).get("roi")}
+        told = {"name": image, "task": task, "classes": classes, "roi": (regions or {}).get(image, {}).get("roi")}
         segment_image(sources[image], probable[image], path, table, **told, **settings)
 
     provenance = {image: provenance[image] for image in probable}
@@ -148,7 +148,7 @@ if __name__ == "__main__":
             objects=snakemake.output.objects,
             task=snakemake.params.task,
             classes=snakemake.params.classes,
-            looks=snakemake.params.looks,
+            regions=snakemake.params.regions,
             workers=snakemake.threads,
             **snakemake.params.settings,
         )

@@ -66,7 +66,7 @@ def track_image(labels, image, folder, *, name, frames=None, animation="none", *
         )
 
 
-def track(labels, images, objects, provenance, output, table, *, looks=None, **settings):
+def track(labels, images, objects, provenance, output, table, *, regions=None, **settings):
     """Track the movies of a batch into the folder `output`; `table` gets their objects.
 
     Args:
@@ -75,7 +75,7 @@ def track(labels, images, objects, provenance, output, table, *, looks=None, **s
         provenance: {image: digest of what its tracks are made from}.
         output: folder of the batch of tracks.
         table: Parquet file.
-        looks: {image: its roi and frames}, see `tessera.io.region_of_interest`.
+        regions: {image: its roi and frames}, see `tessera.io.region_of_interest`.
         settings: see `track_image`.
 
     Raises:
@@ -85,7 +85,7 @@ def track(labels, images, objects, provenance, output, table, *, looks=None, **s
     found = find_stores([labels], stores)
 
     def make(image, folder):
-        frames = (looks or {}).get(image, {}).get("frames")
+        frames = (regions or {}).get(image, {}).get("frames")
         track_image(found[image], stores[image], folder, name=image, frames=frames, **settings)
 
     def finish(folder):
@@ -103,6 +103,6 @@ if __name__ == "__main__":
             provenance=snakemake.params.provenance,
             output=Path(snakemake.output.tracks),
             table=Path(snakemake.output.objects),
-            looks=snakemake.params.looks,
+            regions=snakemake.params.regions,
             **snakemake.params.settings,
         )

@@ -70,11 +70,11 @@ def predict_image(
     made = create_store(path, shape, np.uint8, **stored_as(pixels))
     tiling = {"scale": scale, "core_px": core_px, "halo_px": halo_px}
     predictor = Predictor(pixels, ensemble, order=order, windows=windows, **tiling)
-    looks, skipped = _look(made, frames, roi, Emptiness(source, windows, order, empty_contrast_threshold))
+    regions, skipped = _list_regions(made, frames, roi, Emptiness(source, windows, order, empty_contrast_threshold))
     kept = Ledger(ledger, made, json.dumps([provenance, windows, order, outputs, tiling]))
-    progress = Progress(name, predictor, looks)
+    progress = Progress(name, predictor, regions)
     write = partial(_write, predictor, made, kept, progress)
-    groups = _group(looks, predictor)
+    groups = _group(regions, predictor)
     for first in range(0, len(groups), WAVE):
         wave = [dask.delayed(write, pure=False)(group) for group in groups[first : first + WAVE]]
         dask.compute(*wave, scheduler="threads", num_workers=max(1, min(workers or IN_FLIGHT, IN_FLIGHT)))
@@ -98,8 +98,8 @@ class Progress:
         cost: pixels that the network sees per pixel that it answers.
     """
 
-    def __init__(self, name, predictor, looks):
-        counted = [predictor.count(look) for *_, look in looks]
+    def __init__(self, name, predictor, regions):
+        counted = [predictor.count(part) for *_, part in regions]
         self._name, self._tiles = name, sum(tiles for tiles, _, _ in counted)
         self.cost = sum(seen for _, seen, _ in counted) / max(1, sum(kept for _, _, kept in counted))
         self._done = self._restored = self._pixels = 0
@@ -134,33 +134,33 @@ class Progress:
         return f"{self._pixels / max(time.monotonic() - self._started, 1e-9) / 1e6:.2f} Mpx/s"
 
 
-def _look(made, frames, roi, is_empty):
+def _list_regions(made, frames, roi, is_empty):
     """Regions of one shard of each output, as [(t, z, region, part to look at), ...]; the others are made background.
 
     Returns:
         The list, and how many others there are.
     """
-    looks, skipped, frames = [], 0, set(frames)
+    regions, skipped, frames = [], 0, set(frames)
     for t, c, z, *region in iterate_shards(made):
         if c.start == 0:
-            look = clip(roi, tuple(region)) if t.start in frames else None
-            if look is None or is_empty(t.start, z.start, *look):
+            part = clip(roi, tuple(region)) if t.start in frames else None
+            if part is None or is_empty(t.start, z.start, *part):
                 made[t, 0, z, *region] = 255
                 skipped += 1
             else:
-                looks.append((t.start, z.start, tuple(region), look))
-    return looks, skipped
+                regions.append((t.start, z.start, tuple(region), part))
+    return regions, skipped
 
 
-def _group(looks, predictor):
-    """`looks` in lists of as many as the network is given at once."""
+def _group(regions, predictor):
+    """`regions` in lists of as many as the network is given at once."""
     groups, pixels = [], 0
-    for look in looks:
-        _, seen, _ = predictor.count(look[-1])
+    for part in regions:
+        _, seen, _ = predictor.count(part[-1])
         if not groups or pixels + seen > predictor.batch_px:
             groups.append([])
             pixels = 0
-        groups[-1].append(look)
+        groups[-1].append(part)
         pixels += seen
     return groups
 
@@ -168,11 +168,11 @@ def _group(looks, predictor):
 def _write(predictor, made, kept, progress, group):
     """Answer and write the regions of a group, but those that were kept."""
     waiting, core_px = [], predictor.core_px
-    for t, z, region, look in group:
-        tiles = predictor.cut(look, core_px)
+    for t, z, region, part in group:
+        tiles = predictor.cut(part, core_px)
         raws = [predictor.read(t, z, tile) for tile in tiles]
         place = (slice(t, t + 1), slice(0, made.shape[1]), slice(z, z + 1), *region)
-        key = kept.key(raws, f"{region} {look}")
+        key = kept.key(raws, f"{region} {part}")
         if kept.restore(key, place):
             progress.restore(tiles)
         else:
