@@ -62,10 +62,10 @@ lint: $(DEV_READY)
 	$(BIN)/typos
 	PYTHONPATH=workflow/scripts $(BIN)/lint-imports
 	$(BIN)/mypy
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 docs: $(DEV_READY)
-	$(BIN)/mkdocs serve
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 format: $(DEV_READY)
 	$(BIN)/ruff check --fix .
