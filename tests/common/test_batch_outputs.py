@@ -9,7 +9,7 @@ import pytest
 
 from tessera.common.batch_outputs import find_stores, keep_stores, make_stores, read_skipped
 from tessera.common.errors import InputError, UnfitError
-from tessera.common.notices import group_notes, note, read_notes
+from tessera.common.user_warnings import group_warnings, read_warnings, warn_user
 
 
 class Maker:
@@ -84,24 +84,24 @@ def test_notes_of_images_are_kept_with_them_also_when_a_job_was_killed(tmp_path)
     output = tmp_path / "batch"
 
     def make(image, path, killed_at="c"):
-        note(image, f"{image} is odd")
+        warn_user(image, f"{image} is odd")
         Maker(killed_at=killed_at)(image, path)
 
-    note("a", "is told to nobody")
+    warn_user("a", "is told to nobody")
     with pytest.raises(KeyboardInterrupt):
         make_stores(provenance("a", "b", "c", "d"), make, output=output)
     again = Maker(bad=["d"])
     make_stores(provenance("a", "c", "d") | provenance("b", provenance="2"), again, output=output, skipped=True)
     assert again.made == ["c", "b"]
-    assert read_notes([output, tmp_path / "none"]) == {"a": ["a is odd"]}
+    assert read_warnings([output, tmp_path / "none"]) == {"a": ["a is odd"]}
     make_stores(provenance("a", provenance="2"), Maker(), output=output)
     assert names(output) == ["a.ome.zarr", "skipped.json"]
 
 
 def test_notes_that_many_images_have_are_one_with_their_numbers_as_ranges():
-    notes = {f"b{number}": ["is odd", f"holds {number} of 12 images, not #1"] for number in range(9, 12)}
-    notes |= {"a": ["is odd", "is odd"], "c": ["holds \u0663 images"]}
-    assert group_notes(notes) == [
+    warnings = {f"b{number}": ["is odd", f"holds {number} of 12 images, not #1"] for number in range(9, 12)}
+    warnings |= {"a": ["is odd", "is odd"], "c": ["holds \u0663 images"]}
+    assert group_warnings(warnings) == [
         ("is odd", ["a", "b10", "b11", "b9"]),
         ("holds 9–11 of 12 images, not #1", ["b10", "b11", "b9"]),
         ("holds \u0663 images", ["c"]),

@@ -112,7 +112,7 @@ def test_chunks_that_are_missing_are_told_of(tmp_path, capsys):
     path = write_zarr(tmp_path / "a.zarr", 1 + noise(2, 1, 1, 32, 32))
     (path / "0" / "c" / "1" / "0" / "0" / "1" / "1").unlink()
     ingest_one(tmp_path, path)
-    assert "a: note: has 7 of 8 chunks; where one is missing, all pixels are 0" in capsys.readouterr().out
+    assert "a: warning: has 7 of 8 chunks; where one is missing, all pixels are 0" in capsys.readouterr().out
 
 
 def outside(path):

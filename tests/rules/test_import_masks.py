@@ -11,7 +11,7 @@ from skimage.measure import label, regionprops
 from import_masks import import_masks
 from scenes import place_discs, write_batch, write_image
 from tessera.common.errors import InputError
-from tessera.common.notices import read_notes
+from tessera.common.user_warnings import read_warnings
 from tessera.io.ome_zarr_store import open_array
 
 SHAPE = (90, 100)
@@ -100,8 +100,8 @@ def test_masks_without_objects_are_labels_without_objects(tmp_path, capsys):
     output, table = imported(tmp_path, np.zeros((2, 1, *SHAPE), int))
     assert not np.asarray(open_array(output / "a.ome.zarr")).any()
     assert pq.read_metadata(table).num_rows == 0
-    assert "a: note: the file of masks holds no object" in capsys.readouterr().out
-    assert read_notes([output]) == {"a": ["the file of masks holds no object"]}
+    assert "a: warning: the file of masks holds no object" in capsys.readouterr().out
+    assert read_warnings([output]) == {"a": ["the file of masks holds no object"]}
 
 
 def test_masks_of_a_single_value_are_told_of_and_can_be_separated(tmp_path, capsys):
@@ -118,7 +118,7 @@ def test_masks_of_a_single_value_are_told_of_and_can_be_separated(tmp_path, caps
 def test_ids_that_are_in_one_piece_each_are_not_told_of_when_pieces_are_separated(tmp_path, capsys):
     output, _ = imported(tmp_path, discs(), pieces="separate")
     assert (open_array(output / "a.ome.zarr")[:, 0] == discs()).all()
-    assert "note" not in capsys.readouterr().out
+    assert "warning" not in capsys.readouterr().out
 
 
 def test_pixels_that_nobody_annotated_are_no_cell(tmp_path):

@@ -17,7 +17,7 @@ from PIL import Image
 
 from raw import ingest_one, ingest_rows, noise, peak_of_copying, row
 from tessera.common.errors import InputError, UnfitError
-from tessera.common.notices import read_notes
+from tessera.common.user_warnings import read_warnings
 from tessera.io.image_reader import list_files, open_source
 from tessera.io.image_source import blaming
 from tessera.io.ome_zarr_store import open_array, read_metadata
@@ -451,7 +451,7 @@ def test_a_hole_in_the_numbers_of_frames_is_told_of(tmp_path, capsys, numbers, t
         tifffile.imwrite(movie / f"p2_t{number}.tif", np.full((20, 24), number % 99, np.uint8))
     ingest_one(tmp_path, movie)
     out = capsys.readouterr().out
-    assert f"a: note: has no file for {told}" in out if told else "running numbers" not in out
+    assert f"a: warning: has no file for {told}" in out if told else "running numbers" not in out
 
 
 @pytest.mark.parametrize(
@@ -627,13 +627,13 @@ def test_constant_images_and_images_with_holes_are_taken_and_noted(tmp_path, cap
     tifffile.imwrite(tmp_path / "holes.tif", holes)
     tifffile.imwrite(tmp_path / "flat.tif", np.full((20, 24), 7, np.uint16))
     path = ingest_rows(tmp_path, row("holes", tmp_path / "holes.tif"), row("flat", tmp_path / "flat.tif"))
-    assert read_notes([path]) == {
+    assert read_warnings([path]) == {
         "holes": ["2 pixels are not finite numbers"],
         "flat": ["channel 0 is (nearly) constant"],
     }
     out = capsys.readouterr().out
-    assert "holes: note: 2 pixels are not finite numbers" in out
-    assert "flat: note: channel 0 is (nearly) constant" in out
+    assert "holes: warning: 2 pixels are not finite numbers" in out
+    assert "flat: warning: channel 0 is (nearly) constant" in out
 
 
 def test_memory_stays_flat_as_a_movie_grows(tmp_path):

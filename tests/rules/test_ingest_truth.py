@@ -18,7 +18,7 @@ from ingest import ingest
 from ingest_truth import ingest_truth
 from simulate import simulate
 from tessera.common.errors import InputError
-from tessera.common.notices import read_notes
+from tessera.common.user_warnings import read_warnings
 from tessera.data.training_targets import IGNORE, UNKNOWN
 from tessera.io.label_ids import separate_pieces
 from tessera.io.ome_zarr_store import create_store, finish_image, open_array, read_metadata
@@ -457,8 +457,8 @@ def test_pieces_of_tracks_are_not_separated(tmp_path):
 def test_a_mask_with_one_id_hints_at_separating_it(tmp_path, capsys):
     annotate_one(tmp_path, save(tmp_path / "a.png", (cells() > 0) * np.uint8(255)))
     assert "set ingest_truth: pieces to separate" in capsys.readouterr().out
-    ((_, (note,)),) = read_notes([tmp_path / "truth"]).items()
-    assert note.startswith("truth has a single id; ")
+    ((_, (warning,)),) = read_warnings([tmp_path / "truth"]).items()
+    assert warning.startswith("truth has a single id; ")
 
 
 def test_images_set_aside_are_set_aside_in_truth_too(tmp_path):

@@ -423,17 +423,17 @@ def test_curves_leave_out_what_is_not_a_number():
     assert (curve["first"], curve["last"], curve["top"]) == (1, 2, 3.0)
 
 
-def test_notes_are_listed_one_line_for_all_images_that_have_the_same(tmp_path):
+def test_image_warnings_are_listed_one_line_for_all_images_that_have_the_same(tmp_path):
     arguments = write_products(tmp_path, {"good": (CELLS, CELLS, "test")})
     report(**arguments)
-    assert '<h2 id="notes">' not in arguments["page"].read_text()
+    assert '<h2 id="image-warnings">' not in arguments["page"].read_text()
     many = {f"image{number:04d}": [f"{number + 1} pixels are <odd>"] for number in range(5000)}
-    (arguments["images"][0] / "notes.json").write_text(json.dumps(many))
-    (arguments["truth"][0] / "notes.json").write_text(json.dumps({"image0007": ["truth has a single id"]}))
+    (arguments["images"][0] / "warnings.json").write_text(json.dumps(many))
+    (arguments["truth"][0] / "warnings.json").write_text(json.dumps({"image0007": ["truth has a single id"]}))
     report(**arguments)
     text = arguments["page"].read_text()
-    assert "5000 images have notes on what was doubtful in the files." in text
-    listed = text[text.index('<h2 id="notes">') :]
+    assert "5000 images have warnings about their files." in text
+    listed = text[text.index('<h2 id="image-warnings">') :]
     told = re.findall("<dt>(.*?)</dt><dd>(.*?)</dd>", listed[: listed.index("</section>")])
     first = "image0000, image0001, image0002 and 4\u2009997 more"
     assert told == [(first, "1–5000 pixels are &lt;odd&gt;"), ("image0007", "truth has a single id")]

@@ -245,7 +245,7 @@ def test_images_that_were_removed_for_room_are_made_again_alone(project):
     shutil.rmtree(project / "results" / "images")
     assert planned(project) == {}
     set_setting(project, "report", "title", "Another")
-    assert planned(project) == {"ingest": 2, "report": 1}  # it lists the notes on images
+    assert planned(project) == {"ingest": 2, "report": 1}  # it lists the warnings about images
 
 
 def test_what_was_removed_is_made_again_for_what_is_forced(project):

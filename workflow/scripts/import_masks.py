@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from tessera.common.batch_outputs import find_stores
 from tessera.common.job import running
-from tessera.common.notices import note
+from tessera.common.user_warnings import warn_user
 from tessera.io.annotation_reader import open_annotation
 from tessera.io.label_ids import as_instances, copy_ids, separate_pieces
 from tessera.io.ome_zarr_store import create_store, finish_labels, open_array, read_block, read_metadata, stored_as
@@ -51,20 +51,20 @@ def import_mask(row, image, path, table, *, class_, pieces="keep", ignore=None, 
         labels = create_store(path, source.shape, np.int32, **stored_as(pixels))
         marks = {} if annotation.objects or ignore is None else {ignore: 0}
         ids = copy_ids(source, labels, masks, to_ids=as_instances, marks=marks) - {0}
-        notes = list(source.notes)
+        warnings = list(source.warnings)
     if annotation.annotated_t is not None and (empty := set(kept) - set(annotation.annotated_t)):
-        notes.append(f"is of {len(kept) - len(empty)} of {len(kept)} frames; the others are empty")
+        warnings.append(f"is of {len(kept) - len(empty)} of {len(kept)} frames; the others are empty")
     if not ids:
-        notes.append("holds no object")
+        warnings.append("holds no object")
     elif pieces == "separate":
         apart = separate_pieces(labels, max(ids), masks)
-        notes += [f"had {apart} pieces that got ids of their own"] if apart else []
+        warnings += [f"had {apart} pieces that got ids of their own"] if apart else []
     elif len(ids) == 1 and not annotation.objects:
-        notes.append(
+        warnings.append(
             f"has the single id {min(ids)}; if each of its pieces is a cell, set ingest_truth: pieces to separate"
         )
-    for text in notes:
-        note(name, f"the file of masks {text}")
+    for text in warnings:
+        warn_user(name, f"the file of masks {text}")
     schema = make_schema(number_alike(metadata.channels))
     about = {"image": name, "pixel_size_um": metadata.pixel_size_um, "shape": pixels.shape[2:], "roi": roi}
     write_tables(table, schema, _measure(labels, pixels, schema, kept, class_=class_, **about))

@@ -12,7 +12,7 @@ import numpy as np
 
 from tessera.common.batch_outputs import make_stores
 from tessera.common.job import running
-from tessera.common.notices import note
+from tessera.common.user_warnings import warn_user
 from tessera.io.image_reader import open_source
 from tessera.io.ome_zarr_store import create_store, finish_image, read_metadata
 
@@ -24,7 +24,7 @@ def ingest(rows, provenance, output, *, on_bad_image, chunk_px, shard_px):
         rows: dicts with `image` (name), `files` (paths; several are the frames of a movie), and where the table knows
             better than the file `axes` (of each file's array, such as "TZYX"), `pixel_size_um` (y and x) and `frame_interval_s`.
         provenance: {image: provenance digest}.
-        output: folder for `{image}.ome.zarr`, `skipped.json` and `notes.json`.
+        output: folder for `{image}.ome.zarr`, `skipped.json` and `warnings.json`.
         on_bad_image: "fail" or "skip" images that cannot be read.
         chunk_px: side of a chunk in y and x.
         shard_px: side of a shard in y and x, a multiple of `chunk_px`.
@@ -54,12 +54,12 @@ def ingest_image(row, path, *, chunk_px, shard_px):
             frame_interval_s=row["frame_interval_s"] or source.frame_interval_s,
             channels=source.channels,
         )
-    notes = [*source.notes, f"{odd} pixels are not finite numbers"] if odd else source.notes
+    warnings = [*source.warnings, f"{odd} pixels are not finite numbers"] if odd else source.warnings
     constant = [number for number, (low, high) in enumerate(read_metadata(path).windows) if low == high]
     if constant:
-        notes = [*notes, f"channel {', '.join(map(str, constant))} is (nearly) constant"]
-    for text in notes:
-        note(row["image"], text)
+        warnings = [*warnings, f"channel {', '.join(map(str, constant))} is (nearly) constant"]
+    for text in warnings:
+        warn_user(row["image"], text)
 
 
 def _describe(source):

@@ -12,7 +12,7 @@ import numpy as np
 from tessera.common.batch_outputs import find_stores, make_stores, read_skipped
 from tessera.common.errors import InputError
 from tessera.common.job import running
-from tessera.common.notices import note
+from tessera.common.user_warnings import warn_user
 from tessera.data.training_targets import IGNORE, UNKNOWN
 from tessera.io.annotation_reader import open_annotation
 from tessera.io.label_ids import as_classes, as_instances, copy_ids, separate_pieces
@@ -30,7 +30,7 @@ def ingest_truth(rows, provenance, images, output, *, task, classes, on_bad_imag
             where its numbers are to be compared), of annotated images.
         provenance: {image: provenance digest} of the annotated images.
         images: folder of the batch's image stores.
-        output: folder for `{image}.ome.zarr`, `skipped.json` and `notes.json`.
+        output: folder for `{image}.ome.zarr`, `skipped.json` and `warnings.json`.
         task: "instances" or "semantic".
         classes: names of the classes, background first.
         on_bad_image: "fail" or "skip" annotations that make no sense.
@@ -73,7 +73,7 @@ def annotate_image(row, image, path, *, task, classes, pieces, ignore, roi=None,
         to_ids = as_classes(classes, annotation.objects) if semantic else as_instances
         marks = {OUTSIDE: mark} | ({} if annotation.objects or ignore is None else {ignore: mark})
         ids = copy_ids(source, store, truth, to_ids=to_ids, marks=marks)
-        notes = list(source.notes)
+        warnings = list(source.warnings)
     unknown = mark in ids
     if not ids - {0, mark}:
         what = "background only" if 0 in ids else f"only {ignore}, which ingest_truth.ignore says that nobody annotated"
@@ -81,9 +81,9 @@ def annotate_image(row, image, path, *, task, classes, pieces, ignore, roi=None,
     ids -= {0, mark}
     if not semantic and pieces == "separate":
         apart = separate_pieces(store, max(ids), truth)
-        notes += [f"had {apart} pieces that got ids of their own"] if apart else []
+        warnings += [f"had {apart} pieces that got ids of their own"] if apart else []
     elif not semantic and len(ids) == 1 and not annotation.objects:
-        notes.append("has a single id; if each of its pieces is an object, set ingest_truth: pieces to separate")
+        warnings.append("has a single id; if each of its pieces is an object, set ingest_truth: pieces to separate")
     annotated_t = annotation.annotated_t
     if frames:
         annotated_t = [t for t in kept if annotated_t is None or t in annotated_t]
@@ -97,8 +97,8 @@ def annotate_image(row, image, path, *, task, classes, pieces, ignore, roi=None,
         unknown=mark if unknown else None,
         extra={key: value for key, value in extra.items() if value is not None},
     )
-    for text in notes:
-        note(name, f"truth {text}")
+    for text in warnings:
+        warn_user(name, f"truth {text}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow.parquet
 import yaml
 
-from tessera.common import notices as notes
+from tessera.common.user_warnings import WARNINGS_SHOWN, group_warnings, read_warnings, summarize_warnings
 from tessera.common.batch_outputs import read_skipped
 from tessera.common.job import running
 from tessera.evaluation.calibration import LEAST_PIXELS, say
@@ -66,7 +66,7 @@ def report(
         metrics, objects: tables of the batches (TSV, Parquet).
         tracks: folders of the batches, with a folder for each movie; none where classes were predicted.
         pictures, images, truth, labels: folders of the batches; of the last three, what was set aside and
-            what was noted is read.
+            the warnings are read.
         split, leakage: tables that rule split wrote; neither where nothing was trained.
         sheets: pictures of the patches of folds.
         models: folders of models.
@@ -95,12 +95,12 @@ def report(
     content["selected"] = None if masked else json.loads(Path(selected).read_text())
     content["explanation"] = None if masked else read_explanation(explanation)
     content["comparison"] = compare_models(content["models"], content["selected"], points)
-    noted = notes.read_notes([*images, *truth, *labels])
-    content |= {"notes": notes.group_notes(noted), "notes_shown": notes.NOTES_SHOWN}
+    image_warnings = read_warnings([*images, *truth, *labels])
+    content |= {"image_warnings": group_warnings(image_warnings), "image_warnings_shown": WARNINGS_SHOWN}
     content["nothing"] = summaries.say_nothing_left(rows, skipped, read_skipped(images))
     content["warnings"] += findings.warn(content["seams"])
     content["warnings"] += origins.warn(rows, content["models"], content["misfits"], existing)
-    content["warnings"] += notes.warn(noted)
+    content["warnings"] += summarize_warnings(image_warnings)
     for event in content["seams"]["events"]:
         event["picture"] = event["picture"] and read_picture(event["picture"])
     content["movies"], content["movies_left_out"] = trackings.list_movies(tracks, rows, pictures_limit)

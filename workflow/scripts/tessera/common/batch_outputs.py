@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tessera.common.atomic_write import part_of, put_in_place, write_json
 from tessera.common.errors import InputError, UnfitError
-from tessera.common.notices import NOTES, gathering
+from tessera.common.user_warnings import WARNINGS, collect_warnings
 
 SKIPPED = "skipped.json"
 FINISHED = "finished.json"
@@ -25,7 +25,7 @@ def make_stores(provenance, make, *, output, skipped=False, before=None, finish=
         make: make(image, path) writes the store of `image` at `path`; it raises InputError where the input is bad, and
             may write nothing where there is nothing to write.
         output: the folder of the batch; afterwards it holds `{image}.ome.zarr` for each image and `skipped.json`,
-            {image: reason}, of those that were bad; and `notes.json`, {image: what `tessera.common.notices.note` was told}, if any.
+            {image: reason}, of those that were bad; and `warnings.json`, {image: what `tessera.common.user_warnings.warn_user` was told}, if any.
         skipped: go on without bad images, rather than refuse the batch.
         before: {image: reason} of images that the step before set aside, which are listed as well.
         finish: finish(folder) makes what else is made of the whole batch, while an interruption still loses nothing.
@@ -42,15 +42,15 @@ def make_stores(provenance, make, *, output, skipped=False, before=None, finish=
     kept = {image for image in provenance if finished.get(image) == provenance[image]}
     kept = {image for image in kept if (workplace / f"{image}{suffix}").is_dir()}
     _drop_strangers(workplace, kept, suffix)
-    notes = {image: told for image, told in _read_ledger(workplace / NOTES).items() if image in kept}
-    write_json(workplace / NOTES, notes)
+    warnings = {image: told for image, told in _read_ledger(workplace / WARNINGS).items() if image in kept}
+    write_json(workplace / WARNINGS, warnings)
     bad, failed = {}, []
     started = time.monotonic()
     for number, (image, provenance) in enumerate(provenance.items(), start=1):
         if image not in kept:
             partial = workplace / f".{image}.part"  # no image's name begins with a point
             try:
-                with gathering() as told:
+                with collect_warnings() as told:
                     make(image, partial)
             except InputError as error:
                 shutil.rmtree(partial, ignore_errors=True)
@@ -61,16 +61,16 @@ def make_stores(provenance, make, *, output, skipped=False, before=None, finish=
             if partial.exists():
                 partial.rename(workplace / f"{image}{suffix}")
             if told:
-                notes[image] = told
-                write_json(workplace / NOTES, notes)
+                warnings[image] = told
+                write_json(workplace / WARNINGS, warnings)
             finished[image] = provenance
             write_json(ledger, finished)
         print(f"[{number}/{len(provenance)}] {image} ({time.monotonic() - started:.1f} s)", flush=True)
     if failed:
         raise InputError("\n".join(failed))
     write_json(workplace / SKIPPED, (before or {}) | bad)
-    if not notes:
-        (workplace / NOTES).unlink()
+    if not warnings:
+        (workplace / WARNINGS).unlink()
     if finish:
         finish(workplace)
     put_in_place(workplace, output)
@@ -88,8 +88,8 @@ def keep_stores(output, made, provenance):
         provenance: {image: provenance} by which it is to be made.
     """
     output, workplace = Path(output), part_of(output)
-    finished, notes = (_read_ledger(workplace / name) for name in (FINISHED, NOTES))
-    told = _read_ledger(output / NOTES)
+    finished, warnings = (_read_ledger(workplace / name) for name in (FINISHED, WARNINGS))
+    told = _read_ledger(output / WARNINGS)
     for image, provenance in provenance.items():
         store = next((output / name for name in (f"{image}.ome.zarr", image) if (output / name).is_dir()), None)
         if store is None or made.get(image) != provenance or finished.get(image) == provenance:
@@ -101,9 +101,9 @@ def keep_stores(output, made, provenance):
         except OSError:  # a file system without links: all are made again
             return
         finished[image] = provenance
-        notes |= {image: told[image]} if image in told else {}
+        warnings |= {image: told[image]} if image in told else {}
     if finished:
-        write_json(workplace / NOTES, notes)
+        write_json(workplace / WARNINGS, warnings)
         write_json(workplace / FINISHED, finished)
 
 

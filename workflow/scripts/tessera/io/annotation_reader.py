@@ -164,14 +164,14 @@ def _merge_objects(files, shape):
         overlaps += np.count_nonzero(ids.flat[where])
         empty += len(where) == 0
         ids.flat[where] = number
-    notes = [f"{overlaps} pixels belong to two objects; the smaller one has them"] if overlaps else []
-    notes += [f"{empty} of {len(files)} masks are empty"] if empty else []
+    warnings = [f"{overlaps} pixels belong to two objects; the smaller one has them"] if overlaps else []
+    warnings += [f"{empty} of {len(files)} masks are empty"] if empty else []
     return Source(
         (1, 1, *shape[2:]),
         ids.dtype,
         lambda t, z, rows, columns: ids[None, z, rows, columns],
         tiled=True,
-        notes=notes,
+        warnings=warnings,
     )
 
 

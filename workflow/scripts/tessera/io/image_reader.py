@@ -158,8 +158,8 @@ def _open_frames(files, axes, labels, like):
                 held[t] = stack.enter_context(_open_file(files[t], axes, labels, like))
             return held[t].read(0, z, rows, columns).astype(dtype, copy=False)
 
-        notes = [*first[1].notes, *describe_holes(files)]
-        yield replace(first[1], shape=(len(files), *first[1].shape[1:]), dtype=dtype, read=read, notes=notes)
+        warnings = [*first[1].warnings, *describe_holes(files)]
+        yield replace(first[1], shape=(len(files), *first[1].shape[1:]), dtype=dtype, read=read, warnings=warnings)
 
 
 def _describe(source):

@@ -38,7 +38,7 @@ class Source:
         pixel_size_um: size of a pixel in z, y, x in micrometres, None where the file does not say.
         frame_interval_s: seconds between frames, None where the file does not say.
         channels: names of the channels, None where the file does not say.
-        notes: what the user should know, as sentences.
+        warnings: what the user should know, as sentences.
     """
 
     shape: tuple[int, int, int, int, int]
@@ -48,7 +48,7 @@ class Source:
     pixel_size_um: tuple[float | None, float | None, float | None] = (None, None, None)
     frame_interval_s: float | None = None
     channels: list[str] | None = None
-    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def without_alpha(source):
         alpha = source.read(t, z, slice(top, top + rows), slice(None))[-1]
         seen |= {alpha.min(), alpha.max()}
         if len(seen) > 1:
-            return replace(source, notes=[*source.notes, "its transparency varies; it is kept as a channel"])
+            return replace(source, warnings=[*source.warnings, "its transparency varies; it is kept as a channel"])
     return replace(
         source,
         shape=(frames, count - 1, depth, height, width),

@@ -57,12 +57,12 @@ def open_zarr(path, axes, labels, like=None):
         raise InputError(f"{path}: names {len(own)} axes, but its pixels have {array.ndim}; save it again")
     layout = name_axes(path, own, array.shape, axes, like)
     source = make_source(path, layout, _Slabs(array, chunk_bytes), labels=labels, tiled=True)
-    notes = []
+    warnings = []
     if len(described["multiscales"]) > 1:
-        notes.append(f"holds {len(described['multiscales'])} images; the first is taken")
+        warnings.append(f"holds {len(described['multiscales'])} images; the first is taken")
     expected = math.prod(math.ceil(size / step) for size, step in zip(array.shape, steps, strict=True))
     if not labels and len(files) < expected:
-        notes.append(f"has {len(files)} of {expected} chunks; where one is missing, all pixels are {array.fill_value}")
+        warnings.append(f"has {len(files)} of {expected} chunks; where one is missing, all pixels are {array.fill_value}")
     transformations = [*level.get(_TRANSFORMATIONS, []), *multiscale.get(_TRANSFORMATIONS, [])]
     pixel_size_um, frame_interval_s = _read_sizes(own.lower(), axes_told, transformations)
     channels = [channel.get("label") for channel in described.get("omero", {}).get("channels", [])]
@@ -72,7 +72,7 @@ def open_zarr(path, axes, labels, like=None):
         pixel_size_um=pixel_size_um,
         frame_interval_s=frame_interval_s,
         channels=channels if known else None,
-        notes=notes,
+        warnings=warnings,
     )
 
 

@@ -65,19 +65,19 @@ def open_tiff(path, axes, labels, like=None):
         pixels = _tiff_pixels(path, tiff, series)
         source = make_source(path, layout, pixels, labels=labels, tiled=series.keyframe.is_tiled)
         channels, pixel_size_um, frame_interval_s = _tiff_metadata(tiff, series, layout)
-        notes = []
+        warnings = []
         if len(own) > 1:
             others = ", ".join(f"{other.name or 'unnamed'} {other.shape}" for other in own[1:])
-            notes.append(f"holds {len(own)} images; the first is taken, not {others}")
+            warnings.append(f"holds {len(own)} images; the first is taken, not {others}")
         if series.keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE:
-            notes.append("has a palette, which is left out; its indices are kept as the pixels")
+            warnings.append("has a palette, which is left out; its indices are kept as the pixels")
         if not (axes or labels) and set(series.axes) & {"I", "Q"} and layout.size("t") > 1:
-            notes.append("does not say what its pages are; they are taken as frames (column axes says otherwise)")
+            warnings.append("does not say what its pages are; they are taken as frames (column axes says otherwise)")
         if _is_inverted(tiff, series.keyframe):
-            source, note = _turned(source, series.keyframe.bitspersample)
-            notes.append(note)
+            source, warning = _turned(source, series.keyframe.bitspersample)
+            warnings.append(warning)
         source = replace(
-            source, pixel_size_um=pixel_size_um, frame_interval_s=frame_interval_s, channels=channels, notes=notes
+            source, pixel_size_um=pixel_size_um, frame_interval_s=frame_interval_s, channels=channels, warnings=warnings
         )
         yield without_alpha(source) if set(series.keyframe.extrasamples) & {1, 2} else source
 
