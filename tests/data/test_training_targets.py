@@ -5,8 +5,8 @@ import pytest
 from scipy import ndimage
 from skimage.draw import disk, line
 
-from tessera.common.constants import INSTANCE_OUTPUTS
-from tessera.data.training_targets import IGNORE, instance_targets
+from tessera.common.constants import IGNORE, INSTANCE_OUTPUTS
+from tessera.data.training_targets import instance_targets
 
 
 def drawn(picture):

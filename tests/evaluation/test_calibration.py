@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tessera.data.training_targets import IGNORE
+from tessera.common.constants import IGNORE
 from tessera.evaluation.calibration import LEAST_PIXELS, Calibration, say
 
 OUTPUTS = ["background", "mother", "daughter"]

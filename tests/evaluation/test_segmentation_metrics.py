@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from skimage.metrics import contingency_table
 
+from tessera.common.constants import UNKNOWN
 from tessera.common.errors import InputError
-from tessera.data.training_targets import UNKNOWN
 from tessera.evaluation.segmentation_metrics import (
     add_counts,
     class_counts,

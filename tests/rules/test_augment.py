@@ -10,13 +10,13 @@ from PIL import Image
 
 from annotated_batch import GEOMETRIC, OPTICAL, SETTINGS, Batch, cells
 from augment import augment
+from tessera.common.constants import IGNORE, UNKNOWN
 from tessera.common.errors import InputError
 from tessera.data.annotated_images import Pool, list_grid
 from tessera.data.augmentation import check_transforms, transform_patch, window_px
 from tessera.data.dataset_fingerprint import take_fingerprint
 from tessera.data.patch_reader import read_window
 from tessera.data.patch_renderer import Renderer
-from tessera.data.training_targets import IGNORE, UNKNOWN
 
 
 @pytest.fixture(scope="module")

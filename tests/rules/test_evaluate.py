@@ -9,8 +9,8 @@ from PIL import Image
 
 from evaluate import evaluate, worst_frame
 from scenes import damage, place_discs, write_batch, write_image, write_labels
+from tessera.common.constants import UNKNOWN
 from tessera.common.errors import InputError
-from tessera.data.training_targets import UNKNOWN
 from tessera.io.ome_zarr_store import create_store, finish_labels
 from tessera.report.overlay_images import (
     FOUND_COLOURS,

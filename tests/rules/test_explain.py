@@ -9,9 +9,8 @@ from PIL import Image
 from sklearn.calibration import calibration_curve
 
 from explain import explain, rank
-from tessera.common.constants import FORMAT, WEIGHTS
+from tessera.common.constants import FORMAT, IGNORE, WEIGHTS
 from tessera.common.errors import InputError
-from tessera.data.training_targets import IGNORE
 from tessera.networks.build import build_network
 from tessera.networks.model_folder import write_patches
 from tessera.networks.tensorflow_setup import keras

@@ -17,9 +17,9 @@ from scipy.ndimage import gaussian_filter
 from ingest import ingest
 from ingest_truth import ingest_truth
 from simulate import simulate
+from tessera.common.constants import IGNORE, UNKNOWN
 from tessera.common.errors import InputError
 from tessera.common.user_warnings import read_warnings
-from tessera.data.training_targets import IGNORE, UNKNOWN
 from tessera.io.label_ids import separate_pieces
 from tessera.io.ome_zarr_store import create_store, finish_image, open_array, read_metadata
 

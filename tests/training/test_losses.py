@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from tessera.common.constants import IGNORE
 from tessera.common.errors import InputError
-from tessera.data.training_targets import IGNORE
 from tessera.networks.tensorflow_setup import sm, tf
 from tessera.training.losses import LOSSES, class_weights, cross_entropy, dice, focal, jaccard, tversky, weighted_sum
 from tessera.training.train_model import ClassIoU

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from tessera.common.constants import IGNORE
 from tessera.common.errors import InputError
-from tessera.data.training_targets import IGNORE
 from tessera.networks.build import build_network, decoder_levels, encoder_layers
 from tessera.networks.devices import computing_in
 from tessera.networks.tensorflow_setup import keras, tf

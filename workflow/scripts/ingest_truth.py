@@ -10,10 +10,10 @@ from dataclasses import replace
 import numpy as np
 
 from tessera.common.batch_outputs import find_stores, make_stores, read_skipped
+from tessera.common.constants import IGNORE, UNKNOWN
 from tessera.common.errors import InputError
 from tessera.common.job import running
 from tessera.common.user_warnings import warn_user
-from tessera.data.training_targets import IGNORE, UNKNOWN
 from tessera.io.annotation_reader import open_annotation
 from tessera.io.label_ids import as_classes, as_instances, copy_ids, separate_pieces
 from tessera.io.ome_zarr_store import create_store, finish_labels, open_array, read_metadata, stored_as

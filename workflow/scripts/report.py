@@ -13,9 +13,9 @@ import pandas as pd
 import pyarrow.parquet
 import yaml
 
-from tessera.common.user_warnings import WARNINGS_SHOWN, group_warnings, read_warnings, summarize_warnings
 from tessera.common.batch_outputs import read_skipped
 from tessera.common.job import running
+from tessera.common.user_warnings import WARNINGS_SHOWN, group_warnings, read_warnings, summarize_warnings
 from tessera.evaluation.calibration import LEAST_PIXELS, say
 from tessera.report import model_report as origins
 from tessera.report import report_tables as summaries

@@ -4,6 +4,8 @@ Used when Snakemake plans, so it needs the standard library only.
 """
 
 INSTANCE_OUTPUTS = ["background", "interior", "boundary"]
+IGNORE = 255  # in class images: the class of the pixel is unknown
+UNKNOWN = -1  # in instance labels: nobody annotated the pixel
 DIVISOR = 32  # of the sides of what a network is given, in pixels
 
 # In the folder of a model.

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tessera.common.batch_outputs import find_stores
+from tessera.common.constants import IGNORE, UNKNOWN
 from tessera.common.errors import InputError
 from tessera.data.patch_reader import shows_known
-from tessera.data.training_targets import IGNORE, UNKNOWN
 from tessera.io.chunk_cache import Cache, CachedArray
 from tessera.io.ome_zarr_store import Metadata, open_array, read_metadata
 

@@ -5,10 +5,10 @@ from collections import defaultdict
 import numpy as np
 from skimage.measure import label
 
+from tessera.common.constants import IGNORE
 from tessera.data.annotated_images import list_grid
 from tessera.data.augmentation import moves_pixels, transform_patch, window_px, without_mirrors
 from tessera.data.patch_reader import read_window
-from tessera.data.training_targets import IGNORE
 
 LOOKED_AT = 16  # windows
 LEAST_PX = 16  # smaller objects may well vanish

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tessera.common.constants import IGNORE, UNKNOWN
 from tessera.data.normalization import normalize
 from tessera.data.resampling import resample
-from tessera.data.training_targets import IGNORE, UNKNOWN
 
 
 def read_window(source, plane, row, column, window_px, patch_size_px):

@@ -4,10 +4,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tessera.common.constants import IGNORE
 from tessera.data.annotated_images import Pool
 from tessera.data.augmentation import transform_patch, window_px
 from tessera.data.patch_reader import read_window
-from tessera.data.training_targets import IGNORE, instance_targets
+from tessera.data.training_targets import instance_targets
 
 
 @dataclass(frozen=True)

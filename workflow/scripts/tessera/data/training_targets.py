@@ -5,8 +5,7 @@ import numpy as np
 from scipy import ndimage
 from skimage.measure import label
 
-IGNORE = 255  # of classes: nobody knows
-UNKNOWN = -1  # of ids of instances: nobody annotated the pixel
+from tessera.common.constants import IGNORE
 
 
 def instance_targets(ids, boundary_px, known=None):

@@ -8,8 +8,8 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
+from tessera.common.constants import IGNORE, UNKNOWN
 from tessera.common.errors import InputError
-from tessera.data.training_targets import IGNORE, UNKNOWN
 from tessera.io.ome_zarr_store import read_block
 from tessera.io.pyramid import iterate_shards
 from tessera.io.region_of_interest import clip

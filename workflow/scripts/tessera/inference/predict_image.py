@@ -13,12 +13,13 @@ from tessera.data.domain_shift import check_fit
 from tessera.data.normalization import choose_ranges
 from tessera.data.rescaling import choose_scale
 from tessera.inference.diameter_estimation import find_diameter
+from tessera.inference.empty_regions import Emptiness
 from tessera.inference.region_cache import Ledger
 from tessera.inference.seam_windows import choose_windows, window_shape, write_windows
 from tessera.inference.tile_predictor import Predictor
 from tessera.io.ome_zarr_store import create_store, finish_image, open_array, read_metadata, stored_as
 from tessera.io.pyramid import iterate_shards
-from tessera.io.region_of_interest import Emptiness, check_roi, chosen_frames, clip
+from tessera.io.region_of_interest import check_roi, chosen_frames, clip
 
 IN_FLIGHT = 3  # groups of regions at once: one is read, one is in the network, one is written
 WAVE = 1024  # groups that dask plans at once
@@ -44,7 +45,7 @@ def predict_image(
         roi: (y0, y1, x0, x1) to look at, or None.
         frames: see `tessera.io.region_of_interest.chosen_frames`.
         rescale, diameter_px: see `tessera.data.rescaling.choose_scale`; "auto" is found by `tessera.inference.diameter_estimation.find_diameter`.
-        empty_contrast_threshold: contrast, see `tessera.io.region_of_interest.Emptiness`.
+        empty_contrast_threshold: contrast, see `tessera.inference.empty_regions.Emptiness`.
         seam_windows: how many windows are predicted once more without a seam, see `tessera.inference.seam_windows`.
 
     Raises:

@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 from skimage.measure import label
 
+from tessera.common.constants import UNKNOWN
 from tessera.common.errors import InputError
-from tessera.data.training_targets import UNKNOWN
 
 LARGEST_ID = np.iinfo(np.int32).max
 LEAST_ALIKE = 0.7  # share of neighbouring pixels with the same id: below 0.5 in photographs, above 0.95 in masks

@@ -7,7 +7,7 @@ from matplotlib.lines import Line2D
 from scipy.ndimage import binary_dilation
 from skimage.segmentation import find_boundaries
 
-from tessera.data.training_targets import IGNORE
+from tessera.common.constants import IGNORE
 from tessera.training.patch_overlays import class_colour, displayed, hatch, magnified
 
 ZOOM = 2  # outlines are drawn on magnified pixels, so that they hide little

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from skimage.segmentation import find_boundaries
 from skimage.transform import resize
 
-from tessera.data.training_targets import IGNORE
+from tessera.common.constants import IGNORE
 from tessera.evaluation.class_activation_maps import LEVELS, PARTS, strongest
 from tessera.training.patch_overlays import class_colour, displayed, magnified, overlay
 

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
 
-from tessera.data.training_targets import IGNORE, UNKNOWN
+from tessera.common.constants import IGNORE, UNKNOWN
 from tessera.io.ome_zarr_store import open_array, read_block, read_metadata
 
 LONGER_SIDE_PX = 768

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tessera.data.training_targets import IGNORE
+from tessera.common.constants import IGNORE
 from tessera.networks.tensorflow_setup import keras
 from tessera.training.tensorboard_logger import Events
 from tessera.training.wandb_logger import Experiment, load_wandb

@@ -8,8 +8,8 @@ import functools
 
 import numpy as np
 
+from tessera.common.constants import IGNORE
 from tessera.common.errors import InputError
-from tessera.data.training_targets import IGNORE
 from tessera.networks.tensorflow_setup import tf
 
 _SMOOTH = 1e-5

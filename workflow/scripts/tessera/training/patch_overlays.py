@@ -8,7 +8,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image, ImageDraw, ImageFont
 from skimage.segmentation import find_boundaries
 
-from tessera.data.training_targets import IGNORE
+from tessera.common.constants import IGNORE
 
 # After Okabe and Ito; a class takes the colour at its place, round and round.
 COLOURS = ["#ffd400", "#00b7ff", "#ff6db6", "#00c08b", "#ff7a1a", "#a78bfa"]

@@ -6,9 +6,9 @@ import math
 import numpy as np
 
 from tessera.common.atomic_write import write_json
+from tessera.common.constants import IGNORE
 from tessera.common.errors import InputError
 from tessera.common.memory_budget import MIB, SHARE, limit_mb, resident_mb
-from tessera.data.training_targets import IGNORE
 from tessera.networks.build import build_network, decoder_levels
 from tessera.networks.tensorflow_setup import keras, tf
 from tessera.training.history import claim_folder

@@ -7,8 +7,8 @@ import uuid
 
 import numpy as np
 
+from tessera.common.constants import IGNORE
 from tessera.common.errors import InputError
-from tessera.data.training_targets import IGNORE
 from tessera.training.patch_overlays import displayed
 
 CONNECT_S = 30
