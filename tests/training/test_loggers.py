@@ -1,12 +1,16 @@
 """Boards: what TensorBoard and Weights & Biases are told of a training, and that the training does not notice."""
 
-import importlib.util
 import io
+import json
 import random
+import socketserver
+import struct
 import sys
+import threading
 
 import numpy as np
 import pytest
+import wandb
 from matplotlib.colors import to_rgb
 from PIL import Image
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
@@ -197,24 +201,86 @@ def test_a_folder_of_its_name_is_not_taken_for_weights_and_biases(tmp_path, monk
 
 
 @pytest.fixture
-def nobody(tmp_path, monkeypatch):
-    """Weights & Biases without an account, where it is installed."""
-    if importlib.util.find_spec("wandb") is None:
-        pytest.skip("needs Weights & Biases: pip install wandb")
+def listener(monkeypatch):
+    """A server that every connection to the internet would reach: the list of what was sent to it."""
+    received = []
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self):
+            received.append(self.request.recv(1000))
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        for variable in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+            monkeypatch.setenv(variable, f"http://127.0.0.1:{server.server_address[1]}")
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield received
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def no_account(tmp_path, monkeypatch):
+    """Weights & Biases without an account, its settings or its cache."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("WANDB_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
 
 
+def read_run(folder):
+    """The records of the only offline run in `folder`, as messages of Weights & Biases itself.
+
+    The file is a log as LevelDB writes it: after seven bytes of header come blocks of 32 KiB, and in them parts of
+    records, each with checksum, length and kind (1: a whole record, 2 to 4: its first, middle and last part).
+    """
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    wandb.teardown()  # waits until its process has written everything
+    (path,) = folder.glob("offline-run-*/run-*.wandb")
+    data, records, record, position = path.read_bytes(), [], b"", 7
+    assert data.startswith(b":W&B")
+    while position + 7 <= len(data):
+        left = 2**15 - position % 2**15
+        if left < 7:
+            position += left
+            continue
+        _, length, kind = struct.unpack("<IHB", data[position : position + 7])
+        record += data[position + 7 : position + 7 + length]
+        position += 7 + length
+        if kind in (1, 4):
+            records.append(Record.FromString(record))
+            record = b""
+    return path.parent, records
+
+
+def read_history_records(records):
+    """{step: {key: value}} of what was logged; a step may be in several records."""
+    history = {}
+    for record in records:
+        if record.WhichOneof("record_type") == "history":
+            row = {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item}
+            history.setdefault(row["_step"], {}).update(row)
+    return history
+
+
 @pytest.mark.slow
-def test_weights_and_biases_keeps_scalars_and_masks_without_net_and_account(nobody, tmp_path, monkeypatch):
+def test_wandb_offline_run_has_scalars_settings_and_masks_and_sends_nothing(
+    no_account, listener, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
-    fit("logs/tensorboard/fold1", epochs=4, every=4, wandb="offline")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "logs"]
-    (run,) = (tmp_path / "logs" / "wandb").glob("offline-run-*")
-    written = next(run.glob("run-*.wandb")).read_bytes()
-    assert all(word in written for word in (b"val_loss", b"seconds", b"resnet18", b"ground_truth", b"unknown"))
+    history = fit("logs/tensorboard/fold1", epochs=4, every=4, wandb="offline")
+    assert {path.name for path in tmp_path.iterdir()} <= {"cache", "home", "logs"}
+    run, records = read_run(tmp_path / "logs" / "wandb")
+    assert listener == []
+    rows = read_history_records(records)
+    assert [rows[step]["val_loss"] for step in (1, 2, 3, 4)] == pytest.approx(history["val_loss"])
+    assert [rows[step]["lr"] for step in (1, 2, 3, 4)] == pytest.approx([0.01] * 4)
+    assert [step for step, row in rows.items() if any(key.startswith("patches") for key in row)] == [4]
+    started = next(record.run for record in records if record.WhichOneof("record_type") == "run")
+    assert (started.project, started.display_name) == ("tessera", "fold1")
+    config = {item.key: json.loads(item.value_json) for item in started.config.update}
+    assert {key: config[key] for key in SETTINGS} == SETTINGS
     pictures = sorted((run / "files" / "media" / "images").glob("*.png"))
     assert [Image.open(path).size for path in pictures] == [(32, 32)] * 6
     masks = [np.asarray(Image.open(path)) for path in (run / "files" / "media" / "images" / "mask").glob("*.png")]
@@ -223,12 +289,12 @@ def test_weights_and_biases_keeps_scalars_and_masks_without_net_and_account(nobo
 
 
 @pytest.mark.slow
-def test_weights_and_biases_that_cannot_be_used_online_keeps_the_run_here(nobody, tmp_path, monkeypatch, capsys):
+def test_wandb_that_cannot_be_used_online_keeps_the_run_offline(no_account, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     history = fit("logs/tensorboard/fold1", epochs=4, every=0, wandb="online")
-    assert len(history["loss"]) == 4
     assert capsys.readouterr().out.count("Weights & Biases cannot be used online") == 1
-    assert len(list((tmp_path / "logs" / "wandb").glob("offline-run-*"))) == 1
+    rows = read_history_records(read_run(tmp_path / "logs" / "wandb")[1])
+    assert [rows[step]["loss"] for step in (1, 2, 3, 4)] == pytest.approx(history["loss"])
 
 
 def lines_of(seconds, capsys, epochs=1):
