@@ -5,98 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tessera.planning import provenance
 from tessera.planning.digests import digest_path
-from tessera.planning.provenance import ProvenanceHashes, source
-
-SCRIPT = '''"""Docstring."""
-
-from tessera.io.ome_zarr_store import open_array
-
-
-def segment(image):
-    """Docstring."""
-    # comment
-    return open_array(image) + 1
-'''
-
-
-@pytest.fixture
-def scripts(tmp_path, monkeypatch):
-    """A folder of one script that imports a store module, which imports the errors module, and nothing the tiling module."""
-    package = tmp_path / "scripts" / "tessera"
-    for name in ("io", "common", "inference"):
-        (package / name).mkdir(parents=True)
-    (tmp_path / "scripts" / "segment.py").write_text(SCRIPT)
-    (package / "io" / "ome_zarr_store.py").write_text(
-        "from tessera.common.errors import InputError\n\n\ndef open_array(path):\n    return 1\n"
-    )
-    (package / "common" / "errors.py").write_text("class InputError(Exception):\n    pass\n")
-    (package / "inference" / "tiling.py").write_text("A = 1\n")
-    monkeypatch.setattr(provenance, "SCRIPTS", tmp_path / "scripts")
-    return tmp_path / "scripts"
-
-
-def source_after(path, old, new):
-    """The source digest of segment.py before and after a change of `path`."""
-    source.cache_clear(), provenance._parsed.cache_clear()
-    before = source("segment.py")
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new))
-    source.cache_clear(), provenance._parsed.cache_clear()
-    return before, source("segment.py")
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [("# comment", "# another comment"), ('"""Docstring."""', '"""Other."""'), ("image) + 1", "image  )+1 ")],
-)
-def test_comments_docstrings_and_layout_do_not_count(scripts, old, new):
-    before, after = source_after(scripts / "segment.py", old, new)
-    assert before == after
-
-
-def test_code_counts(scripts):
-    before, after = source_after(scripts / "segment.py", "+ 1", "+ 2")
-    assert before != after
-
-
-def test_a_module_counts_however_deep_it_is_imported(scripts):
-    before, after = source_after(scripts / "tessera" / "common" / "errors.py", "pass", "status = 1")
-    assert before != after
-
-
-def test_a_module_that_is_not_imported_does_not_count(scripts):
-    before, after = source_after(scripts / "tessera" / "inference" / "tiling.py", "1", "2")
-    assert before == after
-
-
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "from tessera.inference import tiling",
-        "import tessera.inference.tiling",
-        "def f():\n    from tessera.inference.tiling import A",
-    ],
-)
-def test_every_way_to_import_is_seen(scripts, statement):
-    (scripts / "segment.py").write_text(f"{statement}\n{SCRIPT}")
-    before, after = source_after(scripts / "tessera" / "inference" / "tiling.py", "1", "2")
-    assert before != after
-
-
-def test_what_the_report_says_of_tracks_is_no_cause_to_track_again():
-    names = {path.name for path in provenance._modules(provenance.SCRIPTS / "track.py")}
-    assert {"track_columns.py", "tracker.py"} <= names
-    assert not names & {"tracking_report.py", "report_tables.py", "html_report.py", "tracking_metrics.py"}
-
-
-def test_every_real_script_has_a_source():
-    source.cache_clear(), provenance._parsed.cache_clear()
-    names = [path.name for path in provenance.SCRIPTS.glob("*.py")]
-    assert len({source(name) for name in names}) == len(names) > 0
-
+from tessera.planning.provenance import ProvenanceHashes
 
 RULES = (
     "ingest",
@@ -205,13 +115,6 @@ def test_an_image_that_changes_sides_trains_anew(tmp_path):
         "evaluate",
         "report",
     ]
-
-
-def test_a_source_has_the_same_digest_in_every_version_of_python(scripts):
-    text = 'def f(x, w):\n    return f"{x:>{w}}/{w}  {\'*\' if x else \'\'}" f"a{x!r}" "b"\n'
-    (scripts / "segment.py").write_text(text)
-    source.cache_clear(), provenance._parsed.cache_clear()
-    assert source("segment.py") == "307db015d14d970b"
 
 
 @pytest.mark.parametrize("columns", [{"roi": [0, 64, 0, 64]}, {"frames": "0:5"}])

@@ -13,11 +13,12 @@ from snakemake.io import strip_wildcard_constraints
 # The only place that puts the package `tessera` on the path. Scripts lie beside it and need no help.
 sys.path.insert(0, str(workflow.current_basedir.join("../scripts")))
 
+from tessera.planning.code_hash import script_hash
 from tessera.planning.digests import remember_in
 from tessera.planning.orphans import list_leftovers
 from tessera.planning.existing_models import find_models
 from tessera.planning.rerun_planner import Products
-from tessera.planning.provenance import ProvenanceHashes, effective, source
+from tessera.planning.provenance import ProvenanceHashes, effective
 from tessera.planning.schemas import read_schema
 from tessera.planning.load_settings import check_files, check_masked, load_settings
 from tessera.planning.sweeps import list_models, list_variants, read_sweep

@@ -23,7 +23,7 @@ rule predict:
         networks=int(config["predict"]["device"] != "cpu"),
     params:
         provenance=lambda wildcards: provenance_of("predict", wildcards.batch),
-        code=source("predict.py"),
+        code=script_hash("predict.py"),
         regions=lambda wildcards: regions_of(wildcards.batch),
         settings=effective(config, "predict"),
     script:
