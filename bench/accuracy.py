@@ -58,7 +58,7 @@ def main():
     figures = Figures("bench/accuracy.py --trained" if arguments.trained else "make bench-accuracy")
     for name in arguments.only:
         settings, tested = run_dataset(name, arguments.data.resolve(), arguments.trained)
-        data = f"{name}: {len(tested)} test images, trained {settings['train']['minutes']} min"
+        data = f"{name}: {len(tested)} test images, trained {settings['train']['max_minutes']} min"
         if settings["task"] == "semantic":
             for label in settings["classes"]:
                 figures.add(f"IoU of {label}, mean over images", f"{tested[f'iou_{label}'].mean():.3f}", data=data)

@@ -28,10 +28,10 @@ def measure_memory(figures, peaks):
 
 def measure_agreement(figures, images, model, data, **tiling):
     """Tiles against whole planes, both in the engine's own precision, and against whole ones in float32."""
-    tiled = predict(images, "tiled", model=model, seam_windows=SEAM_WINDOWS, **tiling)
+    tiled = predict(images, "tiled", model=model, seam_check_windows=SEAM_WINDOWS, **tiling)
     side = 16384 + 2 * tiled["halo_px"]  # larger than a plane
     for folder, precision in (("whole", tiled["precision"]), ("exact", "float32")):
-        predict(images, folder, model=model, seam_windows=0, tile_px=side, precision=precision)
+        predict(images, folder, model=model, seam_check_windows=0, tile_px=side, precision=precision)
     folders = {folder: WORK / "made" / folder for folder in ("tiled", "whole", "exact")}
     names = [image.name for image in images]
     found = ask("agreement", labels=WORK / "made" / "labels.ome.zarr", names=names, **folders)[0]

@@ -63,7 +63,7 @@ def take_turns(side, rounds):
     """
     image = image_of(side)
     window = {"window": window_of(image)}
-    first = predict([image_of(2048)], "warm", seam_windows=0)
+    first = predict([image_of(2048)], "warm", seam_check_windows=0)
     bare = {"model": MODEL} | {key: first[key] for key in ("engine", "precision")}
     monai = {"python": python_with("monai.txt", VENV), "output": WORK / "made" / "monai.zarr"} | window
     dask = {"model": MODEL, "output": WORK / "made" / "dask.zarr"} | window
@@ -74,7 +74,7 @@ def take_turns(side, rounds):
     }
     runs = {"ours": [], "bare": [], "monai": [], "dask": []}
     for number in range(rounds):
-        runs["ours"].append(predict([image], f"side{side}", seam_windows=0))
+        runs["ours"].append(predict([image], f"side{side}", seam_check_windows=0))
         runs["bare"] += ask("bare", settings=[best["bare"]], least_seconds=10, **bare)
         runs["monai"] += ask("sliding_window", settings=[best["monai"]], image=image, **monai)
         if number < 2:  # it takes minutes

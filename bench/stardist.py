@@ -103,7 +103,7 @@ def main():
     minutes = 0.5 if arguments.quick else arguments.minutes
     rows = list(nuclei.rows(arguments.data.resolve() / "nuclei-dsb2018"))[:: 4 if arguments.quick else 1]
     settings = yaml.safe_load((BENCH / "datasets" / "nuclei.yaml").read_text())
-    settings["train"] |= {"minutes": minutes, "epochs": 100_000, "patience": 100_000}  # the minutes alone end it
+    settings["train"] |= {"max_minutes": minutes, "epochs": 100_000, "patience": 100_000}  # the minutes alone end it
     kinds = {row[0]: row[3] for row in rows}
     rounds, trained = [], []
     for number in range(arguments.rounds):

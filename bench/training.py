@@ -40,7 +40,7 @@ PAIRS = (("dice", "cross-entropy"), ("base", "dice"), ("base", "cross-entropy"),
 def train_all(work, data, seeds, epochs, patches, patch_size_px):
     """Train all variants: {(variant, seed): folder of the model}."""
     settings = yaml.safe_load((BENCH / "datasets" / "yeast.yaml").read_text())
-    settings["augment"] |= {"patches": patches, "patch_size_px": patch_size_px}
+    settings["augment"] |= {"n_patches": patches, "patch_size_px": patch_size_px}
     settings["train"] = {"epochs": epochs, "patience": epochs, "monitor": "val_iou", "batch_size": 4}
     settings["sweep"] = {"design": VARIANTS, "seed": seeds}
     write_project(work, settings, yeast.rows(data))

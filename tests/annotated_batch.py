@@ -19,9 +19,15 @@ OPTICAL = [
     {"name": "GaussNoise", "p": 0.5, "std_range": [0.01, 0.06]},
 ]
 SETTINGS = {
-    **{"task": "instances", "classes": ["background", "cell"], "seed": 0, "patch_size_px": 64, "patches": 40},
-    **{"balance": 0.5, "boundary_px": 2, "transforms": GEOMETRIC + OPTICAL, "workers": 2, "preset": "auto"},
-    **{"normalization": "auto", "scale": "auto", "pixel_size_um": None, "diameter_px": None},
+    **{"task": "instances", "classes": ["background", "cell"], "seed": 0, "patch_size_px": 64, "n_patches": 40},
+    **{
+        "class_balanced_fraction": 0.5,
+        "boundary_px": 2,
+        "transforms": GEOMETRIC + OPTICAL,
+        "workers": 2,
+        "preset": "auto",
+    },
+    **{"normalization": "auto", "rescale_by": "auto", "target_pixel_size_um": None, "target_diameter_px": None},
 }
 
 

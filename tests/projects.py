@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 SETTINGS = {
     "images": "config/images.tsv",
-    "augment": {"patch_size_px": 64, "patches": 48},
+    "augment": {"patch_size_px": 64, "n_patches": 48},
     # A network that is small, and learns to find most cells in a few seconds on the CPU.
     "train": {
         "architecture": "PlainUnet", "backbone": None, "width": 8, "depth": 3, "epochs": 8, "batch_size": 4,
@@ -36,10 +36,10 @@ test\t../raw/test.ome.tif\t../raw/test_truth\ttest\ttwo
 # Two variants in two folds of three groups, networks that learn next to nothing.
 SWEPT_SETTINGS = SETTINGS | {
     "split": {"folds": 2},
-    "augment": {"patch_size_px": 64, "patches": 16, "transforms": [{"name": "D4"}]},
+    "augment": {"patch_size_px": 64, "n_patches": 16, "transforms": [{"name": "D4"}]},
     "train": SETTINGS["train"] | {"width": 4, "depth": 2, "epochs": 2},
     "sweep": {"learning_rate": [0.01, 0.03]},
-    "explain": {"images": 0},
+    "explain": {"n_examples": 0},
 }  # fmt: skip
 
 SWEPT_TABLE = """\

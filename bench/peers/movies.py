@@ -24,7 +24,7 @@ _NUMBERS = {
     "budding yeast": (24, 320, 80, 22, 20, 0.5),
     "drifting": (24, 400, 50, 20, 24, 1.5),
 }
-_MORE = {"unequal": {"smaller_share": 0.3}, "budding yeast": {"buds": True}, "drifting": {"drift_px": 6}}
+_MORE = {"unequal": {"smaller_daughter_fraction": 0.3}, "budding yeast": {"buds": True}, "drifting": {"drift_px": 6}}
 KINDS = {kind: dict(zip(_NAMES, numbers, strict=True)) | _MORE.get(kind, {}) for kind, numbers in _NUMBERS.items()}
 NO_DIVISIONS = ("adherent", "dense yeast", "budding yeast")
 
@@ -51,7 +51,7 @@ def make_movie(kind, seed):
     """
     settings = dict(KINDS[kind])
     frames, size, drift_px = settings.pop("frames"), settings["size_px"], settings.pop("drift_px", 0)
-    settings.setdefault("smaller_share", 0.5)
+    settings.setdefault("smaller_daughter_fraction", 0.5)
     rng = np.random.default_rng([seed, sum(map(ord, kind))])
     colony = (_Budding if settings.pop("buds", False) else Colony)(rng, **settings)
     corner, movie, parents, count = np.zeros(2), [], {}, 0

@@ -32,7 +32,7 @@ def run(images, model, output, **settings):
     output.parent.mkdir(parents=True, exist_ok=True)
     selected, converted = output.with_name(f"{model.name}.json"), output.with_name(f"{model.name}.converted")
     if not selected.exists() or selected.stat().st_mtime < (model / "model.json").stat().st_mtime:
-        select_model([model], selected, converted, metric="val_loss", ensemble=False, threads=CORES)
+        select_model([model], selected, converted, metric="val_loss", ensemble="best", threads=CORES)
     configured = yaml.safe_load(CONFIGURATION.read_text())["predict"]
     said, started = StringIO(), time.monotonic()
     with redirect_stdout(said):

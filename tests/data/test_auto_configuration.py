@@ -8,8 +8,8 @@ from tessera.data.augmentation_presets import PRESETS
 from tessera.data.auto_configuration import configure, look_at
 from tessera.data.channels import align_channels
 
-AUTO = {"patch_size_px": "auto", "normalization": "auto", "scale": "auto", "preset": "auto"}
-AUTO |= {"pixel_size_um": None, "diameter_px": None, "transforms": None}
+AUTO = {"patch_size_px": "auto", "normalization": "auto", "rescale_by": "auto", "preset": "auto"}
+AUTO |= {"target_pixel_size_um": None, "target_diameter_px": None, "transforms": None}
 
 
 def paint(ids, kind):
@@ -44,14 +44,14 @@ def test_a_set_of_several_kinds_gets_transforms_that_mix_them(sources):
     _, transforms, found = configure(sources, **AUTO)
     assert transforms == PRESETS["mixed"]
     assert [one["setting"] for one in found["plan"]] == [
-        f"augment.{name}" for name in ("patch_size_px", "normalization", "scale", "preset")
+        f"augment.{name}" for name in ("patch_size_px", "normalization", "rescale_by", "preset")
     ]
     assert found["plan"][-1]["reason"] == "images are of several kinds: 3 like fluorescence, 1 like histology."
     assert found["normalization"] == {"method": "percentile", "low": 1, "high": 99.8}
 
 
 def test_the_order_of_the_images_changes_nothing(sources):
-    fixed = AUTO | {"normalization": "fixed", "scale": "object"}
+    fixed = AUTO | {"normalization": "fixed", "rescale_by": "object_diameter"}
     plans = [configure(some, **fixed) for some in (sources, sources[2:] + sources[:2])]
     assert plans[0] == plans[1]
     assert plans[0][2]["normalization"]["method"] == "fixed"
@@ -60,7 +60,7 @@ def test_the_order_of_the_images_changes_nothing(sources):
 def test_what_is_set_is_taken(sources):
     own = [{"name": "D4", "p": 1.0}]
     patch_size_px, transforms, found = configure(
-        sources, **AUTO | {"patch_size_px": 128, "scale": "none", "normalization": "percentile", "transforms": own}
+        sources, **AUTO | {"patch_size_px": 128, "rescale_by": "none", "normalization": "percentile", "transforms": own}
     )
     assert (patch_size_px, transforms, found["scale"]["method"]) == (128, own, "none")
     assert {one["reason"] for one in found["plan"]} == {"as set."}

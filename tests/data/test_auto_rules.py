@@ -41,7 +41,7 @@ def test_the_reason_for_a_patch_has_its_numbers():
 
 def test_images_of_different_pixel_sizes_are_brought_to_the_median():
     (method, factors), why = plan_scale("auto", NAMES, [0.25, 0.5, 1.0], sizes(40, 20, 10))
-    assert (method, factors) == ("pixel", [0.5, 1.0, 2.0])
+    assert (method, factors) == ("pixel_size", [0.5, 1.0, 2.0])
     assert why == "pixels are 0.25 to 1 µm wide; images are magnified 0.5 to 2 times"
 
 
@@ -52,7 +52,7 @@ def test_pixels_that_differ_little_or_are_not_all_known_are_left():
 
 def test_objects_too_wide_to_be_seen_whole_are_shrunk():
     (method, factors), why = plan_scale("auto", NAMES, NONE, sizes(384, 192, 192))
-    assert method == "object"
+    assert method == "object_diameter"
     # All are brought to one size, and that is 96 px.
     assert factors == [0.25, 0.5, 0.5]
     assert why.startswith("large objects are 384 px wide (percentile 95), too wide to be seen whole")
@@ -60,14 +60,14 @@ def test_objects_too_wide_to_be_seen_whole_are_shrunk():
 
 def test_shrinking_comes_on_top_of_one_pixel_size():
     (method, factors), _ = plan_scale("auto", NAMES, [0.1, 0.2, 0.1], sizes(192, 96, 192))
-    assert (method, factors) == ("pixel", [0.5, 1.0, 0.5])
+    assert (method, factors) == ("pixel_size", [0.5, 1.0, 0.5])
 
 
 def test_sizes_that_differ_between_images_are_brought_to_one_that_shows_the_objects():
     (method, factors), why = plan_scale("auto", NAMES, NONE, sizes(10, 20, 40))
-    assert (method, factors) == ("object", [2.0, 1.0, 0.5])
+    assert (method, factors) == ("object_diameter", [2.0, 1.0, 0.5])
     assert why.startswith("objects are 10 to 40 px wide (medians of images), and their size is found in new images")
-    assert plan_scale("auto", NAMES, NONE, sizes(5, 10, 15))[0] == ("object", [4.0, 2.0, 1.3333])
+    assert plan_scale("auto", NAMES, NONE, sizes(5, 10, 15))[0] == ("object_diameter", [4.0, 2.0, 1.3333])
 
 
 def test_sizes_that_differ_where_pixels_do_not_are_learnt_as_they_are():
@@ -77,21 +77,47 @@ def test_sizes_that_differ_where_pixels_do_not_are_learnt_as_they_are():
 
 
 def test_a_size_of_pixels_or_objects_may_be_given():
-    assert plan_scale("pixel", NAMES, [0.5] * 3, sizes(20, 20, 20), pixel_size_um=2.0)[0][1] == [0.25] * 3
-    assert plan_scale("object", NAMES, NONE, sizes(20, 40, 20), diameter_px=10)[0][1] == [0.5, 0.25, 0.5]
+    assert plan_scale("pixel_size", NAMES, [0.5] * 3, sizes(20, 20, 20), target_pixel_size_um=2.0)[0][1] == [0.25] * 3
+    assert plan_scale("object_diameter", NAMES, NONE, sizes(20, 40, 20), target_diameter_px=10)[0][1] == [
+        0.5,
+        0.25,
+        0.5,
+    ]
 
 
 def test_an_image_without_objects_is_scaled_as_most():
-    assert plan_scale("object", NAMES, NONE, [*sizes(20, 20), np.empty(0)], diameter_px=10)[0][1] == [0.5, 0.5, 0.5]
+    assert plan_scale("object_diameter", NAMES, NONE, [*sizes(20, 20), np.empty(0)], target_diameter_px=10)[0][1] == [
+        0.5,
+        0.5,
+        0.5,
+    ]
 
 
 @pytest.mark.parametrize(
     ("scale", "known", "diameters", "options", "told"),
     [
-        ("pixel", [0.5, None, 0.5], sizes(9, 9, 9), {}, r"augment\.scale: pixel needs to know .* and b do not say it"),
-        ("object", NONE, [np.empty(0)] * 3, {}, r"augment\.scale: object needs objects to measure"),
-        ("pixel", [0.5, 0.5, 50], sizes(9, 9, 9), {"pixel_size_um": 0.5}, "^c: would be magnified 100 times"),
-        ("object", NONE, sizes(9, 9, 9), {"diameter_px": 0.3}, r"^a: would be magnified 0\.0333 times"),
+        (
+            "pixel_size",
+            [0.5, None, 0.5],
+            sizes(9, 9, 9),
+            {},
+            r"augment\.rescale_by: pixel_size needs to know .* and b do not say it",
+        ),
+        (
+            "object_diameter",
+            NONE,
+            [np.empty(0)] * 3,
+            {},
+            r"augment\.rescale_by: object_diameter needs objects to measure",
+        ),
+        (
+            "pixel_size",
+            [0.5, 0.5, 50],
+            sizes(9, 9, 9),
+            {"target_pixel_size_um": 0.5},
+            "^c: would be magnified 100 times",
+        ),
+        ("object_diameter", NONE, sizes(9, 9, 9), {"target_diameter_px": 0.3}, r"^a: would be magnified 0\.0333 times"),
     ],
 )
 def test_a_scale_that_cannot_be_is_refused(scale, known, diameters, options, told):

@@ -108,11 +108,13 @@ def test_pixels_of_another_size_are_told_of_only_where_the_image_is_not_rescaled
 
 def test_an_unknown_size_is_told_of_only_where_training_images_were_magnified_differently(tmp_path, model):
     store = write(tmp_path / "a.ome.zarr", discs(9), channels=["DAPI"])
-    alike, apart = ({"scale": {"method": "pixel", "typical": 1.0, "range": ends}} for ends in ([1.0, 1.0], [0.5, 2.0]))
+    alike, apart = (
+        {"scale": {"method": "pixel_size", "typical": 1.0, "range": ends}} for ends in ([1.0, 1.0], [0.5, 2.0])
+    )
     assert check_fit(store, model | alike) == []
     (sentence,) = check_fit(store, model | apart)
     assert sentence.startswith("a: the size of its pixels is not known, and training images were magnified 0.5 to 2")
-    assert check_fit(store, model | apart, diameter_px=12.0) == []
+    assert check_fit(store, model | apart, object_diameter_px=12.0) == []
 
 
 def test_intensities_are_compared_in_the_windows_of_the_model(tmp_path, model):

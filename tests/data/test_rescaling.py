@@ -40,33 +40,33 @@ def test_a_range_alone_says_what_size_pixels_are_to_have():
 
 
 def test_a_diameter_of_objects_says_more_than_pixel_sizes():
-    assert choose_scale("a", (None, 1.0, 1.0), MODEL, diameter_px=80) == pytest.approx(0.25)
-    assert choose_scale("a", UNKNOWN, MODEL, diameter_px=10) == pytest.approx(2)
-    assert choose_scale("a", (None, 1.0, 1.0), MODEL, diameter_px=19) == 1.0
-    assert choose_scale("a", UNKNOWN, MODEL, diameter_px=10, rescale=False) == 1.0
+    assert choose_scale("a", (None, 1.0, 1.0), MODEL, object_diameter_px=80) == pytest.approx(0.25)
+    assert choose_scale("a", UNKNOWN, MODEL, object_diameter_px=10) == pytest.approx(2)
+    assert choose_scale("a", (None, 1.0, 1.0), MODEL, object_diameter_px=19) == 1.0
+    assert choose_scale("a", UNKNOWN, MODEL, object_diameter_px=10, rescale=False) == 1.0
 
 
 def test_a_diameter_needs_a_model_that_knows_its_own():
-    with pytest.raises(InputError, match=r"predict\.diameter_px: the model does not say"):
-        choose_scale("a", UNKNOWN, {"diameter_px": None}, diameter_px=10)
+    with pytest.raises(InputError, match=r"predict\.object_diameter_px: the model does not say"):
+        choose_scale("a", UNKNOWN, {"diameter_px": None}, object_diameter_px=10)
 
 
 @pytest.mark.parametrize(("pixel_size_um", "diameter_px"), [(50.0, None), (0.001, None), (None, 1), (None, 1000)])
 def test_a_scale_that_cannot_be_meant_is_refused_by_the_name_of_the_image(pixel_size_um, diameter_px):
     with pytest.raises(InputError, match=r"^a: would be magnified [\d.]+ times"):
-        choose_scale("a", (None, pixel_size_um, pixel_size_um), MODEL, diameter_px=diameter_px)
+        choose_scale("a", (None, pixel_size_um, pixel_size_um), MODEL, object_diameter_px=diameter_px)
 
 
 def test_an_image_of_unknown_size_is_magnified_as_most_of_the_training_were():
-    settings = MODEL | {"scale": {"method": "object", "typical": 0.25, "range": [0.2, 0.5]}}
+    settings = MODEL | {"scale": {"method": "object_diameter", "typical": 0.25, "range": [0.2, 0.5]}}
     assert choose_scale("a", UNKNOWN, settings) == 0.25
     assert choose_scale("a", (None, 1.0, 1.0), settings) == 2.0
-    assert choose_scale("a", UNKNOWN, settings, diameter_px=40) == 0.5
+    assert choose_scale("a", UNKNOWN, settings, object_diameter_px=40) == 0.5
     assert choose_scale("a", UNKNOWN, settings, rescale=False) == 1.0
 
 
 def test_a_scale_of_a_model_is_read_only_where_it_can_be_meant():
-    good = {"method": "pixel", "typical": 0.5, "range": [0.5, 1]}
+    good = {"method": "pixel_size", "typical": 0.5, "range": [0.5, 1]}
     for scale in (None, good):
         check_scale(scale)
     for wrong in ({"typical": 0}, {"typical": "x"}, {"range": [1]}, {"range": [0.5, 99]}, {"range": 1}, {"method": 1}):

@@ -39,7 +39,7 @@ class Sees:
 
     name, device, precision = "sees", "cpu", "float32"
 
-    def __init__(self, blind=False, method="object", **settings):
+    def __init__(self, blind=False, method="object_diameter", **settings):
         patches = [
             normalize(discs(seed)[y : y + PATCH_PX, x : x + PATCH_PX, None], [(1000, 9000)])
             for seed in range(3)
@@ -99,14 +99,16 @@ def test_a_prediction_is_made_at_the_scale_that_was_found_and_keeps_it(tmp_path,
     create_store(path, (1, 1, 1, *plane.shape), plane.dtype)[0, 0, 0] = plane
     finish_image(path, name="a")
     about = {"name": "a", "about": {}, "provenance": "model", "core_px": 256, "halo_px": 32, "workers": 1}
-    about |= {"rescale": True, "empty_contrast_threshold": 0, "seam_windows": 0}
+    about |= {"rescale": True, "empty_contrast_threshold": 0, "seam_check_windows": 0}
     for diameter_px, scale in (("auto", 0.5), (20, 1.0), (None, 1.0)):
         made = tmp_path / f"{diameter_px}.ome.zarr"
         ensemble = Ensemble([Sees()])
-        predict_image(path, made, ensemble, ledger=tmp_path / f"{diameter_px}", diameter_px=diameter_px, **about)
+        predict_image(path, made, ensemble, ledger=tmp_path / f"{diameter_px}", object_diameter_px=diameter_px, **about)
         described = read_metadata(made).extra["prediction"]
         assert described["scale"] == pytest.approx(scale, rel=0.12)
-        assert described["diameter_px"] == (diameter_px if diameter_px != "auto" else pytest.approx(40, rel=0.12))
+        assert described["object_diameter_px"] == (
+            diameter_px if diameter_px != "auto" else pytest.approx(40, rel=0.12)
+        )
     assert "a: objects look " in capsys.readouterr().out
 
 

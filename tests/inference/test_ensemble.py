@@ -105,7 +105,7 @@ def models(tmp_path_factory):
 @pytest.mark.parametrize(("tolerance", "chosen"), [(1.0, "bfloat16"), (-1.0, "float32")])
 def test_each_model_has_the_precision_that_its_check_allows(models, tolerance, chosen, capsys):
     ensemble, report = load_ensemble(
-        models, None, engine="tensorflow", precision="bfloat16", tolerance=tolerance, device="cpu",
+        models, None, engine="tensorflow", precision="bfloat16", max_precision_iou_change=tolerance, device="cpu",
         augmentation="none", workers=2,
     )  # fmt: skip
     assert [engine.precision for engine in ensemble.engines] == [chosen, "float32"]
@@ -122,7 +122,7 @@ def test_each_model_has_the_precision_that_its_check_allows(models, tolerance, c
 
 def test_float32_is_not_checked(models):
     ensemble, report = load_ensemble(
-        models[:1], None, engine="tensorflow", precision="float32", tolerance=0, device="cpu",
+        models[:1], None, engine="tensorflow", precision="float32", max_precision_iou_change=0, device="cpu",
         augmentation="none", workers=2,
     )  # fmt: skip
     assert ensemble.engines[0].precision == "float32"

@@ -22,7 +22,7 @@ from tessera.report.overlay_images import FOUND_COLOURS, TRUTH_COLOURS
 from tessera.segmentation.seeded_growth import separate
 
 SEGMENT = {
-    "foreground": 0.5,
+    "foreground_threshold": 0.5,
     "seed_threshold": 0.8,
     "min_area_px": 16,
     "min_area_um2": None,
@@ -278,7 +278,9 @@ def run(tmp_path, images, *, task="instances", classes=("background", "cell"), w
     sides = dict.fromkeys(images, "predict")
     arguments = {"provenance": sides, "sides": sides, "annotated": [], "task": task, "classes": list(classes)}
     outputs = {"metrics": tmp_path / "one.tsv", "pictures": tmp_path / "pictures"}
-    evaluate(labels, pictures, [], [predictions], ious=[0.5], segment=SEGMENT, **arguments, **outputs, **settings)
+    evaluate(
+        labels, pictures, [], [predictions], iou_thresholds=[0.5], segment=SEGMENT, **arguments, **outputs, **settings
+    )
     return pd.read_csv(tmp_path / "one.tsv", sep="\t").set_index("image"), tmp_path / "pictures"
 
 

@@ -30,7 +30,7 @@ def patches(number, side=32, channels=2):
         ({"normalization": {"method": "zscore"}}, "its normalization is {'method': 'zscore'}, and images are"),
         ({"normalization": {"method": "percentile", "low": 0}}, "its normalization is"),
         ({"normalization": {"method": "fixed", "windows": [[0, 1]]}}, "two numbers for each of 2 channels"),
-        ({"scale": {"method": "pixel", "typical": 0, "range": [1, 1]}}, "its scale is"),
+        ({"scale": {"method": "pixel_size", "typical": 0, "range": [1, 1]}}, "its scale is"),
         ({"pixel_size_um": "0.5"}, "have to be numbers above 0, or null"),
         ({"diameter_px": 0}, "have to be numbers above 0, or null"),
         ({"pixel_um_range": 0.5}, "have to be numbers above 0, or null"),

@@ -127,12 +127,15 @@ def test_one_and_one_point_zero_are_the_same_setting():
 
 
 def test_text_that_stands_for_a_number_is_one():
-    text = {"learning_rate": "1e-3", "epochs": "50", "minutes": "null", "encoder_weights": "null"}
+    text = {"learning_rate": "1e-3", "epochs": "50", "max_minutes": "null", "encoder_weights": "null"}
     train = load_settings({"train": text}, "x")["train"]
     assert [train[name] for name in text] == [0.001, 50, None, None]
     assert isinstance(train["epochs"], int)
     assert load_settings({"segment": {"fill_holes": "False"}}, "x")["segment"]["fill_holes"] is False
-    assert load_settings({"evaluate": {"ious": ["0.5", "0.75"]}}, "x")["evaluate"]["ious"] == [0.5, 0.75]
+    assert load_settings({"evaluate": {"iou_thresholds": ["0.5", "0.75"]}}, "x")["evaluate"]["iou_thresholds"] == [
+        0.5,
+        0.75,
+    ]
     assert load_settings({"report": {"title": "7"}}, "x")["report"]["title"] == "7"
 
 
@@ -204,15 +207,19 @@ def test_all_problems_are_named_at_once():
             "'a' is there twice; give each once",
         ),
         ({"segment": 3}, "segment", "3 is not a section of settings"),
-        ({"evaluate": {"ious": [0.5, 1]}}, "evaluate.ious[2]", "1 is out of range; give at least 0.5 and less than 1"),
         (
-            {"evaluate": {"ious": [0.5, 0.501]}},
-            "evaluate.ious",
+            {"evaluate": {"iou_thresholds": [0.5, 1]}},
+            "evaluate.iou_thresholds[2]",
+            "1 is out of range; give at least 0.5 and less than 1",
+        ),
+        (
+            {"evaluate": {"iou_thresholds": [0.5, 0.501]}},
+            "evaluate.iou_thresholds",
             "two of them, or one and 0.5, are the same in hundredths; give each once, such as 0.5 and 0.55",
         ),
         (
-            {"evaluate": {"ious": [0.504]}},
-            "evaluate.ious",
+            {"evaluate": {"iou_thresholds": [0.504]}},
+            "evaluate.iou_thresholds",
             "two of them, or one and 0.5, are the same in hundredths; give each once, such as 0.5 and 0.55",
         ),
         ({"predict": {"halo_px": 100}}, "predict.halo_px", "100 is not a multiple of 32; give 96 or 128, or auto"),
@@ -228,19 +235,19 @@ def test_all_problems_are_named_at_once():
             "openvino has no float16 on the CPU, predict.precision; give bfloat16 or auto there",
         ),
         (
-            {"predict": {"diameter_px": 20, "rescale": False}},
-            "predict.diameter_px",
+            {"predict": {"object_diameter_px": 20, "rescale": False}},
+            "predict.object_diameter_px",
             "is 20, but predict.rescale is false, so no image is resized; give true there, or null here",
         ),
         (
-            {"explain": {"images": 0, "layers": ["relu0"]}},
+            {"explain": {"n_examples": 0, "layers": ["relu0"]}},
             "explain.layers",
-            "is a list of 1, but explain.images is 0, so no layer is shown; give images there, or auto here",
+            "is a list of 1, but explain.n_examples is 0, so no layer is shown; give images there, or auto here",
         ),
         (
-            {"predict": {"seam_windows": 0}, "evaluate": {"min_seam_f1": 0.9}},
+            {"predict": {"seam_check_windows": 0}, "evaluate": {"min_seam_f1": 0.9}},
             "evaluate.min_seam_f1",
-            "is 0.9, but predict.seam_windows is 0, so no seam is looked at; give some there, or null here",
+            "is 0.9, but predict.seam_check_windows is 0, so no seam is looked at; give some there, or null here",
         ),
         (
             {"segment": {"max_hole_um2": 4, "fill_holes": False}},
@@ -248,29 +255,29 @@ def test_all_problems_are_named_at_once():
             "is 4, but segment.fill_holes is false, so no hole is filled; give true there, or null here",
         ),
         (
-            {"ingest_truth": {"ignore": 0}},
-            "ingest_truth.ignore",
+            {"ingest_truth": {"ignore_label": 0}},
+            "ingest_truth.ignore_label",
             "is 0, which stands for background; give a value that annotations use for nothing else",
         ),
         (
-            {"ingest_truth": {"ignore": 1}, "task": "semantic"},
-            "ingest_truth.ignore",
+            {"ingest_truth": {"ignore_label": 1}, "task": "semantic"},
+            "ingest_truth.ignore_label",
             "is 1, which stands for cell; give a value that annotations use for nothing else",
         ),
         (
-            {"augment": {"pixel_size_um": 1}},
-            "augment.pixel_size_um",
-            "is 1.0, but augment.scale is not pixel; give null",
+            {"augment": {"target_pixel_size_um": 1}},
+            "augment.target_pixel_size_um",
+            "is 1.0, but augment.rescale_by is not pixel_size; give null",
         ),
         (
-            {"augment": {"diameter_px": 9, "scale": "pixel"}},
-            "augment.diameter_px",
-            "is 9.0, but augment.scale is not object; give null",
+            {"augment": {"target_diameter_px": 9, "rescale_by": "pixel_size"}},
+            "augment.target_diameter_px",
+            "is 9.0, but augment.rescale_by is not object_diameter; give null",
         ),
         (
-            {"task": "semantic", "augment": {"scale": "object"}},
-            "augment.scale",
-            "is object, but task is semantic, whose truth does not tell objects apart; give pixel, none or auto",
+            {"task": "semantic", "augment": {"rescale_by": "object_diameter"}},
+            "augment.rescale_by",
+            "is object_diameter, but task is semantic, whose truth does not tell objects apart; give pixel_size, none or auto",
         ),
         (
             {"augment": {"preset": "em", "transforms": []}},
@@ -301,7 +308,11 @@ def test_each_problem_says_what_would_be_right(config, path, text):
         ({"train": {"backbone": "resnet19"}}, "train.backbone", "'resnet19' is not one of .*; did you mean resnet18?"),
         ({"train": {"backbone": "ResNet34"}}, "train.backbone", "did you mean resnet34?"),
         ({"sweep": {"backbone": ["resnet18", "resnet19"]}}, "sweep.backbone[2]", "did you mean resnet18?"),
-        ({"train": {"wandb": False}}, "train.wandb", "false is not one of off, offline, online; put it in quotes"),
+        (
+            {"train": {"wandb_mode": False}},
+            "train.wandb_mode",
+            "false is not one of off, offline, online; put it in quotes",
+        ),
         ({"images": None}, "images", "is empty; it must be text"),
     ],
 )
@@ -314,7 +325,7 @@ def test_what_is_nearly_right_is_told(settings, path, text):
 def test_a_key_that_is_given_twice_is_refused_with_both_lines(tmp_path):
     path = tmp_path / "settings.yaml"
     path.write_text(
-        "task: instances\ntrack:\n  repair: true\ntrain: &shared\n  epochs: 3\ntrack:\n  divisions: false\n"
+        "task: instances\ntrack:\n  correct_merges_and_splits: true\ntrain: &shared\n  epochs: 3\ntrack:\n  allow_divisions: false\n"
     )
     with pytest.raises(InputError, match=rf"{path}: track: is given in line 2 and in line 6; give it once"):
         check_files([path])
@@ -408,7 +419,7 @@ def test_the_transforms_on_offer_work():
         ({"monitor": "val_iou_cell"}, "monitor", "is not recorded"),
         ({"monitor": "loss"}, "monitor", "is not right"),
         ({"batch_size": 0}, "batch_size", "0 is out of range; give 1 to 4096, or auto"),
-        ({"wandb": "yes"}, "wandb", "is not one of off, offline, online"),
+        ({"wandb_mode": "yes"}, "wandb_mode", "is not one of off, offline, online"),
     ],
 )
 def test_settings_of_training_that_would_do_nothing_or_harm_are_refused(train, setting, text):

@@ -91,8 +91,8 @@ def test_the_settings_name_every_value_and_can_be_given_again():
         ({"lerning_rate": [0.1]}, {"sweep.lerning_rate": "unknown setting of train; did you mean learning_rate?"}),
         ({"a": {"x": {"sed": 3}}}, {"sweep.a.x.sed": "unknown setting; did you mean seed?"}),
         (
-            {"patches": [64, 128]},
-            {"sweep.patches": "is no setting of train but of augment, and only trainings are swept over"},
+            {"n_patches": [64, 128]},
+            {"sweep.n_patches": "is no setting of train but of augment, and only trainings are swept over"},
         ),
         ({"seed": 3}, {"sweep.seed": "3 is not a list or a section of settings"}),
         ({"seed": []}, {"sweep.seed": "has no values; give some, or remove it"}),
@@ -116,10 +116,10 @@ def test_the_settings_name_every_value_and_can_be_given_again():
             },
         ),
         (
-            {"wandb": ["off", "offline"]},
+            {"wandb_mode": ["off", "offline"]},
             {
-                "sweep.wandb[1]": "wandb decides how a training runs, not what it gives; sweep over another setting",
-                "sweep.wandb[2]": "wandb decides how a training runs, not what it gives; sweep over another setting",
+                "sweep.wandb_mode[1]": "wandb_mode decides how a training runs, not what it gives; sweep over another setting",
+                "sweep.wandb_mode[2]": "wandb_mode decides how a training runs, not what it gives; sweep over another setting",
             },
         ),
         ({"seed": [1, 2], "a": {"x": {"seed": 3}}}, {"sweep.a": "changes seed, as sweep.seed does; leave it to one"}),

@@ -59,7 +59,11 @@ def test_patches_say_what_they_are(patches):
     speed = described.pop("speed")
     assert speed["patches_per_s"] / 2 == pytest.approx(speed["per_core"], abs=0.1)
     reasons = described.pop("plan")
-    assert [one["setting"] for one in reasons] == ["augment.patch_size_px", "augment.normalization", "augment.scale"]
+    assert [one["setting"] for one in reasons] == [
+        "augment.patch_size_px",
+        "augment.normalization",
+        "augment.rescale_by",
+    ]
     assert reasons[0] == {"setting": "augment.patch_size_px", "value": 64, "reason": "as set."}
     assert described == {
         **{"task": "instances", "classes": ["background", "cell"], "outputs": ["background", "interior", "boundary"]},
@@ -85,8 +89,8 @@ def test_the_number_of_workers_changes_nothing(batch, patches, tmp_path):
 
 
 def test_another_seed_makes_other_patches_and_fewer_patches_are_the_first_ones(batch, patches, tmp_path):
-    other = batch.augment(tmp_path / "other", seed=1, patches=3)
-    fewer = batch.augment(tmp_path / "fewer", patches=3)
+    other = batch.augment(tmp_path / "other", seed=1, n_patches=3)
+    fewer = batch.augment(tmp_path / "fewer", n_patches=3)
     assert np.array_equal(read(fewer, "train", "image")[:], read(patches, "train", "image")[:3])
     assert not np.array_equal(read(other, "train", "image")[:], read(fewer, "train", "image")[:])
 
@@ -264,7 +268,7 @@ def test_a_class_that_no_training_image_shows_is_told_of(tmp_path, capsys):
     batch = Batch(tmp_path)
     for side in ("train", "val"):
         batch.add(side, side, pixels, (ids > 0).astype(np.uint8), classes=names)
-    batch.augment(tmp_path / "fold1", task="semantic", classes=names, patches=2)
+    batch.augment(tmp_path / "fold1", task="semantic", classes=names, n_patches=2)
     assert "No image of the training set shows daughter, so they will not be found" in capsys.readouterr().out
 
 
@@ -275,7 +279,7 @@ def test_pixels_that_are_no_numbers_and_channels_that_are_constant_become_0(tmp_
     batch = Batch(tmp_path)
     for side in ("train", "val"):
         batch.add(side, side, bad[None, :, None], ids)
-    folder = batch.augment(tmp_path / "fold1", patches=4, transforms=None)
+    folder = batch.augment(tmp_path / "fold1", n_patches=4, transforms=None)
     image = read(folder, "val", "image")[:]
     assert np.isfinite(read(folder, "train", "image")[:]).all()
     assert np.ptp(image[..., 0]) > 0.5
@@ -287,12 +291,12 @@ def test_images_that_disagree_in_pixel_size_are_rendered_at_one(tmp_path, capsys
     for number, (side, size) in enumerate([("train", 0.5), ("train", 1.0), ("val", 0.5)]):
         ids, pixels = cells(number)
         batch.add(f"image{number}", side, pixels, ids, pixel_size_um=(None, size, size))
-    folder = batch.augment(tmp_path / "fold1", patches=2, patch_size_px="auto", transforms=[])
+    folder = batch.augment(tmp_path / "fold1", n_patches=2, patch_size_px="auto", transforms=[])
     described = json.loads((folder / "patches.json").read_text())
-    assert described["scale"] == {"method": "pixel", "typical": 1.0, "range": [1.0, 2.0]}
+    assert described["scale"] == {"method": "pixel_size", "typical": 1.0, "range": [1.0, 2.0]}
     assert (described["pixel_size_um"], described["pixel_um_range"]) == (0.5, [0.5, 0.5])
     assert read(folder, "train", "image").shape == (2, 160, 160, 1)
-    assert "augment.scale: pixel (pixels are 0.5 to 1 µm wide; images are magnified 1 to 2 times)" in (
+    assert "augment.rescale_by: pixel_size (pixels are 0.5 to 1 µm wide; images are magnified 1 to 2 times)" in (
         capsys.readouterr().out
     )
 
@@ -303,7 +307,7 @@ def test_8_bit_images_of_like_windows_are_normalised_by_one_for_all(tmp_path):
         ids, pixels = cells(number)
         pixels = (pixels // 8 + (number == 4) * 5).astype(np.uint8)
         batch.add(f"image{number}", "val" if number == 4 else "train", pixels, ids)
-    folder = batch.augment(tmp_path / "fold1", patches=18, transforms=[])
+    folder = batch.augment(tmp_path / "fold1", n_patches=18, transforms=[])
     described = json.loads((folder / "patches.json").read_text())
     assert described["normalization"]["method"] == "fixed"
     ((low, high),) = described["normalization"]["windows"]
@@ -313,7 +317,7 @@ def test_8_bit_images_of_like_windows_are_normalised_by_one_for_all(tmp_path):
 
 def test_a_transform_that_tears_objects_is_warned_about(batch, tmp_path, capsys):
     tears = [{"name": "ElasticTransform", "p": 1.0, "alpha": 400, "sigma": 2}]
-    folder = batch.augment(tmp_path / "fold1", patches=2, transforms=tears)
+    folder = batch.augment(tmp_path / "fold1", n_patches=2, transforms=tears)
     (warning,) = json.loads((folder / "patches.json").read_text())["label_check"]["warnings"]
     assert warning.endswith("lower alpha, or raise sigma")
     assert f"Beware: {warning}" in capsys.readouterr().out
@@ -330,7 +334,7 @@ def test_images_that_were_set_aside_are_left_out(batch, tmp_path, capsys):
         "digest",
         tmp_path / "fold1",
         tmp_path / "fold1.png",
-        **SETTINGS | {"patches": 2},
+        **SETTINGS | {"n_patches": 2},
     )
     assert "broken: was set aside" in capsys.readouterr().out
     assert json.loads((tmp_path / "fold1/patches.json").read_text())["sources"]["train"] == ["image0", "image1"]
@@ -426,4 +430,4 @@ def test_a_side_in_which_nothing_is_annotated_is_refused_by_name(tmp_path):
     ids, pixels = cells(0)
     batch = Batch(tmp_path).add("full", "train", pixels, ids).add("blank", "val", pixels, partly(ids, 0))
     with pytest.raises(InputError, match="blank: nothing is annotated; correct the column truth"):
-        batch.augment(tmp_path / "fold1", patches=2)
+        batch.augment(tmp_path / "fold1", n_patches=2)

@@ -43,7 +43,7 @@ def run(tmp_path, folders, sides, *, task="instances", classes=("background", "c
         pictures=tmp_path / "pictures",
         task=task,
         classes=list(classes),
-        ious=IOUS,
+        iou_thresholds=IOUS,
         **options,
     )
     table = pd.read_csv(tmp_path / "one.tsv", sep="\t", keep_default_na=False, na_values=[""], dtype={"image": str})

@@ -65,7 +65,7 @@ def project(tmp_path, network):
 
 def explained(project, *, existing=False, **settings):
     patches, folds = ([], {}) if existing else ([project / "patches" / "fold1"], {"fold1": "fold1"})
-    settings = {"images": 2, "layers": "auto", "device": "cpu"} | settings
+    settings = {"n_examples": 2, "layers": "auto", "device": "cpu"} | settings
     places = project / "selected.json", [project / "models" / "fold1"], patches, project / "explanation"
     explain(*places, folds=folds, **settings)
     return json.loads((project / "explanation" / "explanation.json").read_text())
@@ -92,7 +92,7 @@ def test_best_and_worst_patches_are_pictured_and_those_without_objects_passed_ov
 
 
 def test_probabilities_are_checked_over_all_known_pixels_of_all_patches(project, network):
-    found = explained(project, images=1)
+    found = explained(project, n_examples=1)
     pixels, targets = draw_patches()
     probabilities, known = network.predict(pixels, verbose=0), targets != IGNORE
     curves = found["calibration"]["outputs"]
@@ -106,7 +106,7 @@ def test_probabilities_are_checked_over_all_known_pixels_of_all_patches(project,
 
 
 def test_a_layer_can_be_named_and_one_that_is_not_there_is_refused(project):
-    found = explained(project, images=1, layers=["encoder_stage1a_relu"])
+    found = explained(project, n_examples=1, layers=["encoder_stage1a_relu"])
     assert [(layer["name"], layer["stride"]) for layer in found["layers"]] == [("encoder_stage1a_relu", 2)]
     with pytest.raises(InputError, match=r"explain\.layers: the network has no layer relu_9 with maps"):
         explained(project, layers=["relu_9"])
@@ -114,7 +114,7 @@ def test_a_layer_can_be_named_and_one_that_is_not_there_is_refused(project):
 
 def test_an_existing_model_is_explained_by_the_patches_that_it_keeps(project):
     write_patches(project / "models" / "fold1", *draw_patches(3))
-    found = explained(project, existing=True, images=1)
+    found = explained(project, existing=True, n_examples=1)
     assert found["all_patches"] == 3
     assert [image["kind"] for image in found["images"]] == ["best", "worst"]
 
@@ -130,7 +130,7 @@ def test_an_existing_model_without_patches_or_weights_is_left_out_with_the_reaso
 
 
 def test_no_images_no_explanation(project):
-    assert explained(project, images=0)["left_out"] == "explain.images is 0"
+    assert explained(project, n_examples=0)["left_out"] == "explain.n_examples is 0"
 
 
 def test_no_patch_is_among_the_best_and_the_worst():

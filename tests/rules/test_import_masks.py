@@ -108,15 +108,18 @@ def test_masks_of_a_single_value_are_told_of_and_can_be_separated(tmp_path, caps
     masks = np.where(discs() > 0, 255, 0)
     output, _ = imported(tmp_path / "kept", masks)
     assert np.unique(open_array(output / "a.ome.zarr")).tolist() == [0, 255]
-    assert "has the single id 255; if each of its pieces is a cell, set ingest_truth: pieces" in capsys.readouterr().out
-    output, table = imported(tmp_path / "apart", masks, pieces="separate")
+    assert (
+        "has the single id 255; if each of its pieces is a cell, set ingest_truth.disconnected_labels"
+        in capsys.readouterr().out
+    )
+    output, table = imported(tmp_path / "apart", masks, disconnected_labels="split")
     pieces = sum(label(frame[0], return_num=True)[1] for frame in masks)
     assert pq.read_metadata(table).num_rows == pieces > len(masks)
     assert ((np.asarray(open_array(output / "a.ome.zarr"))[:, 0] > 0) == (masks > 0)).all()
 
 
 def test_ids_that_are_in_one_piece_each_are_not_told_of_when_pieces_are_separated(tmp_path, capsys):
-    output, _ = imported(tmp_path, discs(), pieces="separate")
+    output, _ = imported(tmp_path, discs(), disconnected_labels="split")
     assert (open_array(output / "a.ome.zarr")[:, 0] == discs()).all()
     assert "warning" not in capsys.readouterr().out
 
@@ -124,7 +127,7 @@ def test_ids_that_are_in_one_piece_each_are_not_told_of_when_pieces_are_separate
 def test_pixels_that_nobody_annotated_are_no_cell(tmp_path):
     masks = discs()
     masks[..., :5, :] = 99
-    output, _ = imported(tmp_path, masks, ignore=99)
+    output, _ = imported(tmp_path, masks, ignore_label=99)
     assert (open_array(output / "a.ome.zarr")[:, 0] == np.where(masks == 99, 0, masks)).all()
 
 

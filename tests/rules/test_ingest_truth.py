@@ -50,7 +50,7 @@ def annotate_rows(
     task="instances",
     classes=CLASSES,
     on_bad_image="fail",
-    pieces="keep",
+    disconnected_labels="keep",
     image=(),
     **settings,
 ):
@@ -66,7 +66,7 @@ def annotate_rows(
         task=task,
         classes=list(classes),
         on_bad_image=on_bad_image,
-        pieces=pieces,
+        disconnected_labels=disconnected_labels,
         **settings,
     )
     return folder / "truth"
@@ -414,7 +414,7 @@ def test_pieces_of_an_id_can_be_separated(tmp_path, capsys):
     ids = cells()
     ids[50:56, 60:66] = 7
     ids[20:24, 60:66] = 1
-    array, _ = annotate_one(tmp_path, save(tmp_path / "a.png", ids), pieces="separate")
+    array, _ = annotate_one(tmp_path, save(tmp_path / "a.png", ids), disconnected_labels="split")
     expected = cells().astype(int)
     expected[50:56, 60:66] = 8
     expected[20:24, 60:66] = 9
@@ -439,24 +439,24 @@ def test_pieces_for_which_no_id_is_left_are_refused(tmp_path, largest, fits):
     ids[:10, :10] = ids[20:25, :10] = largest
     mask = save(tmp_path / "a.tif", ids)
     if fits:
-        array, _ = annotate_one(tmp_path, mask, pieces="separate")
+        array, _ = annotate_one(tmp_path, mask, disconnected_labels="split")
         assert array[0, 0, 0][20, 0] == largest + 1
     else:
         with pytest.raises(InputError, match=r"a\.tif: has no ids left for its pieces, 2147483647 is the last"):
-            annotate_one(tmp_path, mask, pieces="separate")
+            annotate_one(tmp_path, mask, disconnected_labels="split")
 
 
 def test_pieces_of_tracks_are_not_separated(tmp_path):
     folder = make_challenge(tmp_path / "gt", tracked())
     with pytest.raises(
-        InputError, match=r"gt: has tracks, whose pieces cannot be separated; set ingest_truth: pieces to"
+        InputError, match=r"gt: has tracks, whose pieces cannot be separated; set ingest_truth.disconnected_labels to"
     ):
-        annotate_one(tmp_path, folder, shape=(3, 1, 1, 60, 80), pieces="separate")
+        annotate_one(tmp_path, folder, shape=(3, 1, 1, 60, 80), disconnected_labels="split")
 
 
 def test_a_mask_with_one_id_hints_at_separating_it(tmp_path, capsys):
     annotate_one(tmp_path, save(tmp_path / "a.png", (cells() > 0) * np.uint8(255)))
-    assert "set ingest_truth: pieces to separate" in capsys.readouterr().out
+    assert "set ingest_truth.disconnected_labels to split" in capsys.readouterr().out
     ((_, (warning,)),) = read_warnings([tmp_path / "truth"]).items()
     assert warning.startswith("truth has a single id; ")
 
@@ -537,7 +537,7 @@ def test_a_simulated_movie_brings_its_lineage_and_sizes(tmp_path):
 def test_pixels_that_nobody_annotated_are_marked_as_such(tmp_path, value, dtype):
     pixels = cells().astype(dtype)
     pixels[40:] = value
-    array, _ = annotate_one(tmp_path, save(tmp_path / "a.tif", pixels), ignore=value)
+    array, _ = annotate_one(tmp_path, save(tmp_path / "a.tif", pixels), ignore_label=value)
     assert (array[0, 0, 0, 40:] == UNKNOWN).all()
     assert np.array_equal(array[0, 0, 0, :40], cells()[:40])
     (layer,) = list(Reader(parse_url(tmp_path / "truth/a.ome.zarr"))())
@@ -550,7 +550,7 @@ def test_classes_that_nobody_annotated_are_marked_even_where_white_would_be_a_cl
     pixels = (cells() > 0).astype(np.uint8)
     pixels[:, 60:] = 255
     mask = save(tmp_path / "a.png", pixels)
-    array, _ = annotate_one(tmp_path, mask, task="semantic", classes=CLASSES[:2], ignore=255)
+    array, _ = annotate_one(tmp_path, mask, task="semantic", classes=CLASSES[:2], ignore_label=255)
     assert np.array_equal(array[0, 0, 0], np.where(pixels == 255, IGNORE, pixels))
     label = ImageLabel.from_zarr(zarr.open_group(tmp_path / "truth/a.ome.zarr", mode="r")).ome_attributes.image_label
     assert {entry.label_value for entry in label.properties} == {0, 1, IGNORE}
@@ -559,26 +559,28 @@ def test_classes_that_nobody_annotated_are_marked_even_where_white_would_be_a_cl
 def test_truth_in_which_nothing_is_annotated_is_refused(tmp_path):
     mask = save(tmp_path / "a.png", np.full((60, 80), 255, np.uint8))
     with pytest.raises(
-        InputError, match=r"a\.png: holds only 255, which ingest_truth\.ignore says that nobody annotated; an"
+        InputError, match=r"a\.png: holds only 255, which ingest_truth\.ignore_label says that nobody annotated; an"
     ):
-        annotate_one(tmp_path, mask, ignore=255)
+        annotate_one(tmp_path, mask, ignore_label=255)
 
 
 def test_separated_pieces_and_tracks_leave_the_mark_as_it_is(tmp_path):
     ids = cells()
     ids[:3], ids[20:24, 60:66], ids[55:] = 255, 1, 255
-    array, _ = annotate_one(tmp_path / "a", save(tmp_path / "a.png", ids), pieces="separate", ignore=255)
+    array, _ = annotate_one(
+        tmp_path / "a", save(tmp_path / "a.png", ids), disconnected_labels="split", ignore_label=255
+    )
     expected = np.where(ids == 255, UNKNOWN, ids.astype(int))
     expected[20:24, 60:66] = 8
     assert np.array_equal(array[0, 0, 0], expected)
     frames = {t: np.where(ids == 255, 255, frame) for t, frame in tracked().items()}
     make_challenge(tmp_path / "gt", frames)
-    array, _ = annotate_one(tmp_path / "b", tmp_path / "gt", shape=(3, 1, 1, 60, 80), ignore=255)
+    array, _ = annotate_one(tmp_path / "b", tmp_path / "gt", shape=(3, 1, 1, 60, 80), ignore_label=255)
     assert (array[:, 0, 0, :3] == UNKNOWN).all()
 
 
 def test_the_object_whose_number_is_the_mark_is_no_mark(tmp_path):
-    array, _ = annotate_one(tmp_path, save_objects(tmp_path / "masks"), ignore=2)
+    array, _ = annotate_one(tmp_path, save_objects(tmp_path / "masks"), ignore_label=2)
     assert np.array_equal(array[0, 0, 0], cells() * (cells() < 7))
 
 

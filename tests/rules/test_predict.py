@@ -60,7 +60,7 @@ class Threshold:
             self._busy.release()
 
 
-PLAIN = {"rescale": True, "diameter_px": "auto", "empty_contrast_threshold": 0, "seam_windows": 0}
+PLAIN = {"rescale": True, "object_diameter_px": "auto", "empty_contrast_threshold": 0, "seam_check_windows": 0}
 
 
 def run(source, path, engine=None, *, core_px=64, workers=2, batch_px=40000, **settings):
@@ -162,7 +162,7 @@ def test_a_model_of_fixed_windows_sees_intensities_as_they_are(tmp_path):
 
 def test_an_image_of_unknown_size_is_magnified_as_the_training_images_were(tmp_path):
     source = write_image(tmp_path / "a.ome.zarr", random_pixels(1, 1, 1, 256, 256))
-    settings = {"scale": {"method": "object", "typical": 0.5, "range": [0.5, 0.5]}}
+    settings = {"scale": {"method": "object_diameter", "typical": 0.5, "range": [0.5, 0.5]}}
     run(source, tmp_path / "p.ome.zarr", Threshold(settings=settings))
     assert read_metadata(tmp_path / "p.ome.zarr").extra["prediction"]["scale"] == 0.5
 
@@ -241,7 +241,7 @@ def test_too_little_memory_makes_tiles_smaller_and_is_told(tmp_path, capsys):
 
 def test_windows_on_seams_are_predicted_once_more(tmp_path):
     source = write_image(tmp_path / "a.ome.zarr", random_pixels(1, 1, 1, 1200, 1300), shard_px=512)
-    made = run(source, tmp_path / "p.ome.zarr", core_px=512, seam_windows=2)
+    made = run(source, tmp_path / "p.ome.zarr", core_px=512, seam_check_windows=2)
     windows = list(read_windows(tmp_path / "p.ome.zarr"))
     assert len(windows) == 2
     for (t, z, y, x), probabilities in windows:
@@ -250,7 +250,7 @@ def test_windows_on_seams_are_predicted_once_more(tmp_path):
 
 def test_windows_on_seams_that_memory_does_not_suffice_for_are_left_out(tmp_path, capsys):
     source = write_image(tmp_path / "a.ome.zarr", random_pixels(1, 1, 1, 1200, 1300), shard_px=512)
-    made = run(source, tmp_path / "p.ome.zarr", Threshold(most=600 * 600), core_px=512, seam_windows=2)
+    made = run(source, tmp_path / "p.ome.zarr", Threshold(most=600 * 600), core_px=512, seam_check_windows=2)
     np.testing.assert_allclose(
         made[:, 1], 255 * expect(random_pixels(1, 1, 1, 1200, 1300), read_metadata(source)), atol=1
     )
@@ -348,8 +348,13 @@ def test_a_real_network_answers_as_it_does_on_the_plane_in_one_piece(tmp_path, e
     models = [tmp_path / "models" / "fold1"]
     save_model(models[0], channels=["actin", "dna"])
     selected, converted = tmp_path / "selected.json", tmp_path / "converted"
-    select_model(models, selected, converted, metric="val_loss", ensemble=False, engine=engine, device="cpu")
-    settings = load_settings({}, "x")["predict"] | {"engine": engine, "device": "cpu", "halo_px": 0, "seam_windows": 0}
+    select_model(models, selected, converted, metric="val_loss", ensemble="best", engine=engine, device="cpu")
+    settings = load_settings({}, "x")["predict"] | {
+        "engine": engine,
+        "device": "cpu",
+        "halo_px": 0,
+        "seam_check_windows": 0,
+    }
     settings |= {"on_bad_image": "fail", "workers": 2}
 
     def run(provenance):

@@ -45,7 +45,7 @@ IMAGES = {
 }
 CLASSES = ["background", "mother", "daughter"]
 SEGMENT = {
-    "foreground": 0.5,
+    "foreground_threshold": 0.5,
     "seed_threshold": 0.8,
     "min_area_px": 16,
     "min_area_um2": None,
@@ -98,9 +98,9 @@ def write_products(root, images, *, task="instances", classes=("background", "ce
     settings = {
         "task": task,
         "classes": list(classes),
-        "evaluate": {"ious": [0.5, 0.75]},
+        "evaluate": {"iou_thresholds": [0.5, 0.75]},
         "split": {"leakage_similarity": 0.9},
-        "report": {"title": "A <run>", "pictures": 10},
+        "report": {"title": "A <run>", "max_images": 10},
     }
     sides = {image: side for image, (_, _, side) in images.items()}
     scenes = {image: (found[None], None if true is None else true[None]) for image, (found, true, _) in images.items()}
@@ -637,7 +637,7 @@ def test_five_thousand_images_are_sorted_at_once(tmp_path, browser):
 def test_settings_are_shown_as_they_can_be_used_again(page):
     text = page.read_text()
     shown_settings = re.search(r"<pre>(.*?)</pre>", text, re.DOTALL).group(1)
-    assert yaml.safe_load(shown_settings)["evaluate"] == {"ious": [0.5, 0.75]}
+    assert yaml.safe_load(shown_settings)["evaluate"] == {"iou_thresholds": [0.5, 0.75]}
 
 
 def test_captions_are_there_for_the_report_of_snakemake():

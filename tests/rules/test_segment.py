@@ -20,7 +20,7 @@ from tessera.segmentation import object_table as objects
 from tessera.segmentation.blockwise_segmentation import choose_type
 
 SETTINGS = {
-    "foreground": 0.5,
+    "foreground_threshold": 0.5,
     "seed_threshold": 0.5,
     "min_area_px": 16,
     "fill_holes": True,

@@ -55,7 +55,7 @@ def models(tmp_path, networks):
     return folders
 
 
-def chosen(models, metric, ensemble=False, **settings):
+def chosen(models, metric, ensemble="best", **settings):
     root = models[0].parent
     settings |= {"metric": metric, "ensemble": ensemble, "device": "cpu", "threads": 2}
     select_model(models, root / "selected.json", root / "converted", **settings)
@@ -87,7 +87,7 @@ def test_the_smallest_loss_wins_and_the_largest_of_anything_else(models):
 
 
 def test_an_ensemble_is_of_all_models_and_has_the_halo_of_the_one_that_sees_farthest(models):
-    content = chosen(models, "val_loss", ensemble=True)
+    content = chosen(models, "val_loss", ensemble="all")
     assert content["model"] == "deep"
     assert content["members"] == ["wide", "deep"]
     assert content["halo_px"] == 64
@@ -109,8 +109,8 @@ def test_several_models_without_histories_predict_together_or_are_refused(tmp_pa
         (folder / "history.csv").unlink()
         about = json.loads((folder / "model.json").read_text())
         (folder / "model.json").write_text(json.dumps({key: about[key] for key in about if key != "best_epoch"}))
-    assert chosen(folders, "val_loss", ensemble=True)["members"] == ["a", "b"]
-    with pytest.raises(InputError, match=r"no model has a value of val_loss to choose by; .*ensemble to true"):
+    assert chosen(folders, "val_loss", ensemble="all")["members"] == ["a", "b"]
+    with pytest.raises(InputError, match=r"no model has a value of val_loss to choose by; .*ensemble to all"):
         chosen(folders, "val_loss")
 
 
@@ -136,7 +136,7 @@ def test_for_tensorflow_nothing_is_converted(tmp_path, networks):
         ("channels", ["red"]),
         ("outputs", ["cell", "background"]),
         ("normalization", {"method": "none"}),
-        ("scale", {"method": "pixel", "typical": 0.5, "range": [0.5, 0.5]}),
+        ("scale", {"method": "pixel_size", "typical": 0.5, "range": [0.5, 0.5]}),
     ],
 )
 def test_models_that_see_or_answer_something_else_make_no_ensemble(key, value):
@@ -192,8 +192,8 @@ def test_the_variant_with_the_best_mean_over_its_folds_wins_and_all_its_folds_pr
     assert content["variants"]["steady"]["mean"] == pytest.approx(0.71)
     # Standard deviation of two values, n - 1: their difference over the root of two.
     assert content["variants"]["lucky"]["spread"] == pytest.approx(0.3 / 2**0.5)
-    assert chosen(folds, "val_iou", ensemble=False, variants=variants)["members"] == ["steady_fold2"]
-    assert len(chosen(folds, "val_iou", ensemble=True, variants=variants)["members"]) == 4
+    assert chosen(folds, "val_iou", ensemble="best", variants=variants)["members"] == ["steady_fold2"]
+    assert len(chosen(folds, "val_iou", ensemble="all", variants=variants)["members"]) == 4
 
 
 def test_models_of_no_known_variant_are_each_their_own_and_the_best_alone_predicts(folds):

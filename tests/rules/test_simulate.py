@@ -196,7 +196,7 @@ def test_unequal_division_gives_daughters_of_unequal_size():
         size_px=200,
         diameter_px=20,
         cycle_frames=8,
-        smaller_share=0.3,
+        smaller_daughter_fraction=0.3,
         speed_px=1,
     )
     shares = []
@@ -211,7 +211,13 @@ def test_unequal_division_gives_daughters_of_unequal_size():
 
 def test_a_cell_that_returns_gets_a_new_id_and_no_mother():
     colony = Colony(
-        np.random.default_rng(0), cells=1, size_px=64, diameter_px=20, cycle_frames=50, smaller_share=0.5, speed_px=1
+        np.random.default_rng(0),
+        cells=1,
+        size_px=64,
+        diameter_px=20,
+        cycle_frames=50,
+        smaller_daughter_fraction=0.5,
+        speed_px=1,
     )
     cells, tracks = colony.cells[:1], {}
     here, away = np.ones((8, 8), int), np.zeros((8, 8), int)

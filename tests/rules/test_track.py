@@ -110,8 +110,8 @@ def test_a_division_at_which_the_mother_was_missed_is_whole_in_every_export(tmp_
     settings = {
         "interpolate_gaps": interpolate_gaps,
         "max_gap_frames": 3,
-        "divisions": True,
-        "repair": True,
+        "allow_divisions": True,
+        "correct_merges_and_splits": True,
         "max_distance_px": None,
     }
     name = "movie.ome.zarr"
@@ -126,7 +126,7 @@ def test_a_division_at_which_the_mother_was_missed_is_whole_in_every_export(tmp_
 
 def test_nothing_divides_where_it_is_told_not_to():
     truth, _ = dividing()
-    assert tracked(shuffled(truth), divisions=False)[1] == {}
+    assert tracked(shuffled(truth), allow_divisions=False)[1] == {}
 
 
 def test_a_small_newcomer_beside_a_cell_that_stays_as_large_is_no_daughter():
@@ -299,8 +299,8 @@ def done(tmp_path_factory):
     settings = {
         "interpolate_gaps": False,
         "max_gap_frames": 3,
-        "divisions": True,
-        "repair": True,
+        "allow_divisions": True,
+        "correct_merges_and_splits": True,
         "max_distance_px": None,
     }
     settings["animation"] = "gif"

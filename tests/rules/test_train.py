@@ -31,7 +31,7 @@ SETTINGS = load_settings({}, "defaults")["train"] | {
     "device": "cpu",
     "threads": 2,
 }
-LIMITS = {"epochs": 60, "patience": 12, "minutes": None, "monitor": "val_loss"}
+LIMITS = {"epochs": 60, "patience": 12, "max_minutes": None, "monitor": "val_loss"}
 
 
 def discs(number, side, seed):
@@ -293,8 +293,8 @@ def history(*losses, seconds=10.0):
         ([3, 2, 1], {"epochs": 3}, "all 3 epochs"),
         ([1, 2, 3], {"patience": 2}, "no better val_loss in 2 epochs"),
         ([1, 2, 0.5], {"patience": 2}, None),
-        ([3, 2], {"minutes": 0.5}, None),
-        ([3, 2, 1], {"minutes": 0.5}, "one more epoch would not fit into 0.5 minutes"),
+        ([3, 2], {"max_minutes": 0.5}, None),
+        ([3, 2, 1], {"max_minutes": 0.5}, "one more epoch would not fit into 0.5 minutes"),
     ],
 )
 def test_a_training_ends_by_epochs_patience_or_minutes(losses, limits, reason):
@@ -309,4 +309,4 @@ def test_progress_is_a_line_that_a_person_can_read():
         "epoch  2/60  loss 0.5000  val 0.5000  iou cell 0.700 edge 0.250  10.0 s  at most 14.5 min left  *"
     )
     rows.append(row | {"epoch": 3, "val_loss": 0.7, "seconds": 10.0})
-    assert progress_line(rows, LIMITS | {"minutes": 2}).endswith("at most 1.3 min left")
+    assert progress_line(rows, LIMITS | {"max_minutes": 2}).endswith("at most 1.3 min left")

@@ -17,7 +17,7 @@ from tessera.segmentation.connected_components import join
 from tessera.segmentation.seeded_growth import REACH_PX, make_rules, separate
 from tessera.segmentation.semantic_components import find_classes, name_classes
 
-SETTINGS = {"foreground": 0.5, "seed_threshold": 0.5, "min_area_px": 16, "fill_holes": True} | dict.fromkeys(
+SETTINGS = {"foreground_threshold": 0.5, "seed_threshold": 0.5, "min_area_px": 16, "fill_holes": True} | dict.fromkeys(
     ("min_area_um2", "max_hole_um2", "stitch_threshold")
 )
 
@@ -108,7 +108,7 @@ def test_noise_gives_the_same_cells_each_time_and_each_is_connected():
     noise = np.random.default_rng(0).dirichlet([1, 1, 1], (80, 80)).transpose(2, 0, 1)
     smooth = ndimage.gaussian_filter(noise, (0, 2, 2))
     probabilities = np.rint(255 * smooth / smooth.sum(0)).astype(np.uint8)
-    settings = SETTINGS | {"seed_threshold": 0.36, "foreground": 0.65}
+    settings = SETTINGS | {"seed_threshold": 0.36, "foreground_threshold": 0.65}
     found = separate(probabilities, **settings)
     np.testing.assert_array_equal(found, separate(probabilities.copy(), **settings))
     assert found.max() > 5

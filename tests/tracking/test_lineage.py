@@ -30,7 +30,13 @@ from tessera.tracking.track_movie import track_movie
 from tessera.tracking.tracker import trace
 
 SIDE = 96
-SETTINGS = {"interpolate_gaps": True, "max_gap_frames": 3, "divisions": True, "repair": True, "max_distance_px": None}
+SETTINGS = {
+    "interpolate_gaps": True,
+    "max_gap_frames": 3,
+    "allow_divisions": True,
+    "correct_merges_and_splits": True,
+    "max_distance_px": None,
+}
 
 
 def draw_movie(seed):

@@ -246,5 +246,5 @@ def test_where_speeds_last_what_newcomers_do_next_tells_which_was_which(step):
             frame[(rows - y) ** 2 + (columns - x) ** 2 <= 4**2] = number
         movie.append(frame)
     movie = np.stack(movie)
-    labels, _, _ = tracked(shuffled(movie), divisions=False)
+    labels, _, _ = tracked(shuffled(movie), allow_divisions=False)
     assert same_cells(labels[:, 0], movie)

@@ -12,7 +12,7 @@ from tessera.training.checkpoint import Record, room_on_disk
 from tessera.training.history import read_history
 from tessera.training.trainer import Stage, plan_stages
 
-LIMITS = {"epochs": 5, "patience": 9, "minutes": None, "monitor": "val_loss"}
+LIMITS = {"epochs": 5, "patience": 9, "max_minutes": None, "monitor": "val_loss"}
 STAGE = Stage("all", 0, 5, 1.0)
 
 

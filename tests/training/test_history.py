@@ -50,7 +50,7 @@ def test_what_is_better_by_less_than_min_delta_is_waited_through():
 
 def test_frozen_epochs_do_not_count_for_patience():
     rows = history(epoch=[1, 2, 3, 4, 5], val_loss=[1, 2, 3, 4, 5])
-    limits = {"epochs": 60, "patience": 2, "minutes": None}
+    limits = {"epochs": 60, "patience": 2, "max_minutes": None}
     assert verdict(rows, **limits) == "no better val_loss in 2 epochs"
     assert verdict(rows[:4], **limits, frozen_epochs=3) is None
     assert verdict(rows, **limits, frozen_epochs=2) == "no better val_loss in 2 epochs"

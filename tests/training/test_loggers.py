@@ -43,12 +43,12 @@ def network(seed=0):
     return made
 
 
-def fit(folder, *, first=0, epochs=3, every=2, wandb="off", made=None, shown=None):
+def fit(folder, *, first=0, epochs=3, every=2, wandb_mode="off", made=None, shown=None):
     """Train from epoch `first` on as one run of the process does; the history."""
     images, targets = patches()
     made = made or network()
     if shown is None:
-        options = {"every": every, "wandb": wandb, "name": "fold1", "settings": SETTINGS}
+        options = {"every": every, "wandb_mode": wandb_mode, "name": "fold1", "settings": SETTINGS}
         shown = [make_display(made, images, targets, OUTPUTS, folder=folder, **options)]
     over = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, _: setattr(made, "stop_training", epoch == 3))
     data = {"x": images, "y": targets, "batch_size": 4, "validation_data": (images, targets)}
@@ -118,7 +118,7 @@ def test_a_training_that_begins_anew_clears_what_an_earlier_one_showed(tmp_path)
 
 def test_the_stages_of_a_training_are_one(tmp_path):
     made, (images, targets) = network(), patches()
-    options = {"every": 0, "wandb": "off", "name": "fold1", "settings": SETTINGS}
+    options = {"every": 0, "wandb_mode": "off", "name": "fold1", "settings": SETTINGS}
     shown = [make_display(made, images, targets, OUTPUTS, folder=tmp_path / "fold1", **options)]
     fit(None, epochs=2, made=made, shown=shown)
     fit(None, first=2, epochs=4, made=made, shown=shown)
@@ -187,8 +187,10 @@ def test_every_class_is_in_the_legend_whatever_its_name(tmp_path):
 
 def test_weights_and_biases_that_is_not_there_is_asked_for(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(InputError, match=r"train\.wandb is offline, but .* -m pip install wandb.* train\.wandb to off"):
-        make_display(None, *patches(), OUTPUTS, folder=tmp_path, every=1, wandb="offline", name="a", settings={})
+    with pytest.raises(
+        InputError, match=r"train\.wandb_mode is offline, but .* -m pip install wandb.* train\.wandb_mode to off"
+    ):
+        make_display(None, *patches(), OUTPUTS, folder=tmp_path, every=1, wandb_mode="offline", name="a", settings={})
 
 
 def test_a_folder_of_its_name_is_not_taken_for_weights_and_biases(tmp_path, monkeypatch):
@@ -269,7 +271,7 @@ def test_wandb_offline_run_has_scalars_settings_and_masks_and_sends_nothing(
     no_account, listener, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    history = fit("logs/tensorboard/fold1", epochs=4, every=4, wandb="offline")
+    history = fit("logs/tensorboard/fold1", epochs=4, every=4, wandb_mode="offline")
     assert {path.name for path in tmp_path.iterdir()} <= {"cache", "home", "logs"}
     run, records = read_run(tmp_path / "logs" / "wandb")
     assert listener == []
@@ -291,7 +293,7 @@ def test_wandb_offline_run_has_scalars_settings_and_masks_and_sends_nothing(
 @pytest.mark.slow
 def test_wandb_that_cannot_be_used_online_keeps_the_run_offline(no_account, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    history = fit("logs/tensorboard/fold1", epochs=4, every=0, wandb="online")
+    history = fit("logs/tensorboard/fold1", epochs=4, every=0, wandb_mode="online")
     assert capsys.readouterr().out.count("Weights & Biases cannot be used online") == 1
     rows = read_history_records(read_run(tmp_path / "logs" / "wandb")[1])
     assert [rows[step]["loss"] for step in (1, 2, 3, 4)] == pytest.approx(history["loss"])

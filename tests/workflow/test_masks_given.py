@@ -66,7 +66,7 @@ def test_the_report_tells_of_masks_and_has_no_section_on_networks(done):
 
 def test_nothing_runs_again_for_settings_of_networks_and_edited_masks_run_their_batch(project):
     assert planned(project) == {}
-    set_settings(project, train={"epochs": 5}, predict={"tile_px": 256}, segment={"foreground": 0.3})
+    set_settings(project, train={"epochs": 5}, predict={"tile_px": 256}, segment={"foreground_threshold": 0.3})
     assert planned(project) == {}
     frame = next((project / "raw" / "plain_truth").glob("*.tif"))
     ids = tifffile.imread(frame)
@@ -104,7 +104,7 @@ def test_a_run_of_which_no_image_can_be_read_says_so(project):
 
 
 def test_other_settings_of_tracks_leave_the_labels_as_they_are(project):
-    set_settings(project, track={"divisions": False})
+    set_settings(project, track={"allow_divisions": False})
     assert planned(project) == {"track": 2, "evaluate": 2, "report": 1}
 
 

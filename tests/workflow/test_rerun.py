@@ -62,8 +62,8 @@ def test_a_moved_project_reruns_nothing(project):
     [
         ("ingest", "chunk_px", 256, EVERYTHING),
         ("ingest", "on_bad_image", "skip", {}),
-        ("ingest_truth", "pieces", "separate", {"ingest_truth": 2} | LEARNING | APPLYING),
-        ("ingest_truth", "ignore", 65535, {"ingest_truth": 2} | LEARNING | APPLYING),
+        ("ingest_truth", "disconnected_labels", "split", {"ingest_truth": 2} | LEARNING | APPLYING),
+        ("ingest_truth", "ignore_label", 65535, {"ingest_truth": 2} | LEARNING | APPLYING),
         ("split", "leakage_similarity", 0.7, {"split": 1, "report": 1}),
         ("augment", "seed", 1, LEARNING | APPLYING),
         ("train", "epochs", 3, {"train": 1} | CHOOSING | APPLYING),
@@ -72,7 +72,7 @@ def test_a_moved_project_reruns_nothing(project):
         ("predict", "halo_px", 0, APPLYING),
         ("segment", "min_area_px", 8, {"segment": 2, "track": 2, "evaluate": 2, "report": 1}),
         ("track", "max_gap_frames", 1, {"track": 2, "evaluate": 2, "report": 1}),
-        ("evaluate", "ious", [0.5, 0.75], {"evaluate": 2, "report": 1}),
+        ("evaluate", "iou_thresholds", [0.5, 0.75], {"evaluate": 2, "report": 1}),
         ("report", "title", "Another", {"report": 1}),
     ],
 )
@@ -82,7 +82,7 @@ def test_a_setting_reruns_its_rule_and_those_after_it(project, section, key, val
 
 
 def test_the_schema_default_written_out_reruns_nothing(project):
-    set_setting(project, "segment", "foreground", 0.5)
+    set_setting(project, "segment", "foreground_threshold", 0.5)
     assert planned(project) == {}
 
 
@@ -237,7 +237,7 @@ def test_what_was_removed_for_room_is_made_again_for_what_needs_it_and_nothing_r
     assert planned(project) == {}
     set_setting(project, "report", "title", "Another")
     assert planned(project) == {"report": 1}
-    set_setting(project, "evaluate", "ious", [0.5])
+    set_setting(project, "evaluate", "iou_thresholds", [0.5])
     assert planned(project) == {"predict": 2, "evaluate": 2, "report": 1}
 
 

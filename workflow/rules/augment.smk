@@ -17,7 +17,7 @@ rule augment:
     threads: 8
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=lambda wildcards, attempt: (10 + config["augment"]["patches"] // 100) * attempt,
+        runtime=lambda wildcards, attempt: (10 + config["augment"]["n_patches"] // 100) * attempt,
     params:
         provenance=lambda wildcards: provenance_of("augment", wildcards.fold),
         sides=lambda wildcards: dict(sorted(LEARNERS[wildcards.fold].items())),

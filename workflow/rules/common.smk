@@ -224,7 +224,7 @@ def minutes(base, per_mb, most=1440):
 
 def training_minutes(model):
     """Run time to ask for when a model is trained."""
-    return 60 + int(1.2 * (MODELS[model]["train"]["minutes"] or 150))
+    return 60 + int(1.2 * (MODELS[model]["train"]["max_minutes"] or 150))
 
 
 def provenance_of(rule, key=None):

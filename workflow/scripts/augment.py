@@ -33,7 +33,7 @@ SHOWN = 8  # patches on the sheet
 
 def augment(
     images, truth, sides, provenance, output, sheet, *,
-    task, classes, seed, patches, balance, boundary_px, workers, **settings,
+    task, classes, seed, n_patches, class_balanced_fraction, boundary_px, workers, **settings,
 ):  # fmt: skip
     """Write the patches of one fold.
 
@@ -45,8 +45,8 @@ def augment(
         sheet: PNG to write.
         task: "instances" | "semantic".
         classes: names of the classes, background first.
-        patches: training patches to render; validation patches cover their images, and are half as many at most.
-        seed, balance, boundary_px: see `tessera.data.patch_renderer.Renderer`.
+        n_patches: training patches to render; validation patches cover their images, and are half as many at most.
+        seed, class_balanced_fraction, boundary_px: see `tessera.data.patch_renderer.Renderer`.
         workers: threads; their number changes nothing in the patches.
         settings: the others of section augment, see `tessera.data.auto_configuration.configure`.
 
@@ -66,15 +66,15 @@ def augment(
         list(threads.map(partial(survey, task=task, classes=classes), both))
     check_contents(sources["train"], classes)
     patch_size_px, transforms, configured = configure(both, **settings)
-    renderer = Renderer(task, patch_size_px, boundary_px, transforms, balance, seed)
+    renderer = Renderer(task, patch_size_px, boundary_px, transforms, class_balanced_fraction, seed)
 
     render = partial(renderer.transform, Pool(sources["train"]))
-    places = list_grid(sources["val"], patch_size_px, max(patches // 2, 1))
+    places = list_grid(sources["val"], patch_size_px, max(n_patches // 2, 1))
     shape = (patch_size_px, patch_size_px, len(channels))
     with whole_folder(output) as workplace:
         started = time.perf_counter()
-        counts = write_patches(workplace / "train.zarr", range(patches), render, shape, workers)
-        rate = patches / (time.perf_counter() - started)
+        counts = write_patches(workplace / "train.zarr", range(n_patches), render, shape, workers)
+        rate = n_patches / (time.perf_counter() - started)
         write_patches(workplace / "val.zarr", places, renderer.cut, shape, workers)
         described = {
             "task": task,
@@ -93,7 +93,7 @@ def augment(
         print(f"Rendered {rate:.1f} patches a second, {rate / workers:.1f} a core")
         print(describe_damage(described["label_check"]), flush=True)
         (workplace / "patches.json").write_text(json.dumps(described, indent=1))
-        shown = np.linspace(0, patches - 1, min(SHOWN, patches)).astype(int).tolist()
+        shown = np.linspace(0, n_patches - 1, min(SHOWN, n_patches)).astype(int).tolist()
         draw_sheet(sheet, [render(number) for number in shown], classes, instances=task == "instances")
 
 

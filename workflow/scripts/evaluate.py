@@ -57,7 +57,7 @@ def find_misfits(image, made, about, row, seen):
         made: from `read_prediction`.
         about: content of model.json.
         row: of the table of scores.
-        seen: rescale, diameter_px, roi and frames, see `tessera.data.domain_shift.check_fit`.
+        seen: rescale, object_diameter_px, roi and frames, see `tessera.data.domain_shift.check_fit`.
     """
     # Objects of a stack have volumes, the training diameters in planes.
     area_px = row.get("area_px_median") if open_array(image).shape[2] == 1 else None
@@ -66,7 +66,7 @@ def find_misfits(image, made, about, row, seen):
 
 
 def evaluate(
-    labels, images, truth, predictions=(), *, provenance, sides, annotated, metrics, pictures, task, classes, ious,
+    labels, images, truth, predictions=(), *, provenance, sides, annotated, metrics, pictures, task, classes, iou_thresholds,
     tracks=None, about=None, regions=None, segment=None, min_seam_f1=None,
 ):  # fmt: skip
     """Score and draw every image of a batch.
@@ -80,7 +80,7 @@ def evaluate(
         annotated: the images that have a truth.
         metrics: the table to write, a row for each image that was not set aside.
         pictures: the folder to write, a folder in it for each of those.
-        task, classes, ious: see `tessera.evaluation.image_scores.score_image`.
+        task, classes, iou_thresholds: see `tessera.evaluation.image_scores.score_image`.
         tracks: folder of the batch's tracks, None: there is none; they are scored as far as a movie was looked at.
         about: content of the model's model.json, which says what it was trained on.
         regions: {image: its roi and frames}, see `tessera.io.region_of_interest`, of images that were not looked at in whole.
@@ -99,10 +99,12 @@ def evaluate(
     shutil.rmtree(pictures, ignore_errors=True)
     Path(pictures).mkdir(parents=True)
     for number, image in enumerate(found, start=1):
-        scored = {"task": task, "classes": classes, "ious": ious} | (regions or {}).get(image, {})
+        scored = {"task": task, "classes": classes, "iou_thresholds": iou_thresholds} | (regions or {}).get(image, {})
         row, scores = score_image(found[image], true.get(image), **scored)
         made = read_prediction(probable.get(image))
-        seen = {key: made[key] for key in ("rescale", "diameter_px") if key in made} | (regions or {}).get(image, {})
+        seen = {key: made[key] for key in ("rescale", "object_diameter_px") if key in made} | (regions or {}).get(
+            image, {}
+        )
         fit = find_misfits(stores[image], made, about, row, seen) if about else []
         t, score = worst_frame(scores)
         drawn = {"image": stores[image], "classes": classes if task == "semantic" else ()}

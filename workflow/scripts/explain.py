@@ -24,7 +24,7 @@ MOST_PIXELS, LEAST_PATCHES = 2**22, 16
 MOST_BATCH, BATCH_VALUES = 16, 2**22  # patches, and probabilities, at once
 
 
-def explain(selected, models, patches, output, *, folds, images, layers, device="auto", threads=None):
+def explain(selected, models, patches, output, *, folds, n_examples, layers, device="auto", threads=None):
     """Write why the best of the models that predict answers as it does.
 
     Args:
@@ -33,7 +33,7 @@ def explain(selected, models, patches, output, *, folds, images, layers, device=
         patches: folders of patches, named as folds are.
         output: folder to write; it appears when it is whole.
         folds: {model: fold} of the models that were trained here.
-        images: how many of the best and of the worst patches to show; 0 leaves all out, the probabilities too.
+        n_examples: how many of the best and of the worst patches to show; 0 leaves all out, the probabilities too.
         layers: "auto" or names of layers, see `tessera.evaluation.class_activation_maps.choose_layers`.
         device: auto, cpu or gpu.
         threads: CPU cores to use; None for all.
@@ -44,11 +44,11 @@ def explain(selected, models, patches, output, *, folds, images, layers, device=
     model = json.loads(Path(selected).read_text())["model"]
     folder = next(Path(folder) for folder in models if Path(folder).name == model)
     place = {Path(path).name: Path(path) for path in patches}.get(folds.get(model))
-    sides, reason = find_patches(folder, place) if images else (None, "explain.images is 0")
+    sides, reason = find_patches(folder, place) if n_examples else (None, "explain.n_examples is 0")
     content = {"model": model, "left_out": reason}
     with whole_folder(output) as workplace:
         if not reason:
-            options = {"shown": images, "layers": layers, "device": device, "threads": threads}
+            options = {"shown": n_examples, "layers": layers, "device": device, "threads": threads}
             content |= explain_model(workplace, folder, *sides, **options)
         (workplace / "explanation.json").write_text(json.dumps(content, indent=1))
     print(f"{model}: left out, since {reason}" if reason else f"{model}: explained", flush=True)

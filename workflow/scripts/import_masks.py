@@ -25,7 +25,9 @@ from tessera.segmentation.region_properties import measure_block, merge
 BLOCK_PX = 1024
 
 
-def import_mask(row, image, path, table, *, class_, pieces="keep", ignore=None, roi=None, frames=None):
+def import_mask(
+    row, image, path, table, *, class_, disconnected_labels="keep", ignore_label=None, roi=None, frames=None
+):
     """Write the labels of one image to a new store at `path` and its objects to the Parquet file `table`.
 
     Args:
@@ -34,8 +36,8 @@ def import_mask(row, image, path, table, *, class_, pieces="keep", ignore=None, 
         image: path of its store.
         path, table: where these are made.
         class_: name of the objects' class.
-        pieces: "separate" gives each piece of an id one of its own, "keep" does not.
-        ignore: the value of pixels that nobody annotated, which are background here; None: there are none.
+        disconnected_labels: "split" gives each piece of an id one of its own, "keep" does not.
+        ignore_label: the value of pixels that nobody annotated, which are background here; None: there are none.
         roi, frames: what to keep, see `tessera.io.region_of_interest`; all else is background.
 
     Raises:
@@ -45,23 +47,23 @@ def import_mask(row, image, path, table, *, class_, pieces="keep", ignore=None, 
     pixels, metadata = open_array(image), read_metadata(image)
     check_roi(name, roi, pixels.shape[-2:])
     kept = chosen_frames(name, frames, pixels.shape[0])
-    told = {"axes": row["axes"], "ignore": ignore, "frames": kept, "image": row.get("files", ())}
+    told = {"axes": row["axes"], "ignore_label": ignore_label, "frames": kept, "image": row.get("files", ())}
     with open_annotation(row["masks_files"], pixels.shape, **told) as annotation:
         source = replace(annotation.source, read=restrict(annotation.source.read, set(kept), roi))
         labels = create_store(path, source.shape, np.int32, **stored_as(pixels))
-        marks = {} if annotation.objects or ignore is None else {ignore: 0}
+        marks = {} if annotation.objects or ignore_label is None else {ignore_label: 0}
         ids = copy_ids(source, labels, masks, to_ids=as_instances, marks=marks) - {0}
         warnings = list(source.warnings)
     if annotation.annotated_t is not None and (empty := set(kept) - set(annotation.annotated_t)):
         warnings.append(f"is of {len(kept) - len(empty)} of {len(kept)} frames; the others are empty")
     if not ids:
         warnings.append("holds no object")
-    elif pieces == "separate":
+    elif disconnected_labels == "split":
         apart = separate_pieces(labels, max(ids), masks)
         warnings += [f"had {apart} pieces that got ids of their own"] if apart else []
     elif len(ids) == 1 and not annotation.objects:
         warnings.append(
-            f"has the single id {min(ids)}; if each of its pieces is a cell, set ingest_truth: pieces to separate"
+            f"has the single id {min(ids)}; if each of its pieces is a cell, set ingest_truth.disconnected_labels to split"
         )
     for text in warnings:
         warn_user(name, f"the file of masks {text}")
@@ -107,7 +109,7 @@ def import_masks(rows, images, provenance, output, objects, *, classes, on_bad_i
         classes: names of the classes, background first.
         on_bad_image: "fail" or "skip" masks that make no sense.
         regions: {image: its roi and frames}, of images that are not looked at in whole.
-        settings: pieces and ignore, see `import_mask`.
+        settings: disconnected_labels and ignore_label, see `import_mask`.
 
     Raises:
         InputError: a line for every image whose masks make no sense, unless they are set aside.

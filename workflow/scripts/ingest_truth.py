@@ -22,7 +22,19 @@ from tessera.io.region_of_interest import check_roi, chosen_frames, restrict
 OUTSIDE = -(2**40)  # what no file holds as an id: pixels that the table does not look at
 
 
-def ingest_truth(rows, provenance, images, output, *, task, classes, on_bad_image, pieces, ignore=None, regions=None):
+def ingest_truth(
+    rows,
+    provenance,
+    images,
+    output,
+    *,
+    task,
+    classes,
+    on_bad_image,
+    disconnected_labels,
+    ignore_label=None,
+    regions=None,
+):
     """Make the truth stores of a batch.
 
     Args:
@@ -34,8 +46,8 @@ def ingest_truth(rows, provenance, images, output, *, task, classes, on_bad_imag
         task: "instances" or "semantic".
         classes: names of the classes, background first.
         on_bad_image: "fail" or "skip" annotations that make no sense.
-        pieces: "keep" ids that lie in several pieces, or "separate" them into one id per piece.
-        ignore: the value of pixels that nobody annotated, where one mask does not show one object; None: all are.
+        disconnected_labels: "keep" ids that lie in several pieces, or "split" them into one id per piece.
+        ignore_label: the value of pixels that nobody annotated, where one mask does not show one object; None: all are.
         regions: {image: its roi and frames}, see `tessera.io.region_of_interest`; what lies outside counts as not annotated.
 
     Raises:
@@ -48,13 +60,18 @@ def ingest_truth(rows, provenance, images, output, *, task, classes, on_bad_imag
         if image in reasons:
             raise InputError(f"{image}: has no truth, since the image was set aside ({reasons[image]})")
         stored = find_stores([images], [image])[image]
-        told = {"task": task, "classes": classes, "pieces": pieces, "ignore": ignore}
+        told = {
+            "task": task,
+            "classes": classes,
+            "disconnected_labels": disconnected_labels,
+            "ignore_label": ignore_label,
+        }
         annotate_image(by_image[image], stored, path, **told, **(regions or {}).get(image, {}))
 
     make_stores(provenance, make, output=output, skipped=on_bad_image == "skip")
 
 
-def annotate_image(row, image, path, *, task, classes, pieces, ignore, roi=None, frames=None):
+def annotate_image(row, image, path, *, task, classes, disconnected_labels, ignore_label, roi=None, frames=None):
     """Make the truth store of one row of the table at `path`, to fit the image store at `image`."""
     name, truth = row["image"], ", ".join(row["truth_files"][:1])
     array, metadata = open_array(image), read_metadata(image)
@@ -62,28 +79,36 @@ def annotate_image(row, image, path, *, task, classes, pieces, ignore, roi=None,
     mark = IGNORE if semantic else UNKNOWN
     check_roi(name, roi, array.shape[-2:])
     kept = chosen_frames(name, frames, array.shape[0])
-    told = {"axes": row["axes"], "ignore": ignore, "frames": kept, "image": row.get("files", ())}
+    told = {"axes": row["axes"], "ignore_label": ignore_label, "frames": kept, "image": row.get("files", ())}
     with open_annotation(row["truth_files"], array.shape, **told) as annotation:
-        if not semantic and pieces == "separate" and annotation.lineage is not None:
-            raise InputError(f"{truth}: has tracks, whose pieces cannot be separated; set ingest_truth: pieces to keep")
+        if not semantic and disconnected_labels == "split" and annotation.lineage is not None:
+            raise InputError(
+                f"{truth}: has tracks, whose pieces cannot be separated; set ingest_truth.disconnected_labels to keep"
+            )
         source = annotation.source
         if roi or frames:
             source = replace(source, read=restrict(source.read, set(kept), roi, OUTSIDE))
         store = create_store(path, source.shape, np.uint8 if semantic else np.int32, **stored_as(array))
         to_ids = as_classes(classes, annotation.objects) if semantic else as_instances
-        marks = {OUTSIDE: mark} | ({} if annotation.objects or ignore is None else {ignore: mark})
+        marks = {OUTSIDE: mark} | ({} if annotation.objects or ignore_label is None else {ignore_label: mark})
         ids = copy_ids(source, store, truth, to_ids=to_ids, marks=marks)
         warnings = list(source.warnings)
     unknown = mark in ids
     if not ids - {0, mark}:
-        what = "background only" if 0 in ids else f"only {ignore}, which ingest_truth.ignore says that nobody annotated"
+        what = (
+            "background only"
+            if 0 in ids
+            else f"only {ignore_label}, which ingest_truth.ignore_label says that nobody annotated"
+        )
         raise InputError(f"{truth}: holds {what}; annotate it, or empty the column truth of {name}")
     ids -= {0, mark}
-    if not semantic and pieces == "separate":
+    if not semantic and disconnected_labels == "split":
         apart = separate_pieces(store, max(ids), truth)
         warnings += [f"had {apart} pieces that got ids of their own"] if apart else []
     elif not semantic and len(ids) == 1 and not annotation.objects:
-        warnings.append("has a single id; if each of its pieces is an object, set ingest_truth: pieces to separate")
+        warnings.append(
+            "has a single id; if each of its pieces is an object, set ingest_truth.disconnected_labels to split"
+        )
     annotated_t = annotation.annotated_t
     if frames:
         annotated_t = [t for t in kept if annotated_t is None or t in annotated_t]

@@ -64,7 +64,7 @@ def plan_tiles(ensemble, *, tile_px, halo_px, batch_tiles, memory_mb):
 
 
 def predict(
-    images, selected, converted, models, provenance, output, *, engine, precision, tolerance, device,
+    images, selected, converted, models, provenance, output, *, engine, precision, max_precision_iou_change, device,
     test_time_augmentation, tile_px, halo_px, batch_tiles, on_bad_image,
     code="", regions=None, workers=None, memory_mb=None, **settings,
 ):  # fmt: skip
@@ -81,7 +81,7 @@ def predict(
         regions: {image: {"roi": (y0, y1, x0, x1) or None, "frames": text or None}}.
         workers: threads of this job.
         memory_mb: what the job may use.
-        engine, precision, tolerance, device, test_time_augmentation, tile_px, halo_px, batch_tiles: of section predict.
+        engine, precision, max_precision_iou_change, device, test_time_augmentation, tile_px, halo_px, batch_tiles: of section predict.
         on_bad_image: "fail" or "skip" images that do not fit the model.
         settings: its others, see `tessera.inference.predict_image.predict_image`.
 
@@ -91,7 +91,7 @@ def predict(
     stores = find_stores([images], provenance)
     folders, content = find_models(selected, models)
     ensemble, report = load_ensemble(
-        folders, converted, engine=engine, precision=precision, tolerance=tolerance, device=device,
+        folders, converted, engine=engine, precision=precision, max_precision_iou_change=max_precision_iou_change, device=device,
         augmentation=test_time_augmentation, workers=workers,
     )  # fmt: skip
     halo_px = content["halo_px"] if halo_px == "auto" else halo_px

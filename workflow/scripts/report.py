@@ -141,7 +141,7 @@ if __name__ == "__main__":
             groups=snakemake.params.groups,
             points=snakemake.params.points,
             title=snakemake.params.settings["title"],
-            pictures_limit=snakemake.params.settings["pictures"],
+            pictures_limit=snakemake.params.settings["max_images"],
             settings=snakemake.config,
             provenance=snakemake.params.provenance,
         )

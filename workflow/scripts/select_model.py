@@ -31,7 +31,7 @@ def select_model(
         converted: folder for converted models.
         metric: a column of history.csv; the smallest value wins for a loss, the largest otherwise; auto: see
             `tessera.training.model_selection.choose_metric`.
-        ensemble: predict with the mean of all models (True), the best of the best variant (False), or all of the best
+        ensemble: predict with the mean of all models ("all"), the best of the best variant ("best"), or all of the best
             variant ("auto").
         variants: {model: name of its variant}; a model that is not among them is a variant of its own.
         engine, device: those of section predict.
@@ -46,7 +46,7 @@ def select_model(
     candidates = {name: value_of(folder, metric) for name, folder in folders.items()}
     summaries = summarise_variants({name: (variants or {}).get(name, name) for name in folders}, candidates)
     variant, best = choose(summaries, candidates, metric, ensemble)
-    members = list(folders) if ensemble is True else summaries[variant]["models"] if ensemble else [best]
+    members = list(folders) if ensemble == "all" else summaries[variant]["models"] if ensemble == "auto" else [best]
     check_alike({name: read_settings(folders[name]) for name in members})
     engine, device = choose_engine(engine, device, threads=threads)
     Path(converted).mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ def check_alike(members):
     for key in ("task", "channels", "outputs", "normalization", "scale"):
         if len(kinds := {json.dumps(settings.get(key)): name for name, settings in members.items()}) > 1:
             differing = "; ".join(f"{name}: {kind}" for kind, name in kinds.items())
-            raise InputError(f"select_model.ensemble: models differ in {key} ({differing}); set it to false")
+            raise InputError(f"select_model.ensemble: models differ in {key} ({differing}); set it to best")
 
 
 def value_of(folder, metric):
@@ -105,7 +105,7 @@ def choose(summaries, candidates, metric, ensemble):
     """The best variant, by its mean, and its best model; a single one, or all together, need no values."""
     if len(candidates) == 1:
         return next(iter(summaries)), next(iter(candidates))
-    if ensemble is True and not any(value is not None for value in candidates.values()):
+    if ensemble == "all" and not any(value is not None for value in candidates.values()):
         return min(summaries), min(candidates)
     variant = choose_best({name: summary["mean"] for name, summary in summaries.items()}, metric)
     return variant, choose_best({name: candidates[name] for name in summaries[variant]["models"]}, metric)

@@ -51,7 +51,7 @@ def simulate(
     cells=24,
     diameter_px=22,
     cycle_frames=16,
-    smaller_share=0.5,
+    smaller_daughter_fraction=0.5,
     speed_px=1.5,
     photons=200,
     pixel_size_um=0.5,
@@ -68,7 +68,7 @@ def simulate(
         cells: cells in the frame at the start, 1 or more.
         diameter_px: typical diameter of a cell, 10 or more.
         cycle_frames: frames from a cell's birth to its division, more than 1.
-        smaller_share: share of the mother's area that the smaller daughter takes, 0.2 to 0.5.
+        smaller_daughter_fraction: share of the mother's area that the smaller daughter takes, 0.2 to 0.5.
         speed_px: typical speed of a cell, pixels per frame, 0 or more.
         photons: photons per pixel from a typical cell, above 0; fewer are noisier.
         pixel_size_um: side of a pixel in micrometres, above 0.
@@ -86,7 +86,7 @@ def simulate(
         size_px=size_px,
         diameter_px=diameter_px,
         cycle_frames=cycle_frames,
-        smaller_share=smaller_share,
+        smaller_daughter_fraction=smaller_daughter_fraction,
         speed_px=speed_px,
     )
     microscope = Microscope(optics, size_px=size_px, diameter_px=diameter_px, photons=photons)

@@ -28,7 +28,7 @@ from tessera.training.train_model import DESIGN, copy_in_float32, make_trainee, 
 from tessera.training.trainer import Training
 
 IN_MEMORY_BYTES = 2**31
-LIMITS = ("epochs", "patience", "minutes", "monitor", "min_delta", "frozen_epochs")
+LIMITS = ("epochs", "patience", "max_minutes", "monitor", "min_delta", "frozen_epochs")
 
 
 def train(patches, provenance, output, *, threads=None, memory_mb=None, training_data=None, logs=None, **settings):
@@ -72,7 +72,12 @@ def train(patches, provenance, output, *, threads=None, memory_mb=None, training
         encoder = encoder_layers(network, settings["architecture"], settings["backbone"])
         training = Training(trainee, encoder, sides, record, taken)
         rate, why_rate, trial = training.settle_rate(workplace)
-        options = {"every": taken["log_images_every"], "wandb": taken["wandb"], "name": output.name, "settings": taken}
+        options = {
+            "every": taken["log_images_every"],
+            "wandb_mode": taken["wandb_mode"],
+            "name": output.name,
+            "settings": taken,
+        }
         shown = [make_display(network, *sides["val"], about["outputs"], folder=logs, **options)] if logs else []
         training.run([*shown, Pace(batch_size, settings["epochs"])])
         with room_on_disk(workplace):

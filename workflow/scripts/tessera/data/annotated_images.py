@@ -160,8 +160,8 @@ class Pool:
         areas = [known * one.scale**2 for known, one in zip(self._totals.sum(1), sources, strict=True)]
         self._weights = np.sqrt(areas)
 
-    def draw(self, rng, balance):
-        """Draw the centre of a patch: with probability `balance` on a pixel of a class, else on any that is annotated.
+    def draw(self, rng, class_balanced_fraction):
+        """Draw the centre of a patch: with probability `class_balanced_fraction` on a pixel of a class, else on any that is annotated.
 
         The class is drawn evenly among those that the sources have, then an image that has it, by the root of its
         annotated area, then a pixel of the class in it. So a class that is rare, or is in one image alone, is met as
@@ -169,13 +169,13 @@ class Pool:
 
         Args:
             rng: numpy Generator.
-            balance: from 0 to 1.
+            class_balanced_fraction: from 0 to 1.
 
         Returns:
             Source, plane (t, z), row, column.
         """
         present = np.flatnonzero(self._totals.sum(0))
-        if rng.random() < balance and len(present):
+        if rng.random() < class_balanced_fraction and len(present):
             class_ = rng.choice(present)
             source = self._draw_source(rng, self._totals[:, class_] > 0)
             return source, *_draw_pixel(source, class_, rng)

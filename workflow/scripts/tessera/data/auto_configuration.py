@@ -17,12 +17,14 @@ from tessera.data.rescaling import side_um
 LOOKED_AT, LOOK_PX = 4, 256  # windows of each image whose background and colours are measured
 
 
-def configure(sources, *, patch_size_px, normalization, scale, pixel_size_um, diameter_px, preset, transforms):
+def configure(
+    sources, *, patch_size_px, normalization, rescale_by, target_pixel_size_um, target_diameter_px, preset, transforms
+):
     """Settle the settings of section augment that may be `auto`, and give the sources their `scale` and `ranges`.
 
     Args:
         sources: of `tessera.data.annotated_images`, after `survey`, with their `order`.
-        patch_size_px, normalization, scale, pixel_size_um, diameter_px, preset, transforms: as in the configuration.
+        patch_size_px, normalization, rescale_by, target_pixel_size_um, target_diameter_px, preset, transforms: as in the configuration.
 
     Returns:
         (patch_size_px, transforms, {"normalization", "scale", "plan"} for model.json). A plan is a list of
@@ -34,8 +36,8 @@ def configure(sources, *, patch_size_px, normalization, scale, pixel_size_um, di
     names = [source.image for source in sources]
     diameters = [source.diameters_px for source in sources]
     sizes = [side_um(source.metadata.pixel_size_um) for source in sources]
-    plan = {"pixel_size_um": pixel_size_um, "diameter_px": diameter_px}
-    (method, factors), scale_reason = plan_scale(scale, names, sizes, diameters, **plan)
+    plan = {"target_pixel_size_um": target_pixel_size_um, "target_diameter_px": target_diameter_px}
+    (method, factors), scale_reason = plan_scale(rescale_by, names, sizes, diameters, **plan)
     for source, factor in zip(sources, factors, strict=True):
         source.scale = factor
     scale = {"method": method, "typical": float(np.median(factors)), "range": [min(factors), max(factors)]}
@@ -55,7 +57,7 @@ def configure(sources, *, patch_size_px, normalization, scale, pixel_size_um, di
     reasons = {
         "patch_size_px": (patch_size_px, patch_reason),
         "normalization": (method, window_reason),
-        "scale": (scale["method"], scale_reason),
+        "rescale_by": (scale["method"], scale_reason),
     }
     if transforms is None:
         looks = [look_at(source) for source in sources] if preset == "auto" else []

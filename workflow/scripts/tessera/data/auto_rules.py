@@ -45,15 +45,15 @@ def plan_patch_px(wanted, diameters_px, sides_px):
     return side, why
 
 
-def plan_scale(wanted, names, sizes_um, diameters_px, *, pixel_size_um=None, diameter_px=None):
+def plan_scale(wanted, names, sizes_um, diameters_px, *, target_pixel_size_um=None, target_diameter_px=None):
     """How images are magnified for the network.
 
     Args:
-        wanted: "auto" | "none" | "pixel" | "object".
+        wanted: "auto" | "none" | "pixel_size" | "object_diameter".
         names: of the images, for messages.
         sizes_um: of each image's pixels, None where it is not known.
         diameters_px: of the objects in each image, an array each, in its own pixels.
-        pixel_size_um, diameter_px: what pixels or objects are brought to; None: the median of the images', of objects
+        target_pixel_size_um, target_diameter_px: what pixels or objects are brought to; None: the median of the images', of objects
             SMALL_PX at least, or where large objects would be wider than LARGE_PX, what makes them SHRUNK_PX wide.
 
     Returns:
@@ -66,27 +66,29 @@ def plan_scale(wanted, names, sizes_um, diameters_px, *, pixel_size_um=None, dia
     method, why = _choose_method(sizes_um, medians, diameters_px) if wanted == "auto" else (wanted, SET)
     if method == "none":
         return (method, [1.0] * len(names)), why
-    if method == "pixel":
+    if method == "pixel_size":
         if unknown := [name for name, size in zip(names, sizes_um, strict=True) if not size]:
             raise InputError(
-                f"augment.scale: pixel needs to know the size of pixels, and {', '.join(unknown[:5])} "
+                f"augment.rescale_by: pixel_size needs to know the size of pixels, and {', '.join(unknown[:5])} "
                 f"{'and others ' if len(unknown) > 5 else ''}do not say it; give pixel_size_um in the table"
             )
         sizes = np.array(sizes_um, np.float64)
-        factors = sizes / (pixel_size_um or np.median(sizes))
+        factors = sizes / (target_pixel_size_um or np.median(sizes))
     else:
         known = [median for median in medians if median]
         if not known:
-            raise InputError("augment.scale: object needs objects to measure, and the truth has none; give another")
+            raise InputError(
+                "augment.rescale_by: object_diameter needs objects to measure, and the truth has none; give another"
+            )
         # An image without objects is taken for one like most.
-        wanted_px = diameter_px or max(np.median(known), SMALL_PX)
+        wanted_px = target_diameter_px or max(np.median(known), SMALL_PX)
         factors = wanted_px / np.array([median or np.median(known) for median in medians])
-    if (pixel_size_um or diameter_px) is None:
+    if (target_pixel_size_um or target_diameter_px) is None:
         factors = factors * _shrinkage(factors, diameters_px)
     for name, factor in zip(names, factors.tolist(), strict=True):
         if not 1 / LARGEST <= factor <= LARGEST:
             raise InputError(
-                f"{name}: would be magnified {factor:.3g} times by augment.scale: {method}, and {1 / LARGEST:g} to "
+                f"{name}: would be magnified {factor:.3g} times by augment.rescale_by: {method}, and {1 / LARGEST:g} to "
                 f"{LARGEST:g} is allowed; correct pixel_size_um in the table, its truth, or the setting"
             )
     factors = [1.0 if 1 / NEGLIGIBLE < factor < NEGLIGIBLE else round(factor, 4) for factor in factors.tolist()]
@@ -95,16 +97,19 @@ def plan_scale(wanted, names, sizes_um, diameters_px, *, pixel_size_um=None, dia
 
 def _choose_method(sizes_um, medians, diameters_px):
     if all(sizes_um) and max(sizes_um) > NEGLIGIBLE * min(sizes_um):
-        return "pixel", f"pixels are {min(sizes_um):.3g} to {max(sizes_um):.3g} µm wide"
+        return "pixel_size", f"pixels are {min(sizes_um):.3g} to {max(sizes_um):.3g} µm wide"
     large = float(np.percentile(np.concatenate(diameters_px), LARGE)) if any(medians) else 0
     if large > LARGE_PX:
-        return "object", f"large objects are {large:.0f} px wide (percentile {LARGE}), too wide to be seen whole"
+        return (
+            "object_diameter",
+            f"large objects are {large:.0f} px wide (percentile {LARGE}), too wide to be seen whole",
+        )
     known = [median for median in medians if median]
     if known and max(known) > WIDE * min(known):
         told = f"objects are {min(known):.0f} to {max(known):.0f} px wide (medians of images)"
         if all(sizes_um):
             return "none", f"{told} where pixels are of one size, so that all of these sizes are learnt"
-        return "object", f"{told}, and their size is found in new images"
+        return "object_diameter", f"{told}, and their size is found in new images"
     return "none", "pixels and objects are of much the same size in all images, as far as that is known"
 
 

@@ -22,13 +22,13 @@ SAMPLED = 12  # windows of an image
 STRANGE = 2.0  # times the training's diameter, or its inverse
 
 
-def check_fit(path, settings, *, rescale=True, diameter_px=None, roi=None, frames=None):
+def check_fit(path, settings, *, rescale=True, object_diameter_px=None, roi=None, frames=None):
     """What sets an image apart from those that a model was trained on.
 
     Args:
         path: store of the image.
         settings: content of model.json; one without a fingerprint says nothing of intensities and textures.
-        rescale, diameter_px: see `tessera.data.rescaling.choose_scale`.
+        rescale, object_diameter_px: see `tessera.data.rescaling.choose_scale`.
         roi: (y0, y1, x0, x1) that is looked at, or None.
         frames: see `tessera.io.region_of_interest.chosen_frames`.
 
@@ -40,9 +40,9 @@ def check_fit(path, settings, *, rescale=True, diameter_px=None, roi=None, frame
     """
     name, metadata = Path(path).name.removesuffix(".ome.zarr"), read_metadata(path)
     order = match_channels(name, metadata.channels, settings["channels"])
-    scale = choose_scale(name, metadata.pixel_size_um, settings, rescale=rescale, diameter_px=diameter_px)
+    scale = choose_scale(name, metadata.pixel_size_um, settings, rescale=rescale, object_diameter_px=object_diameter_px)
     sentences = _unlike_channels(name, metadata.channels, settings["channels"])
-    if not diameter_px:
+    if not object_diameter_px:
         sentences += _unlike_pixels(name, metadata.pixel_size_um, settings, scale)
     if settings.get("fingerprint"):
         mark = read_fingerprint(settings)
@@ -69,7 +69,7 @@ def check_size(name, area_px, settings, scale=1.0):
         return []
     return [
         f"{name}: the objects found are {diameter:.3g} px wide, those of the training would be {wanted:.3g} px here "
-        f"({diameter / wanted:.2g} times); see whether they are what you look for, and give predict.diameter_px, the "
+        f"({diameter / wanted:.2g} times); see whether they are what you look for, and give predict.object_diameter_px, the "
         "diameter that they have"
     ]
 
@@ -90,7 +90,7 @@ def _unlike_pixels(name, pixel_size_um, settings, scale):
     if not size and smallest < largest:
         return [
             f"{name}: the size of its pixels is not known, and training images were magnified {smallest:.3g} to "
-            f"{largest:.3g} times; it is {scale:.3g} times; give pixel_size_um in the table, or predict.diameter_px"
+            f"{largest:.3g} times; it is {scale:.3g} times; give pixel_size_um in the table, or predict.object_diameter_px"
         ]
     if scale != 1 or not size or not least:
         return []

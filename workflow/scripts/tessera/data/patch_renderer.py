@@ -39,7 +39,7 @@ class Renderer:
         patch_size_px: side of a patch.
         boundary_px: width of the boundary around instances.
         transforms: as in the configuration.
-        balance: share of patches centred on a class.
+        class_balanced_fraction: share of patches centred on a class.
         seed: int.
     """
 
@@ -47,13 +47,13 @@ class Renderer:
     patch_size_px: int
     boundary_px: int
     transforms: list[dict]
-    balance: float
+    class_balanced_fraction: float
     seed: int
 
     def transform(self, pool: Pool, number):
         """The training patch of this number, drawn from the pool: a Sample."""
         rng = np.random.default_rng([self.seed, number])
-        place = pool.draw(rng, self.balance)
+        place = pool.draw(rng, self.class_balanced_fraction)
         window, ids, inside = read_window(*place, window_px(self.transforms, self.patch_size_px), self.patch_size_px)
         seed = int(rng.integers(2**31))
         pixels, ids, inside, names = transform_patch(window, ids, inside, self.transforms, self.patch_size_px, seed)

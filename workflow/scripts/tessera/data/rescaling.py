@@ -29,7 +29,7 @@ def side_um(pixel_size_um):
     return math.sqrt(pixel_size_um[1] * pixel_size_um[2]) if all(pixel_size_um[1:]) else None
 
 
-def choose_scale(name, pixel_size_um, settings, *, rescale=True, diameter_px=None):
+def choose_scale(name, pixel_size_um, settings, *, rescale=True, object_diameter_px=None):
     """Pixels of the network per pixel of the image, along y and x.
 
     A diameter of objects that the user gives says most; else pixel sizes do where both are known and the image's lies
@@ -41,7 +41,7 @@ def choose_scale(name, pixel_size_um, settings, *, rescale=True, diameter_px=Non
         pixel_size_um: of the image, (z, y, x) in micrometres, None where unknown.
         settings: content of model.json.
         rescale: False: images are taken as they are.
-        diameter_px: diameter of the objects in this image, in pixels, or None.
+        object_diameter_px: diameter of the objects in this image, in pixels, or None.
 
     Raises:
         UnfitError: the diameter of the model's objects is not known.
@@ -49,13 +49,13 @@ def choose_scale(name, pixel_size_um, settings, *, rescale=True, diameter_px=Non
     """
     if not rescale:
         return 1.0
-    if diameter_px:
+    if object_diameter_px:
         if not settings.get("diameter_px"):
             raise UnfitError(
-                "predict.diameter_px: the model does not say how large the objects were that it was trained on "
-                "(diameter_px in its model.json); set predict.diameter_px to null"
+                "predict.object_diameter_px: the model does not say how large the objects were that it was trained on "
+                "(diameter_px in its model.json); set predict.object_diameter_px to null"
             )
-        scale = settings["diameter_px"] / diameter_px
+        scale = settings["diameter_px"] / object_diameter_px
     else:
         size = side_um(pixel_size_um)
         least, most = settings.get("pixel_um_range") or [settings.get("pixel_size_um")] * 2
@@ -66,6 +66,6 @@ def choose_scale(name, pixel_size_um, settings, *, rescale=True, diameter_px=Non
     if not 1 / LARGEST <= scale <= LARGEST:
         raise InputError(
             f"{name}: would be magnified {scale:.3g} times to suit the model, and {1 / LARGEST:g} to {LARGEST:g} is "
-            "allowed; correct pixel_size_um in the table or predict.diameter_px, or set predict.rescale to false"
+            "allowed; correct pixel_size_um in the table or predict.object_diameter_px, or set predict.rescale to false"
         )
     return 1.0 if 1 / NEGLIGIBLE < scale < NEGLIGIBLE else scale

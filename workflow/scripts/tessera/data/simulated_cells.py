@@ -75,13 +75,17 @@ class Colony:
     Args:
         rng: numpy Generator, the only source of chance.
         cells: number of cells in the frame at the start; the margin is as densely filled.
-        size_px, diameter_px, cycle_frames, smaller_share, speed_px: as in `simulate`.
+        size_px, diameter_px, cycle_frames, smaller_daughter_fraction, speed_px: as in `simulate`.
     """
 
-    def __init__(self, rng, *, cells, size_px, diameter_px, cycle_frames, smaller_share, speed_px):
+    def __init__(self, rng, *, cells, size_px, diameter_px, cycle_frames, smaller_daughter_fraction, speed_px):
         self.rng = rng
         self.low, self.high = -2.0 * diameter_px, size_px + 2.0 * diameter_px
-        self.cycle_frames, self.smaller_share, self.speed_px = cycle_frames, smaller_share, speed_px
+        self.cycle_frames, self.smaller_daughter_fraction, self.speed_px = (
+            cycle_frames,
+            smaller_daughter_fraction,
+            speed_px,
+        )
         # Among cells of all ages the mean area is 2 ln 2 times that at birth; a cell adds that again in its life.
         self.born_area = math.pi * diameter_px**2 / 4 / (2 * math.log(2))
         count = round(cells * ((self.high - self.low) / size_px) ** 2)
@@ -166,7 +170,7 @@ class Colony:
         )
 
     def _divide(self, mother):
-        share = min(max(self.smaller_share + self.rng.normal(0, 0.02), 0.1), 0.5)
+        share = min(max(self.smaller_daughter_fraction + self.rng.normal(0, 0.02), 0.1), 0.5)
         axis = np.array([math.sin(mother.angle), math.cos(mother.angle)]) * self.rng.choice([-1, 1])
         apart = 0.95 * mother.radius * (math.sqrt(share) + math.sqrt(1 - share))
         return [

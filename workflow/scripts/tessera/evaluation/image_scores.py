@@ -28,14 +28,14 @@ def worst_frame(scores):
     return (list(scores)[len(scores) // 2], None) if worst is None else (worst, known[worst])
 
 
-def score_image(labels, truth, *, task, classes, ious, roi=None, frames=None):
+def score_image(labels, truth, *, task, classes, iou_thresholds, roi=None, frames=None):
     """Score the labels of an image, frame by frame; an object of a stack is one through all planes.
 
     Args:
         labels, truth: paths of stores; truth is None where there is none.
         task: "instances" or "semantic".
         classes: names of classes, background first.
-        ious: thresholds for instances.
+        iou_thresholds: thresholds for instances.
         roi, frames: what was looked at, see `tessera.io.region_of_interest`; nothing else counts.
 
     Returns:
@@ -55,7 +55,7 @@ def score_image(labels, truth, *, task, classes, ious, roi=None, frames=None):
                 f"{truth}: has shape {reference.shape}, {labels} has {found.shape}; remove the older batch folder"
             )
     if task == "instances":
-        count, score = partial(instance_counts, ious=ious), partial(instance_scores, ious=ious)
+        count, score = partial(instance_counts, ious=iou_thresholds), partial(instance_scores, ious=iou_thresholds)
         measure, headline = object_areas, "ap_50"
     else:
         count, score = partial(class_counts, classes=classes), partial(class_scores, classes=classes)

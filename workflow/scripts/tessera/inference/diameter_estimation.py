@@ -26,7 +26,7 @@ FEWEST = 4  # objects that have to be found for it
 UNLIKE = 2.0  # times the distance that windows of the training have, beyond which an image is unlike them
 CLEARLY = 2.0  # times that an image has to be nearer to the training at another scale, if it is not like it there
 WORTH = 1.4  # times that an image has to be off for its scale to be changed, where the network knows several sizes
-RULES = {"foreground": 0.5, "seed_threshold": 0.5, "min_area_px": 16, "fill_holes": True}
+RULES = {"foreground_threshold": 0.5, "seed_threshold": 0.5, "min_area_px": 16, "fill_holes": True}
 
 
 def find_diameter(path, ensemble, *, scale, **seen):
@@ -48,7 +48,7 @@ def find_diameter(path, ensemble, *, scale, **seen):
     if not (settings.get("diameter_px") and settings.get("fingerprint")) or settings["outputs"] != INSTANCE_OUTPUTS:
         return None
     mark = read_fingerprint(settings)
-    one_size = (settings.get("scale") or {}).get("method") == "object"
+    one_size = (settings.get("scale") or {}).get("method") == "object_diameter"
     found = _begin(path, mark, scale, seen, one_size)
     if found is None:
         return None

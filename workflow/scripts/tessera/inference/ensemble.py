@@ -61,13 +61,13 @@ class Ensemble:
         return np.rint(total / len(asked)).astype(np.uint8)
 
 
-def load_ensemble(folders, converted, *, engine, precision, tolerance, device, augmentation, workers):
+def load_ensemble(folders, converted, *, engine, precision, max_precision_iou_change, device, augmentation, workers):
     """The engines of all models, each in the precision that it was found to work in.
 
     Args:
         folders: of the models.
         converted: folder of converted models.
-        engine, precision, tolerance, device: of section predict.
+        engine, precision, max_precision_iou_change, device: of section predict.
         augmentation: see `Ensemble`.
         workers: CPU cores to use; None for all.
 
@@ -83,7 +83,7 @@ def load_ensemble(folders, converted, *, engine, precision, tolerance, device, a
         chosen = load_engine(engine, device, settings, folder, **options)
         if reduced and patches:
             quick = load_engine(engine, device, settings, folder, precision=reduced, **options)
-            check = check_precision(chosen.predict, quick.predict, patches, tolerance)
+            check = check_precision(chosen.predict, quick.predict, patches, max_precision_iou_change)
             chosen = quick if check["passed"] else chosen
         engines.append(chosen)
         report.append({"model": folder.name, "engine": engine, "device": device, "precision": chosen.precision})

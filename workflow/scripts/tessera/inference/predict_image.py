@@ -30,7 +30,7 @@ SECONDS_BETWEEN_REPORTS = 10
 
 def predict_image(
     source, path, ensemble, *, name, about, provenance, ledger, core_px, halo_px, workers,
-    rescale, diameter_px, empty_contrast_threshold, seam_windows, roi=None, frames=None,
+    rescale, object_diameter_px, empty_contrast_threshold, seam_check_windows, roi=None, frames=None,
 ):  # fmt: skip
     """Write the probabilities of the image store `source` to a new store at `path`, in regions of one shard each.
 
@@ -44,9 +44,9 @@ def predict_image(
         workers: threads of this job.
         roi: (y0, y1, x0, x1) to look at, or None.
         frames: see `tessera.io.region_of_interest.chosen_frames`.
-        rescale, diameter_px: see `tessera.data.rescaling.choose_scale`; "auto" is found by `tessera.inference.diameter_estimation.find_diameter`.
+        rescale, object_diameter_px: see `tessera.data.rescaling.choose_scale`; "auto" is found by `tessera.inference.diameter_estimation.find_diameter`.
         empty_contrast_threshold: contrast, see `tessera.inference.empty_regions.Emptiness`.
-        seam_windows: how many windows are predicted once more without a seam, see `tessera.inference.seam_windows`.
+        seam_check_windows: how many windows are predicted once more without a seam, see `tessera.inference.seam_windows`.
 
     Raises:
         InputError: the image does not fit the model, or the table the image.
@@ -55,13 +55,13 @@ def predict_image(
     order = match_channels(name, metadata.channels, ensemble.settings["channels"])
     windows = choose_ranges(metadata.windows, order, ensemble.settings)
     check_roi(name, roi, pixels.shape[-2:])
-    scaling = {"rescale": rescale, "diameter_px": None if diameter_px == "auto" else diameter_px}
+    scaling = {"rescale": rescale, "object_diameter_px": None if object_diameter_px == "auto" else object_diameter_px}
     scale = choose_scale(name, metadata.pixel_size_um, ensemble.settings, **scaling)
-    if diameter_px == "auto" and rescale:
+    if object_diameter_px == "auto" and rescale:
         seen = {"order": order, "ranges": windows, "roi": roi, "frames": frames}
-        scaling["diameter_px"] = find_diameter(source, ensemble, scale=scale, **seen)
+        scaling["object_diameter_px"] = find_diameter(source, ensemble, scale=scale, **seen)
         scale = choose_scale(name, metadata.pixel_size_um, ensemble.settings, **scaling)
-        if found := scaling["diameter_px"]:
+        if found := scaling["object_diameter_px"]:
             print(f"{name}: objects look {found:.3g} px wide, so it is magnified {scale:.3g} times", flush=True)
     misfits = check_fit(source, ensemble.settings, **scaling, roi=roi, frames=frames)
     print("".join(f"{sentence}\n" for sentence in misfits), end="", flush=True)
@@ -80,7 +80,7 @@ def predict_image(
         wave = [dask.delayed(write, pure=False)(group) for group in groups[first : first + WAVE]]
         dask.compute(*wave, scheduler="threads", num_workers=max(1, min(workers or IN_FLIGHT, IN_FLIGHT)))
     kept.forget_others()
-    _predict_seams(path, made, predictor, seam_windows, frames, roi)
+    _predict_seams(path, made, predictor, seam_check_windows, frames, roi)
     described = about | scaling | {"scale": scale, "core_px": predictor.core_px}
     described |= {"overlap_cost": progress.cost, "regions_skipped": skipped}
     sizes = {

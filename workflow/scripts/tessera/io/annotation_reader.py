@@ -35,7 +35,7 @@ class Annotation:
 
 
 @contextlib.contextmanager
-def open_annotation(paths, shape, axes=None, ignore=None, *, frames=None, image=()):
+def open_annotation(paths, shape, axes=None, ignore_label=None, *, frames=None, image=()):
     """Open an annotation for the block that follows: its kind is recognised by what is there.
 
     An image or stack of ids, a folder or glob of such frames, a folder with one mask per object, or a Cell Tracking
@@ -45,7 +45,7 @@ def open_annotation(paths, shape, axes=None, ignore=None, *, frames=None, image=
         paths: files or folders.
         shape: (t, c, z, y, x) of the image that is annotated.
         axes: axes of the image's file as the table names them; the annotation may lack the channels.
-        ignore: the value of pixels that nobody annotated, which tracks need not list; None: there are none.
+        ignore_label: the value of pixels that nobody annotated, which tracks need not list; None: there are none.
         frames: the frames that are looked at, which all need a mask where it comes with tracks; None: all.
         image: files or folders of the image; where it and the annotation have one file per frame, their numbers are
             compared.
@@ -64,7 +64,7 @@ def open_annotation(paths, shape, axes=None, ignore=None, *, frames=None, image=
     images = list_files(image) if image else []
     numbered = _numbered(files, count, tracks)
     if numbered:
-        annotation = _open_challenge(numbered, tracks, shape, ignore, range(count) if frames is None else frames)
+        annotation = _open_challenge(numbered, tracks, shape, ignore_label, range(count) if frames is None else frames)
         if annotation.annotated_t:
             _refuse_moved(numbered, images)
         yield annotation
@@ -234,7 +234,7 @@ def _tracks(paths):
     return next((path for path in inside + named if path.is_file()), None)
 
 
-def _open_challenge(numbered, tracks, shape, ignore, frames):
+def _open_challenge(numbered, tracks, shape, ignore_label, frames):
     """Numbered frames, of which some may be missing; one file is open at a time."""
     beyond = [file for t, file in numbered.items() if t >= shape[0]]
     if beyond:
@@ -248,7 +248,7 @@ def _open_challenge(numbered, tracks, shape, ignore, frames):
         )
     frame_shape = (1, *shape[1:])
     lineage = _read_tracks(tracks, shape[0]) if tracks else None
-    labels = {track[0] for track in lineage} | {ignore} if lineage else None
+    labels = {track[0] for track in lineage} | {ignore_label} if lineage else None
     held = {}
 
     def read(t, z, rows, columns):

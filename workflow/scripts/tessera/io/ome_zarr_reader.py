@@ -62,7 +62,9 @@ def open_zarr(path, axes, labels, like=None):
         warnings.append(f"holds {len(described['multiscales'])} images; the first is taken")
     expected = math.prod(math.ceil(size / step) for size, step in zip(array.shape, steps, strict=True))
     if not labels and len(files) < expected:
-        warnings.append(f"has {len(files)} of {expected} chunks; where one is missing, all pixels are {array.fill_value}")
+        warnings.append(
+            f"has {len(files)} of {expected} chunks; where one is missing, all pixels are {array.fill_value}"
+        )
     transformations = [*level.get(_TRANSFORMATIONS, []), *multiscale.get(_TRANSFORMATIONS, [])]
     pixel_size_um, frame_interval_s = _read_sizes(own.lower(), axes_told, transformations)
     channels = [channel.get("label") for channel in described.get("omero", {}).get("channels", [])]

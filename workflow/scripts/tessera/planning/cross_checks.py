@@ -48,8 +48,8 @@ def _check_group_pattern(pattern):
 
 
 def _check_scale(scale, task):
-    if scale == "object" and task == "semantic":
-        return "is object, but task is semantic, whose truth does not tell objects apart; give pixel, none or auto"
+    if scale == "object_diameter" and task == "semantic":
+        return "is object_diameter, but task is semantic, whose truth does not tell objects apart; give pixel_size, none or auto"
     return None
 
 
@@ -138,7 +138,7 @@ def _outputs(task, classes):
 
 def _check_layers(layers, images):
     if layers != "auto" and not images:
-        return f"is {shown(layers)}, but explain.images is 0, so no layer is shown; give images there, or auto here"
+        return f"is {shown(layers)}, but explain.n_examples is 0, so no layer is shown; give images there, or auto here"
     return None
 
 
@@ -166,7 +166,9 @@ def _check_diameter(diameter_px, rescale):
 
 def _check_min_seam_f1(least, windows):
     if least is not None and not windows:
-        return f"is {least:g}, but predict.seam_windows is 0, so no seam is looked at; give some there, or null here"
+        return (
+            f"is {least:g}, but predict.seam_check_windows is 0, so no seam is looked at; give some there, or null here"
+        )
     return None
 
 
@@ -206,18 +208,18 @@ def _check_metric_of_sweep(metric, sweep):
 CROSS_CHECKS = [
     (_check_classes, ["classes", "task"]),
     (_check_shard_px, ["ingest.shard_px", "ingest.chunk_px"]),
-    (_check_ignore, ["ingest_truth.ignore", "task", "classes"]),
+    (_check_ignore, ["ingest_truth.ignore_label", "task", "classes"]),
     (_check_shares, ["split.train", "split.val", "split.test"]),
     (_check_group_pattern, ["split.group_pattern"]),
     (
-        _null_unless(lambda scale: scale == "pixel", "augment.scale is not pixel"),
-        ["augment.pixel_size_um", "augment.scale"],
+        _null_unless(lambda scale: scale == "pixel_size", "augment.rescale_by is not pixel_size"),
+        ["augment.target_pixel_size_um", "augment.rescale_by"],
     ),
     (
-        _null_unless(lambda scale: scale == "object", "augment.scale is not object"),
-        ["augment.diameter_px", "augment.scale"],
+        _null_unless(lambda scale: scale == "object_diameter", "augment.rescale_by is not object_diameter"),
+        ["augment.target_diameter_px", "augment.rescale_by"],
     ),
-    (_check_scale, ["augment.scale", "task"]),
+    (_check_scale, ["augment.rescale_by", "task"]),
     (_check_preset, ["augment.preset", "augment.transforms"]),
     (_check_encoder_weights, ["train.encoder_weights", "train.architecture"]),
     (_check_backbone, ["train.backbone", "train.architecture"]),
@@ -238,13 +240,13 @@ CROSS_CHECKS = [
         _null_unless(lambda name: name == "adamw", "train.optimizer is adam, which has none"),
         ["train.weight_decay", "train.optimizer"],
     ),
-    (_check_layers, ["explain.layers", "explain.images"]),
+    (_check_layers, ["explain.layers", "explain.n_examples"]),
     (_check_tile_px, ["predict.tile_px", "predict.halo_px"]),
     (_check_engine, ["predict.engine", "predict.device", "predict.precision"]),
-    (_check_diameter, ["predict.diameter_px", "predict.rescale"]),
-    (_check_min_seam_f1, ["evaluate.min_seam_f1", "predict.seam_windows"]),
+    (_check_diameter, ["predict.object_diameter_px", "predict.rescale"]),
+    (_check_min_seam_f1, ["evaluate.min_seam_f1", "predict.seam_check_windows"]),
     (_check_max_hole_um2, ["segment.max_hole_um2", "segment.fill_holes"]),
-    (_check_ious, ["evaluate.ious"]),
+    (_check_ious, ["evaluate.iou_thresholds"]),
     (_check_metric, ["train.monitor", "task", "classes"]),
     (_check_metric, ["select_model.metric", "task", "classes"]),
     (_check_metric_of_sweep, ["select_model.metric", "sweep"]),

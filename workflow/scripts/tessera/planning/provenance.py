@@ -14,7 +14,7 @@ from tessera.planning.digests import digest, digest_path
 # Settings that decide how a job runs, not what it makes; scripts read them from the configuration, not from params.
 WITHOUT_EFFECT = {
     "ingest": {"on_bad_image"},
-    "train": {"device", "gpus", "xla", "deterministic", "log_images_every", "wandb"},
+    "train": {"device", "gpus", "xla", "deterministic", "log_images_every", "wandb_mode"},
     "predict": {"device", "batch_tiles"},
 }
 

@@ -66,7 +66,7 @@ def summarise(table, split, leaks, skipped, settings, pictures_limit, learnt=Tru
 
     `learnt` says whether a network learnt in this run.
     """
-    task, classes, ious = settings["task"], settings["classes"], settings["evaluate"]["ious"]
+    task, classes, ious = settings["task"], settings["classes"], settings["evaluate"]["iou_thresholds"]
     columns, headline, label = columns_of(task, classes)
     pooled = pool_scores(table, task=task, classes=classes, ious=ious)
     scored = [side for side in SHOWN_SIDES if pooled[side]["scored"]]

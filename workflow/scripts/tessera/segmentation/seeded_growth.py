@@ -28,13 +28,13 @@ class Rules:
     """What makes a cell.
 
     Attributes:
-        foreground: probability above which a pixel belongs to a cell.
+        foreground_threshold: probability above which a pixel belongs to a cell.
         seed_threshold: probability of interior above which a pixel seeds one.
         min_area_px: smaller cells go to the neighbour with which they share the longest border, or are removed.
         max_hole_px: larger holes within a cell stay; 0: all do.
     """
 
-    foreground: float
+    foreground_threshold: float
     seed_threshold: float
     min_area_px: int
     max_hole_px: float
@@ -51,7 +51,7 @@ class Rules:
 
 
 def make_rules(
-    name, pixel_size_um, *, foreground, seed_threshold, min_area_px, fill_holes,
+    name, pixel_size_um, *, foreground_threshold, seed_threshold, min_area_px, fill_holes,
     min_area_um2=None, max_hole_um2=None, stitch_threshold=None,
 ):  # fmt: skip
     """Rules for an image from the section `segment` of the settings.
@@ -63,7 +63,7 @@ def make_rules(
         fill_holes: give holes within a cell to that cell,
         max_hole_um2: and those alone that are no larger, where it is given.
         stitch_threshold: of no matter here.
-        foreground, seed_threshold, min_area_px: see `Rules`.
+        foreground_threshold, seed_threshold, min_area_px: see `Rules`.
 
     Raises:
         InputError: an area is given in square micrometres, and the size of the pixels is not known.
@@ -78,7 +78,7 @@ def make_rules(
     if min_area_um2 is not None:
         min_area_px = math.ceil(round(min_area_um2 / pixel_um2, 6))
     most = math.inf if max_hole_um2 is None else round(max_hole_um2 / pixel_um2, 6)
-    return Rules(foreground, seed_threshold, min_area_px, most if fill_holes else 0)
+    return Rules(foreground_threshold, seed_threshold, min_area_px, most if fill_holes else 0)
 
 
 def separate(probabilities, *, pixel_size_um=(None, None, None), name="the image", **settings):
@@ -114,7 +114,7 @@ def find_cells(probabilities, block, plane, number, rules):
     """
     _, inner = widen(block, rules.halo_px, plane)
     # Where nothing was predicted, not even background is.
-    cells = (255 - probabilities[BACKGROUND] > math.floor(255 * rules.foreground)) & probabilities.any(0)
+    cells = (255 - probabilities[BACKGROUND] > math.floor(255 * rules.foreground_threshold)) & probabilities.any(0)
     seeds, count = label_pieces(cells & (probabilities[INTERIOR] > math.floor(255 * rules.seed_threshold)))
     specks = count_pixels(seeds, count) < rules.min_seed_px
     seeds[specks[seeds]] = 0

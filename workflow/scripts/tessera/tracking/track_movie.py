@@ -26,7 +26,7 @@ def track_movie(labels, image, folder, *, name, times, interpolate_gaps, **setti
         name: of the image.
         times: the frames to track, rising; others stay empty.
         interpolate_gaps: whether cells that were missed get masks, made up from those before and after.
-        settings: max_gap_frames, divisions, repair and max_distance_px, see `tessera.tracking.tracker.trace`.
+        settings: max_gap_frames, allow_divisions, correct_merges_and_splits and max_distance_px, see `tessera.tracking.tracker.trace`.
 
     Returns:
         Lineage, and whether the ids are of 16 bits, as the Challenge's tools expect.

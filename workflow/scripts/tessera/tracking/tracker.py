@@ -90,14 +90,14 @@ class Trace:
         return np.log1p(distance**2 / 3) + np.log1p(size**2 / 3) - shape
 
 
-def trace(objects, *, max_gap_frames=3, divisions=True, repair=True, max_distance_px=None):
+def trace(objects, *, max_gap_frames=3, allow_divisions=True, correct_merges_and_splits=True, max_distance_px=None):
     """Decide what became of each object of a movie.
 
     Args:
         objects: Detections.
         max_gap_frames: frames that an object may be missed for.
-        divisions: whether objects may divide.
-        repair: whether cells that are split or merged for some frames are mended.
+        allow_divisions: whether objects may divide.
+        correct_merges_and_splits: whether cells that are split or merged for some frames are mended.
         max_distance_px: from where an object is expected, for each frame, in pixels of x; None: as learned.
 
     Returns:
@@ -111,10 +111,10 @@ def trace(objects, *, max_gap_frames=3, divisions=True, repair=True, max_distanc
     far = {"missed": min(max_gap_frames, 1), "reach": max_distance_px}
     found = find_divisions(objects, motion, chains, **far)
     splits, merged = [], []
-    if repair:
+    if correct_merges_and_splits:
         mergers = find_mergers(objects, motion, chains, **far)
         splits, merged = (find(objects, motion, found, mergers, chains.after) for find in (find_splits, find_merged))
-    if divisions:
+    if allow_divisions:
         _learn_divisions(found, objects, motion, chains, doubts, gaps, splits, merged)
     else:
         found = found.chosen(np.zeros(0, int))

@@ -56,11 +56,11 @@ def epochs_waited(rows, monitor, min_delta=0.0):
     return waited
 
 
-def verdict(rows, *, epochs, patience, minutes, monitor="val_loss", min_delta=0.0, frozen_epochs=0):
+def verdict(rows, *, epochs, patience, max_minutes, monitor="val_loss", min_delta=0.0, frozen_epochs=0):
     """Why a training with the history `rows` is over, or None.
 
     It is over after `epochs` epochs; after `patience` epochs without a better value of `monitor`, frozen epochs not
-    counted; or when one more epoch would not fit into `minutes`.
+    counted; or when one more epoch would not fit into `max_minutes`.
     """
     if not rows:
         return None
@@ -68,8 +68,8 @@ def verdict(rows, *, epochs, patience, minutes, monitor="val_loss", min_delta=0.
         return f"all {epochs} epochs are done"
     if epochs_waited(rows[frozen_epochs:], monitor, min_delta) >= patience:
         return f"no better {monitor} in {patience} epochs"
-    if minutes and sum(row["seconds"] for row in rows) + rows[-1]["seconds"] > minutes * 60:
-        return f"one more epoch would not fit into {minutes:g} minutes"
+    if max_minutes and sum(row["seconds"] for row in rows) + rows[-1]["seconds"] > max_minutes * 60:
+        return f"one more epoch would not fit into {max_minutes:g} minutes"
     return None
 
 
@@ -78,8 +78,8 @@ def progress_line(rows, limits):
     row = rows[-1]
     seconds = sum(row["seconds"] for row in rows)
     left = (limits["epochs"] - len(rows)) * seconds / len(rows)
-    if limits["minutes"]:
-        left = max(0, min(left, limits["minutes"] * 60 - seconds))
+    if limits["max_minutes"]:
+        left = max(0, min(left, limits["max_minutes"] * 60 - seconds))
     ious = [f"{key.removeprefix('val_iou_')} {value:.3f}" for key, value in row.items() if key.startswith("val_iou_")]
     return (
         f"epoch {row['epoch']:>{len(str(limits['epochs']))}}/{limits['epochs']}  loss {row['loss']:.4f}  "

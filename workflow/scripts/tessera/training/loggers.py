@@ -14,7 +14,7 @@ PICTURES = 6
 CANDIDATES = 64  # patches that are looked at for objects; reading all of a large side would take long
 
 
-def make_display(network, images, targets, outputs, *, folder, every, wandb, name, settings):
+def make_display(network, images, targets, outputs, *, folder, every, wandb_mode, name, settings):
     """A callback that shows a training as it goes on: scalars after each epoch, pictures after every few.
 
     It draws nothing at random. A board that fails is left out with a warning; the training goes on. A training that
@@ -26,7 +26,7 @@ def make_display(network, images, targets, outputs, *, folder, every, wandb, nam
         outputs: names of what the network tells apart, background first.
         folder: of TensorBoard's event files; those of Weights & Biases go to `wandb` beside the parent of it.
         every: epochs from one set of pictures to the next; 0: none.
-        wandb: "off" | "offline" | "online".
+        wandb_mode: "off" | "offline" | "online".
         name: of the model.
         settings: dict, for the record.
 
@@ -34,8 +34,10 @@ def make_display(network, images, targets, outputs, *, folder, every, wandb, nam
         InputError: Weights & Biases is wanted, and is not installed.
     """
     shown = [Events(Path(folder), settings)]
-    if wandb != "off":
-        shown.append(Experiment(Path(folder).parent.with_name("wandb"), load_wandb(wandb), wandb, name, settings))
+    if wandb_mode != "off":
+        shown.append(
+            Experiment(Path(folder).parent.with_name("wandb"), load_wandb(wandb_mode), wandb_mode, name, settings)
+        )
     chosen = choose_patches(targets) if every else []
     patches = [(index, np.asarray(images[index]), np.asarray(targets[index])) for index in chosen]
     return Display(network, patches, outputs, every, shown)

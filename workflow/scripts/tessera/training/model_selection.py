@@ -70,7 +70,7 @@ def choose_best(values, metric):
     if not known:
         raise InputError(
             f"select_model.metric: no model has a value of {metric} to choose by; take another metric that their "
-            "history.csv has, give one model alone, or set select_model.ensemble to true"
+            "history.csv has, give one model alone, or set select_model.ensemble to all"
         )
     best = min if is_smaller_better(metric) else max
     return best(known, key=known.get)

@@ -115,14 +115,14 @@ class Training:
 
     def _schedule(self, stage, done, steps):
         settings, before = self._settings, self._record.seconds_of(stage.start)
-        limited = settings["minutes"] and stage is self._stages[-1]
+        limited = settings["max_minutes"] and stage is self._stages[-1]
         patience = max(settings["patience"] // 2, 1)
         return Schedule(
             settings["schedule"],
             self._rate * stage.rate,
             steps * (stage.end - stage.start),
             step=steps * (done - stage.start),
-            budget=settings["minutes"] * 60 - before if limited else None,
+            budget=settings["max_minutes"] * 60 - before if limited else None,
             seconds=self._record.seconds - before,
             factor=lambda: plateau_factor(self._record.costs(stage), patience),
         )

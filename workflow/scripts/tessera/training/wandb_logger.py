@@ -39,8 +39,8 @@ def load_wandb(wanted):
     # A mere folder of this name can be imported as well.
     if not hasattr(package, "init"):
         raise InputError(
-            f"train.wandb is {wanted}, but Weights & Biases is not installed; "
-            f"run `{sys.executable} -m pip install wandb`, or set train.wandb to off"
+            f"train.wandb_mode is {wanted}, but Weights & Biases is not installed; "
+            f"run `{sys.executable} -m pip install wandb`, or set train.wandb_mode to off"
         )
     return package
 
