@@ -42,8 +42,8 @@ def bare(patches, epochs):
     import train
     from tessera.networks.devices import choose_device
     from tessera.networks.tensorflow_setup import keras, tf
-    from tessera.training.data_loader import training_batches
-    from tessera.training.train_model import make_optimizer
+    from tessera.training.data_loader import training_minibatches
+    from tessera.training.training_model import make_optimizer
 
     mark("import")
     settings, about = settings_of(epochs), json.loads((patches / "patches.json").read_text())
@@ -55,7 +55,7 @@ def bare(patches, epochs):
     _, trainee = train.build(settings, about)
     trainee.compile(make_optimizer(settings, "float32"))
     mark("build")
-    batches, steps = training_batches(*sides["train"], batch_size=8, seed=0, first_epoch=0, epochs=1)
+    batches, steps = training_minibatches(*sides["train"], batch_size=8, seed=0, first_epoch=0, epochs=1)
     images, targets = (np.concatenate(arrays) for arrays in zip(*batches.as_numpy_iterator(), strict=True))
     held = (sides["val"][0].astype(np.float32), sides["val"][1])
     mark("batches")

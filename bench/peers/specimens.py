@@ -12,7 +12,7 @@ from tessera.common.errors import InputError
 from tessera.data.normalization import normalize
 from tessera.io.ome_zarr_store import create_store, finish_image, read_metadata
 from tessera.io.pyramid import iterate_shards
-from tessera.networks.model_folder import write_patches
+from tessera.networks.model_folder import write_validation_patches
 from tessera.training.history import write_history
 
 PERIOD = 1472  # no divisor of a tile or shard, so that their seams fall anywhere in the scene
@@ -96,7 +96,7 @@ def train_model(folder):
     folder.mkdir(parents=True, exist_ok=True)
     network.save_weights(folder / WEIGHTS)
     network.export(folder / SAVED_MODEL)
-    write_patches(folder, images[PATCHES:], targets[PATCHES:])
+    write_validation_patches(folder, images[PATCHES:], targets[PATCHES:])
     write_history([{"epoch": EPOCHS, "val_loss": loss, "val_accuracy": accuracy}], folder / HISTORY)
     settings = {"format": FORMAT, "task": "instances", "classes": ["background", "cell"], "outputs": OUTPUTS}
     settings |= {"channels": ["0"], "architecture": "Unet", "backbone": "resnet18", "best_epoch": EPOCHS}

@@ -5,7 +5,8 @@ import pytest
 
 from tessera.common.errors import InputError
 from tessera.evaluation.class_activation_maps import Probe, choose_layers, last_level, list_layers, strongest
-from tessera.networks.build import bottleneck, build_network
+from tessera.networks.architectures import bottleneck
+from tessera.networks.build import build_network
 from tessera.networks.tensorflow_setup import keras
 
 BRIGHT_IS_CELL = [[[[0.0, 2.0], [3.0, -1.0]]]]  # (1, 1, channels, outputs)

@@ -21,8 +21,9 @@ from tessera.inference.backends import (
     load_engine,
     reduced_precision,
 )
-from tessera.networks.build import ARCHITECTURES, build_network
-from tessera.networks.model_folder import read_settings
+from tessera.networks.architectures import ARCHITECTURES
+from tessera.networks.build import build_network
+from tessera.networks.model_folder import read_model_card
 from tessera.networks.tensorflow_setup import keras, tf
 
 ABOUT = {
@@ -80,7 +81,7 @@ def foreign(model, tmp_path):
 
 
 def load(engine, folder, **options):
-    return load_engine(engine, "cpu", read_settings(folder), folder, threads=2, **options)
+    return load_engine(engine, "cpu", read_model_card(folder), folder, threads=2, **options)
 
 
 @pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
@@ -192,10 +193,10 @@ import psutil
 
 sys.path.insert(0, sys.argv[1])
 from tessera.inference.backends import OpenVINOEngine
-from tessera.networks.model_folder import read_settings
+from tessera.networks.model_folder import read_model_card
 
 folder = Path(sys.argv[2])
-engine = OpenVINOEngine(read_settings(folder), folder / "saved_model", threads=2)
+engine = OpenVINOEngine(read_model_card(folder), folder / "saved_model", threads=2)
 tile = np.random.default_rng(0).random((1, 64, 64, 2), dtype=np.float32)
 answer = engine.predict(tile).copy()
 limit = psutil.Process().memory_info().vms + 2**29

@@ -8,7 +8,7 @@ import pytest
 from tessera.common.constants import FORMAT, SETTINGS, WEIGHTS
 from tessera.inference.ensemble import Ensemble, load_ensemble
 from tessera.networks.build import build_network
-from tessera.networks.model_folder import write_patches
+from tessera.networks.model_folder import write_validation_patches
 from tessera.networks.tensorflow_setup import keras
 
 SETTINGS_OF_ALL = {"channels": ["grey"], "outputs": ["background", "cell"]}
@@ -97,7 +97,7 @@ def models(tmp_path_factory):
         keras.utils.set_random_seed(len(name) + ord(name[0]))
         build_network("Linknet", "resnet18", channels=1, outputs=2).save_weights(root / name / WEIGHTS)
     images, targets = random.random((3, 64, 64, 1), dtype=np.float32), random.integers(0, 2, (3, 64, 64), np.uint8)
-    write_patches(root / "one", images, targets)
+    write_validation_patches(root / "one", images, targets)
     return [root / "one", root / "two"]
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from conftest import REPOSITORY
-from tessera.networks.architectures import ARCHITECTURES, draw_backbone
-from tessera.networks.build import build_network, decoder_levels, encoder_layers
+from tessera.networks.architectures import ARCHITECTURES, create_backbone, decoder_levels, encoder_layers
+from tessera.networks.build import build_network
 from tessera.networks.tensorflow_setup import keras, sm, tf
 
 TABLE = REPOSITORY / "docs" / "backbones.md"
@@ -77,7 +77,7 @@ def learn(network, architecture):
 def test_networks_of_a_backbone_answer_learn_and_can_be_frozen_and_supervised(backbone, architectures, monkeypatch):
     keras.utils.set_random_seed(0)
     # To draw it takes the longest by far, so all architectures are given the same one.
-    own = draw_backbone(backbone, 1)
+    own = create_backbone(backbone, 1)
     monkeypatch.setattr(sm.Backbones, "get_backbone", lambda *_, **__: own)
     for architecture in architectures:
         network = build_network(architecture, backbone, channels=1, outputs=3)

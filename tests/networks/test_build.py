@@ -10,15 +10,15 @@ import pytest
 from conftest import REPOSITORY
 from tessera.common.constants import FORMAT
 from tessera.common.errors import InputError
-from tessera.networks.architectures import _pool, draw_backbone
-from tessera.networks.build import (
+from tessera.networks.architectures import (
     ARCHITECTURES,
+    _pool,
     bottleneck,
-    build_network,
+    create_backbone,
     decoder_levels,
     encoder_layers,
-    load_network,
 )
+from tessera.networks.build import build_network, load_network
 from tessera.networks.tensorflow_setup import keras, tf
 
 SETTINGS = {
@@ -182,7 +182,7 @@ def test_the_encoder_is_the_backbone_layer_by_layer(architecture):
     if architecture == "PlainUnet":
         assert layers == []
         return
-    own = list(draw_backbone(backbone, 2).layers)
+    own = list(create_backbone(backbone, 2).layers)
     if architecture == "PSPNet":  # goes no farther than stride 8
         own = own[: [layer.name for layer in own].index("stage3_unit1_relu1") + 1]
     assert [type(layer) for layer in layers] == [type(layer) for layer in own]

@@ -11,10 +11,10 @@ from tessera.common.errors import InputError
 from tessera.networks.devices import (
     choose_device,
     choose_precision,
-    computing_in,
-    explaining_failures,
-    share_out,
-    suit_gpu,
+    distribution_strategy,
+    gpu_precision,
+    mixed_precision_policy,
+    translate_device_errors,
 )
 from tessera.networks.tensorflow_setup import keras, tf
 
@@ -30,7 +30,7 @@ def test_a_gpu_that_is_asked_for_and_not_there_is_an_error(capsys):
 def test_numbers_below_float32_are_for_gpus_with_units_for_them():
     assert choose_precision("bfloat16", "cpu") == ("bfloat16", "as set")
     assert choose_precision("auto", "cpu")[0] == "float32"
-    assert [suit_gpu(capability)[0] for capability in [(6, 1), (7, 0), (7, 5), (8, 0), (9, 0)]] == [
+    assert [gpu_precision(capability)[0] for capability in [(6, 1), (7, 0), (7, 5), (8, 0), (9, 0)]] == [
         "float32",
         "float16",
         "float16",
@@ -40,20 +40,23 @@ def test_numbers_below_float32_are_for_gpus_with_units_for_them():
 
 
 def test_too_little_memory_of_the_device_names_the_settings_that_help():
-    with pytest.raises(InputError, match=r"lower train\.batch_size or augment\.patch_size_px"), explaining_failures():
+    with (
+        pytest.raises(InputError, match=r"lower train\.batch_size or augment\.patch_size_px"),
+        translate_device_errors(),
+    ):
         tf.zeros([2**22, 2**22])
 
 
 def test_a_device_that_cannot_compute_alike_names_the_setting_and_other_failures_stay():
     refusal = tf.errors.UnimplementedError(None, None, "A deterministic GPU implementation is not available")
-    with pytest.raises(InputError, match=r"set train\.deterministic to false"), explaining_failures():
+    with pytest.raises(InputError, match=r"set train\.deterministic to false"), translate_device_errors():
         raise refusal
-    with pytest.raises(tf.errors.UnimplementedError), explaining_failures():
+    with pytest.raises(tf.errors.UnimplementedError), translate_device_errors():
         raise tf.errors.UnimplementedError(None, None, "no such kernel")
 
 
 def test_layers_compute_in_what_is_asked_for_and_keep_float32_weights():
-    with computing_in("bfloat16"):
+    with mixed_precision_policy("bfloat16"):
         layer = keras.layers.Dense(1)
         layer.build((None, 2))
     assert (layer.compute_dtype, layer.dtype) == ("bfloat16", "float32")
@@ -62,19 +65,19 @@ def test_layers_compute_in_what_is_asked_for_and_keep_float32_weights():
 
 def test_more_gpus_than_there_are_is_an_error_where_gpus_were_asked_for(capsys):
     with pytest.raises(InputError, match=r"train\.gpus: 2 GPUs were asked for and TensorFlow finds 0"):
-        share_out("gpu", 2, asked="gpu")
-    assert share_out("cpu", 2).num_replicas_in_sync == 1
+        distribution_strategy("gpu", 2, asked="gpu")
+    assert distribution_strategy("cpu", 2).num_replicas_in_sync == 1
     assert "2 devices were asked for and there is 1" in capsys.readouterr().out
 
 
 SHARED = """
 import json, sys
 import numpy as np
-from tessera.networks.devices import share_out
+from tessera.networks.devices import distribution_strategy
 from tessera.networks.tensorflow_setup import keras, tf
 from tessera.training.losses import weighted_sum
-from tessera.training.data_loader import training_batches
-from tessera.training.train_model import Trainee
+from tessera.training.data_loader import training_minibatches
+from tessera.training.training_model import DeepSupervisionModel
 
 number = int(sys.argv[1])
 cpu = tf.config.list_physical_devices("CPU")[0]
@@ -83,12 +86,12 @@ keras.utils.set_random_seed(0)
 random = np.random.default_rng(0)
 images = random.normal(size=(8, 32, 32, 1)).astype("float32")
 targets = (images[..., 0] > 0).astype("uint8")
-with share_out("cpu", number).scope():
+with distribution_strategy("cpu", number).scope():
     pixels = keras.Input((None, None, 1))
     network = keras.Model(pixels, keras.layers.Conv2D(2, 3, padding="same", activation="softmax")(pixels))
-    trainee = Trainee(network, [], [], weighted_sum({"cross_entropy": 1.0}, np.ones(2, "float32")), ["no", "yes"])
+    trainee = DeepSupervisionModel(network, [], [], weighted_sum({"cross_entropy": 1.0}, np.ones(2, "float32")), ["no", "yes"])
     trainee.compile(keras.optimizers.SGD(0.5))
-batches, steps = training_batches(images, targets, batch_size=4, seed=0, first_epoch=0, epochs=3)
+batches, steps = training_minibatches(images, targets, batch_size=4, seed=0, first_epoch=0, epochs=3)
 rows = trainee.fit(batches, steps_per_epoch=steps, epochs=3, verbose=0).history
 print(json.dumps({"weights": [w.tolist() for w in network.get_weights()], "loss": rows["loss"], "iou": rows["iou"]}))
 """

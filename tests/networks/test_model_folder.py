@@ -8,7 +8,12 @@ import zarr
 
 from tessera.common.constants import FORMAT, SETTINGS, VALIDATION
 from tessera.common.errors import InputError
-from tessera.networks.model_folder import digest_model, read_patches, read_settings, write_patches
+from tessera.networks.model_folder import (
+    digest_model,
+    read_model_card,
+    read_validation_patches,
+    write_validation_patches,
+)
 
 
 @pytest.fixture
@@ -43,18 +48,18 @@ def test_a_model_json_that_would_be_misread_is_refused(folder, changes, told):
     about = json.loads(path.read_text())
     known = {"pixel_size_um": 0.5, "pixel_um_range": [0.4, 1], "diameter_px": 20.5}
     path.write_text(json.dumps(about | known | {"normalization": {"method": "percentile", "low": 1, "high": 99.8}}))
-    read_settings(folder)
+    read_model_card(folder)
     path.write_text(json.dumps(about | changes))
     with pytest.raises(InputError) as refused:
-        read_settings(folder)
+        read_model_card(folder)
     assert f"{path}: " in str(refused.value)
     assert told in str(refused.value)
 
 
 def test_few_patches_are_kept_as_they_are(folder):
     images, targets = patches(5)
-    write_patches(folder, images, targets)
-    kept = read_patches(folder)
+    write_validation_patches(folder, images, targets)
+    kept = read_validation_patches(folder)
     assert kept[0].dtype == np.float32
     assert kept[1].dtype == np.uint8
     assert np.array_equal(kept[0], images)
@@ -64,15 +69,15 @@ def test_few_patches_are_kept_as_they_are(folder):
 def test_of_many_patches_sixteen_are_kept_from_first_to_last(folder, tmp_path):
     images, targets = patches(100)
     stored = zarr.create_array(tmp_path / "images.zarr", data=images)
-    write_patches(folder, stored, targets)
-    kept = read_patches(folder)
+    write_validation_patches(folder, stored, targets)
+    kept = read_validation_patches(folder)
     assert kept[0].shape == (16, 32, 32, 2)
     assert np.array_equal(kept[0][[0, -1]], images[[0, -1]])
     assert np.array_equal(kept[1][[0, -1]], targets[[0, -1]])
 
 
 def test_a_model_may_keep_no_patches(folder):
-    assert read_patches(folder) is None
+    assert read_validation_patches(folder) is None
 
 
 @pytest.mark.parametrize(
@@ -97,23 +102,23 @@ def test_patches_that_tessera_would_not_write_are_refused_before_memory_is_taken
     for name, (shape, chunks, dtype) in (usual | changes).items():
         group.create_array(name, shape=shape, chunks=chunks, dtype=dtype)
     with pytest.raises(InputError, match=rf"{VALIDATION}: cannot be read \(.*; remove it, or train the model again"):
-        read_patches(folder)
+        read_validation_patches(folder)
 
 
 @pytest.mark.parametrize("lost", ["zarr.json", "image/zarr.json", "target/zarr.json"])
 def test_patches_of_which_a_part_is_lost_are_refused_by_name(folder, lost):
-    write_patches(folder, *patches(3))
+    write_validation_patches(folder, *patches(3))
     (folder / VALIDATION / lost).unlink()
     with pytest.raises(InputError, match=rf"{VALIDATION}: cannot be read"):
-        read_patches(folder)
+        read_validation_patches(folder)
 
 
 def test_a_chunk_that_is_cut_off_is_refused_by_name(folder):
-    write_patches(folder, *patches(3))
+    write_validation_patches(folder, *patches(3))
     chunk = next(path for path in (folder / VALIDATION / "image" / "c").rglob("*") if path.is_file())
     chunk.write_bytes(chunk.read_bytes()[:-20])
     with pytest.raises(InputError, match=rf"{VALIDATION}: cannot be read"):
-        read_patches(folder)
+        read_validation_patches(folder)
 
 
 def test_the_digest_follows_settings_weights_and_graph_and_nothing_else(folder):

@@ -11,9 +11,9 @@ import pytest
 
 from tessera.common.constants import FORMAT, SETTINGS, WEIGHTS
 from tessera.common.errors import InputError
-from tessera.networks.architectures import draw_backbone
-from tessera.networks.build import build_network, encoder_layers
-from tessera.networks.pretrained_weights import _fold_preparation, check_file, pretrained_encoder
+from tessera.networks.architectures import create_backbone, encoder_layers
+from tessera.networks.build import build_network
+from tessera.networks.pretrained_weights import _fold_preprocessing, check_weights_file, load_pretrained_encoder
 from tessera.networks.tensorflow_setup import keras, sm
 
 ABOUT = {
@@ -61,7 +61,7 @@ def model(tmp_path_factory, earlier):
 @pytest.fixture(scope="module")
 def encoder():
     keras.utils.set_random_seed(2)
-    return draw_backbone("resnet18", 3)
+    return create_backbone("resnet18", 3)
 
 
 @pytest.fixture(scope="module", params=["encoder.h5", "encoder.weights.h5"])
@@ -156,7 +156,7 @@ def test_encoder_weights_of_a_file_serve_any_number_of_channels(file, encoder, c
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["grey.h5", "grey.weights.h5"])
 def test_a_file_for_another_number_of_channels_is_taken_as_it_is(tmp_path, name):
-    encoder = draw_backbone("resnet18", 1)
+    encoder = create_backbone("resnet18", 1)
     encoder.save_weights(tmp_path / name)
     network = build(encoder_weights=str(tmp_path / name))
     for layer, own in zip(encoder_layers(network, "Unet", "resnet18"), encoder.layers, strict=True):
@@ -175,7 +175,7 @@ def test_a_file_for_another_number_of_channels_is_taken_as_it_is(tmp_path, name)
 )
 def test_a_pretrained_encoder_answers_to_0_to_1_as_it_did_to_prepared_images(backbone, behind):
     keras.utils.set_random_seed(3)
-    encoder = draw_backbone(backbone, 3)
+    encoder = create_backbone(backbone, 3)
     first = next(layer for layer in encoder.layers if layer.weights)
     if backbone == "resnet18":
         first.set_weights(list(np.array([[0.1, 0.2, 0.3], [104, 117, 124], [3000, 3500, 4000]])))
@@ -184,7 +184,7 @@ def test_a_pretrained_encoder_answers_to_0_to_1_as_it_did_to_prepared_images(bac
     below = keras.Model(encoder.input, encoder.get_layer(behind).output)
     pixels = np.random.default_rng(0).random((1, 32, 32, 3), "float32")
     expected = below(sm.get_preprocessing(backbone)(255 * pixels), training=False).numpy()
-    _fold_preparation(encoder, backbone)
+    _fold_preprocessing(encoder, backbone)
     answer = below(pixels, training=False).numpy()
     inner = (slice(None), slice(2, -2), slice(2, -2))
     assert expected.std() > 0.1
@@ -198,28 +198,28 @@ def test_a_file_of_another_encoder_is_refused_by_the_layer_that_does_not_fit(fil
         else:
             message = rf"does not fit the encoder {backbone}: its layer {theirs} .* where {ours} has"
         with pytest.raises(InputError, match=message):
-            pretrained_encoder(file, backbone)
+            load_pretrained_encoder(file, backbone)
 
 
 def test_the_weights_file_of_a_whole_model_is_refused_with_the_hint_to_give_its_folder(model):
     message = r"does not fit the encoder resnet18: it has \d+ layers .* if they are of a Tessera model, its folder"
     with pytest.raises(InputError, match=message):
-        pretrained_encoder(f"{model}/{WEIGHTS}", "resnet18")
+        load_pretrained_encoder(f"{model}/{WEIGHTS}", "resnet18")
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path, file):
     path = tmp_path / Path(file).name
     with pytest.raises(InputError, match=r"there is no file .*, nor the folder of a model"):
-        pretrained_encoder(path, "resnet18")
+        load_pretrained_encoder(path, "resnet18")
     whole = Path(file).read_bytes()
     for content in (b"", b"no weights", whole[: len(whole) // 2]):
         path.write_bytes(content)
         with pytest.raises(InputError, match=f"{re.escape(str(path))}: cannot be read as a file of weights"):
-            pretrained_encoder(path, "resnet18")
+            load_pretrained_encoder(path, "resnet18")
     with h5py.File(path, "w") as other:
         other["spectra"] = np.zeros(3)
     with pytest.raises(InputError, match=f"{re.escape(str(path))} does not fit the encoder resnet18"):
-        pretrained_encoder(path, "resnet18")
+        load_pretrained_encoder(path, "resnet18")
 
 
 def test_sizes_that_a_file_declares_are_not_believed(tmp_path, file, model, earlier):
@@ -228,17 +228,17 @@ def test_sizes_that_a_file_declares_are_not_believed(tmp_path, file, model, earl
     with h5py.File(path, "a") as bomb:
         bomb.create_dataset("bomb", (1 << 40,), "f4", chunks=(1024,), compression="gzip")
     with pytest.raises(InputError, match=r"fewer than the [0-9,]{17,} bytes that it says it holds"):
-        pretrained_encoder(path, "resnet18")
+        load_pretrained_encoder(path, "resnet18")
     shutil.copy(file, path)
     with h5py.File(path, "a") as linked:
         linked["away"] = h5py.ExternalLink("/etc/other.h5", "/")
     with pytest.raises(InputError, match="away lies elsewhere"):
-        pretrained_encoder(path, "resnet18")
+        load_pretrained_encoder(path, "resnet18")
     folder = save_model(tmp_path / "m", earlier)
     with h5py.File(tmp_path / "m" / WEIGHTS, "a") as bomb:
         bomb.create_dataset("bomb", (1 << 40,), "f4", chunks=(1024,), compression="gzip")
     with pytest.raises(InputError, match=rf"{WEIGHTS}: it has fewer than"):
-        check_file(Path(folder) / WEIGHTS)
+        check_weights_file(Path(folder) / WEIGHTS)
 
 
 @pytest.fixture
@@ -260,7 +260,7 @@ def offline(tmp_path, monkeypatch):
 def test_without_internet_the_message_says_which_file_goes_where(offline, backbone, name):
     fetch = rf"fetch https://\S+/{name} by hand and put it there as {name}"
     with pytest.raises(InputError, match=rf"not in {offline}: it could not be downloaded .*; {fetch}"):
-        pretrained_encoder("imagenet", backbone)
+        load_pretrained_encoder("imagenet", backbone)
 
 
 def test_a_damaged_file_of_imagenet_weights_and_the_usual_folder_are_named(offline, tmp_path, monkeypatch):
@@ -270,13 +270,13 @@ def test_a_damaged_file_of_imagenet_weights_and_the_usual_folder_are_named(offli
     folder.mkdir(parents=True)
     (folder / "resnet18_imagenet_1000_no_top.h5").write_bytes(b"cut short")
     with pytest.raises(InputError, match=rf"not in {folder}: the file there is not the same, and it could not be"):
-        pretrained_encoder("imagenet", "resnet18")
+        load_pretrained_encoder("imagenet", "resnet18")
 
 
 @pytest.mark.slow
 def test_imagenet_weights_that_were_put_there_by_hand_are_taken(offline):
     keras.utils.set_random_seed(4)
-    theirs = draw_backbone("mobilenet", 3)
+    theirs = create_backbone("mobilenet", 3)
     offline.mkdir(parents=True)
     theirs.save_weights(offline / "mobilenet_1_0_224_tf_no_top.h5")
     network = build("Linknet", "mobilenet", channels=2, encoder_weights="imagenet")

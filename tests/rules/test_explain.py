@@ -12,7 +12,7 @@ from explain import explain, rank
 from tessera.common.constants import FORMAT, IGNORE, WEIGHTS
 from tessera.common.errors import InputError
 from tessera.networks.build import build_network
-from tessera.networks.model_folder import write_patches
+from tessera.networks.model_folder import write_validation_patches
 from tessera.networks.tensorflow_setup import keras
 
 OUTPUTS = ["background", "mother", "daughter"]
@@ -113,7 +113,7 @@ def test_a_layer_can_be_named_and_one_that_is_not_there_is_refused(project):
 
 
 def test_an_existing_model_is_explained_by_the_patches_that_it_keeps(project):
-    write_patches(project / "models" / "fold1", *draw_patches(3))
+    write_validation_patches(project / "models" / "fold1", *draw_patches(3))
     found = explained(project, existing=True, n_examples=1)
     assert found["all_patches"] == 3
     assert [image["kind"] for image in found["images"]] == ["best", "worst"]

@@ -9,9 +9,9 @@ from select_model import check_alike, select_model
 from tessera.common.constants import FORMAT, SAVED_MODEL, WEIGHTS
 from tessera.common.errors import InputError
 from tessera.inference.halo_size import UNMEASURED
-from tessera.networks.model_folder import write_patches
+from tessera.networks.model_folder import write_validation_patches
 from tessera.networks.tensorflow_setup import keras
-from tessera.training.model_selection import choose_best, choose_metric, summarise_variants
+from tessera.training.model_selection import choose_best, choose_metric, summarize_variants
 
 CHANNELS, OUTPUTS = ["grey"], ["background", "cell"]
 
@@ -51,7 +51,7 @@ def models(tmp_path, networks):
     ]
     images = np.random.default_rng(0).uniform(0.3, 0.9, (2, 96, 96, 1)).astype(np.float32)
     for folder in folders:
-        write_patches(folder, images, np.zeros((2, 96, 96), np.uint8))
+        write_validation_patches(folder, images, np.zeros((2, 96, 96), np.uint8))
     return folders
 
 
@@ -180,7 +180,7 @@ def folds(tmp_path, networks):
     folders = []
     for name, iou in scores.items():
         folders.append(write_folder(tmp_path / name, networks["deep"], iou=iou))
-        write_patches(folders[-1], images, np.zeros((2, 96, 96), np.uint8))
+        write_validation_patches(folders[-1], images, np.zeros((2, 96, 96), np.uint8))
     return folders
 
 
@@ -203,7 +203,7 @@ def test_models_of_no_known_variant_are_each_their_own_and_the_best_alone_predic
 
 def test_a_fold_without_a_value_leaves_the_mean_to_the_others():
     variants = {"a1": "a", "a2": "a", "b1": "b"}
-    summaries = summarise_variants(variants, {"a1": 0.4, "a2": None, "b1": None})
+    summaries = summarize_variants(variants, {"a1": 0.4, "a2": None, "b1": None})
     assert summaries["a"] == {"models": ["a1", "a2"], "mean": 0.4, "spread": None}
     assert summaries["b"]["mean"] is None
 

@@ -9,15 +9,15 @@ import zarr
 import train as training
 from tessera.common.errors import InputError
 from tessera.networks.build import load_network
-from tessera.networks.model_folder import read_patches, read_settings
+from tessera.networks.model_folder import read_model_card, read_validation_patches
 from tessera.networks.tensorflow_setup import keras, tf
 from tessera.planning.load_settings import load_settings
 from tessera.training import checkpoint as records
 from tessera.training.checkpoint import Record
-from tessera.training.data_loader import training_batches, validation_batches
+from tessera.training.data_loader import training_minibatches, validation_minibatches
 from tessera.training.history import progress_line, read_history, verdict
 from tessera.training.learning_rate import Schedule, share_of_peak
-from tessera.training.train_model import settle_batch
+from tessera.training.training_model import resolve_batch_size
 from train import train
 
 SETTINGS = load_settings({}, "defaults")["train"] | {
@@ -108,7 +108,7 @@ def test_a_model_folder_is_whole_and_says_all_about_itself(model):
         "validation.zarr",
     ]
     assert not list(model.parent.glob(".*"))
-    settings = read_settings(model)
+    settings = read_model_card(model)
     rows = read_history(model / "history.csv")
     best = min(rows, key=lambda row: row["val_loss"])
     assert list(rows[0])[-2:] == ["lr", "seconds"]
@@ -141,13 +141,13 @@ def test_the_saved_model_works_without_tessera_and_gives_the_same(model):
 
 @pytest.mark.slow
 def test_a_model_keeps_validation_patches_on_which_it_does_as_its_history_says(model):
-    images, targets = read_patches(model)
+    images, targets = read_validation_patches(model)
     kept = zarr.open_group(model.parent / "patches" / "val.zarr", mode="r")
     assert np.array_equal(images, kept["image"][:])
     assert np.array_equal(targets, kept["target"][:])
     found = load_network(model)(images, training=False).numpy().argmax(-1)
     interior = ((found == 1) & (targets == 1)).sum() / ((found == 1) | (targets == 1)).sum()
-    assert interior == pytest.approx(read_settings(model)["validation"]["val_iou_interior"], abs=0.01)
+    assert interior == pytest.approx(read_model_card(model)["validation"]["val_iou_interior"], abs=0.01)
 
 
 @pytest.mark.slow
@@ -180,9 +180,9 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights(small_patches, 
 def test_a_training_that_goes_on_keeps_its_batch_size_whatever_memory_there_is(tmp_path):
     seen = keras.Input((None, None, 1))
     asked = ("auto", keras.Model(seen, keras.layers.Conv2D(8, 3)(seen)), (4000, 512, 512, 1), "cpu")
-    first = settle_batch(tmp_path / "work", "provenance", *asked, 1)
-    assert settle_batch(tmp_path / "work", "provenance", *asked, 100_000) == first
-    assert settle_batch(tmp_path / "work", "another", *asked, 100_000)[0] > first[0]
+    first = resolve_batch_size(tmp_path / "work", "provenance", *asked, 1)
+    assert resolve_batch_size(tmp_path / "work", "provenance", *asked, 100_000) == first
+    assert resolve_batch_size(tmp_path / "work", "another", *asked, 100_000)[0] > first[0]
 
 
 @pytest.mark.slow
@@ -209,7 +209,7 @@ def test_another_recipe_starts_anew(tmp_path):
 
 def epochs_of(images, targets, first_epoch=0, seed=0):
     """Batches of three epochs, or of those from `first_epoch` on, as one array of images each."""
-    batches, steps = training_batches(images, targets, batch_size=4, seed=seed, first_epoch=first_epoch, epochs=3)
+    batches, steps = training_minibatches(images, targets, batch_size=4, seed=seed, first_epoch=first_epoch, epochs=3)
     batches = list(batches.as_numpy_iterator())
     return [batches[i : i + steps] for i in range(0, len(batches), steps)]
 
@@ -244,14 +244,14 @@ def test_an_epoch_depends_on_seed_and_number_alone(tmp_path):
 
 def test_fewer_patches_than_a_batch_make_one_step():
     images, targets = discs(3, 32, seed=0)
-    batches, steps = training_batches(images, targets, batch_size=8, seed=0, first_epoch=0, epochs=2)
+    batches, steps = training_minibatches(images, targets, batch_size=8, seed=0, first_epoch=0, epochs=2)
     assert steps == 1
     assert [len(batch[0]) for batch in batches] == [3, 3]
 
 
 def test_validation_sees_every_patch_as_it_is():
     images, targets = discs(5, 32, seed=0)
-    batches = list(validation_batches(images, targets, batch_size=2).as_numpy_iterator())
+    batches = list(validation_minibatches(images, targets, batch_size=2).as_numpy_iterator())
     assert [len(batch[0]) for batch in batches] == [2, 2, 1]
     assert np.array_equal(np.concatenate([batch[0] for batch in batches]), images.astype("float32"))
     assert np.array_equal(np.concatenate([batch[1] for batch in batches]), targets)

@@ -5,16 +5,16 @@ import math
 
 import pytest
 
-from tessera.training.history import best_row, claim_folder, epochs_waited, verdict
+from tessera.training.history import best_row, epochs_waited, open_or_reset_run_folder, verdict
 
 
 def test_a_training_under_the_same_recipe_keeps_its_folder_and_another_empties_it(tmp_path):
     folder = tmp_path / "runs" / "fold1"
-    claim_folder(folder, "one")
+    open_or_reset_run_folder(folder, "one")
     (folder / "history.csv").touch()
-    claim_folder(folder, "one")
+    open_or_reset_run_folder(folder, "one")
     assert {path.name for path in folder.iterdir()} == {"history.csv", "provenance.json"}
-    claim_folder(folder, "two")
+    open_or_reset_run_folder(folder, "two")
     assert {path.name for path in folder.iterdir()} == {"provenance.json"}
     assert json.loads((folder / "provenance.json").read_text()) == "two"
 
@@ -23,7 +23,7 @@ def test_a_training_under_the_same_recipe_keeps_its_folder_and_another_empties_i
 def test_a_note_that_was_cut_off_does_not_block_training(tmp_path, content):
     (tmp_path / "provenance.json").write_bytes(content)
     (tmp_path / "history.csv").touch()
-    claim_folder(tmp_path, "one")
+    open_or_reset_run_folder(tmp_path, "one")
     assert {path.name for path in tmp_path.iterdir()} == {"provenance.json"}
 
 

@@ -6,9 +6,16 @@ from PIL import Image
 
 from tessera.common.errors import InputError
 from tessera.networks.tensorflow_setup import keras, tf
-from tessera.training.learning_rate import TRIED, Schedule, draw_trial, find_rate, plateau_factor, share_of_peak
+from tessera.training.learning_rate import (
+    TRIED,
+    Schedule,
+    find_learning_rate,
+    plateau_factor,
+    plot_learning_rate_trial,
+    share_of_peak,
+)
 from tessera.training.losses import weighted_sum
-from tessera.training.train_model import Trainee
+from tessera.training.training_model import DeepSupervisionModel
 
 
 def test_one_cycle_rises_for_three_tenths_and_falls_to_nearly_nothing():
@@ -55,7 +62,9 @@ def trainee_and_batches(bad=False):
         images[:] = np.nan
     pixels = keras.Input((None, None, 1))
     network = keras.Model(pixels, keras.layers.Conv2D(2, 1, activation="softmax")(pixels))
-    trainee = Trainee(network, [], [], weighted_sum({"cross_entropy": 1.0}, np.ones(2, "float32")), ["no", "yes"])
+    trainee = DeepSupervisionModel(
+        network, [], [], weighted_sum({"cross_entropy": 1.0}, np.ones(2, "float32")), ["no", "yes"]
+    )
     trainee.compile(keras.optimizers.SGD())
     return trainee, tf.data.Dataset.from_tensor_slices((images, targets)).batch(8).repeat()
 
@@ -63,7 +72,7 @@ def trainee_and_batches(bad=False):
 def test_a_trial_finds_a_rate_that_learns_and_leaves_the_weights_as_they_were(tmp_path):
     trainee, batches = trainee_and_batches()
     before = [weight.copy() for weight in trainee.get_weights()]
-    rate, trial = find_rate(trainee, batches)
+    rate, trial = find_learning_rate(trainee, batches)
     assert all(np.array_equal(a, b) for a, b in zip(before, trainee.get_weights(), strict=True))
     rates, losses = zip(*trial, strict=True)
     assert rates[0] == pytest.approx(TRIED[0])
@@ -71,11 +80,11 @@ def test_a_trial_finds_a_rate_that_learns_and_leaves_the_weights_as_they_were(tm
     # A problem this easy is learnt quicker the larger the steps: the least loss is at the end.
     assert rate == pytest.approx(rates[int(np.argmin(losses))] / 10)
     assert rate > 0.01
-    draw_trial(trial, rate, tmp_path / "rates.png")
+    plot_learning_rate_trial(trial, rate, tmp_path / "rates.png")
     assert Image.open(tmp_path / "rates.png").size == (720, 480)
 
 
 def test_a_trial_whose_loss_is_no_number_is_an_error():
     trainee, batches = trainee_and_batches(bad=True)
     with pytest.raises(InputError, match=r"train\.learning_rate: auto finds none"):
-        find_rate(trainee, batches)
+        find_learning_rate(trainee, batches)

@@ -20,7 +20,7 @@ from tessera.common.errors import InputError
 from tessera.networks.tensorflow_setup import keras, tf
 from tessera.training import wandb_logger as experiments
 from tessera.training.loggers import choose_patches, make_display
-from tessera.training.patch_overlays import COLOURS, displayed, draw_panels, overlay
+from tessera.training.patch_overlays import COLORS, display_rgb, draw_comparison, overlay_classes
 from tessera.training.progress import Pace
 
 OUTPUTS = ["background", "cell", "rim"]
@@ -88,7 +88,7 @@ def test_tensorboard_shows_the_scalars_of_each_epoch_and_pictures_of_every_secon
     images, targets = patches()
     # Three panels of 256 pixels with 6 between them.
     assert picture.width == 3 * 256 + 2 * 6
-    drawn = np.asarray(draw_panels(images[3], targets[3], targets[3], OUTPUTS))
+    drawn = np.asarray(draw_comparison(images[3], targets[3], targets[3], OUTPUTS))
     assert np.array_equal(np.asarray(picture)[:, :518], drawn[:, :518])
 
 
@@ -161,27 +161,27 @@ def test_patches_with_objects_come_first_and_are_spread_evenly():
 def test_an_overlay_fills_and_outlines_each_class_and_hatches_what_is_unknown():
     classes = np.zeros((40, 40), "u1")
     classes[4:12, 4:12], classes[4:12, 20:28], classes[20:, :] = 1, 2, 255
-    shown = overlay(np.full((40, 40, 3), 0.5, "float32"), classes)
+    shown = overlay_classes(np.full((40, 40, 3), 0.5, "float32"), classes)
     for class_, column in ((1, 8), (2, 24)):
-        assert shown[8, column] == pytest.approx(0.6 * 0.5 + 0.4 * np.array(to_rgb(COLOURS[class_ - 1])))
-        assert shown[4, column] == pytest.approx(to_rgb(COLOURS[class_ - 1]))
+        assert shown[8, column] == pytest.approx(0.6 * 0.5 + 0.4 * np.array(to_rgb(COLORS[class_ - 1])))
+        assert shown[4, column] == pytest.approx(to_rgb(COLORS[class_ - 1]))
     assert shown[2, 2] == pytest.approx(0.5)
     assert np.unique(shown[20:]) == pytest.approx([0.25, 0.35])
 
 
 def test_three_channels_are_colours_and_others_show_the_brightest():
     pixels = np.array([[[0.2, 0.5, 1.5]]], "float16")
-    assert displayed(pixels)[0, 0] == pytest.approx([0.2, 0.5, 1.0], abs=1e-3)
-    assert displayed(pixels[..., :2])[0, 0] == pytest.approx([0.5, 0.5, 0.5], abs=1e-3)
+    assert display_rgb(pixels)[0, 0] == pytest.approx([0.2, 0.5, 1.0], abs=1e-3)
+    assert display_rgb(pixels[..., :2])[0, 0] == pytest.approx([0.5, 0.5, 0.5], abs=1e-3)
 
 
 def test_every_class_is_in_the_legend_whatever_its_name(tmp_path):
     names = ["background", *(f"class {number}" for number in range(20)), "ζ" * 100]
     classes = np.zeros((2048, 64), "u1")
-    picture = np.asarray(draw_panels(np.zeros((2048, 64, 1)), classes, classes, names))
+    picture = np.asarray(draw_comparison(np.zeros((2048, 64, 1)), classes, classes, names))
     # Magnified 1 time, reduced to 512 pixels in height.
     legend = picture[20 + 512 :]
-    for colour in COLOURS:
+    for colour in COLORS:
         assert (np.abs(legend / 255 - to_rgb(colour)).max(-1) < 0.01).any()
 
 

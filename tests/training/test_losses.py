@@ -7,7 +7,7 @@ from tessera.common.constants import IGNORE
 from tessera.common.errors import InputError
 from tessera.networks.tensorflow_setup import sm, tf
 from tessera.training.losses import LOSSES, class_weights, cross_entropy, dice, focal, jaccard, tversky, weighted_sum
-from tessera.training.train_model import ClassIoU
+from tessera.training.training_model import ClassIoU
 
 # Two pixels: class 0 with p = 0.8, class 1 with p = 0.4.
 TARGET = tf.constant([[[0, 1]]], tf.uint8)

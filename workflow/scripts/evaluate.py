@@ -20,14 +20,14 @@ from tessera.evaluation.image_scores import score_image, worst_frame
 from tessera.evaluation.seam_audit import audit_seams, check_seams, draw_disagreements
 from tessera.evaluation.tracking_metrics import score_movie
 from tessera.io.ome_zarr_store import open_array, read_metadata
-from tessera.networks.model_folder import read_settings
+from tessera.networks.model_folder import read_model_card
 from tessera.report.overlay_images import draw_pictures
 
 
 def read_model(selected, models):
     """Content of model.json of the one among the folders `models` that the file `selected` names."""
     name = json.loads(Path(selected).read_text())["model"]
-    return read_settings(next(folder for folder in models if Path(folder).name == name))
+    return read_model_card(next(folder for folder in models if Path(folder).name == name))
 
 
 def read_prediction(store):

@@ -17,7 +17,7 @@ from tessera.common.even_sampling import spread
 from tessera.common.job import running
 from tessera.evaluation.calibration import Calibration
 from tessera.evaluation.segmentation_metrics import class_counts, class_scores, count_overlaps
-from tessera.networks.model_folder import read_patches, read_settings
+from tessera.networks.model_folder import read_model_card, read_validation_patches
 
 # Patches that are looked at: so many pixels, some seconds on two cores, but no less than LEAST_PATCHES.
 MOST_PIXELS, LEAST_PATCHES = 2**22, 16
@@ -56,7 +56,7 @@ def explain(selected, models, patches, output, *, folds, n_examples, layers, dev
 
 def find_patches(folder, place):
     """(images (n, y, x, c), targets (n, y, x)) that a model was validated on, or None; and why it is None, or None."""
-    about = read_settings(folder)
+    about = read_model_card(folder)
     if not (folder / WEIGHTS).is_file() or not {"architecture", "backbone"} <= about.keys():
         return (
             None,
@@ -65,19 +65,20 @@ def find_patches(folder, place):
     if place is not None:
         group = zarr.open_group(place / "val.zarr", mode="r")
         return (group["image"], group["target"]), None
-    patches = read_patches(folder)
+    patches = read_validation_patches(folder)
     return patches, None if patches else "the model's folder keeps no validation patches to explain"
 
 
 def explain_model(workplace, folder, images, targets, *, shown, layers, device, threads):
     """What explanation.json tells of a model, and its pictures in `workplace`; see `explain`."""
     from tessera.evaluation.class_activation_maps import LEVELS, Probe, choose_layers, last_level
-    from tessera.networks.build import bottleneck, load_network
+    from tessera.networks.architectures import bottleneck
+    from tessera.networks.build import load_network
     from tessera.networks.devices import choose_device
     from tessera.report.explanation_figures import draw_patch
 
     choose_device(device, threads)
-    about = read_settings(folder)
+    about = read_model_card(folder)
     outputs, architecture = about["outputs"], about["architecture"]
     network = load_network(folder)
     chosen = choose_layers(network, architecture, layers)

@@ -2,7 +2,7 @@
 
 Reads model.json, history.csv and the validation patches of each folder in `models`. Writes the JSON file `output`:
 model (the best of the best variant), metric, value, candidates {model: value}, variant, variants (see
-`tessera.training.model_selection.summarise_variants`), note (on the metric, or null), members (the models that predict), halo_px, halo (as
+`tessera.training.model_selection.summarize_variants`), note (on the metric, or null), members (the models that predict), halo_px, halo (as
 measured); and the folder `converted` with each member as OpenVINO has it, where that is installed and wanted.
 """
 
@@ -15,9 +15,9 @@ from tessera.common.errors import InputError
 from tessera.common.job import running
 from tessera.inference.backends import choose_engine, convert, load_engine
 from tessera.inference.halo_size import UNMEASURED, measure_halo
-from tessera.networks.model_folder import read_patches, read_settings
+from tessera.networks.model_folder import read_model_card, read_validation_patches
 from tessera.training.history import read_history
-from tessera.training.model_selection import choose_best, choose_metric, summarise_variants
+from tessera.training.model_selection import choose_best, choose_metric, summarize_variants
 
 
 def select_model(
@@ -42,12 +42,12 @@ def select_model(
             differ in what they see or answer.
     """
     folders = {Path(folder).name: Path(folder) for folder in models}
-    metric, note = choose_metric(metric, [read_settings(folder).get("settings") or {} for folder in folders.values()])
+    metric, note = choose_metric(metric, [read_model_card(folder).get("settings") or {} for folder in folders.values()])
     candidates = {name: value_of(folder, metric) for name, folder in folders.items()}
-    summaries = summarise_variants({name: (variants or {}).get(name, name) for name in folders}, candidates)
+    summaries = summarize_variants({name: (variants or {}).get(name, name) for name in folders}, candidates)
     variant, best = choose(summaries, candidates, metric, ensemble)
     members = list(folders) if ensemble == "all" else summaries[variant]["models"] if ensemble == "auto" else [best]
-    check_alike({name: read_settings(folders[name]) for name in members})
+    check_alike({name: read_model_card(folders[name]) for name in members})
     engine, device = choose_engine(engine, device, threads=threads)
     Path(converted).mkdir(parents=True, exist_ok=True)
     halos = []
@@ -67,12 +67,12 @@ def select_model(
 
 def find_halo(folder, engine, device, converted, threads):
     """(halo in pixels, what was measured) of a model, from its validation patches."""
-    patches = read_patches(folder)
+    patches = read_validation_patches(folder)
     if patches is None:
         print(f"{folder}: keeps no validation patches; its halo is taken to be {UNMEASURED} px", flush=True)
         return UNMEASURED, []
     options = {"converted": converted, "threads": threads}
-    return measure_halo(load_engine(engine, device, read_settings(folder), folder, **options).predict, patches[0])
+    return measure_halo(load_engine(engine, device, read_model_card(folder), folder, **options).predict, patches[0])
 
 
 def check_alike(members):
@@ -88,7 +88,7 @@ def value_of(folder, metric):
 
     A model that was not trained here may have no history, and then no value.
     """
-    best = read_settings(folder).get("best_epoch")
+    best = read_model_card(folder).get("best_epoch")
     path = Path(folder) / HISTORY
     if best is None and not path.is_file():
         return None

@@ -16,16 +16,22 @@ from tessera.common.atomic_write import part_of, put_in_place
 from tessera.common.constants import LAST, RATES
 from tessera.common.errors import InputError
 from tessera.common.job import running
-from tessera.networks.build import encoder_layers
-from tessera.networks.devices import choose_device, choose_precision, computing_in, explaining_failures, share_out
+from tessera.networks.architectures import encoder_layers
+from tessera.networks.devices import (
+    choose_device,
+    choose_precision,
+    distribution_strategy,
+    mixed_precision_policy,
+    translate_device_errors,
+)
 from tessera.networks.tensorflow_setup import keras, tf
 from tessera.training.checkpoint import Record, room_on_disk
-from tessera.training.learning_rate import draw_trial
+from tessera.training.learning_rate import plot_learning_rate_trial
 from tessera.training.loggers import make_display
-from tessera.training.model_export import describe, write_model
+from tessera.training.model_export import describe, write_model_folder
 from tessera.training.progress import Pace
-from tessera.training.train_model import DESIGN, copy_in_float32, make_trainee, settle_batch
 from tessera.training.trainer import Training
+from tessera.training.training_model import DESIGN, build_training_model, copy_in_float32, resolve_batch_size
 
 IN_MEMORY_BYTES = 2**31
 LIMITS = ("epochs", "patience", "max_minutes", "monitor", "min_delta", "frozen_epochs")
@@ -55,15 +61,15 @@ def train(patches, provenance, output, *, threads=None, memory_mb=None, training
     precision, why_precision = choose_precision(settings["precision"], kind)
     keras.utils.disable_interactive_logging()
     keras.utils.set_random_seed(settings["seed"])
-    # What layers draw at random can then be set anew for each epoch, by `tessera.training.train_model.reseed`.
+    # What layers draw at random can then be set anew for each epoch, by `tessera.training.training_model.reseed`.
     keras.backend.experimental.enable_tf_random_generator()
     if settings["deterministic"]:
         tf.config.experimental.enable_op_determinism()
 
-    devices = share_out(kind, settings["gpus"], settings["device"])
-    with devices.scope(), computing_in(precision), explaining_failures():
-        network, trainee = make_trainee(settings, about)
-        batch_size, why_batch = settle_batch(
+    devices = distribution_strategy(kind, settings["gpus"], settings["device"])
+    with devices.scope(), mixed_precision_policy(precision), translate_device_errors():
+        network, trainee = build_training_model(settings, about)
+        batch_size, why_batch = resolve_batch_size(
             workplace, provenance, settings["batch_size"], network, sides["train"][0].shape, kind, memory_mb
         )
         taken = settings | {"precision": precision, "batch_size": batch_size}
@@ -94,9 +100,9 @@ def train(patches, provenance, output, *, threads=None, memory_mb=None, training
     model |= {"provenance": provenance, "training_data": training_data, "throughput": throughput, "device": kind}
     with room_on_disk(workplace):
         kept = copy_in_float32(network, settings, about)
-        write_model(workplace / "model", model, kept, record.rows, sides["val"])
+        write_model_folder(workplace / "model", model, kept, record.rows, sides["val"])
         if trial:
-            draw_trial(trial, rate, workplace / "model" / RATES)
+            plot_learning_rate_trial(trial, rate, workplace / "model" / RATES)
         (workplace / LAST).rename(workplace / "model" / LAST)
     put_in_place(workplace / "model", output)
     shutil.rmtree(workplace)

@@ -5,7 +5,7 @@ import numpy as np
 from tessera.data.dihedral import turn, turn_back
 from tessera.inference.backends import choose_engine, load_engine, reduced_precision
 from tessera.inference.precision_check import check_precision
-from tessera.networks.model_folder import read_patches, read_settings
+from tessera.networks.model_folder import read_model_card, read_validation_patches
 
 BATCH_PX = {"cpu": 2**20, "gpu": 2**25}
 VIEWS = {"none": [0], "flips": [0, 2, 4, 6], "all": [*range(8)]}
@@ -78,7 +78,7 @@ def load_ensemble(folders, converted, *, engine, precision, max_precision_iou_ch
     reduced = {"auto": reduced_precision(engine, device), "float32": None}.get(precision, precision)
     engines, report = [], []
     for folder in folders:
-        settings, patches, check = read_settings(folder), read_patches(folder), None
+        settings, patches, check = read_model_card(folder), read_validation_patches(folder), None
         options = {"converted": converted, "threads": workers}
         chosen = load_engine(engine, device, settings, folder, **options)
         if reduced and patches:

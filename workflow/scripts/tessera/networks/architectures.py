@@ -29,7 +29,7 @@ _BEHIND_ENCODER = {
 }
 
 
-def draw_network(architecture, backbone, *, channels, outputs, width=None, depth=None):
+def create_network(architecture, backbone, *, channels, outputs, width=None, depth=None):
     """A Keras model of random weights, see `tessera.networks.build.build_network`.
 
     Raises:
@@ -50,12 +50,12 @@ def draw_network(architecture, backbone, *, channels, outputs, width=None, depth
         known = ", ".join(sm.get_available_backbone_names())
         raise InputError(f"backbone: {backbone} is unknown; it can be {known}")
     if architecture == "PSPNet":
-        return _finish(_draw_pspnet(draw_backbone(backbone, channels), backbone, outputs))
+        return _finish(_draw_pspnet(create_backbone(backbone, channels), backbone, outputs))
     draw, shape = getattr(sm, architecture), (None, None, channels)
     return _finish(draw(backbone, input_shape=shape, classes=outputs, activation="softmax", encoder_weights=None))
 
 
-def draw_backbone(backbone, channels, weights=None, **submodules):
+def create_backbone(backbone, channels, weights=None, **submodules):
     """An encoder of segmentation-models as a Keras model of its own, without its classifier."""
     return sm.Backbones.get_backbone(
         backbone, input_shape=(None, None, channels), weights=weights, include_top=False, **SUBMODULES | submodules

@@ -4,20 +4,11 @@ from pathlib import Path
 
 from tessera.common.constants import SETTINGS, WEIGHTS
 from tessera.common.errors import InputError
-from tessera.networks.architectures import ARCHITECTURES, bottleneck, decoder_levels, draw_network, encoder_layers
-from tessera.networks.devices import computing_in
-from tessera.networks.model_folder import read_settings
-from tessera.networks.pretrained_weights import check_file
-from tessera.networks.weight_transfer import take_encoder, take_model
-
-__all__ = [
-    "ARCHITECTURES",
-    "bottleneck",
-    "build_network",
-    "decoder_levels",
-    "encoder_layers",
-    "load_network",
-]
+from tessera.networks.architectures import create_network
+from tessera.networks.devices import mixed_precision_policy
+from tessera.networks.model_folder import read_model_card
+from tessera.networks.pretrained_weights import check_weights_file
+from tessera.networks.weight_transfer import transfer_encoder_weights, transfer_model_weights
 
 
 def build_network(architecture, backbone, *, channels, outputs, encoder_weights=None, width=None, depth=None):
@@ -40,12 +31,12 @@ def build_network(architecture, backbone, *, channels, outputs, encoder_weights=
         InputError: an unknown name, a setting that the architecture does not have, or weights that cannot be had or do
             not fit.
     """
-    network = draw_network(architecture, backbone, channels=channels, outputs=outputs, width=width, depth=depth)
+    network = create_network(architecture, backbone, channels=channels, outputs=outputs, width=width, depth=depth)
     if encoder_weights is not None and (Path(encoder_weights) / SETTINGS).is_file():
-        about = read_settings(encoder_weights)
-        take_model(encoder_weights, load_network(encoder_weights), about, network, architecture, backbone)
+        about = read_model_card(encoder_weights)
+        transfer_model_weights(encoder_weights, load_network(encoder_weights), about, network, architecture, backbone)
     elif encoder_weights is not None:
-        take_encoder(encoder_weights, network, architecture, backbone)
+        transfer_encoder_weights(encoder_weights, network, architecture, backbone)
     return network
 
 
@@ -59,12 +50,12 @@ def load_network(folder, precision="float32"):
     Raises:
         InputError: a file is missing, damaged, or does not fit the other.
     """
-    settings = read_settings(folder)
+    settings = read_model_card(folder)
     if lacking := [key for key in ("architecture", "backbone") if key not in settings]:
         raise InputError(
             f"{Path(folder) / SETTINGS}: does not say its {' and '.join(lacking)}; add it, or train the model again"
         )
-    with computing_in(precision):
+    with mixed_precision_policy(precision):
         model = build_network(
             settings["architecture"],
             settings["backbone"],
@@ -74,7 +65,7 @@ def load_network(folder, precision="float32"):
             depth=settings.get("depth"),
         )
     path = Path(folder) / WEIGHTS
-    check_file(path)
+    check_weights_file(path)
     try:
         model.load_weights(path)
     except (OSError, ValueError, KeyError) as error:

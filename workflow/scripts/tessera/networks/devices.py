@@ -45,7 +45,7 @@ def choose_device(device, threads=None):
     return taken
 
 
-def share_out(kind, number, asked="auto"):
+def distribution_strategy(kind, number, asked="auto"):
     """The strategy by which a network lies on `number` devices of a kind, each with its part of every batch.
 
     Args:
@@ -82,10 +82,10 @@ def choose_precision(precision, kind):
     if kind == "cpu":
         return "float32", "on a CPU, what is quicker depends on its kind; set bfloat16 to try it"
     details = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
-    return suit_gpu(min(detail.get("compute_capability") or (0, 0) for detail in details))
+    return gpu_precision(min(detail.get("compute_capability") or (0, 0) for detail in details))
 
 
-def suit_gpu(capability):
+def gpu_precision(capability):
     """(numbers, why) that suit a GPU of this compute capability (major, minor)."""
     said = ".".join(map(str, capability))
     if capability >= _BFLOAT16_SINCE:
@@ -96,7 +96,7 @@ def suit_gpu(capability):
 
 
 @contextlib.contextmanager
-def computing_in(precision):
+def mixed_precision_policy(precision):
     """Layers made in the block compute in `precision` (float32, bfloat16 or float16); weights are always float32."""
     policy = keras.mixed_precision.global_policy()
     keras.mixed_precision.set_global_policy(precision if precision == "float32" else f"mixed_{precision}")
@@ -107,7 +107,7 @@ def computing_in(precision):
 
 
 @contextlib.contextmanager
-def explaining_failures():
+def translate_device_errors():
     """What devices refuse while a network learns is told with the settings that help.
 
     Raises:

@@ -24,7 +24,7 @@ _REQUIRED = {
 }
 
 
-def read_settings(folder):
+def read_model_card(folder):
     """Content of a model's model.json.
 
     Raises:
@@ -75,7 +75,7 @@ def digest_model(folder):
     return state.hexdigest()
 
 
-def write_patches(folder, images, targets):
+def write_validation_patches(folder, images, targets):
     """Keep at most _KEPT_PATCHES of the patches, spread evenly, in a model's folder."""
     group = zarr.create_group(Path(folder) / VALIDATION, zarr_format=3, overwrite=True)
     for name, patches in (("image", images), ("target", targets)):
@@ -83,7 +83,7 @@ def write_patches(folder, images, targets):
         group.create_array(name, data=kept, chunks=(1, *kept.shape[1:]))
 
 
-def read_patches(folder):
+def read_validation_patches(folder):
     """The validation patches in a model's folder.
 
     Returns:
@@ -95,7 +95,7 @@ def read_patches(folder):
     path = Path(folder) / VALIDATION
     if not path.is_dir():
         return None
-    channels = len(read_settings(folder)["channels"])
+    channels = len(read_model_card(folder)["channels"])
     try:
         group = zarr.open_group(path, mode="r")
         images, targets = group["image"], group["target"]
@@ -110,7 +110,7 @@ def read_patches(folder):
 
 
 def _are_patches(images, targets, channels):
-    """Whether arrays are as `write_patches` makes them; sizes are not believed, since what they ask for is memory."""
+    """Whether arrays are as `write_validation_patches` makes them; sizes are not believed, since what they ask for is memory."""
     number, *sides = targets.shape
     return (
         images.shape == (number, *sides, channels)

@@ -8,11 +8,11 @@ import h5py
 import numpy as np
 
 from tessera.common.errors import InputError
-from tessera.networks.architectures import draw_backbone
+from tessera.networks.architectures import create_backbone
 from tessera.networks.tensorflow_setup import keras, sm
 
 
-def pretrained_encoder(weights, backbone):
+def load_pretrained_encoder(weights, backbone):
     """An encoder, as a Keras model, with weights for images whose channels are normalized to 0 to 1.
 
     Weights for three channels are for RGB as `segmentation_models.get_preprocessing(backbone)` prepares it, and are
@@ -27,11 +27,11 @@ def pretrained_encoder(weights, backbone):
     """
     encoder = _fetch_encoder(backbone) if weights == "imagenet" else _read_encoder(Path(weights), backbone)
     if encoder.input_shape[-1] == 3:
-        _fold_preparation(encoder, backbone)
+        _fold_preprocessing(encoder, backbone)
     return encoder
 
 
-def check_file(path):
+def check_weights_file(path):
     """Refuse a file of weights that is not HDF5, or whose arrays are said to be larger than the whole file.
 
     Keras writes arrays as they are; it reads what it is told is there, and that would be the memory of the job.
@@ -54,7 +54,7 @@ def check_file(path):
 def _fetch_encoder(backbone):
     """An encoder with ImageNet weights."""
     utils = types.SimpleNamespace(**vars(keras.utils) | {"get_file": _fetch})
-    return draw_backbone(backbone, 3, "imagenet", utils=utils)
+    return create_backbone(backbone, 3, "imagenet", utils=utils)
 
 
 def _fetch(name, url, **options):
@@ -78,13 +78,13 @@ def _read_encoder(path, backbone):
         raise InputError(
             f"encoder_weights: there is no file {path}, nor the folder of a model; give one, imagenet or null"
         )
-    check_file(path)
+    check_weights_file(path)
     try:
         with h5py.File(path) as file:
             channels, saved = _saved(file)
     except (KeyError, AttributeError, TypeError, ValueError) as error:
         raise _misfit(path, backbone, f"it is not of a form that Keras writes ({error})") from error
-    encoder = draw_backbone(backbone, channels)
+    encoder = create_backbone(backbone, channels)
     own = [(layer.name, [tuple(weight.shape) for weight in layer.weights]) for layer in encoder.layers if layer.weights]
     for (name, shapes), (layer, expected) in zip(saved, own, strict=False):
         if shapes not in (None, expected):
@@ -130,7 +130,7 @@ def _names(group, attribute):
     return [name.decode() if isinstance(name, bytes) else name for part in parts for name in part]
 
 
-def _fold_preparation(encoder, backbone):
+def _fold_preprocessing(encoder, backbone):
     """Change an encoder that takes prepared images so that it takes RGB from 0 to 1, and answers the same.
 
     Preparation is affine, p(255 x) = M x + b, with M between colours, since some encoders want blue first. The first

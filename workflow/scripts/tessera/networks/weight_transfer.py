@@ -9,15 +9,15 @@ import numpy as np
 from tessera.common.constants import SETTINGS
 from tessera.common.errors import InputError
 from tessera.networks.architectures import bottleneck, encoder_layers, stride_8
-from tessera.networks.pretrained_weights import pretrained_encoder
+from tessera.networks.pretrained_weights import load_pretrained_encoder
 from tessera.networks.tensorflow_setup import keras
 
 
-def take_encoder(weights, network, architecture, backbone):
+def transfer_encoder_weights(weights, network, architecture, backbone):
     """Fill the encoder of `network` with weights that were trained by others, and say how many layers that is.
 
     Args:
-        weights: as `tessera.networks.pretrained_weights.pretrained_encoder` takes them.
+        weights: as `tessera.networks.pretrained_weights.load_pretrained_encoder` takes them.
         network: of any number of channels.
         architecture, backbone: its own.
 
@@ -29,13 +29,13 @@ def take_encoder(weights, network, architecture, backbone):
             f"encoder_weights: {weights} cannot be used, since {architecture} has no backbone; give null, the folder "
             f"of an earlier model of {architecture}, or another architecture"
         )
-    encoder = pretrained_encoder(weights, backbone)
+    encoder = load_pretrained_encoder(weights, backbone)
     cut = architecture == "PSPNet"
     taken = _take(_cut(encoder, encoder.layers, backbone, cut), encoder_layers(network, architecture, backbone))
     _report(weights, taken, network)
 
 
-def take_model(folder, source, about, network, architecture, backbone):
+def transfer_model_weights(folder, source, about, network, architecture, backbone):
     """Fill `network` with the weights of an earlier model, as far as they fit, and say how far that is.
 
     Channels and outputs may differ: the first layer's weights are averaged over the earlier model's channels and shared

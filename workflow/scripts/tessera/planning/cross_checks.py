@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tessera.common.constants import INSTANCE_OUTPUTS, SETTINGS, WEIGHTS
 from tessera.planning.messages import shown
-from tessera.training.model_selection import OF_THE_LOSS
+from tessera.training.model_selection import LOSS_SETTINGS
 
 
 def _check_classes(classes, task):
@@ -197,7 +197,7 @@ def _check_metric(metric, task, classes):
 
 def _check_metric_of_sweep(metric, sweep):
     sections = [part for values in sweep.values() for part in values.values() if isinstance(part, dict)]
-    changing = [key for part in (sweep, *sections) for key in part if key in OF_THE_LOSS]
+    changing = [key for part in (sweep, *sections) for key in part if key in LOSS_SETTINGS]
     if metric == "val_loss" and changing:
         text = f"is val_loss, but sweep changes {changing[0]}, and values of different losses cannot be compared"
         return f"{text}; give val_iou, or auto"

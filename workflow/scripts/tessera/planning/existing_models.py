@@ -36,7 +36,7 @@ def find_models(paths, task, classes):
 def _misfits(folder, task, classes):
     """What is wrong with the model in `folder`, in sentences."""
     # Its imports take seconds that a plan without an existing model can do without.
-    from tessera.networks.model_folder import read_settings
+    from tessera.networks.model_folder import read_model_card
 
     if not Path(folder).is_dir():
         return [f"model: there is no folder {folder}; give the folder of a model, in which model.json is, or null"]
@@ -44,7 +44,7 @@ def _misfits(folder, task, classes):
     if inside and not (Path(folder) / SETTINGS).exists():
         return [f"model: {folder} holds folders of models, but is none; give one of them, such as {inside[0]}"]
     try:
-        about = read_settings(folder)
+        about = read_model_card(folder)
     except InputError as error:
         return [f"model: {error}"]
     wanted = {"task": task, "outputs": INSTANCE_OUTPUTS if task == "instances" else classes}

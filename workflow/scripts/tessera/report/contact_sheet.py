@@ -8,9 +8,9 @@ from scipy.ndimage import binary_dilation
 from skimage.segmentation import find_boundaries
 
 from tessera.common.constants import IGNORE
-from tessera.training.patch_overlays import class_colour, displayed, hatch, magnified
+from tessera.training.patch_overlays import class_color, display_rgb, hatch_unknown, magnify
 
-ZOOM = 2  # outlines are drawn on magnified pixels, so that they hide little
+ZOOM = 2  # outlines are drawn on magnify pixels, so that they hide little
 
 
 def draw_sheet(path, samples, names, instances):
@@ -34,11 +34,11 @@ def draw_sheet(path, samples, names, instances):
         before, after = axes[2 * number : 2 * number + 2]
         margin = (len(sample.window) - len(sample.pixels)) // 2
         inner = slice(margin, margin + len(sample.pixels))
-        before.imshow(displayed(sample.window[inner, inner]))
+        before.imshow(display_rgb(sample.window[inner, inner]))
         before.set_title("before", fontsize=9)
         after.imshow(_outlined(sample, instances))
         after.set_title(_wrapped(sample.transforms) or "unchanged", fontsize=9)
-    lines = [Line2D([], [], color=class_colour(id_), label=name) for id_, name in enumerate(names) if id_]
+    lines = [Line2D([], [], color=class_color(id_), label=name) for id_, name in enumerate(names) if id_]
     figure.legend(handles=lines, loc="outside upper center", ncols=len(lines), title="hatched: not learnt from")
     figure.savefig(path)
 
@@ -48,11 +48,11 @@ def _wrapped(names):
 
 
 def _outlined(sample, instances):
-    shown, ids, target = (magnified(plane, ZOOM) for plane in (displayed(sample.pixels), sample.ids, sample.target))
+    shown, ids, target = (magnify(plane, ZOOM) for plane in (display_rgb(sample.pixels), sample.ids, sample.target))
     unknown = target == IGNORE
-    hatch(shown, unknown)
+    hatch_unknown(shown, unknown)
     edges = binary_dilation(find_boundaries(ids, mode="inner")) & ~unknown
     classes = (ids > 0).astype(int) if instances else ids
     for class_ in np.unique(classes[edges & (ids > 0)]):
-        shown[edges & (classes == class_)] = to_rgb(class_colour(class_))
+        shown[edges & (classes == class_)] = to_rgb(class_color(class_))
     return shown

@@ -11,7 +11,7 @@ from skimage.transform import resize
 
 from tessera.common.constants import IGNORE
 from tessera.evaluation.class_activation_maps import LEVELS, PARTS, strongest
-from tessera.training.patch_overlays import class_colour, displayed, magnified, overlay
+from tessera.training.patch_overlays import class_color, display_rgb, magnify, overlay_classes
 
 CHANNELS = 4  # of a layer, beside the mean of all
 MOST_OUTPUTS = 6  # of a picture, those of the largest areas
@@ -69,18 +69,18 @@ def draw_reasons(pixels, truth, prediction, maps, regions, names):
         A PIL image, RGB.
     """
     times = -(-PANEL_PX // max(truth.shape))
-    shown, truth, prediction = (magnified(plane, times) for plane in (displayed(pixels), truth, prediction))
+    shown, truth, prediction = (magnify(plane, times) for plane in (display_rgb(pixels), truth, prediction))
     title = "truth, hatched where unknown" if (truth == IGNORE).any() else "truth"
-    panels = [("image", shown, None), (title, overlay(shown, truth), None)]
-    rows = [[*panels, ("prediction", overlay(shown, prediction), None)]]
+    panels = [("image", shown, None), (title, overlay_classes(shown, truth), None)]
+    rows = [[*panels, ("prediction", overlay_classes(shown, prediction), None)]]
     grey = np.repeat(shown.mean(-1, keepdims=True), 3, axis=-1)
     for level, title in enumerate(LEVELS):
         rows.append([])
         for output, heats in maps.items():
-            panel, region = heated(grey, heats[level]), magnified(regions[output], times)
+            panel, region = heated(grey, heats[level]), magnify(regions[output], times)
             panel[find_boundaries(region, mode="inner")] = 1
             nothing = "" if heats[level].max() > 0 else ": nothing"
-            colour = class_colour(output) if output else "#808080"
+            colour = class_color(output) if output else "#808080"
             rows[-1].append((f"{names[output]}, {title}{nothing}", panel, colour))
     size = _fitted(shown.shape, PANEL_PX)
     picture, draw, places = _sheet(rows, size, LINE_PX)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from tessera.common.constants import HISTORY, RATES
-from tessera.networks.model_folder import read_settings
+from tessera.networks.model_folder import read_model_card
 from tessera.report.html_report import duration, embed, grouped
 from tessera.report.report_tables import count, learning_curves
 
@@ -22,7 +22,7 @@ def describe_model(folder, existing):
         `rates` (the trial of learning rates as a data URI, or None) and `versions`; a model that was made elsewhere may
         have no history, and say little.
     """
-    folder, about = Path(folder), read_settings(folder)
+    folder, about = Path(folder), read_model_card(folder)
     # Where the model of another run lies, its own history says how it was trained; it is shown all the same.
     curves = learning_curves(pd.read_csv(folder / HISTORY)) if (folder / HISTORY).is_file() else []
     facts = [

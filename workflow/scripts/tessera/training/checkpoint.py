@@ -7,7 +7,15 @@ from pathlib import Path
 
 from tessera.common.errors import InputError
 from tessera.networks.tensorflow_setup import keras, tf
-from tessera.training.history import best_row, claim_folder, cost, progress_line, read_history, verdict, write_history
+from tessera.training.history import (
+    best_row,
+    cost,
+    open_or_reset_run_folder,
+    progress_line,
+    read_history,
+    verdict,
+    write_history,
+)
 
 _SAVING_SHARE = 0.05  # of the time of a training that saving its state may take
 
@@ -32,7 +40,7 @@ class Record(keras.callbacks.Callback):
         self._network = network
         self._folder = Path(folder)
         self._limits = limits
-        claim_folder(self._folder, provenance)
+        open_or_reset_run_folder(self._folder, provenance)
         self.rows = []
 
     def resume(self, trainee, stage):

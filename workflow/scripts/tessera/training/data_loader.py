@@ -8,7 +8,7 @@ from tessera.data.dihedral import turn
 from tessera.networks.tensorflow_setup import tf
 
 
-def training_batches(images, targets, *, batch_size, seed, first_epoch, epochs):
+def training_minibatches(images, targets, *, batch_size, seed, first_epoch, epochs):
     """Batches of `epochs` passes over all patches, from `first_epoch` on, each in an order and turned at random.
 
     What an epoch looks like depends on the seed and its number alone.
@@ -37,8 +37,8 @@ def training_batches(images, targets, *, batch_size, seed, first_epoch, epochs):
     return _dataset(numbers, load, images), steps
 
 
-def validation_batches(images, targets, *, batch_size):
-    """All patches as they are, in order, as in `training_batches`."""
+def validation_minibatches(images, targets, *, batch_size):
+    """All patches as they are, in order, as in `training_minibatches`."""
 
     def load(number):
         chosen = range(int(number), min(int(number) + batch_size, images.shape[0]))

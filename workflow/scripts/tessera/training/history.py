@@ -12,7 +12,7 @@ from pathlib import Path
 from tessera.common.atomic_write import whole_file, write_json
 
 
-def claim_folder(folder, provenance):
+def open_or_reset_run_folder(folder, provenance):
     """Make `folder` that of a training under `provenance`: empty, unless it is one under the same provenance already.
 
     The provenance is noted in it; a note that cannot be read, such as one that was cut off, counts as another provenance.

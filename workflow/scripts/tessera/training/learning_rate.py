@@ -83,7 +83,7 @@ class Schedule(keras.callbacks.Callback):
         self._step += 1
 
 
-def find_rate(trainee, batches):
+def find_learning_rate(trainee, batches):
     """Try rising learning rates, and leave the weights as they were.
 
     Smith 2017, Cyclical Learning Rates, https://arxiv.org/abs/1506.01186. The rate that is found is a tenth of the one
@@ -125,8 +125,8 @@ def find_rate(trainee, batches):
     return min(trial, key=lambda pair: pair[1])[0] / _BACK_OFF, trial
 
 
-def draw_trial(trial, rate, path):
-    """Draw the curve of a trial, see `find_rate`, with a line at the rate that was taken."""
+def plot_learning_rate_trial(trial, rate, path):
+    """Draw the curve of a trial, see `find_learning_rate`, with a line at the rate that was taken."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot(*zip(*trial, strict=True))

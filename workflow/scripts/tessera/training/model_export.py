@@ -7,9 +7,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tessera.common.constants import CURVES, DIVISOR, FORMAT, HISTORY, SAVED_MODEL, SETTINGS, WEIGHTS
-from tessera.networks.model_folder import write_patches
+from tessera.networks.model_folder import write_validation_patches
 from tessera.training.history import best_row, write_history
-from tessera.training.training_curves import draw_curves
+from tessera.training.training_curves import plot_training_curves
 
 _LIBRARIES = ("tensorflow", "tf-keras", "segmentation-models", "numpy")
 _FROM_PATCHES = (
@@ -62,7 +62,7 @@ def describe(patches, network, rows, settings, plan):
     }
 
 
-def write_model(folder, settings, network, rows, validation):
+def write_model_folder(folder, settings, network, rows, validation):
     """Write the folder of a model.
 
     Args:
@@ -78,6 +78,6 @@ def write_model(folder, settings, network, rows, validation):
     (folder / SETTINGS).write_text(json.dumps(settings, indent=1))
     network.save_weights(folder / WEIGHTS)
     network.export(folder / SAVED_MODEL)
-    write_patches(folder, *validation)
+    write_validation_patches(folder, *validation)
     write_history(rows, folder / HISTORY)
-    draw_curves(rows, settings["best_epoch"], folder / CURVES)
+    plot_training_curves(rows, settings["best_epoch"], folder / CURVES)

@@ -9,7 +9,7 @@ from tessera.common.errors import InputError
 from tessera.training.history import is_smaller_better
 
 # Settings that say what a loss is: its values can only be compared where these are the same.
-OF_THE_LOSS = ("losses", "tversky_beta", "class_weights")
+LOSS_SETTINGS = ("losses", "tversky_beta", "class_weights")
 
 
 def choose_metric(metric, trainings):
@@ -22,7 +22,7 @@ def choose_metric(metric, trainings):
     Raises:
         InputError: val_loss is asked for, of models whose losses differ.
     """
-    differing = [key for key in OF_THE_LOSS if any(one.get(key) != trainings[0].get(key) for one in trainings)]
+    differing = [key for key in LOSS_SETTINGS if any(one.get(key) != trainings[0].get(key) for one in trainings)]
     watched = sorted({one.get("monitor", "val_loss") for one in trainings})
     if metric == "val_loss" and differing:
         raise InputError(
@@ -39,7 +39,7 @@ def choose_metric(metric, trainings):
     return watched[0], None
 
 
-def summarise_variants(variants, values):
+def summarize_variants(variants, values):
     """How the models of each variant did.
 
     Args:

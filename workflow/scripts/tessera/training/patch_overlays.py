@@ -11,37 +11,37 @@ from skimage.segmentation import find_boundaries
 from tessera.common.constants import IGNORE
 
 # After Okabe and Ito; a class takes the colour at its place, round and round.
-COLOURS = ["#ffd400", "#00b7ff", "#ff6db6", "#00c08b", "#ff7a1a", "#a78bfa"]
-PANEL_PX = (256, 512)  # smaller patches are magnified, larger ones reduced
+COLORS = ["#ffd400", "#00b7ff", "#ff6db6", "#00c08b", "#ff7a1a", "#a78bfa"]
+PANEL_PX = (256, 512)  # smaller patches are magnify, larger ones reduced
 FILL = 0.4
 TEXT_PX = 14
 GAP_PX = 6
 
 
-def class_colour(class_):
+def class_color(class_):
     """Colour of a class, from 1 on, as #rrggbb."""
-    return COLOURS[(class_ - 1) % len(COLOURS)]
+    return COLORS[(class_ - 1) % len(COLORS)]
 
 
-def displayed(pixels):
+def display_rgb(pixels):
     """RGB (y, x, 3) float32 of 0 to 1 of normalized pixels (y, x, c): three channels as colours, else the brightest."""
     shown = pixels if pixels.shape[-1] == 3 else np.repeat(pixels.max(-1, keepdims=True), 3, axis=-1)
     return np.clip(shown, 0, 1).astype(np.float32)
 
 
-def hatch(shown, unknown):
-    """Darken and hatch the pixels (y, x, 3) that are `unknown` (y, x), in place."""
+def hatch_unknown(shown, unknown):
+    """Darken and hatch_unknown the pixels (y, x, 3) that are `unknown` (y, x), in place."""
     y, x = np.indices(unknown.shape)
     shown[unknown] *= 0.5
     shown[unknown & ((y + x) % 16 < 2)] = 0.35
 
 
-def magnified(plane, times):
+def magnify(plane, times):
     """(y, x, ...) with each pixel as a square of `times` x `times`."""
     return plane.repeat(times, axis=0).repeat(times, axis=1)
 
 
-def overlay(shown, classes):
+def overlay_classes(shown, classes):
     """Fill the classes, background aside, with their colours, and outline them.
 
     Args:
@@ -54,14 +54,14 @@ def overlay(shown, classes):
     shown, unknown = shown.copy(), classes == IGNORE
     edges = find_boundaries(classes, mode="inner")
     for class_ in np.unique(classes[(classes > 0) & ~unknown]):
-        colour, own = np.array(to_rgb(class_colour(int(class_)))), classes == class_
+        colour, own = np.array(to_rgb(class_color(int(class_)))), classes == class_
         shown[own] = (1 - FILL) * shown[own] + FILL * colour
         shown[own & edges] = colour
-    hatch(shown, unknown)
+    hatch_unknown(shown, unknown)
     return shown
 
 
-def draw_panels(pixels, truth, prediction, names):
+def draw_comparison(pixels, truth, prediction, names):
     """A patch as it is, with its truth, and with its prediction, side by side above a legend.
 
     Args:
@@ -73,9 +73,9 @@ def draw_panels(pixels, truth, prediction, names):
         A PIL image, RGB.
     """
     times = -(-PANEL_PX[0] // max(truth.shape))
-    shown, truth, prediction = (magnified(plane, times) for plane in (displayed(pixels), truth, prediction))
+    shown, truth, prediction = (magnify(plane, times) for plane in (display_rgb(pixels), truth, prediction))
     title = "truth, hatched where unknown" if (truth == IGNORE).any() else "truth"
-    panels = {"image": shown, title: overlay(shown, truth), "prediction": overlay(shown, prediction)}
+    panels = {"image": shown, title: overlay_classes(shown, truth), "prediction": overlay_classes(shown, prediction)}
     panels = {title: _picture(panel) for title, panel in panels.items()}
     width, height = panels["image"].size
     font = ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), TEXT_PX)
@@ -90,7 +90,7 @@ def draw_panels(pixels, truth, prediction, names):
         picture.paste(panel, (left, line_px))
     for class_, (left, line, name) in enumerate(legend, start=1):
         top = line_px + height + line * line_px + GAP_PX // 2
-        draw.rectangle((left, top, left + TEXT_PX, top + TEXT_PX), fill=class_colour(class_))
+        draw.rectangle((left, top, left + TEXT_PX, top + TEXT_PX), fill=class_color(class_))
         draw.text((left + line_px, top + TEXT_PX // 2), name, fill="black", font=font, anchor="lm")
     return picture
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tessera.networks.tensorflow_setup import tf
-from tessera.training.patch_overlays import draw_panels
+from tessera.training.patch_overlays import draw_comparison
 
 
 class Events:
@@ -41,7 +41,7 @@ class Events:
     def pictures(self, epoch, patches, outputs):
         with self._writer.as_default(step=epoch):
             for index, *planes in patches:
-                tf.summary.image(f"patches/{index}", np.asarray(draw_panels(*planes, outputs))[None])
+                tf.summary.image(f"patches/{index}", np.asarray(draw_comparison(*planes, outputs))[None])
         self._writer.flush()
 
     def finish(self):

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from tessera.common.atomic_write import write_json
 from tessera.common.errors import InputError
 from tessera.networks.tensorflow_setup import keras
-from tessera.training.data_loader import training_batches, validation_batches
-from tessera.training.learning_rate import Schedule, find_rate, plateau_factor
+from tessera.training.data_loader import training_minibatches, validation_minibatches
+from tessera.training.learning_rate import Schedule, find_learning_rate, plateau_factor
 from tessera.training.throughput import measure_throughput
-from tessera.training.train_model import make_optimizer, reseed
+from tessera.training.training_model import make_optimizer, reseed
 
 UNFROZEN_RATE = 0.1
 TRIAL = "rates.json"
@@ -46,7 +46,7 @@ class Training:
     """The training of one network.
 
     Args:
-        trainee: `tessera.training.train_model.Trainee`.
+        trainee: `tessera.training.training_model.DeepSupervisionModel`.
         encoder: layers that stay as they are while the decoder learns alone.
         sides: {"train", "val": images (n, y, x, c) and targets (n, y, x)}.
         record: `tessera.training.checkpoint.Record`.
@@ -62,7 +62,7 @@ class Training:
         """The largest learning rate: as set, or found by a trial that is kept in `folder`.
 
         Returns:
-            The rate, why, and the trial (see `tessera.training.learning_rate.find_rate`), None where there was none.
+            The rate, why, and the trial (see `tessera.training.learning_rate.find_learning_rate`), None where there was none.
         """
         rate, path = self._settings["learning_rate"], folder / TRIAL
         if rate != "auto":
@@ -71,7 +71,7 @@ class Training:
         if not path.is_file():
             self._enter(self._stages[0])
             batches, _ = self._batches(0, self._settings["epochs"])
-            write_json(path, find_rate(self._trainee, batches))
+            write_json(path, find_learning_rate(self._trainee, batches))
         self._rate, trial = json.loads(path.read_text())
         lowest = min(trial, key=lambda pair: pair[1])
         reason = f"a tenth of {lowest[0]:.2g}, where the loss was least in a trial of {len(trial)} steps"
@@ -92,7 +92,7 @@ class Training:
                 steps_per_epoch=steps,
                 initial_epoch=done,
                 epochs=stage.end,
-                validation_data=validation_batches(*self._sides["val"], batch_size=self._settings["batch_size"]),
+                validation_data=validation_minibatches(*self._sides["val"], batch_size=self._settings["batch_size"]),
                 callbacks=[self._schedule(stage, done, steps), Guard(self._settings["seed"]), self._record, *callbacks],
                 verbose=0,
             )
@@ -111,7 +111,7 @@ class Training:
 
     def _batches(self, first_epoch, epochs):
         settings = {key: self._settings[key] for key in ("batch_size", "seed")}
-        return training_batches(*self._sides["train"], **settings, first_epoch=first_epoch, epochs=epochs)
+        return training_minibatches(*self._sides["train"], **settings, first_epoch=first_epoch, epochs=epochs)
 
     def _schedule(self, stage, done, steps):
         settings, before = self._settings, self._record.seconds_of(stage.start)

@@ -3,7 +3,7 @@
 from matplotlib.figure import Figure
 
 
-def draw_curves(rows, best, path):
+def plot_training_curves(rows, best, path):
     """Draw loss and IoU over the epochs of a history; a line marks the epoch `best`, whose weights were kept."""
     epochs = [row["epoch"] for row in rows]
     figure = Figure(figsize=(10, 4), layout="constrained")

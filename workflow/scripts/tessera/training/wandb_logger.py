@@ -9,7 +9,7 @@ import numpy as np
 
 from tessera.common.constants import IGNORE
 from tessera.common.errors import InputError
-from tessera.training.patch_overlays import displayed
+from tessera.training.patch_overlays import display_rgb
 
 CONNECT_S = 30
 # Weights & Biases is told what a training shows, not what the machine is called or does, nor the code.
@@ -110,7 +110,7 @@ class Experiment:
         for index, pixels, truth, prediction in patches:
             planes = {"ground_truth": truth, "prediction": prediction}
             masks = {key: {"mask_data": plane, "class_labels": labels} for key, plane in planes.items()}
-            picture = np.rint(255 * displayed(pixels)).astype(np.uint8)
+            picture = np.rint(255 * display_rgb(pixels)).astype(np.uint8)
             shown.append(self._package.Image(picture, masks=masks, caption=f"patch {index}"))
         self._run.log({"patches": shown}, step=epoch)
 

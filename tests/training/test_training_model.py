@@ -5,11 +5,19 @@ import pytest
 
 from tessera.common.constants import IGNORE
 from tessera.common.errors import InputError
-from tessera.networks.build import build_network, decoder_levels, encoder_layers
-from tessera.networks.devices import computing_in
+from tessera.networks.architectures import decoder_levels, encoder_layers
+from tessera.networks.build import build_network
+from tessera.networks.devices import mixed_precision_policy
 from tessera.networks.tensorflow_setup import keras, tf
 from tessera.training.losses import cross_entropy, weighted_sum
-from tessera.training.train_model import Trainee, _shrink, activation_bytes, make_optimizer, reseed, suit_batch
+from tessera.training.training_model import (
+    DeepSupervisionModel,
+    _shrink,
+    activation_bytes,
+    choose_batch_size,
+    make_optimizer,
+    reseed,
+)
 
 EVEN = np.ones(3, "float32")
 OUTPUTS = ["background", "interior", "boundary"]
@@ -29,7 +37,7 @@ def small_batch(seed=0):
 
 def test_losses_of_lower_levels_are_added_with_their_weights_and_the_history_tells_the_full_size_alone():
     network = small_network()
-    trainee = Trainee(network, decoder_levels(network, "PlainUnet"), [0.5, 0.25], OBJECTIVE, OUTPUTS)
+    trainee = DeepSupervisionModel(network, decoder_levels(network, "PlainUnet"), [0.5, 0.25], OBJECTIVE, OUTPUTS)
     images, targets = small_batch()
     full, half, quarter = trainee(images, training=False)
     assert (half.shape[1], quarter.shape[1]) == (16, 8)
@@ -50,7 +58,7 @@ def test_losses_of_lower_levels_are_added_with_their_weights_and_the_history_tel
 def test_heads_of_lower_levels_learn_and_are_in_the_trainee_alone():
     network = small_network()
     before = [weight.copy() for weight in network.get_weights()]
-    trainee = Trainee(network, decoder_levels(network, "PlainUnet"), [0.5], OBJECTIVE, OUTPUTS)
+    trainee = DeepSupervisionModel(network, decoder_levels(network, "PlainUnet"), [0.5], OBJECTIVE, OUTPUTS)
     heads = [layer for layer in trainee.layers if layer.name.startswith("level")]
     first = heads[0].get_weights()[0].copy()
     trainee.compile(make_optimizer(ADAM, "float32"))
@@ -64,12 +72,12 @@ def test_heads_of_lower_levels_learn_and_are_in_the_trainee_alone():
 def test_more_weights_than_levels_are_refused():
     network = small_network()
     with pytest.raises(InputError, match=r"deep_supervision: has 3 weights, and the decoder has 2"):
-        Trainee(network, decoder_levels(network, "PlainUnet"), [1, 1, 1], OBJECTIVE, OUTPUTS)
+        DeepSupervisionModel(network, decoder_levels(network, "PlainUnet"), [1, 1, 1], OBJECTIVE, OUTPUTS)
 
 
 def test_a_level_of_weight_zero_has_no_head():
     network = small_network()
-    trainee = Trainee(network, decoder_levels(network, "PlainUnet"), [0, 0.5], OBJECTIVE, OUTPUTS)
+    trainee = DeepSupervisionModel(network, decoder_levels(network, "PlainUnet"), [0, 0.5], OBJECTIVE, OUTPUTS)
     assert [output.shape[-1] for output in trainee.outputs] == [3, 3]
     assert len([layer for layer in trainee.layers if layer.name.startswith("level")]) == 2
 
@@ -84,12 +92,12 @@ def test_targets_of_lower_levels_are_pixels_in_the_middle_of_what_they_stand_for
 
 def test_a_step_is_as_large_as_is_usual_or_as_patches_and_memory_allow():
     network = small_network()
-    assert suit_batch(5, network, (512, 64, 64, 1), "cpu") == (5, "as set")
-    assert suit_batch("auto", network, (512, 64, 64, 1), "cpu")[0] == 8
-    assert suit_batch("auto", network, (512, 64, 64, 1), "gpu")[0] == 16
-    few, reason = suit_batch("auto", network, (40, 64, 64, 1), "cpu")
+    assert choose_batch_size(5, network, (512, 64, 64, 1), "cpu") == (5, "as set")
+    assert choose_batch_size("auto", network, (512, 64, 64, 1), "cpu")[0] == 8
+    assert choose_batch_size("auto", network, (512, 64, 64, 1), "gpu")[0] == 16
+    few, reason = choose_batch_size("auto", network, (40, 64, 64, 1), "cpu")
     assert (few, reason) == (4, "so that an epoch of 40 patches has 8 steps")
-    tight, reason = suit_batch("auto", network, (512, 512, 512, 1), "cpu", memory_mb=1)
+    tight, reason = choose_batch_size("auto", network, (512, 512, 512, 1), "cpu", memory_mb=1)
     assert tight == 1
     assert "MiB" in reason
 
@@ -122,9 +130,9 @@ def test_what_is_drawn_at_random_depends_on_seed_and_epoch_alone():
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_a_step_in_fewer_bits_changes_float32_weights_by_finite_steps(precision):
-    with computing_in(precision):
+    with mixed_precision_policy(precision):
         network = small_network()
-        trainee = Trainee(network, decoder_levels(network, "PlainUnet"), [0.5], OBJECTIVE, OUTPUTS)
+        trainee = DeepSupervisionModel(network, decoder_levels(network, "PlainUnet"), [0.5], OBJECTIVE, OUTPUTS)
         trainee.compile(make_optimizer(ADAM, precision))
     before = network.get_weights()
     rows = trainee.fit(*small_batch(), batch_size=4, verbose=0, epochs=3).history
@@ -163,7 +171,7 @@ def test_longer_gradients_are_cut_to_a_length():
 def test_a_frozen_encoder_stays_as_it_is_averages_included_while_the_decoder_learns():
     network = build_network("Linknet", "resnet18", channels=1, outputs=3)
     encoder = encoder_layers(network, "Linknet", "resnet18")
-    trainee = Trainee(network, [], [], OBJECTIVE, OUTPUTS)
+    trainee = DeepSupervisionModel(network, [], [], OBJECTIVE, OUTPUTS)
 
     def weights():
         return [weight.copy() for layer in encoder for weight in layer.get_weights()]

@@ -9,9 +9,10 @@ from tessera.common.atomic_write import write_json
 from tessera.common.constants import IGNORE
 from tessera.common.errors import InputError
 from tessera.common.memory_budget import MIB, SHARE, limit_mb, resident_mb
-from tessera.networks.build import build_network, decoder_levels
+from tessera.networks.architectures import decoder_levels
+from tessera.networks.build import build_network
 from tessera.networks.tensorflow_setup import keras, tf
-from tessera.training.history import claim_folder
+from tessera.training.history import open_or_reset_run_folder
 from tessera.training.losses import class_weights, weighted_sum
 
 DESIGN = ("architecture", "backbone", "width", "depth")  # settings that say what a network is
@@ -40,7 +41,7 @@ class ClassIoU(keras.metrics.MeanIoU):
         return {self.name: mean} | {f"{self.name}_{o}": ious[i] for i, o in enumerate(self._outputs[1:])}
 
 
-class Trainee(keras.Model):
+class DeepSupervisionModel(keras.Model):
     """A network that learns.
 
     It shares its layers with the network that is kept. Each level of the decoder that is to learn by itself gets a head
@@ -101,7 +102,7 @@ def _shrink(target, probabilities):
     return target[:, start::step, start::step]
 
 
-def make_trainee(settings, about):
+def build_training_model(settings, about):
     """The network to train, and the trainee that it learns as.
 
     Args:
@@ -112,11 +113,11 @@ def make_trainee(settings, about):
     weights = class_weights(settings["class_weights"], about["outputs"], about["class_share"])
     objective = weighted_sum(settings["losses"], weights, settings["tversky_beta"])
     levels = decoder_levels(network, settings["architecture"]) if settings["deep_supervision"] else []
-    return network, Trainee(network, levels, settings["deep_supervision"], objective, about["outputs"])
+    return network, DeepSupervisionModel(network, levels, settings["deep_supervision"], objective, about["outputs"])
 
 
 def copy_in_float32(network, settings, about):
-    """The network to keep: one that computes in float32, whatever `network`, of `make_trainee`, was trained in."""
+    """The network to keep: one that computes in float32, whatever `network`, of `build_training_model`, was trained in."""
     kept = _draw(settings, about)
     kept.set_weights(network.get_weights())
     return kept
@@ -157,7 +158,7 @@ def activation_bytes(network, patch_size_px):
     return sum(math.prod(tensor.shape) * tensor.dtype.size for tensor in maps if tensor.shape.is_fully_defined())
 
 
-def suit_batch(batch_size, network, shape, kind, memory_mb=None):
+def choose_batch_size(batch_size, network, shape, kind, memory_mb=None):
     """How many patches a step takes, and why.
 
     Args:
@@ -181,15 +182,15 @@ def suit_batch(batch_size, network, shape, kind, memory_mb=None):
     return 2 ** int(math.log2(limit)), reason
 
 
-def settle_batch(workplace, provenance, *asked):
-    """What `suit_batch` says of the rest, kept in the folder `workplace` of a training under `provenance`.
+def resolve_batch_size(workplace, provenance, *asked):
+    """What `choose_batch_size` says of the rest, kept in the folder `workplace` of a training under `provenance`.
 
     A training that goes on may have more memory than before, and would not come to the same weights.
     """
-    claim_folder(workplace, provenance)
+    open_or_reset_run_folder(workplace, provenance)
     path = workplace / "batch.json"
     if not path.is_file():
-        write_json(path, suit_batch(*asked))
+        write_json(path, choose_batch_size(*asked))
     return json.loads(path.read_text())
 
 
