@@ -4,7 +4,7 @@ import numpy as np
 from skimage.draw import disk
 
 from augment import augment
-from tessera.data.annotated_images import open_sources, survey
+from tessera.data.annotated_images import measure_class_statistics, open_annotated_images
 from tessera.io.ome_zarr_store import create_store, finish_image, finish_labels
 
 GEOMETRIC = [
@@ -60,8 +60,8 @@ class Batch:
         return self
 
     def source(self, image, task="instances", classes=("background", "cell")):
-        (source,) = open_sources([self.images], [self.truth], [image])
-        survey(source, task, list(classes))
+        (source,) = open_annotated_images([self.images], [self.truth], [image])
+        measure_class_statistics(source, task, list(classes))
         return source
 
     def augment(self, output, **changes):

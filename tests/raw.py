@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 
 from ingest import copy_pixels, ingest
-from tessera.io.image_reader import open_source
+from tessera.io.image_reader import open_image
 from tessera.io.ome_zarr_store import create_store, open_array, read_metadata
 
 
@@ -36,7 +36,7 @@ def noise(*shape, dtype=np.uint16):
 
 def peak_of_copying(path, output):
     """Bytes that are in use at most while the pixels of a raw file are copied into a new store at `output`."""
-    with open_source([path]) as source:
+    with open_image([path]) as source:
         store = create_store(output, source.shape, source.dtype)
         tracemalloc.start()
         copy_pixels(source, store)

@@ -15,7 +15,7 @@ from specimens import draw_scene, expose
 from tasks import answer
 
 from augment import augment
-from tessera.data.annotated_images import Pool, open_sources, survey
+from tessera.data.annotated_images import PatchSampler, measure_class_statistics, open_annotated_images
 from tessera.data.augmentation import HEADROOM, _composed, window_px
 from tessera.data.patch_reader import read_window
 from tessera.io.ome_zarr_store import create_store, finish_image, finish_labels
@@ -59,10 +59,10 @@ def ours(folder, output, patches, patch_size_px, workers):
 def albumentations(folder, patches, patch_size_px, transforms):
     """The same transforms, as they are composed for a patch, on windows that lie in memory, in one thread."""
     cv2.setNumThreads(1)
-    sources = open_sources([folder / "images" / "bench"], [folder / "truth" / "bench"], ["one", "two"])
+    sources = open_annotated_images([folder / "images" / "bench"], [folder / "truth" / "bench"], ["one", "two"])
     for source in sources:
-        survey(source, "instances", CLASSES)
-    pool, rng, windows = Pool(sources), np.random.default_rng(0), []
+        measure_class_statistics(source, "instances", CLASSES)
+    pool, rng, windows = PatchSampler(sources), np.random.default_rng(0), []
     side = window_px(transforms, patch_size_px)
     for _ in range(KEPT):
         pixels, ids, _ = read_window(*pool.draw(rng, 0.5), side, patch_size_px)

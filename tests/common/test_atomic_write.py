@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tessera.common.atomic_write import whole_file, whole_folder, write_json
+from tessera.common.atomic_write import atomic_file, atomic_folder, write_json
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "workflow" / "scripts"
 
 
 def write_half(path):
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         partial.write_text("{")
         raise OSError("the disk is full")
 
@@ -34,17 +34,17 @@ def test_a_file_that_was_not_finished_leaves_the_one_before(tmp_path):
 
 def test_a_folder_whose_job_was_killed_leaves_the_one_before_and_is_begun_anew(tmp_path):
     output = tmp_path / "deep" / "patches"
-    with whole_folder(output) as workplace:
+    with atomic_folder(output) as workplace:
         (workplace / "first").touch()
     code = (
-        "import os, sys; sys.path.insert(0, sys.argv[1]); from tessera.common.atomic_write import whole_folder\n"
-        "with whole_folder(sys.argv[2]) as workplace:\n"
+        "import os, sys; sys.path.insert(0, sys.argv[1]); from tessera.common.atomic_write import atomic_folder\n"
+        "with atomic_folder(sys.argv[2]) as workplace:\n"
         "    (workplace / 'half').touch(); os.kill(os.getpid(), 9)"
     )
     killed = subprocess.run([sys.executable, "-c", code, str(SCRIPTS), str(output)])
     assert killed.returncode == -signal.SIGKILL
     assert os.listdir(output) == ["first"]
-    with whole_folder(output) as workplace:
+    with atomic_folder(output) as workplace:
         assert list(workplace.iterdir()) == []
         (workplace / "second").touch()
     assert os.listdir(output) == ["second"]

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from tessera.common.batch_outputs import find_stores, keep_stores, make_stores, read_skipped
-from tessera.common.errors import InputError, UnfitError
+from tessera.common.errors import InputError, SystemInputError
 from tessera.common.user_warnings import group_warnings, read_warnings, warn_user
 
 
@@ -152,7 +152,7 @@ def test_stores_are_found_but_for_those_set_aside(tmp_path):
 
 def test_what_is_no_fault_of_an_image_fails_the_job_whatever_is_set_aside(tmp_path):
     def make(image, path):
-        raise UnfitError("b: the store is damaged") if image == "b" else InputError("a.tif: is empty")
+        raise SystemInputError("b: the store is damaged") if image == "b" else InputError("a.tif: is empty")
 
     with pytest.raises(InputError, match=r"^b: the store is damaged$"):
         make_stores(provenance("a", "b"), make, output=tmp_path / "batch", skipped=True)

@@ -1,10 +1,10 @@
 """Some of many are the first, the last, and those in even steps between."""
 
-from tessera.common.even_sampling import spread
+from tessera.common.even_sampling import evenly_spaced_indices
 
 
 def test_of_few_all_are_taken_and_of_many_some_that_are_evenly_spread():
-    assert spread(5, 16) == [0, 1, 2, 3, 4]
-    assert spread(1001, 11) == list(range(0, 1001, 100))
-    assert spread(1, 16) == [0]
-    assert spread(0, 16) == []
+    assert evenly_spaced_indices(5, 16) == [0, 1, 2, 3, 4]
+    assert evenly_spaced_indices(1001, 11) == list(range(0, 1001, 100))
+    assert evenly_spaced_indices(1, 16) == [0]
+    assert evenly_spaced_indices(0, 16) == []

@@ -8,7 +8,7 @@ import pytest
 
 from projects import start_holder
 from tessera.common.errors import InputError
-from tessera.common.file_lock import FOLDER, hold
+from tessera.common.file_lock import FOLDER, hold_lock
 from tessera.common.job import running
 
 
@@ -93,6 +93,6 @@ def test_a_job_waits_for_one_that_a_killed_run_left_at_work(job, tmp_path, capsy
 def test_a_lock_is_refused_while_another_process_has_it_and_free_when_that_is_killed(tmp_path):
     with held_lock(tmp_path, "results", 60) as process:
         with pytest.raises(InputError, match="another run"):
-            hold("results", "another run is at work")
+            hold_lock("results", "another run is at work")
         process.kill()
-    hold("results", "another run is at work")
+    hold_lock("results", "another run is at work")

@@ -6,11 +6,11 @@ import pytest
 
 from annotated_batch import Batch, cells
 from scenes import place_discs
-from tessera.data.augmentation_check import check_damage, count_damage
-from tessera.data.augmentation_presets import list_transforms
+from tessera.data.augmentation_check import count_damage, measure_label_damage
+from tessera.data.augmentation_presets import preset_transforms
 from tessera.report.model_report import warn
 
-MILD = [{"name": "D4", "p": 1.0}, *list_transforms("fluorescence", 1)]
+MILD = [{"name": "D4", "p": 1.0}, *preset_transforms("fluorescence", 1)]
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def sources(tmp_path_factory):
 
 
 def test_presets_do_no_harm(sources):
-    found = check_damage(sources, MILD, 96, seed=0)
+    found = measure_label_damage(sources, MILD, 96, seed=0)
     assert found["objects"] >= 10
     assert found["warnings"] == []
     assert [row["setting"] for row in found["transforms"]] == [
@@ -37,7 +37,7 @@ def test_presets_do_no_harm(sources):
 
 def test_a_warp_far_too_strong_is_named_with_what_to_lower(sources):
     tears = {"name": "ElasticTransform", "p": 0.1, "alpha": 400, "sigma": 2}
-    found = check_damage(sources, [MILD[0], tears], 96, seed=0)
+    found = measure_label_damage(sources, [MILD[0], tears], 96, seed=0)
     assert found["transforms"][1]["specks"] > 0.2
     (warning,) = found["warnings"]
     assert warning.startswith("augment.transforms, entry 2 (ElasticTransform): ")
@@ -45,7 +45,7 @@ def test_a_warp_far_too_strong_is_named_with_what_to_lower(sources):
 
 
 def test_shrinking_to_nothing_loses_objects(sources):
-    found = check_damage(sources, [{"name": "Affine", "p": 1.0, "scale": [0.02, 0.02]}], 96, seed=0)
+    found = measure_label_damage(sources, [{"name": "Affine", "p": 1.0, "scale": [0.02, 0.02]}], 96, seed=0)
     assert found["transforms"][0]["lost"] > 0.5
     assert found["warnings"][0].endswith("narrow scale, shear and translate_percent")
 
@@ -68,7 +68,7 @@ def test_pieces_of_classes_count_as_objects(tmp_path):
     names = ["background", "one", "two"]
     classes = (ids > 0).astype(np.uint8) + (ids > 10)
     source = Batch(tmp_path).add("one", "train", pixels, classes, classes=names).source("one", "semantic", names)
-    assert check_damage([source], MILD, 96, seed=0)["objects"] >= 5
+    assert measure_label_damage([source], MILD, 96, seed=0)["objects"] >= 5
 
 
 def test_damage_is_among_the_warnings_of_the_report():

@@ -5,7 +5,7 @@ import warnings
 import pytest
 
 from tessera.data.augmentation import check_transforms
-from tessera.data.augmentation_presets import PRESETS, list_transforms
+from tessera.data.augmentation_presets import PRESETS, preset_transforms
 from tessera.planning.schemas import read_schema
 
 
@@ -14,7 +14,7 @@ from tessera.planning.schemas import read_schema
 def test_presets_work_for_any_number_of_channels(preset, channels):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check_transforms(list_transforms(preset, channels), channels)
+        check_transforms(preset_transforms(preset, channels), channels)
 
 
 def test_presets_are_those_of_the_settings_and_what_is_in_them_is_on_offer():
@@ -25,5 +25,5 @@ def test_presets_are_those_of_the_settings_and_what_is_in_them_is_on_offer():
 
 
 def test_colours_are_changed_only_where_there_are_three_channels():
-    assert "ColorJitter" in {one["name"] for one in list_transforms("histology", 3)}
-    assert "ColorJitter" not in {one["name"] for one in list_transforms("histology", 4)}
+    assert "ColorJitter" in {one["name"] for one in preset_transforms("histology", 3)}
+    assert "ColorJitter" not in {one["name"] for one in preset_transforms("histology", 4)}

@@ -5,7 +5,7 @@ import pytest
 
 from annotated_batch import Batch, cells
 from tessera.data.augmentation_presets import PRESETS
-from tessera.data.auto_configuration import configure, look_at
+from tessera.data.auto_configuration import measure_background_and_color, resolve_auto_settings
 from tessera.data.channels import align_channels
 
 AUTO = {"patch_size_px": "auto", "normalization": "auto", "rescale_by": "auto", "preset": "auto"}
@@ -32,16 +32,16 @@ def sources(tmp_path_factory):
 
 
 def test_background_and_colours_are_seen_where_no_object_is(sources):
-    background, spread = look_at(sources[0])
+    background, spread = measure_background_and_color(sources[0])
     assert background < 0.1
     assert spread < 0.08
-    background, spread = look_at(sources[3])
+    background, spread = measure_background_and_color(sources[3])
     assert background > 0.8
     assert spread > 0.08
 
 
 def test_a_set_of_several_kinds_gets_transforms_that_mix_them(sources):
-    _, transforms, found = configure(sources, **AUTO)
+    _, transforms, found = resolve_auto_settings(sources, **AUTO)
     assert transforms == PRESETS["mixed"]
     assert [one["setting"] for one in found["plan"]] == [
         f"augment.{name}" for name in ("patch_size_px", "normalization", "rescale_by", "preset")
@@ -52,14 +52,14 @@ def test_a_set_of_several_kinds_gets_transforms_that_mix_them(sources):
 
 def test_the_order_of_the_images_changes_nothing(sources):
     fixed = AUTO | {"normalization": "fixed", "rescale_by": "object_diameter"}
-    plans = [configure(some, **fixed) for some in (sources, sources[2:] + sources[:2])]
+    plans = [resolve_auto_settings(some, **fixed) for some in (sources, sources[2:] + sources[:2])]
     assert plans[0] == plans[1]
     assert plans[0][2]["normalization"]["method"] == "fixed"
 
 
 def test_what_is_set_is_taken(sources):
     own = [{"name": "D4", "p": 1.0}]
-    patch_size_px, transforms, found = configure(
+    patch_size_px, transforms, found = resolve_auto_settings(
         sources, **AUTO | {"patch_size_px": 128, "rescale_by": "none", "normalization": "percentile", "transforms": own}
     )
     assert (patch_size_px, transforms, found["scale"]["method"]) == (128, own, "none")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tessera.common.errors import InputError
-from tessera.data.auto_rules import plan_normalisation, plan_patch_px, plan_preset, plan_scale
+from tessera.data.auto_rules import choose_normalization, choose_patch_size_px, choose_preset, choose_rescaling
 
 NAMES = ["a", "b", "c"]
 NONE = [None, None, None]
@@ -29,29 +29,29 @@ def sizes(*diameters):
     ],
 )
 def test_a_patch_holds_four_large_objects_and_is_no_larger_than_most_images(diameters, sides, expected):
-    assert plan_patch_px("auto", np.array(diameters), sides)[0] == expected
+    assert choose_patch_size_px("auto", np.array(diameters), sides)[0] == expected
 
 
 def test_the_reason_for_a_patch_has_its_numbers():
-    assert plan_patch_px("auto", np.array([40.0]), [1000])[1] == (
+    assert choose_patch_size_px("auto", np.array([40.0]), [1000])[1] == (
         "4.0 times the diameter of large objects, 40 px (percentile 95)"
     )
-    assert plan_patch_px(64, np.array([40.0]), [1000]) == (64, "as set")
+    assert choose_patch_size_px(64, np.array([40.0]), [1000]) == (64, "as set")
 
 
 def test_images_of_different_pixel_sizes_are_brought_to_the_median():
-    (method, factors), why = plan_scale("auto", NAMES, [0.25, 0.5, 1.0], sizes(40, 20, 10))
+    (method, factors), why = choose_rescaling("auto", NAMES, [0.25, 0.5, 1.0], sizes(40, 20, 10))
     assert (method, factors) == ("pixel_size", [0.5, 1.0, 2.0])
     assert why == "pixels are 0.25 to 1 µm wide; images are magnified 0.5 to 2 times"
 
 
 def test_pixels_that_differ_little_or_are_not_all_known_are_left():
     for known in ([0.5, 0.52, 0.54], [0.5, 1.0, None], NONE):
-        assert plan_scale("auto", NAMES, known, sizes(20, 20, 20))[0] == ("none", [1.0, 1.0, 1.0])
+        assert choose_rescaling("auto", NAMES, known, sizes(20, 20, 20))[0] == ("none", [1.0, 1.0, 1.0])
 
 
 def test_objects_too_wide_to_be_seen_whole_are_shrunk():
-    (method, factors), why = plan_scale("auto", NAMES, NONE, sizes(384, 192, 192))
+    (method, factors), why = choose_rescaling("auto", NAMES, NONE, sizes(384, 192, 192))
     assert method == "object_diameter"
     # All are brought to one size, and that is 96 px.
     assert factors == [0.25, 0.5, 0.5]
@@ -59,26 +59,29 @@ def test_objects_too_wide_to_be_seen_whole_are_shrunk():
 
 
 def test_shrinking_comes_on_top_of_one_pixel_size():
-    (method, factors), _ = plan_scale("auto", NAMES, [0.1, 0.2, 0.1], sizes(192, 96, 192))
+    (method, factors), _ = choose_rescaling("auto", NAMES, [0.1, 0.2, 0.1], sizes(192, 96, 192))
     assert (method, factors) == ("pixel_size", [0.5, 1.0, 0.5])
 
 
 def test_sizes_that_differ_between_images_are_brought_to_one_that_shows_the_objects():
-    (method, factors), why = plan_scale("auto", NAMES, NONE, sizes(10, 20, 40))
+    (method, factors), why = choose_rescaling("auto", NAMES, NONE, sizes(10, 20, 40))
     assert (method, factors) == ("object_diameter", [2.0, 1.0, 0.5])
     assert why.startswith("objects are 10 to 40 px wide (medians of images), and their size is found in new images")
-    assert plan_scale("auto", NAMES, NONE, sizes(5, 10, 15))[0] == ("object_diameter", [4.0, 2.0, 1.3333])
+    assert choose_rescaling("auto", NAMES, NONE, sizes(5, 10, 15))[0] == ("object_diameter", [4.0, 2.0, 1.3333])
 
 
 def test_sizes_that_differ_where_pixels_do_not_are_learnt_as_they_are():
-    (method, factors), why = plan_scale("auto", NAMES, [0.5] * 3, sizes(10, 20, 40))
+    (method, factors), why = choose_rescaling("auto", NAMES, [0.5] * 3, sizes(10, 20, 40))
     assert (method, factors) == ("none", [1.0] * 3)
     assert why.startswith("objects are 10 to 40 px wide (medians of images) where pixels are of one size, so that all")
 
 
 def test_a_size_of_pixels_or_objects_may_be_given():
-    assert plan_scale("pixel_size", NAMES, [0.5] * 3, sizes(20, 20, 20), target_pixel_size_um=2.0)[0][1] == [0.25] * 3
-    assert plan_scale("object_diameter", NAMES, NONE, sizes(20, 40, 20), target_diameter_px=10)[0][1] == [
+    assert (
+        choose_rescaling("pixel_size", NAMES, [0.5] * 3, sizes(20, 20, 20), target_pixel_size_um=2.0)[0][1]
+        == [0.25] * 3
+    )
+    assert choose_rescaling("object_diameter", NAMES, NONE, sizes(20, 40, 20), target_diameter_px=10)[0][1] == [
         0.5,
         0.25,
         0.5,
@@ -86,7 +89,9 @@ def test_a_size_of_pixels_or_objects_may_be_given():
 
 
 def test_an_image_without_objects_is_scaled_as_most():
-    assert plan_scale("object_diameter", NAMES, NONE, [*sizes(20, 20), np.empty(0)], target_diameter_px=10)[0][1] == [
+    assert choose_rescaling("object_diameter", NAMES, NONE, [*sizes(20, 20), np.empty(0)], target_diameter_px=10)[0][
+        1
+    ] == [
         0.5,
         0.5,
         0.5,
@@ -122,7 +127,7 @@ def test_an_image_without_objects_is_scaled_as_most():
 )
 def test_a_scale_that_cannot_be_is_refused(scale, known, diameters, options, told):
     with pytest.raises(InputError, match=told):
-        plan_scale(scale, NAMES, known, diameters, **options)
+        choose_rescaling(scale, NAMES, known, diameters, **options)
 
 
 def windows(*highs):
@@ -130,7 +135,7 @@ def windows(*highs):
 
 
 def test_one_window_serves_8_bit_images_that_agree_in_theirs():
-    (method, middle), why = plan_normalisation("auto", windows(200, 205, 210, 212, 215), ["u1"] * 5)
+    (method, middle), why = choose_normalization("auto", windows(200, 205, 210, 212, 215), ["u1"] * 5)
     assert (method, middle) == ("fixed", [[10, 210]])
     assert why == "the windows of 5 images differ by up to 5% of their median, no more than 10%"
 
@@ -139,11 +144,11 @@ def test_one_window_serves_8_bit_images_that_agree_in_theirs():
     ("highs", "dtype"), [((200, 210, 240, 210, 210), "u1"), ((210,) * 4, "u1"), ((210,) * 5, "u2")]
 )
 def test_else_each_image_has_its_own(highs, dtype):
-    assert plan_normalisation("auto", windows(*highs), [dtype] * len(highs))[0][0] == "percentile"
+    assert choose_normalization("auto", windows(*highs), [dtype] * len(highs))[0][0] == "percentile"
 
 
 def test_a_normalisation_that_is_set_is_taken():
-    assert plan_normalisation("fixed", windows(1, 99, 100), ["f4"] * 3) == (("fixed", [[10, 99]]), "as set")
+    assert choose_normalization("fixed", windows(1, 99, 100), ["f4"] * 3) == (("fixed", [[10, 99]]), "as set")
 
 
 @pytest.mark.parametrize(
@@ -158,5 +163,5 @@ def test_a_normalisation_that_is_set_is_taken():
     ],
 )
 def test_the_preset_follows_background_and_colours(looks, preset):
-    assert plan_preset("auto", looks)[0] == preset
-    assert plan_preset("em", looks) == ("em", "as set")
+    assert choose_preset("auto", looks)[0] == preset
+    assert choose_preset("em", looks) == ("em", "as set")

@@ -5,7 +5,7 @@ import pytest
 
 from scenes import place_discs, write_image, write_labels
 from tessera.common.errors import InputError
-from tessera.data.annotated_images import open_sources
+from tessera.data.annotated_images import open_annotated_images
 from tessera.data.channels import align_channels, match_channels
 from tessera.data.patch_reader import read_window
 
@@ -48,7 +48,7 @@ def test_training_images_with_their_channels_in_another_order_give_the_same_patc
     ):
         write_image(tmp_path / "images", name, planes, channels=channels)
         write_labels(tmp_path / "truth", name, ids[None])
-    sources = open_sources([tmp_path / "images"], [tmp_path / "truth"], ["a", "b", "c"])
+    sources = open_annotated_images([tmp_path / "images"], [tmp_path / "truth"], ["a", "b", "c"])
     assert align_channels(sources) == ["DAPI", "GFP"]
     said = "c: its channels (0, 1) are taken for a's (DAPI, GFP), in this order\n"
     assert capsys.readouterr().out == said
@@ -62,6 +62,6 @@ def test_training_images_that_share_a_part_of_their_channels_are_refused_by_name
     for name, channels in (("a", ["DAPI", "GFP"]), ("b", ["GFP", "RFP"]), ("c", ["GFP", "RFP"])):
         write_image(tmp_path / "images", name, pixels, channels=channels)
         write_labels(tmp_path / "truth", name, np.ones((1, 40, 50), np.int32))
-    sources = open_sources([tmp_path / "images"], [tmp_path / "truth"], ["a", "b", "c"])
+    sources = open_annotated_images([tmp_path / "images"], [tmp_path / "truth"], ["a", "b", "c"])
     with pytest.raises(InputError, match=r"b and 1 more: its channels \(GFP, RFP\) are a's \(DAPI, GFP\)"):
         align_channels(sources)

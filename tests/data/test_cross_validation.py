@@ -6,8 +6,8 @@ from random import Random
 import pytest
 
 from tessera.common.errors import InputError
-from tessera.data.cross_validation import deal_folds, place_of, sides_in_fold
-from tessera.data.split import explain_sides
+from tessera.data.cross_validation import deal_folds, fold_or_subset, subsets_in_fold
+from tessera.data.split import assign_split
 
 SHARES = {"seed": 0, "train": 0.7, "val": 0.2, "test": 0.1}
 
@@ -51,9 +51,9 @@ def test_another_group_moves_few_of_those_that_are_there():
 
 def test_every_learning_image_validates_in_one_fold_and_trains_in_all_others():
     rows = [row | {"group": f"well{number % 9}"} for number, row in enumerate(numbered(60))]
-    lines, remarks = explain_sides(rows, **SHARES, folds=3)
+    lines, remarks = assign_split(rows, **SHARES, folds=3)
     learning = {line["image"] for line in lines if line["split"] == "train"}
-    folds = [sides_in_fold(lines, fold) for fold in (1, 2, 3)]
+    folds = [subsets_in_fold(lines, fold) for fold in (1, 2, 3)]
     assert remarks == []
     assert all(set(fold) == learning for fold in folds)
     for image in learning:
@@ -69,7 +69,7 @@ def test_the_test_side_is_the_same_for_any_number_of_folds():
         tests = [
             {
                 line["image"]
-                for line in explain_sides(numbered(count), **SHARES, folds=folds)[0]
+                for line in assign_split(numbered(count), **SHARES, folds=folds)[0]
                 if line["split"] == "test"
             }
             for folds in (1, 2, 3)
@@ -78,9 +78,9 @@ def test_the_test_side_is_the_same_for_any_number_of_folds():
 
 
 def test_one_fold_is_the_split_into_train_and_val():
-    lines, _ = explain_sides(numbered(30), **SHARES)
+    lines, _ = assign_split(numbered(30), **SHARES)
     learning = {line["image"]: line["split"] for line in lines if line["split"] in ("train", "val")}
-    assert sides_in_fold(lines, 1) == learning
+    assert subsets_in_fold(lines, 1) == learning
     assert {line["fold"] for line in lines if line["split"] == "val"} == {1}
     assert {line["fold"] for line in lines if line["split"] != "val"} == {""}
 
@@ -89,7 +89,7 @@ def test_what_the_table_states_holds_in_every_fold():
     rows = (
         rows_of("always", split="train") + rows_of("never", split="val") + rows_of("kept", split="test") + numbered(20)
     )
-    lines, _ = explain_sides(rows, **SHARES, folds=3)
+    lines, _ = assign_split(rows, **SHARES, folds=3)
     stated = {line["image"]: (line["split"], line["fold"], line["why"]) for line in lines[:3]}
     assert stated == {
         "always": ("train", "", "table"),
@@ -97,13 +97,13 @@ def test_what_the_table_states_holds_in_every_fold():
         "kept": ("test", "", "table"),
     }
     for fold in (1, 2, 3):
-        sides = sides_in_fold(lines, fold)
+        sides = subsets_in_fold(lines, fold)
         assert (sides["always"], sides["never"]) == ("train", "val")
         assert "kept" not in sides
 
 
 def test_images_without_truth_are_in_no_fold():
-    lines, _ = explain_sides(
+    lines, _ = assign_split(
         numbered(9) + rows_of("plain", truth="") + rows_of("out", split="predict"), **SHARES, folds=2
     )
     assert [(line["split"], line["fold"]) for line in lines[-2:]] == [("predict", "")] * 2
@@ -111,13 +111,13 @@ def test_images_without_truth_are_in_no_fold():
 
 def test_fewer_groups_than_folds_are_refused():
     with pytest.raises(InputError, match=r"split\.folds: 5 folds need 5 groups .* have 3; .* or give at most 3"):
-        explain_sides(numbered(4), **SHARES, folds=5)
+        assign_split(numbered(4), **SHARES, folds=5)
     rows = rows_of("a", split="train") + rows_of("b", split="val")
     with pytest.raises(InputError, match=r"2 folds need 2 groups .* with a stated split, and have 0; .* or give 1"):
-        explain_sides(rows, **SHARES, folds=2)
+        assign_split(rows, **SHARES, folds=2)
 
 
 def test_a_dealt_image_lies_in_its_fold_and_any_other_on_its_side():
-    lines, _ = explain_sides(numbered(20) + rows_of("never", split="val"), **SHARES, folds=2)
-    assert {place_of(line) for line in lines} == {"fold1", "fold2", "val", "test"}
-    assert {place_of(line) for line in explain_sides(numbered(20), **SHARES)[0]} == {"train", "val", "test"}
+    lines, _ = assign_split(numbered(20) + rows_of("never", split="val"), **SHARES, folds=2)
+    assert {fold_or_subset(line) for line in lines} == {"fold1", "fold2", "val", "test"}
+    assert {fold_or_subset(line) for line in assign_split(numbered(20), **SHARES)[0]} == {"train", "val", "test"}

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tessera.common.errors import InputError
-from tessera.data.dataset_fingerprint import KEPT, take_fingerprint
-from tessera.data.domain_shift import check_fit, check_size
+from tessera.data.dataset_fingerprint import KEPT, compute_fingerprint
+from tessera.data.domain_shift import check_object_diameter, find_domain_shift
 from tessera.data.normalization import normalize
 from tessera.io.ome_zarr_store import create_store, finish_image
 
@@ -45,7 +45,7 @@ def patches_of(planes):
 @pytest.fixture(scope="module")
 def model():
     """Content of a model.json, as far as it tells of what the model was trained on."""
-    mark = take_fingerprint(patches_of([discs(seed) for seed in range(4)]))
+    mark = compute_fingerprint(patches_of([discs(seed) for seed in range(4)]))
     return {
         "channels": ["DAPI"],
         "pixel_size_um": 0.5,
@@ -56,7 +56,7 @@ def model():
 
 def test_an_image_like_those_of_the_training_fits(tmp_path, model):
     store = write(tmp_path / "a.ome.zarr", discs(9), channels=["DAPI"], pixel_size_um=(None, 0.5, 0.5))
-    assert check_fit(store, model) == []
+    assert find_domain_shift(store, model) == []
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_an_image_like_those_of_the_training_fits(tmp_path, model):
 )
 def test_an_image_of_another_kind_is_told_of(tmp_path, model, alter):
     store = write(tmp_path / "a.ome.zarr", alter(discs(9)), channels=["DAPI"])
-    sentences = check_fit(store, model)
+    sentences = find_domain_shift(store, model)
     assert sentences
     assert all(sentence.startswith("a: ") for sentence in sentences)
 
@@ -79,9 +79,9 @@ def test_only_what_is_looked_at_has_to_fit(tmp_path, model):
     path = tmp_path / "a.ome.zarr"
     create_store(path, (2, 1, 1, 256, 512), np.uint16)[...] = frames[:, None, None]
     finish_image(path, name="a", channels=["DAPI"], windows=[np.percentile(discs(9), (1, 99.8))])
-    assert check_fit(path, model, roi=(0, 256, 0, 256), frames="0") == []
+    assert find_domain_shift(path, model, roi=(0, 256, 0, 256), frames="0") == []
     for seen in ({}, {"roi": (0, 256, 256, 512), "frames": "0"}, {"roi": (0, 256, 0, 256), "frames": "1"}):
-        assert check_fit(path, model, **seen)
+        assert find_domain_shift(path, model, **seen)
 
 
 def test_an_image_that_is_damaged_is_named(tmp_path, model):
@@ -89,12 +89,12 @@ def test_an_image_that_is_damaged_is_named(tmp_path, model):
     shard = next(path for path in (store / "0" / "c").rglob("*") if path.is_file())
     shard.write_bytes(b"\0" * shard.stat().st_size)
     with pytest.raises(InputError, match=r"a\.ome\.zarr: the store is damaged, pixels at .* cannot be read"):
-        check_fit(store, model)
+        find_domain_shift(store, model)
 
 
 def test_an_image_that_shows_nothing_is_told_of(tmp_path, model):
     store = write(tmp_path / "a.ome.zarr", np.full((64, 64), 7, np.uint16), channels=["DAPI"])
-    assert check_fit(store, model) == [
+    assert find_domain_shift(store, model) == [
         "a: shows nothing, all of its pixels are alike; take it out of the table, or give a whole image"
     ]
 
@@ -102,8 +102,8 @@ def test_an_image_that_shows_nothing_is_told_of(tmp_path, model):
 def test_pixels_of_another_size_are_told_of_only_where_the_image_is_not_rescaled(tmp_path, model):
     store = write(tmp_path / "a.ome.zarr", discs(9), channels=["DAPI"], pixel_size_um=(None, 1.0, 1.0))
     told = "a: its pixels are 1 µm wide, those of the training 0.5 µm"
-    assert any(sentence.startswith(told) for sentence in check_fit(store, model, rescale=False))
-    assert not any(sentence.startswith(told) for sentence in check_fit(store, model))
+    assert any(sentence.startswith(told) for sentence in find_domain_shift(store, model, rescale=False))
+    assert not any(sentence.startswith(told) for sentence in find_domain_shift(store, model))
 
 
 def test_an_unknown_size_is_told_of_only_where_training_images_were_magnified_differently(tmp_path, model):
@@ -111,10 +111,10 @@ def test_an_unknown_size_is_told_of_only_where_training_images_were_magnified_di
     alike, apart = (
         {"scale": {"method": "pixel_size", "typical": 1.0, "range": ends}} for ends in ([1.0, 1.0], [0.5, 2.0])
     )
-    assert check_fit(store, model | alike) == []
-    (sentence,) = check_fit(store, model | apart)
+    assert find_domain_shift(store, model | alike) == []
+    (sentence,) = find_domain_shift(store, model | apart)
     assert sentence.startswith("a: the size of its pixels is not known, and training images were magnified 0.5 to 2")
-    assert check_fit(store, model | apart, object_diameter_px=12.0) == []
+    assert find_domain_shift(store, model | apart, object_diameter_px=12.0) == []
 
 
 def test_intensities_are_compared_in_the_windows_of_the_model(tmp_path, model):
@@ -123,35 +123,35 @@ def test_intensities_are_compared_in_the_windows_of_the_model(tmp_path, model):
     dim = (plane - low) * 0.3 + low
     store = write(tmp_path / "a.ome.zarr", dim.astype(np.float32), channels=["DAPI"])
     fixed = {"normalization": {"method": "fixed", "windows": [[float(low), float(high)]]}}
-    assert not any("percentile" in sentence for sentence in check_fit(store, model))
+    assert not any("percentile" in sentence for sentence in find_domain_shift(store, model))
     least, greatest = ([[0.3]] * 3, [[0.9]] * 3)
     mark = model["fingerprint"] | {"least": least, "greatest": greatest}
-    assert any("percentile" in sentence for sentence in check_fit(store, model | fixed | {"fingerprint": mark}))
+    assert any("percentile" in sentence for sentence in find_domain_shift(store, model | fixed | {"fingerprint": mark}))
 
 
 def test_a_rescaled_image_is_seen_as_the_network_sees_it(tmp_path, model):
     plane = cv2.resize(discs(9).astype(np.float32), (128, 128), interpolation=cv2.INTER_AREA)
     store = write(tmp_path / "a.ome.zarr", plane, channels=["DAPI"], pixel_size_um=(None, 1.0, 1.0))
     at_its_own_size = write(tmp_path / "b.ome.zarr", plane, channels=["DAPI"])
-    assert any("detail" in sentence for sentence in check_fit(at_its_own_size, model))
-    assert not any("percentile" in sentence for sentence in check_fit(store, model))
+    assert any("detail" in sentence for sentence in find_domain_shift(at_its_own_size, model))
+    assert not any("percentile" in sentence for sentence in find_domain_shift(store, model))
 
 
 def test_channels_taken_by_their_order_are_told_of(tmp_path, model):
     store = write(tmp_path / "a.ome.zarr", discs(9), channels=["GFP"])
-    (sentence,) = check_fit(store, model)
+    (sentence,) = find_domain_shift(store, model)
     assert sentence.startswith("a: its channels (GFP) are taken for the model's (DAPI) in this order")
 
 
 def test_another_number_of_channels_is_refused(tmp_path, model):
     store = write(tmp_path / "a.ome.zarr", np.stack([discs(9)] * 2), channels=["DAPI", "GFP"])
     with pytest.raises(InputError, match="has 2 channels"):
-        check_fit(store, model)
+        find_domain_shift(store, model)
 
 
 def test_a_model_without_a_fingerprint_says_nothing_of_content(tmp_path, model):
     store = write(tmp_path / "a.ome.zarr", np.full((64, 64), 7, np.uint16), channels=["DAPI"])
-    assert check_fit(store, model | {"fingerprint": None}) == []
+    assert find_domain_shift(store, model | {"fingerprint": None}) == []
 
 
 @pytest.mark.parametrize(
@@ -161,23 +161,23 @@ def test_a_model_without_a_fingerprint_says_nothing_of_content(tmp_path, model):
 def test_a_damaged_fingerprint_is_refused(tmp_path, model, damage):
     store = write(tmp_path / "a.ome.zarr", discs(9), channels=["DAPI"])
     with pytest.raises(InputError, match="fingerprint is damaged"):
-        check_fit(store, model | {"fingerprint": model["fingerprint"] | damage})
+        find_domain_shift(store, model | {"fingerprint": model["fingerprint"] | damage})
 
 
 def test_objects_of_half_or_twice_the_diameter_are_told_of(model):
     area = np.pi / 4 * 12.0**2
-    assert check_size("a", area, model) == []
-    assert check_size("a", 3.9 * area, model) == []
-    (sentence,) = check_size("a", 9 * area, model)
+    assert check_object_diameter("a", area, model) == []
+    assert check_object_diameter("a", 3.9 * area, model) == []
+    (sentence,) = check_object_diameter("a", 9 * area, model)
     assert sentence.startswith(
         "a: the objects found are 36 px wide, those of the training would be 12 px here (3 times)"
     )
-    assert check_size("a", 9 * area, model, scale=1 / 3) == []
-    assert check_size("a", None, model) == []
+    assert check_object_diameter("a", 9 * area, model, scale=1 / 3) == []
+    assert check_object_diameter("a", None, model) == []
 
 
 def test_a_fingerprint_stays_small_however_many_patches_there_are():
-    mark = take_fingerprint(np.random.default_rng(0).random((200, 32, 32, 1), np.float32))
+    mark = compute_fingerprint(np.random.default_rng(0).random((200, 32, 32, 1), np.float32))
     assert len(mark["textures"]) == KEPT
 
 
@@ -186,14 +186,14 @@ def test_phase_contrast_is_told_from_nuclei_and_nuclei_are_not(real_data, tmp_pa
     """Fluorescent nuclei of many microscopes train; others of them fit but for a few, phase contrast never does."""
     files = sorted((real_data / "nuclei-dsb2018" / "stage1_train").glob("*/images/*.png"))
     planes = [plane for plane in map(read_grey, files) if min(plane.shape) >= 256 and np.median(plane) < 100]
-    mark = take_fingerprint(patches_of([plane[:256, :256] for plane in planes[::2]]))
+    mark = compute_fingerprint(patches_of([plane[:256, :256] for plane in planes[::2]]))
     settings = {"channels": ["grey"], "fingerprint": mark}
     others = [write(tmp_path / f"{n}.ome.zarr", plane, channels=["grey"]) for n, plane in enumerate(planes[1::2])]
-    assert np.mean([bool(check_fit(store, settings)) for store in others]) <= 0.2
+    assert np.mean([bool(find_domain_shift(store, settings)) for store in others]) <= 0.2
     phase = sorted((real_data / "phase-usiigaci").glob("set*/raw.tif"))
     stores = [write(tmp_path / f"{path.parent.name}.ome.zarr", read_grey(path), channels=["grey"]) for path in phase]
     assert stores
-    assert all(check_fit(store, settings) for store in stores)
+    assert all(find_domain_shift(store, settings) for store in stores)
 
 
 def read_grey(path):

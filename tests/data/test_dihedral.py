@@ -2,16 +2,16 @@
 
 import numpy as np
 
-from tessera.data.dihedral import turn, turn_back
+from tessera.data.dihedral import apply_dihedral, invert_dihedral
 
 
 def test_the_eight_ways_differ_and_can_be_turned_back():
     square = np.arange(18).reshape(1, 3, 3, 2)
-    turned = [turn(square, way, (1, 2)) for way in range(8)]
+    turned = [apply_dihedral(square, way, (1, 2)) for way in range(8)]
     assert np.array_equal(turned[0], square)
     assert len({one.tobytes() for one in turned}) == 8
     for way, one in enumerate(turned):
-        assert np.array_equal(turn_back(one, way, (1, 2)), square)
+        assert np.array_equal(invert_dihedral(one, way, (1, 2)), square)
     oblong = np.arange(6).reshape(2, 3)
     for way in range(8):
-        assert np.array_equal(turn_back(turn(oblong, way), way), oblong)
+        assert np.array_equal(invert_dihedral(apply_dihedral(oblong, way), way), oblong)

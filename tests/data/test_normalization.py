@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tessera.data.normalization import PERCENTILE, check_normalisation, choose_ranges, normalize
+from tessera.data.normalization import PERCENTILE, check_normalisation, choose_intensity_ranges, normalize
 
 
 def test_a_window_is_mapped_to_0_to_1_per_channel():
@@ -48,9 +48,9 @@ def test_a_window_per_channel_is_needed():
 def test_an_image_has_its_own_windows_or_those_of_the_model():
     own = [(0, 10), (5, 20)]
     for settings in ({}, {"normalization": None}, {"normalization": {"method": "percentile"}}):
-        assert choose_ranges(own, [1, 0], settings) == [(5, 20), (0, 10)]
+        assert choose_intensity_ranges(own, [1, 0], settings) == [(5, 20), (0, 10)]
     fixed = {"normalization": {"method": "fixed", "windows": [[1, 2], [3, 4]]}}
-    assert choose_ranges(own, [1, 0], fixed) == [(1, 2), (3, 4)]
+    assert choose_intensity_ranges(own, [1, 0], fixed) == [(1, 2), (3, 4)]
 
 
 @pytest.mark.parametrize(

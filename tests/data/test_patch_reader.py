@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from annotated_batch import Batch, cells
-from tessera.data.annotated_images import list_grid
+from tessera.data.annotated_images import grid_positions
 from tessera.data.patch_reader import read_window
 from tessera.inference.tiling import cut
 
@@ -51,6 +51,6 @@ def test_an_image_that_shrinks_below_a_patch_is_centred_and_known_to_end(tmp_pat
 def test_validation_patches_cover_an_image_at_its_scale(tmp_path):
     source, _, _ = open_scaled(tmp_path, 0.5)
     covered = np.zeros((150, 170), int)
-    for _, _, row, column in list_grid([source], 64, 100):
+    for _, _, row, column in grid_positions([source], 64, 100):
         covered[max(row - 64, 0) : row + 64, max(column - 64, 0) : column + 64] += 1
     assert covered.min() == 1

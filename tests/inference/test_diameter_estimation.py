@@ -8,7 +8,7 @@ import pytest
 from scipy.ndimage import binary_erosion
 
 from tessera.common.constants import INSTANCE_OUTPUTS
-from tessera.data.dataset_fingerprint import take_fingerprint
+from tessera.data.dataset_fingerprint import compute_fingerprint
 from tessera.data.normalization import normalize
 from tessera.inference.diameter_estimation import find_diameter
 from tessera.inference.ensemble import Ensemble
@@ -46,7 +46,7 @@ class Sees:
             for y in range(0, 512, PATCH_PX)
             for x in range(0, 512, PATCH_PX)
         ]
-        mark = json.loads(json.dumps(take_fingerprint(np.array(patches, np.float32))))
+        mark = json.loads(json.dumps(compute_fingerprint(np.array(patches, np.float32))))
         self.settings = {"channels": ["0"], "outputs": list(INSTANCE_OUTPUTS), "diameter_px": DIAMETER_PX}
         self.settings |= {
             "fingerprint": mark,

@@ -7,7 +7,7 @@ import pytest
 
 from tessera.common.errors import InputError
 from tessera.inference.tile_predictor import Predictor
-from tessera.io.region_of_interest import clip
+from tessera.io.region_of_interest import clip_to_roi
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def test_seams_are_where_the_cores_of_what_is_looked_at_meet(predictor, roi):
     predictor.core_px = 96
     firsts = [set(), set()]
     for y, x in itertools.product(range(0, 600, 256), repeat=2):
-        if look := clip(roi, (slice(y, min(y + 256, 600)), slice(x, min(x + 256, 600)))):
+        if look := clip_to_roi(roi, (slice(y, min(y + 256, 600)), slice(x, min(x + 256, 600)))):
             for tile in predictor.cut(look):
                 for axis in (0, 1):
                     firsts[axis].add(tile.core[axis].start)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tessera.io.chunk_cache import Cache, CachedArray
+from tessera.io.chunk_cache import CachedArray, ChunkCache
 from tessera.io.ome_zarr_store import create_store, open_array
 
 
@@ -16,7 +16,7 @@ def array(tmp_path):
 
 @pytest.mark.parametrize("most_bytes", [0, 2000, 10**9])
 def test_what_is_read_is_what_is_there(array, most_bytes):
-    cached, rng = CachedArray(array, Cache(most_bytes)), np.random.default_rng(1)
+    cached, rng = CachedArray(array, ChunkCache(most_bytes)), np.random.default_rng(1)
     for _ in range(20):
         (y0, y1), (x0, x1) = (np.sort(rng.choice(size + 1, 2, replace=False)) for size in (70, 50))
         index = (int(rng.integers(2)), slice(None), 0, slice(y0, y1), slice(x0, x1))
@@ -26,7 +26,7 @@ def test_what_is_read_is_what_is_there(array, most_bytes):
 
 
 def test_what_was_used_last_is_kept_and_no_more_than_may_be():
-    read, cache = [], Cache(25)
+    read, cache = [], ChunkCache(25)
 
     def get(key):
         return cache.get(key, lambda: read.append(key) or np.zeros(10, np.uint8))

@@ -16,7 +16,7 @@ from tessera.io.ome_zarr_store import (
     create_store,
     finish_image,
     finish_labels,
-    label_colour,
+    label_color,
     open_array,
     read_metadata,
 )
@@ -193,11 +193,11 @@ def test_the_ome_zarr_package_reads_images_and_labels(tmp_path):
     finish_labels(tmp_path / "b", name="b")
     node = next(iter(Reader(parse_url(tmp_path / "b"))()))
     assert node.data[0].compute().max() == 5
-    assert node.metadata["color"][5] == pytest.approx([*(part / 255 for part in label_colour(5)), 1], abs=0.01)
+    assert node.metadata["color"][5] == pytest.approx([*(part / 255 for part in label_color(5)), 1], abs=0.01)
 
 
 def test_colours_of_neighbouring_ids_differ():
-    colours = np.array([label_colour(id_) for id_ in range(1, 200)])
+    colours = np.array([label_color(id_) for id_ in range(1, 200)])
     assert np.abs(np.diff(colours, axis=0)).max(axis=1).min() > 40
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tessera.common.errors import InputError
-from tessera.io.region_of_interest import check_roi, chosen_frames, clip
+from tessera.io.region_of_interest import check_roi, clip_to_roi, select_frames
 
 
 @pytest.mark.parametrize(
@@ -24,13 +24,13 @@ from tessera.io.region_of_interest import check_roi, chosen_frames, clip
     ],
 )
 def test_frames_are_a_slice_or_numbers(text, frames):
-    assert chosen_frames("a", text, 6) == frames
+    assert select_frames("a", text, 6) == frames
 
 
 @pytest.mark.parametrize("text", ["6", "0,7", "-7", "4:2", "10:20"])
 def test_frames_that_an_image_does_not_have_are_refused(text):
     with pytest.raises(InputError, match=rf"a: has 6 frames, 0 to 5, and frames is {text}; correct it"):
-        chosen_frames("a", text, 6)
+        select_frames("a", text, 6)
 
 
 def test_a_region_of_interest_lies_within_the_plane():
@@ -55,4 +55,4 @@ def test_a_region_of_interest_lies_within_the_plane():
 def test_a_region_is_cut_to_what_is_of_interest(roi, part):
     region = (slice(10, 20), slice(30, 40))
     expected = part and (slice(*part[:2]), slice(*part[2:]))
-    assert clip(roi, region) == expected
+    assert clip_to_roi(roi, region) == expected

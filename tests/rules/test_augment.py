@@ -12,11 +12,11 @@ from annotated_batch import GEOMETRIC, OPTICAL, SETTINGS, Batch, cells
 from augment import augment
 from tessera.common.constants import IGNORE, UNKNOWN
 from tessera.common.errors import InputError
-from tessera.data.annotated_images import Pool, list_grid
+from tessera.data.annotated_images import PatchSampler, grid_positions
 from tessera.data.augmentation import check_transforms, transform_patch, window_px
-from tessera.data.dataset_fingerprint import take_fingerprint
+from tessera.data.dataset_fingerprint import compute_fingerprint
 from tessera.data.patch_reader import read_window
-from tessera.data.patch_renderer import Renderer
+from tessera.data.patch_renderer import PatchRenderer
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_patches_say_what_they_are(patches):
     shares = described.pop("class_share")
     assert shares == pytest.approx([(target == class_).sum() / (target != IGNORE).sum() for class_ in range(3)])
     assert 10 < described.pop("diameter_px") < 22
-    assert described.pop("fingerprint") == take_fingerprint(read(patches, "train", "image")[:])
+    assert described.pop("fingerprint") == compute_fingerprint(read(patches, "train", "image")[:])
     assert described.pop("label_check")["objects"] > 10
     speed = described.pop("speed")
     assert speed["patches_per_s"] / 2 == pytest.approx(speed["per_core"], abs=0.1)
@@ -153,15 +153,15 @@ def test_beyond_the_image_the_target_is_unknown_and_the_pixels_are_mirrored(tmp_
     window, _, inside = read_window(source, (0, 0), 5, 5, 64, 64)
     assert inside.sum() == 40 * 48
     assert np.array_equal(window[12 - 1 :: -1][:5], window[12:17])
-    renderer = Renderer("instances", 64, 2, [], 0.5, 0)
+    renderer = PatchRenderer("instances", 64, 2, [], 0.5, 0)
     target = renderer.cut((source, (0, 0), 5, 5)).target
     assert (target[inside] == 1).all()
     assert (target[~inside] == IGNORE).all()
 
 
 def test_patches_of_a_large_image_lie_within_it(batch):
-    pool = Pool([batch.source("image0")])
-    renderer = Renderer("instances", 64, 2, GEOMETRIC[:1], 0.5, 0)
+    pool = PatchSampler([batch.source("image0")])
+    renderer = PatchRenderer("instances", 64, 2, GEOMETRIC[:1], 0.5, 0)
     assert not any((renderer.transform(pool, number).target == IGNORE).any() for number in range(20))
 
 
@@ -172,8 +172,8 @@ def test_frames_without_annotation_give_no_patches(tmp_path):
     source = Batch(tmp_path).add("movie", "train", movie, truth, extra={"annotated_t": [1, 3]}).source("movie")
     assert source.planes == [(1, 0), (3, 0)]
     rng = np.random.default_rng(0)
-    assert {Pool([source]).draw(rng, 0.5)[1] for _ in range(40)} == {(1, 0), (3, 0)}
-    assert {place[1] for place in list_grid([source], 64, 1000)} == {(1, 0), (3, 0)}
+    assert {PatchSampler([source]).draw(rng, 0.5)[1] for _ in range(40)} == {(1, 0), (3, 0)}
+    assert {place[1] for place in grid_positions([source], 64, 1000)} == {(1, 0), (3, 0)}
 
 
 def test_a_rare_class_is_sampled_as_often_as_any_other(tmp_path):
@@ -184,7 +184,7 @@ def test_a_rare_class_is_sampled_as_often_as_any_other(tmp_path):
     batch = Batch(tmp_path)
     for image, ids in (("common", common), ("rare", rare)):
         batch.add(image, "train", ids.astype(np.uint16), ids, classes=names)
-    pool = Pool([batch.source(image, "semantic", names) for image in ("common", "rare")])
+    pool = PatchSampler([batch.source(image, "semantic", names) for image in ("common", "rare")])
     rng = np.random.default_rng(0)
     centres = [pool.draw(rng, 1.0) for _ in range(300)]
     found = [int(source.truth[0, 0, 0, row, column]) for source, _, row, column in centres]
@@ -199,7 +199,7 @@ def test_unknown_classes_stay_unknown_and_strange_ones_are_refused(tmp_path):
     ids[:32], ids[:, :5] = 1, IGNORE
     batch = Batch(tmp_path).add("partly", "train", ids.astype(np.uint16), ids, classes=names)
     source = batch.source("partly", "semantic", names)
-    target = Renderer("semantic", 64, 2, [], 0.5, 0).cut((source, (0, 0), 32, 32)).target
+    target = PatchRenderer("semantic", 64, 2, [], 0.5, 0).cut((source, (0, 0), 32, 32)).target
     assert np.array_equal(target, ids)
     assert source.contents.sum() == 64 * 59
     batch.add("strange", "train", ids.astype(np.uint16), ids + np.uint8(3) * (ids == 1), classes=names)
@@ -209,7 +209,7 @@ def test_unknown_classes_stay_unknown_and_strange_ones_are_refused(tmp_path):
 
 def test_validation_patches_cover_their_image_once(batch):
     covered = np.zeros((150, 170), int)
-    places = list_grid([batch.source("image2")], 64, 100)
+    places = grid_positions([batch.source("image2")], 64, 100)
     for _, _, row, column in places:
         covered[row - 32 : row + 32, column - 32 : column + 32] += 1
     assert len(places) == 9
@@ -221,7 +221,7 @@ def test_validation_patches_are_shared_out_evenly_when_there_are_too_many(tmp_pa
     for image, side in (("large", 640), ("middle", 256), ("small", 64)):
         ids, pixels = cells(0, (side, side))
         batch.add(image, "val", pixels, ids)
-    places = list_grid([batch.source(image) for image in batch.sides], 64, 21)
+    places = grid_positions([batch.source(image) for image in batch.sides], 64, 21)
     names = [place[0].image for place in places]
     assert {image: names.count(image) for image in batch.sides} == {"large": 10, "middle": 10, "small": 1}
 
@@ -400,14 +400,14 @@ def test_what_lies_where_nobody_annotated_is_neither_drawn_nor_measured_nor_lear
     assert sorted(source.areas) == sorted(areas[~np.isin(found, [seen[0], seen[-1]]) & ~np.isin(found, seen[:, 0])])
     rng = np.random.default_rng(0)
     for balance in (0.0, 1.0):
-        assert max(Pool([source]).draw(rng, balance)[3] for _ in range(60)) < 100
+        assert max(PatchSampler([source]).draw(rng, balance)[3] for _ in range(60)) < 100
     # of 3 x 6 patches, 56 px from one to the next in x, those that begin before column 100
-    assert {place[3] - 32 for place in list_grid([source], 64, 100)} == {0, 55}
-    renderer = Renderer("instances", 64, 2, GEOMETRIC, 0.5, 0)
+    assert {place[3] - 32 for place in grid_positions([source], 64, 100)} == {0, 55}
+    renderer = PatchRenderer("instances", 64, 2, GEOMETRIC, 0.5, 0)
     target = renderer.cut((source, (0, 0), 75, 100)).target
     assert (target[:, 32:] == IGNORE).all()
     assert (target[:, :28] != IGNORE).all()
-    drawn = [renderer.transform(Pool([source]), number) for number in range(6)]
+    drawn = [renderer.transform(PatchSampler([source]), number) for number in range(6)]
     assert all((one.target != IGNORE).any() for one in drawn)
     assert any((one.target == IGNORE).any() for one in drawn)
     for one in drawn:
@@ -421,8 +421,8 @@ def test_targets_do_not_depend_on_the_objects_where_nobody_annotated(tmp_path):
     targets = []
     for name, ids in (("one", one), ("other", other)):
         source = batch.add(name, "train", pixels, partly(ids, 80)).source(name)
-        renderer = Renderer("instances", 64, 2, GEOMETRIC, 0.5, 0)
-        targets.append([renderer.transform(Pool([source]), number).target for number in range(3)])
+        renderer = PatchRenderer("instances", 64, 2, GEOMETRIC, 0.5, 0)
+        targets.append([renderer.transform(PatchSampler([source]), number).target for number in range(3)])
     assert np.array_equal(*targets)
 
 

@@ -16,10 +16,10 @@ import tifffile
 from PIL import Image
 
 from raw import ingest_one, ingest_rows, noise, peak_of_copying, row
-from tessera.common.errors import InputError, UnfitError
+from tessera.common.errors import InputError, SystemInputError
 from tessera.common.user_warnings import read_warnings
-from tessera.io.image_reader import list_files, open_source
-from tessera.io.image_source import blaming
+from tessera.io.image_reader import list_files, open_image
+from tessera.io.image_source import as_input_error
 from tessera.io.ome_zarr_store import open_array, read_metadata
 
 
@@ -65,7 +65,7 @@ def test_mostly_empty_labels_that_zstd_makes_next_to_nothing_of_are_believed(tmp
     ids[10:20, 10:20] = 7
     tifffile.imwrite(tmp_path / "a.tif", ids, compression="zstd", tile=(512, 512))
     assert ids.nbytes > 2000 * (tmp_path / "a.tif").stat().st_size
-    with open_source([tmp_path / "a.tif"], labels=True) as source:
+    with open_image([tmp_path / "a.tif"], labels=True) as source:
         assert source.read(0, 0, slice(0, 30), slice(0, 30)).max() == 7
 
 
@@ -380,7 +380,7 @@ def test_a_palette_becomes_colours_unless_the_pixels_are_ids(tmp_path):
     array, _ = ingest_one(tmp_path, tmp_path / "a.png")
     assert np.array_equal(array[0, 0, 0], (ids == 1) * 255)
     assert np.array_equal(array[0, 1, 0], (ids == 2) * 255)
-    with open_source([tmp_path / "a.png"], labels=True) as source:
+    with open_image([tmp_path / "a.png"], labels=True) as source:
         assert np.array_equal(source.read(0, 0, slice(None), slice(None))[0], ids)
 
 
@@ -699,15 +699,15 @@ def test_broken_and_unknown_files_of_the_real_world_are_refused_each_with_its_re
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
-        (PermissionError(errno.EACCES, "Permission denied"), UnfitError),
-        (OSError(errno.ESTALE, "Stale file handle"), UnfitError),
-        (OSError(errno.EMFILE, "Too many open files"), UnfitError),
-        (MemoryError(), UnfitError),
+        (PermissionError(errno.EACCES, "Permission denied"), SystemInputError),
+        (OSError(errno.ESTALE, "Stale file handle"), SystemInputError),
+        (OSError(errno.EMFILE, "Too many open files"), SystemInputError),
+        (MemoryError(), SystemInputError),
         (OSError(errno.EINVAL, "Invalid argument"), InputError),  # as of an offset that a damaged header holds
         (OSError("image file is truncated"), InputError),
     ],
 )
 def test_what_the_machine_lacks_for_now_sets_no_image_aside(error, kind):
-    with pytest.raises(InputError, match=r"^i\.tif: ") as caught, blaming("i.tif"):
+    with pytest.raises(InputError, match=r"^i\.tif: ") as caught, as_input_error("i.tif"):
         raise error
     assert type(caught.value) is kind

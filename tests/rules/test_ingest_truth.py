@@ -20,7 +20,7 @@ from simulate import simulate
 from tessera.common.constants import IGNORE, UNKNOWN
 from tessera.common.errors import InputError
 from tessera.common.user_warnings import read_warnings
-from tessera.io.label_ids import separate_pieces
+from tessera.io.label_ids import split_disconnected_labels
 from tessera.io.ome_zarr_store import create_store, finish_image, open_array, read_metadata
 
 CLASSES = ("background", "mother", "daughter")
@@ -427,7 +427,7 @@ def test_new_ids_of_pieces_are_unique_over_all_frames(tmp_path):
     frame = np.zeros((9, 9), np.int32)
     frame[0, :4] = frame[5, :2] = 3
     store[:, 0, 0] = np.stack([frame, frame])
-    assert separate_pieces(store, 3, "a.png") == 2
+    assert split_disconnected_labels(store, 3, "a.png") == 2
     assert store[0, 0, 0][5, 0] == 4
     assert store[1, 0, 0][5, 0] == 5
     assert (store[:, 0, 0, 0, 0] == 3).all()

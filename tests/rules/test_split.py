@@ -12,7 +12,7 @@ from PIL import Image
 
 from split import compare, find_leaks, signature, split
 from tessera.common.errors import InputError
-from tessera.data.split import SIDES, check_sides, explain_sides, group_of
+from tessera.data.split import SUBSETS, assign_split, check_subsets, group_of
 from tessera.io.ome_zarr_store import create_store, finish_image
 
 SHARES = {"seed": 0, "train": 0.7, "val": 0.2, "test": 0.1}
@@ -30,7 +30,7 @@ def numbered(count):
 
 def assign_sides(rows, **settings):
     """{image: side} of every row."""
-    return {line["image"]: line["split"] for line in explain_sides(rows, **settings)[0]}
+    return {line["image"]: line["split"] for line in assign_split(rows, **settings)[0]}
 
 
 def write_image(path, pixels):
@@ -58,13 +58,13 @@ def field_of_cells(seed, shape=(300, 320)):
 
 def test_shares_are_those_of_the_settings_for_a_thousand_groups():
     sides = list(assign_sides(numbered(1000), **SHARES).values())
-    assert [sides.count(side) for side in SIDES] == pytest.approx([700, 200, 100], abs=45)
+    assert [sides.count(side) for side in SUBSETS] == pytest.approx([700, 200, 100], abs=45)
 
 
 def test_adding_images_moves_no_other_once_each_side_has_a_group():
     rows = numbered(400)
-    before = explain_sides(rows[:30], **SHARES)[0]
-    assert {line["split"] for line in before if line["why"] == "hash"} == set(SIDES)
+    before = assign_split(rows[:30], **SHARES)[0]
+    assert {line["split"] for line in before if line["why"] == "hash"} == set(SUBSETS)
     after = assign_sides(rows, **SHARES)
     assert all(after[line["image"]] == line["split"] for line in before)
 
@@ -84,14 +84,14 @@ def test_another_seed_is_another_split():
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("count", [3, 4, 7])
 def test_small_sets_have_a_group_on_each_side(count, seed):
-    lines, remarks = explain_sides(numbered(count), **SHARES | {"seed": seed})
-    assert {line["split"] for line in lines} == set(SIDES)
+    lines, remarks = assign_split(numbered(count), **SHARES | {"seed": seed})
+    assert {line["split"] for line in lines} == set(SUBSETS)
     assert remarks == []
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_two_groups_train_and_validate_and_the_user_is_told(seed):
-    lines, remarks = explain_sides(numbered(2), **SHARES | {"seed": seed})
+    lines, remarks = assign_split(numbered(2), **SHARES | {"seed": seed})
     assert {line["split"] for line in lines} == {"train", "val"}
     assert len(remarks) == 1
     assert "No image is left for the test set" in remarks[0]
@@ -99,7 +99,7 @@ def test_two_groups_train_and_validate_and_the_user_is_told(seed):
 
 
 def test_a_single_group_trains_and_the_user_is_told_of_both_others():
-    lines, remarks = explain_sides(rows_of("a", "b", group="well1"), **SHARES | {"seed": 3})
+    lines, remarks = assign_split(rows_of("a", "b", group="well1"), **SHARES | {"seed": 3})
     assert [line["split"] for line in lines] == ["train", "train"]
     assert [remark.split(":")[0] for remark in remarks] == [
         "No image is left for the validation set",
@@ -108,9 +108,9 @@ def test_a_single_group_trains_and_the_user_is_told_of_both_others():
 
 
 def test_a_single_image_trains_no_network_and_the_way_out_is_told():
-    lines, _ = explain_sides(rows_of("a"), **SHARES)
+    lines, _ = assign_split(rows_of("a"), **SHARES)
     with pytest.raises(InputError, match=r"The validation set is empty.*one image can be cut in two"):
-        check_sides([line["split"] for line in lines])
+        check_subsets([line["split"] for line in lines])
 
 
 def test_a_side_without_a_share_stays_empty():
@@ -120,7 +120,7 @@ def test_a_side_without_a_share_stays_empty():
 
 def test_images_of_one_group_are_on_one_side():
     rows = [row | {"group": f"well{number % 5}"} for number, row in enumerate(numbered(100))]
-    lines, _ = explain_sides(rows, **SHARES)
+    lines, _ = assign_split(rows, **SHARES)
     assert len({(line["group"], line["split"]) for line in lines}) == 5
 
 
@@ -134,7 +134,7 @@ def test_the_group_is_the_column_then_the_pattern_then_the_image():
 
 
 def test_names_that_do_not_match_the_pattern_are_told():
-    _, remarks = explain_sides(rows_of("p1_a", "p2_a", "p3_a", "odd"), **SHARES, group_pattern=r"^(p\d)_")
+    _, remarks = assign_split(rows_of("p1_a", "p2_a", "p3_a", "odd"), **SHARES, group_pattern=r"^(p\d)_")
     assert len(remarks) == 1
     assert "1 images with truth (odd)" in remarks[0]
 
@@ -142,7 +142,7 @@ def test_names_that_do_not_match_the_pattern_are_told():
 def test_a_stated_side_holds_for_the_whole_group():
     rows = rows_of("a", "b", group="well1") + numbered(10)
     rows[1]["split"] = "test"
-    lines = {line["image"]: line for line in explain_sides(rows, **SHARES)[0]}
+    lines = {line["image"]: line for line in assign_split(rows, **SHARES)[0]}
     assert (lines["a"]["split"], lines["a"]["why"]) == ("test", "table")
     assert lines["b"]["split"] == "test"
 
@@ -165,7 +165,7 @@ def test_an_image_kept_for_prediction_speaks_for_itself_alone():
     rows[0]["split"] = "predict"
     sides = assign_sides(rows, **SHARES)
     assert sides["a"] == "predict"
-    assert sides["b"] in SIDES
+    assert sides["b"] in SUBSETS
 
 
 def test_training_without_truth_is_refused():
@@ -224,7 +224,7 @@ def test_look_alikes_in_two_folds_are_found_and_in_one_fold_are_not(tmp_path):
     plane = np.rint(1000 * field_of_cells(1)).astype(np.uint16)[None, None, None]
     rows = numbered(6)
     settings = SETTINGS | {"test": 0, "folds": 2}
-    folds = {line["image"]: line["fold"] for line in explain_sides(rows, **SHARES | {"test": 0, "folds": 2})[0]}
+    folds = {line["image"]: line["fold"] for line in assign_split(rows, **SHARES | {"test": 0, "folds": 2})[0]}
     for image in folds:
         write_image(tmp_path / "batch" / f"{image}.ome.zarr", plane)
     split(rows, [tmp_path / "batch"], tmp_path / "split.tsv", tmp_path / "leakage.tsv", **settings)
@@ -238,7 +238,7 @@ def naive_leaks(frames, signatures, least):
     """{(image, image): similarity} of the pairs that `find_leaks` looks for, one by one."""
     best = {}
     for a, b in itertools.combinations(range(len(frames)), 2):
-        a, b = sorted((a, b), key=lambda n: SIDES.index(frames[n][2]))
+        a, b = sorted((a, b), key=lambda n: SUBSETS.index(frames[n][2]))
         similarity = compare(signatures[a][None], signatures[b][None]).item()
         if frames[a][2] != frames[b][2] and similarity > least:
             key = frames[a][0], frames[b][0]
@@ -248,7 +248,7 @@ def naive_leaks(frames, signatures, least):
 
 def test_leaks_are_the_same_pair_by_pair(monkeypatch):
     monkeypatch.setattr("split.BLOCK", 7)
-    frames = [(f"i{n // 3}" if n < 18 else f"i{n}", n, SIDES[(n // 3) % 3 if n < 18 else n % 3]) for n in range(30)]
+    frames = [(f"i{n // 3}" if n < 18 else f"i{n}", n, SUBSETS[(n // 3) % 3 if n < 18 else n % 3]) for n in range(30)]
     random = np.random.default_rng(0)
     signatures = random.normal(0, 1, (30, 32, 32)) + 2 * random.normal(0, 1, (5, 32, 32))[np.arange(30) % 5]
     expected = naive_leaks(frames, signatures, 0.5)
@@ -304,5 +304,5 @@ def test_our_split_of_the_yeast_images_by_position_does_not_leak(yeast, tmp_path
     next(row for row in rows if row["image"] == "test-image")["group"] = "0_159350906"
     settings = SETTINGS | {"seed": seed, "group_pattern": YEAST_POSITION}
     split(rows, [folder], tmp_path / "split.tsv", tmp_path / "leakage.tsv", **settings)
-    assert {line["split"] for line in read_table(tmp_path / "split.tsv")} == set(SIDES)
+    assert {line["split"] for line in read_table(tmp_path / "split.tsv")} == set(SUBSETS)
     assert read_table(tmp_path / "leakage.tsv") == []

@@ -18,7 +18,7 @@ from movies import same_cells, shuffled, tracked
 from readers import read_challenge, read_geff, read_napari, read_newick, read_trackmate
 from scenes import place_discs, write_batch, write_labels
 from tessera.evaluation.tracking_metrics import score_movie, score_tracks
-from tessera.io.ome_zarr_store import label_colour, open_array
+from tessera.io.ome_zarr_store import label_color, open_array
 from tessera.segmentation.object_table import SCHEMA
 from tessera.tracking import linear_assignment as assignments
 from tessera.tracking.detections import detect
@@ -403,7 +403,7 @@ def test_the_movie_plays_with_every_frame_its_cells_outlined_and_a_lineage_in_on
         node = lineage.nodes[(lineage.nodes["track"] == child) & (lineage.nodes["t"] == len(truth) - 1)].iloc[0]
         y, x = (int((node[axis] + 0.5) * last.shape[1] / truth.shape[2]) for axis in ("y", "x"))
         around = last[max(y - 60, 0) : y + 60, max(x - 60, 0) : x + 60].astype(int)
-        assert np.abs(around - np.array(label_colour(int(roots[child])))).sum(-1).min() < 30
+        assert np.abs(around - np.array(label_color(int(roots[child])))).sum(-1).min() < 30
 
 
 def lines_of(movie, parents):

@@ -25,9 +25,9 @@ from tessera.planning.sweeps import list_models, list_variants, read_sweep
 from tessera.planning.image_table import load_table
 from tessera.common.batch_outputs import keep_stores, read_skipped
 from tessera.common.errors import InputError
-from tessera.data.cross_validation import sides_in_fold
-from tessera.common.file_lock import hold
-from tessera.data.split import PREDICT, check_sides, explain_sides
+from tessera.data.cross_validation import subsets_in_fold
+from tessera.common.file_lock import hold_lock
+from tessera.data.split import PREDICT, check_subsets, assign_split
 
 
 class Batches(dict):
@@ -64,14 +64,14 @@ try:
                 f"{config['images']}: no image has truth to train a network on; fill in the column truth for some, name "
                 "a trained model's folder (model), or give masks of all images to track and measure (column masks)"
             )
-        lines, _ = explain_sides(
+        lines, _ = assign_split(
             table,
             **{key: value for key, value in config["split"].items() if key != "leakage_similarity"},
         )
         SIDES = {line["image"]: line["split"] for line in lines}
-        LEARNERS = {f"fold{fold}": sides_in_fold(lines, fold) for fold in range(1, config["split"]["folds"] + 1)}
+        LEARNERS = {f"fold{fold}": subsets_in_fold(lines, fold) for fold in range(1, config["split"]["folds"] + 1)}
         for sides in LEARNERS.values():
-            check_sides(sides.values())
+            check_subsets(sides.values())
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
@@ -114,7 +114,7 @@ share_machine()
 def lock_results():
     """Let no other run write the same results; unlike Snakemake's own lock, this one ends with a process that is killed."""
     try:
-        hold("results", f"{Path.cwd()}: another run is at work on these results; wait for it, or stop it")
+        hold_lock("results", f"{Path.cwd()}: another run is at work on these results; wait for it, or stop it")
     except InputError as error:
         raise WorkflowError(str(error)) from None
 

@@ -14,17 +14,23 @@ import cv2
 import numpy as np
 import zarr
 
-from tessera.common.atomic_write import whole_folder
+from tessera.common.atomic_write import atomic_folder
 from tessera.common.constants import INSTANCE_OUTPUTS
 from tessera.common.job import running
-from tessera.data.annotated_images import Pool, check_contents, list_grid, open_sources, survey
+from tessera.data.annotated_images import (
+    PatchSampler,
+    check_class_statistics,
+    grid_positions,
+    measure_class_statistics,
+    open_annotated_images,
+)
 from tessera.data.augmentation import check_transforms
-from tessera.data.augmentation_check import check_damage, describe_damage
-from tessera.data.auto_configuration import configure
+from tessera.data.augmentation_check import describe_label_damage, measure_label_damage
+from tessera.data.auto_configuration import resolve_auto_settings
 from tessera.data.channels import align_channels
-from tessera.data.dataset_fingerprint import measure_sources, take_fingerprint
-from tessera.data.patch_renderer import Renderer
-from tessera.data.split import check_sides
+from tessera.data.dataset_fingerprint import compute_fingerprint, summarize_images
+from tessera.data.patch_renderer import PatchRenderer
+from tessera.data.split import check_subsets
 from tessera.report.contact_sheet import draw_sheet
 
 PER_SHARD = 32
@@ -46,32 +52,32 @@ def augment(
         task: "instances" | "semantic".
         classes: names of the classes, background first.
         n_patches: training patches to render; validation patches cover their images, and are half as many at most.
-        seed, class_balanced_fraction, boundary_px: see `tessera.data.patch_renderer.Renderer`.
+        seed, class_balanced_fraction, boundary_px: see `tessera.data.patch_renderer.PatchRenderer`.
         workers: threads; their number changes nothing in the patches.
-        settings: the others of section augment, see `tessera.data.auto_configuration.configure`.
+        settings: the others of section augment, see `tessera.data.auto_configuration.resolve_auto_settings`.
 
     Raises:
         InputError: no image trains or validates, images with different channels, transforms that cannot be.
     """
     cv2.setNumThreads(1)  # the workers already keep every core busy
     sources = {
-        side: open_sources(images, truth, sorted(image for image in sides if sides[image] == side))
+        side: open_annotated_images(images, truth, sorted(image for image in sides if sides[image] == side))
         for side in ("train", "val")
     }
-    check_sides([side for side in sources if sources[side]])
+    check_subsets([side for side in sources if sources[side]])
     both = sources["train"] + sources["val"]
     channels = align_channels(both)
     check_transforms(settings["transforms"] or [], len(channels))
     with ThreadPoolExecutor(workers) as threads:
-        list(threads.map(partial(survey, task=task, classes=classes), both))
-    check_contents(sources["train"], classes)
-    patch_size_px, transforms, configured = configure(both, **settings)
-    renderer = Renderer(task, patch_size_px, boundary_px, transforms, class_balanced_fraction, seed)
+        list(threads.map(partial(measure_class_statistics, task=task, classes=classes), both))
+    check_class_statistics(sources["train"], classes)
+    patch_size_px, transforms, configured = resolve_auto_settings(both, **settings)
+    renderer = PatchRenderer(task, patch_size_px, boundary_px, transforms, class_balanced_fraction, seed)
 
-    render = partial(renderer.transform, Pool(sources["train"]))
-    places = list_grid(sources["val"], patch_size_px, max(n_patches // 2, 1))
+    render = partial(renderer.transform, PatchSampler(sources["train"]))
+    places = grid_positions(sources["val"], patch_size_px, max(n_patches // 2, 1))
     shape = (patch_size_px, patch_size_px, len(channels))
-    with whole_folder(output) as workplace:
+    with atomic_folder(output) as workplace:
         started = time.perf_counter()
         counts = write_patches(workplace / "train.zarr", range(n_patches), render, shape, workers)
         rate = n_patches / (time.perf_counter() - started)
@@ -85,13 +91,13 @@ def augment(
             "transforms": transforms,
             "sources": {side: [source.image for source in found] for side, found in sources.items()},
             "provenance": provenance,
-            "label_check": check_damage(sources["train"], transforms, patch_size_px, seed),
+            "label_check": measure_label_damage(sources["train"], transforms, patch_size_px, seed),
             "speed": {"patches_per_s": round(rate, 1), "per_core": round(rate / workers, 1), "workers": workers},
         } | configured
-        described |= measure_sources(both, counts[: len(described["outputs"])])
-        described["fingerprint"] = take_fingerprint(zarr.open_array(workplace / "train.zarr" / "image", mode="r"))
+        described |= summarize_images(both, counts[: len(described["outputs"])])
+        described["fingerprint"] = compute_fingerprint(zarr.open_array(workplace / "train.zarr" / "image", mode="r"))
         print(f"Rendered {rate:.1f} patches a second, {rate / workers:.1f} a core")
-        print(describe_damage(described["label_check"]), flush=True)
+        print(describe_label_damage(described["label_check"]), flush=True)
         (workplace / "patches.json").write_text(json.dumps(described, indent=1))
         shown = np.linspace(0, n_patches - 1, min(SHOWN, n_patches)).astype(int).tolist()
         draw_sheet(sheet, [render(number) for number in shown], classes, instances=task == "instances")

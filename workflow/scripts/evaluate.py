@@ -14,7 +14,7 @@ import pandas as pd
 
 from tessera.common.batch_outputs import find_stores
 from tessera.common.job import running
-from tessera.data.domain_shift import check_fit, check_size
+from tessera.data.domain_shift import check_object_diameter, find_domain_shift
 from tessera.data.split import PREDICT
 from tessera.evaluation.image_scores import score_image, worst_frame
 from tessera.evaluation.seam_audit import audit_seams, check_seams, draw_disagreements
@@ -57,12 +57,12 @@ def find_misfits(image, made, about, row, seen):
         made: from `read_prediction`.
         about: content of model.json.
         row: of the table of scores.
-        seen: rescale, object_diameter_px, roi and frames, see `tessera.data.domain_shift.check_fit`.
+        seen: rescale, object_diameter_px, roi and frames, see `tessera.data.domain_shift.find_domain_shift`.
     """
     # Objects of a stack have volumes, the training diameters in planes.
     area_px = row.get("area_px_median") if open_array(image).shape[2] == 1 else None
     name = image.name.removesuffix(".ome.zarr")
-    return check_fit(image, about, **seen) + check_size(name, area_px, about, made.get("scale", 1.0))
+    return find_domain_shift(image, about, **seen) + check_object_diameter(name, area_px, about, made.get("scale", 1.0))
 
 
 def evaluate(

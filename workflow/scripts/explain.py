@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import zarr
 
-from tessera.common.atomic_write import whole_folder
+from tessera.common.atomic_write import atomic_folder
 from tessera.common.constants import WEIGHTS
-from tessera.common.even_sampling import spread
+from tessera.common.even_sampling import evenly_spaced_indices
 from tessera.common.job import running
 from tessera.evaluation.calibration import Calibration
 from tessera.evaluation.segmentation_metrics import class_counts, class_scores, count_overlaps
@@ -46,7 +46,7 @@ def explain(selected, models, patches, output, *, folds, n_examples, layers, dev
     place = {Path(path).name: Path(path) for path in patches}.get(folds.get(model))
     sides, reason = find_patches(folder, place) if n_examples else (None, "explain.n_examples is 0")
     content = {"model": model, "left_out": reason}
-    with whole_folder(output) as workplace:
+    with atomic_folder(output) as workplace:
         if not reason:
             options = {"shown": n_examples, "layers": layers, "device": device, "threads": threads}
             content |= explain_model(workplace, folder, *sides, **options)
@@ -82,7 +82,7 @@ def explain_model(workplace, folder, images, targets, *, shown, layers, device, 
     outputs, architecture = about["outputs"], about["architecture"]
     network = load_network(folder)
     chosen = choose_layers(network, architecture, layers)
-    numbers = spread(images.shape[0], max(MOST_PIXELS // np.prod(targets.shape[1:]), LEAST_PATCHES))
+    numbers = evenly_spaced_indices(images.shape[0], max(MOST_PIXELS // np.prod(targets.shape[1:]), LEAST_PATCHES))
     calibration, ious = judge(network, images, targets, numbers, outputs)
     probe = Probe(network, [bottleneck(network, architecture), last_level(network)], chosen)
     content = {

@@ -14,9 +14,9 @@ from tessera.common.batch_outputs import find_stores
 from tessera.common.job import running
 from tessera.common.user_warnings import warn_user
 from tessera.io.annotation_reader import open_annotation
-from tessera.io.label_ids import as_instances, copy_ids, separate_pieces
-from tessera.io.ome_zarr_store import create_store, finish_labels, open_array, read_block, read_metadata, stored_as
-from tessera.io.region_of_interest import check_roi, chosen_frames, restrict
+from tessera.io.label_ids import as_instances, copy_labels, split_disconnected_labels
+from tessera.io.ome_zarr_store import chunk_layout, create_store, finish_labels, open_array, read_block, read_metadata
+from tessera.io.region_of_interest import check_roi, mask_outside_roi, select_frames
 from tessera.segmentation.blocks import cut_planes, part_shard, widen
 from tessera.segmentation.blockwise_segmentation import PERIMETER_PX
 from tessera.segmentation.object_table import make_labels, make_schema, number_alike, tabulate, write_tables
@@ -46,20 +46,20 @@ def import_mask(
     name, masks = row["image"], ", ".join(row["masks_files"][:1])
     pixels, metadata = open_array(image), read_metadata(image)
     check_roi(name, roi, pixels.shape[-2:])
-    kept = chosen_frames(name, frames, pixels.shape[0])
+    kept = select_frames(name, frames, pixels.shape[0])
     told = {"axes": row["axes"], "ignore_label": ignore_label, "frames": kept, "image": row.get("files", ())}
     with open_annotation(row["masks_files"], pixels.shape, **told) as annotation:
-        source = replace(annotation.source, read=restrict(annotation.source.read, set(kept), roi))
-        labels = create_store(path, source.shape, np.int32, **stored_as(pixels))
+        source = replace(annotation.source, read=mask_outside_roi(annotation.source.read, set(kept), roi))
+        labels = create_store(path, source.shape, np.int32, **chunk_layout(pixels))
         marks = {} if annotation.objects or ignore_label is None else {ignore_label: 0}
-        ids = copy_ids(source, labels, masks, to_ids=as_instances, marks=marks) - {0}
+        ids = copy_labels(source, labels, masks, to_ids=as_instances, marks=marks) - {0}
         warnings = list(source.warnings)
     if annotation.annotated_t is not None and (empty := set(kept) - set(annotation.annotated_t)):
         warnings.append(f"is of {len(kept) - len(empty)} of {len(kept)} frames; the others are empty")
     if not ids:
         warnings.append("holds no object")
     elif disconnected_labels == "split":
-        apart = separate_pieces(labels, max(ids), masks)
+        apart = split_disconnected_labels(labels, max(ids), masks)
         warnings += [f"had {apart} pieces that got ids of their own"] if apart else []
     elif len(ids) == 1 and not annotation.objects:
         warnings.append(
@@ -75,7 +75,7 @@ def import_mask(
 
 def _measure(labels, pixels, schema, frames, *, class_, shape, **about):
     """Yield the table of objects of each of `frames`; an object of a stack is one through its planes."""
-    side = part_shard(**stored_as(labels), most=BLOCK_PX)
+    side = part_shard(**chunk_layout(labels), most=BLOCK_PX)
     for t in frames:
         sums = []
         for block in cut_planes([t], shape[0], shape[1:], side):

@@ -13,7 +13,7 @@ import numpy as np
 from tessera.common.batch_outputs import make_stores
 from tessera.common.job import running
 from tessera.common.user_warnings import warn_user
-from tessera.io.image_reader import open_source
+from tessera.io.image_reader import open_image
 from tessera.io.ome_zarr_store import create_store, finish_image, read_metadata
 
 
@@ -42,7 +42,7 @@ def ingest(rows, provenance, output, *, on_bad_image, chunk_px, shard_px):
 
 def ingest_image(row, path, *, chunk_px, shard_px):
     """Make the store of one row of the table at `path`."""
-    with open_source(row["files"], row["axes"]) as source:
+    with open_image(row["files"], row["axes"]) as source:
         store = create_store(path, source.shape, source.dtype, chunk_px=chunk_px, shard_px=shard_px)
         print(f"{row['image']}: {_describe(source)}", flush=True)
         odd = copy_pixels(source, store)

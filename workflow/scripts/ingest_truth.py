@@ -15,9 +15,9 @@ from tessera.common.errors import InputError
 from tessera.common.job import running
 from tessera.common.user_warnings import warn_user
 from tessera.io.annotation_reader import open_annotation
-from tessera.io.label_ids import as_classes, as_instances, copy_ids, separate_pieces
-from tessera.io.ome_zarr_store import create_store, finish_labels, open_array, read_metadata, stored_as
-from tessera.io.region_of_interest import check_roi, chosen_frames, restrict
+from tessera.io.label_ids import as_instances, class_converter, copy_labels, split_disconnected_labels
+from tessera.io.ome_zarr_store import chunk_layout, create_store, finish_labels, open_array, read_metadata
+from tessera.io.region_of_interest import check_roi, mask_outside_roi, select_frames
 
 OUTSIDE = -(2**40)  # what no file holds as an id: pixels that the table does not look at
 
@@ -78,7 +78,7 @@ def annotate_image(row, image, path, *, task, classes, disconnected_labels, igno
     semantic = task == "semantic"
     mark = IGNORE if semantic else UNKNOWN
     check_roi(name, roi, array.shape[-2:])
-    kept = chosen_frames(name, frames, array.shape[0])
+    kept = select_frames(name, frames, array.shape[0])
     told = {"axes": row["axes"], "ignore_label": ignore_label, "frames": kept, "image": row.get("files", ())}
     with open_annotation(row["truth_files"], array.shape, **told) as annotation:
         if not semantic and disconnected_labels == "split" and annotation.lineage is not None:
@@ -87,11 +87,11 @@ def annotate_image(row, image, path, *, task, classes, disconnected_labels, igno
             )
         source = annotation.source
         if roi or frames:
-            source = replace(source, read=restrict(source.read, set(kept), roi, OUTSIDE))
-        store = create_store(path, source.shape, np.uint8 if semantic else np.int32, **stored_as(array))
-        to_ids = as_classes(classes, annotation.objects) if semantic else as_instances
+            source = replace(source, read=mask_outside_roi(source.read, set(kept), roi, OUTSIDE))
+        store = create_store(path, source.shape, np.uint8 if semantic else np.int32, **chunk_layout(array))
+        to_ids = class_converter(classes, annotation.objects) if semantic else as_instances
         marks = {OUTSIDE: mark} | ({} if annotation.objects or ignore_label is None else {ignore_label: mark})
-        ids = copy_ids(source, store, truth, to_ids=to_ids, marks=marks)
+        ids = copy_labels(source, store, truth, to_ids=to_ids, marks=marks)
         warnings = list(source.warnings)
     unknown = mark in ids
     if not ids - {0, mark}:
@@ -103,7 +103,7 @@ def annotate_image(row, image, path, *, task, classes, disconnected_labels, igno
         raise InputError(f"{truth}: holds {what}; annotate it, or empty the column truth of {name}")
     ids -= {0, mark}
     if not semantic and disconnected_labels == "split":
-        apart = separate_pieces(store, max(ids), truth)
+        apart = split_disconnected_labels(store, max(ids), truth)
         warnings += [f"had {apart} pieces that got ids of their own"] if apart else []
     elif not semantic and len(ids) == 1 and not annotation.objects:
         warnings.append(

@@ -12,7 +12,7 @@ from pathlib import Path
 from tessera.common.batch_outputs import find_stores, make_stores
 from tessera.common.errors import InputError
 from tessera.common.job import running
-from tessera.common.memory_budget import bytes_per_px, largest_core, limit_mb, resident_mb
+from tessera.common.memory_budget import largest_core_px, measure_bytes_per_px, memory_limit_mb, resident_mb
 from tessera.inference.ensemble import load_ensemble
 from tessera.inference.predict_image import predict_image
 from tessera.inference.region_cache import forget_strangers
@@ -49,15 +49,15 @@ def plan_tiles(ensemble, *, tile_px, halo_px, batch_tiles, memory_mb):
         core_px = tile_px - 2 * halo_px
     elif ensemble.engines[0].device == "cpu":
         channels = len(ensemble.engines[0].settings["channels"])
-        need = sum(bytes_per_px(engine.predict, channels) for engine in ensemble.engines)
-        core_px = largest_core(CORE_PX, halo_px, need, limit_mb(memory_mb))
+        need = sum(measure_bytes_per_px(engine.predict, channels) for engine in ensemble.engines)
+        core_px = largest_core_px(CORE_PX, halo_px, need, memory_limit_mb(memory_mb))
         fewer = "" if core_px == CORE_PX else f", too many for tiles of {CORE_PX + 2 * halo_px} px"
         print(f"The network needs {need:.0f} bytes a pixel{fewer}", flush=True)
     if batch_tiles != "auto":
         ensemble.batch_px = batch_tiles * (core_px + 2 * halo_px) ** 2
     print(
         f"Tiles of {core_px + 2 * halo_px} px, of which {halo_px} on each side are halo; "
-        f"{resident_mb():.0f} of {limit_mb(memory_mb):.0f} MiB of memory are taken",
+        f"{resident_mb():.0f} of {memory_limit_mb(memory_mb):.0f} MiB of memory are taken",
         flush=True,
     )
     return {"core_px": core_px, "halo_px": halo_px}

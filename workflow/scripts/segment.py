@@ -13,7 +13,7 @@ import numpy as np
 from tessera.common.batch_outputs import find_stores, read_skipped
 from tessera.common.errors import InputError
 from tessera.common.job import running
-from tessera.io.ome_zarr_store import create_store, finish_labels, open_array, read_block, read_metadata, stored_as
+from tessera.io.ome_zarr_store import chunk_layout, create_store, finish_labels, open_array, read_block, read_metadata
 from tessera.segmentation.blocks import gather, part_shard, within, work_through
 from tessera.segmentation.blockwise_segmentation import (
     PERIMETER_PX,
@@ -55,9 +55,9 @@ def segment_image(source, probable, path, table, *, name, task, classes, workers
         raise InputError(f"{probable}: has {outputs} outputs where {task} needs {expected}; train and predict again")
     rules = make_rules(name, metadata.pixel_size_um, **settings)
     shape = (frames, 1, depth, *plane)
-    labels = create_store(path, shape, choose_type(task, shape, rules.min_area_px), **stored_as(pixels))
-    side = part_shard(**stored_as(labels), most=BLOCK_PX)
-    many = stored_as(labels)["shard_px"] // side
+    labels = create_store(path, shape, choose_type(task, shape, rules.min_area_px), **chunk_layout(pixels))
+    side = part_shard(**chunk_layout(labels), most=BLOCK_PX)
+    many = chunk_layout(labels)["shard_px"] // side
     joined = bool(depth > 1 and stitch_threshold)
     schema = make_schema(number_alike(metadata.channels))
     about = {"image": name, "pixel_size_um": metadata.pixel_size_um, "shape": shape[2:], "roi": roi, "joined": joined}
@@ -103,7 +103,7 @@ def segment_image(source, probable, path, table, *, name, task, classes, workers
         print(f"{name}: {count} objects", flush=True)
 
     with TemporaryDirectory(dir=path.parent, prefix=".") as scratch:
-        pieces = create_store(scratch, shape, np.int32, **stored_as(pixels) | {"shard_px": side})
+        pieces = create_store(scratch, shape, np.int32, **chunk_layout(pixels) | {"shard_px": side})
         write_tables(table, schema, tabulated(pieces))
     sizes = {"pixel_size_um": metadata.pixel_size_um, "frame_interval_s": metadata.frame_interval_s}
     finish_labels(path, name=name, classes=classes if task == "semantic" else None, **sizes)

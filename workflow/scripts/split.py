@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 
 from tessera.common.batch_outputs import find_stores
-from tessera.common.even_sampling import spread
+from tessera.common.even_sampling import evenly_spaced_indices
 from tessera.common.job import running
-from tessera.data.cross_validation import place_of
+from tessera.data.cross_validation import fold_or_subset
 from tessera.data.normalization import normalize
-from tessera.data.split import LEAKS_KEPT, SIDES, explain_sides
+from tessera.data.split import LEAKS_KEPT, SUBSETS, assign_split
 from tessera.io.ome_zarr_store import open_array, read_metadata
 
 FRAMES = 8  # of a movie, the first and the last among them
@@ -36,15 +36,15 @@ def split(rows, images, output, leakage, *, leakage_similarity, **sides):
         output: path of the table of sides.
         leakage: path of the table of pairs.
         leakage_similarity: pairs that are more similar than this are listed; see `compare`.
-        sides: seed, train, val, test, group_pattern and folds, see `tessera.data.split.explain_sides`.
+        sides: seed, train, val, test, group_pattern and folds, see `tessera.data.split.assign_split`.
     """
-    lines, remarks = explain_sides(rows, **sides)
+    lines, remarks = assign_split(rows, **sides)
     write_table(output, ["image", "group", "split", "why", "fold"], lines)
-    for side in SIDES:
+    for side in SUBSETS:
         here = [line for line in lines if line["split"] == side]
         print(f"{side}: {len(here)} images of {len({line['group'] for line in here})} groups", flush=True)
     print("".join(f"{remark}\n" for remark in remarks), end="", flush=True)
-    places = {line["image"]: place_of(line) for line in lines if line["split"] in SIDES}
+    places = {line["image"]: fold_or_subset(line) for line in lines if line["split"] in SUBSETS}
     frames, signatures = [], []
     for image, path in find_stores(images, places).items():
         for t, plane in read_planes(path):
@@ -61,7 +61,7 @@ def read_planes(path):
     metadata = read_metadata(path)
     array = open_array(path, level=max(int(folder.name) for folder in Path(path).iterdir() if folder.name.isdigit()))
     count, _, depth, _, _ = array.shape
-    for t in spread(count, FRAMES):
+    for t in evenly_spaced_indices(count, FRAMES):
         yield t, normalize(np.moveaxis(array[t, :, depth // 2], 0, -1), metadata.windows).mean(-1)
 
 
@@ -107,8 +107,8 @@ def find_leaks(frames, signatures, least):
         How many there are, and dicts with the columns of `leakage.tsv` of the LEAKS_KEPT most similar, those first.
     """
     total, kept = 0, []
-    folds = sorted({side for _, _, side in frames} - set(SIDES))
-    for side_a, side_b in combinations([*folds, *SIDES], 2):
+    folds = sorted({side for _, _, side in frames} - set(SUBSETS))
+    for side_a, side_b in combinations([*folds, *SUBSETS], 2):
         for some, others in product(_blocks(frames, side_a), _blocks(frames, side_b)):
             similarity = compare(signatures[np.concatenate(some)], signatures[np.concatenate(others)])
             starts_a, starts_b = (np.cumsum([0, *map(len, images)]) for images in (some, others))

@@ -13,7 +13,7 @@ from pathlib import Path
 from tessera.common.batch_outputs import find_stores, make_stores
 from tessera.common.job import running
 from tessera.io.ome_zarr_store import open_array
-from tessera.io.region_of_interest import chosen_frames
+from tessera.io.region_of_interest import select_frames
 from tessera.report.lineage_plots import draw_lineages
 from tessera.report.track_animation import NAME, animate
 from tessera.tracking.export_ctc import write_napari, write_newick
@@ -37,7 +37,7 @@ def track_image(labels, image, folder, *, name, frames=None, animation="none", *
         InputError: a store is damaged.
     """
     found = open_array(labels)
-    times = chosen_frames(name, frames, found.shape[0])
+    times = select_frames(name, frames, found.shape[0])
     if len(times) < 2:
         depth = found.shape[2]
         hint = f"; if its {depth} planes are frames, say so in the column axes, such as TYX" if depth > 1 else ""

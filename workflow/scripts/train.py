@@ -12,7 +12,7 @@ from pathlib import Path
 
 import zarr
 
-from tessera.common.atomic_write import part_of, put_in_place
+from tessera.common.atomic_write import partial_path, replace_folder
 from tessera.common.constants import LAST, RATES
 from tessera.common.errors import InputError
 from tessera.common.job import running
@@ -54,7 +54,7 @@ def train(patches, provenance, output, *, threads=None, memory_mb=None, training
             longer a number, or memory, of the machine or the device, or room on the disk that does not suffice.
     """
     output = Path(output)
-    workplace = part_of(output)
+    workplace = partial_path(output)
     about = json.loads((Path(patches) / "patches.json").read_text())
     sides = {side: read_side(Path(patches) / f"{side}.zarr") for side in ("train", "val")}
     kind = choose_device(settings["device"], threads)
@@ -104,7 +104,7 @@ def train(patches, provenance, output, *, threads=None, memory_mb=None, training
         if trial:
             plot_learning_rate_trial(trial, rate, workplace / "model" / RATES)
         (workplace / LAST).rename(workplace / "model" / LAST)
-    put_in_place(workplace / "model", output)
+    replace_folder(workplace / "model", output)
     shutil.rmtree(workplace)
 
 

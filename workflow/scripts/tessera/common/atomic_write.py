@@ -10,36 +10,36 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def whole_file(path):
+def atomic_file(path):
     """A path beside `path` to write to; the file takes its place when the block ends."""
-    partial = part_of(path)
+    partial = partial_path(path)
     yield partial
     partial.replace(path)
 
 
 def write_json(path, content):
     """Write `content` as JSON, with its keys sorted."""
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         partial.write_text(json.dumps(content, indent=1, sort_keys=True))
 
 
 @contextlib.contextmanager
-def whole_folder(output):
+def atomic_folder(output):
     """An empty folder beside `output` to write to; it takes its place when the block ends."""
-    workplace = part_of(output)
+    workplace = partial_path(output)
     shutil.rmtree(workplace, ignore_errors=True)
     workplace.mkdir(parents=True)
     yield workplace
-    put_in_place(workplace, output)
+    replace_folder(workplace, output)
 
 
-def part_of(path):
+def partial_path(path):
     """Where what will be at `path` is made: hidden, and beside it, so that it can be renamed."""
     path = Path(path)
     return path.with_name(f".{path.name}.part")
 
 
-def put_in_place(folder, output):
+def replace_folder(folder, output):
     """Rename `folder` to `output`, in place of what is there."""
     shutil.rmtree(output, ignore_errors=True)
     folder.rename(output)

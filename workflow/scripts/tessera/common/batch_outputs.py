@@ -6,8 +6,8 @@ import shutil
 import time
 from pathlib import Path
 
-from tessera.common.atomic_write import part_of, put_in_place, write_json
-from tessera.common.errors import InputError, UnfitError
+from tessera.common.atomic_write import partial_path, replace_folder, write_json
+from tessera.common.errors import InputError, SystemInputError
 from tessera.common.user_warnings import WARNINGS, collect_warnings
 
 SKIPPED = "skipped.json"
@@ -32,10 +32,10 @@ def make_stores(provenance, make, *, output, skipped=False, before=None, finish=
         suffix: of the stores, after the image's name; a folder of several stores has none.
 
     Raises:
-        InputError: a line for every bad image, unless `skipped` and no UnfitError; the good ones stay in the hidden
+        InputError: a line for every bad image, unless `skipped` and no SystemInputError; the good ones stay in the hidden
             folder.
     """
-    workplace = part_of(output)
+    workplace = partial_path(output)
     workplace.mkdir(parents=True, exist_ok=True)
     ledger = workplace / FINISHED
     finished = _read_ledger(ledger)
@@ -55,7 +55,7 @@ def make_stores(provenance, make, *, output, skipped=False, before=None, finish=
             except InputError as error:
                 shutil.rmtree(partial, ignore_errors=True)
                 bad[image] = str(error)
-                failed += [str(error)] if isinstance(error, UnfitError) or not skipped else []
+                failed += [str(error)] if isinstance(error, SystemInputError) or not skipped else []
                 print(f"[{number}/{len(provenance)}] {image}: {error}", flush=True)
                 continue
             if partial.exists():
@@ -73,7 +73,7 @@ def make_stores(provenance, make, *, output, skipped=False, before=None, finish=
         (workplace / WARNINGS).unlink()
     if finish:
         finish(workplace)
-    put_in_place(workplace, output)
+    replace_folder(workplace, output)
     (Path(output) / ledger.name).unlink(missing_ok=True)
 
 
@@ -87,7 +87,7 @@ def keep_stores(output, made, provenance):
         made: {image: provenance} by which it was made.
         provenance: {image: provenance} by which it is to be made.
     """
-    output, workplace = Path(output), part_of(output)
+    output, workplace = Path(output), partial_path(output)
     finished, warnings = (_read_ledger(workplace / name) for name in (FINISHED, WARNINGS))
     told = _read_ledger(output / WARNINGS)
     for image, provenance in provenance.items():

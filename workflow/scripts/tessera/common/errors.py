@@ -8,7 +8,7 @@ class InputError(Exception):
     """
 
 
-class UnfitError(InputError):
+class SystemInputError(InputError):
     """What is wrong is no image: a setting, the machine, or a store of ours that was damaged since it was made.
 
     So no image is set aside for it: that would leave it out for good.

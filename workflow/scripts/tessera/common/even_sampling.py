@@ -1,8 +1,9 @@
-"""Spreads: some of many, evenly spread."""
+"""Evenly spaced indices into a sequence."""
 
 import numpy as np
 
 
-def spread(number, most):
-    """At most `most` of the numbers from 0 to `number` - 1, evenly spread, the first and the last among them."""
-    return np.linspace(0, number - 1, min(number, most)).round().astype(int).tolist()
+def evenly_spaced_indices(count: int, limit: int) -> list[int]:
+    """Return at most `limit` of the indices 0 to `count` - 1, evenly spaced, the first and the last among them."""
+    indices: list[int] = np.linspace(0, count - 1, min(count, limit)).round().astype(int).tolist()
+    return indices

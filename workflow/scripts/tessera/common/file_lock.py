@@ -12,7 +12,7 @@ _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
 _held = []
 
 
-def hold(name, refusal):
+def hold_lock(name, refusal):
     """Take the lock `name` of the working directory for as long as this process lives.
 
     Raises:
@@ -26,7 +26,7 @@ def hold(name, refusal):
 
 
 @contextmanager
-def wait_for(name, notice):
+def wait_for_lock(name, notice):
     """Take the lock `name` of the working directory; while another process holds it, wait, and print `notice` once."""
     with _open(name) as file:
         if not _take(file):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tessera.common.atomic_write import write_json
 from tessera.common.errors import InputError
-from tessera.common.file_lock import wait_for
+from tessera.common.file_lock import wait_for_lock
 
 
 class _Tee:
@@ -47,7 +47,7 @@ def running(snakemake):
     # When Snakemake was killed, a job of its may still be at work, on the same files.
     notice = f"{path}: an earlier run of this job is still at work; waiting until it ends"
     with (
-        wait_for(str(path), notice),
+        wait_for_lock(str(path), notice),
         open(path, "w", buffering=1) as log,
         contextlib.redirect_stdout(_Tee(sys.stdout, log)),
         contextlib.redirect_stderr(_Tee(sys.stderr, log)),

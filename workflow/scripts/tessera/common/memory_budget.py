@@ -15,7 +15,7 @@ def resident_mb():
     return psutil.Process().memory_info().rss / MIB
 
 
-def limit_mb(asked):
+def memory_limit_mb(asked):
     """Memory that this job may use, in MiB: what the scheduler was asked for, or what the machine has left."""
     memory = psutil.virtual_memory()
     # What this process maps of files is resident and available at once.
@@ -23,7 +23,7 @@ def limit_mb(asked):
     return min(asked, left) if asked else left
 
 
-def bytes_per_px(predict, channels):
+def measure_bytes_per_px(predict, channels):
     """What a network on a CPU needs for each pixel that it sees at once, as measured with a small and a larger tile.
 
     Args:
@@ -40,7 +40,7 @@ def bytes_per_px(predict, channels):
     return max(levels[1] - levels[0], 0) * MIB / (_LARGE_PX**2 - _SMALL_PX**2)
 
 
-def largest_core(core_px, halo_px, need, limit):
+def largest_core_px(core_px, halo_px, need, limit):
     """The side of cores whose tiles fit into memory: `core_px`, or a half, a quarter, ... of it.
 
     Args:

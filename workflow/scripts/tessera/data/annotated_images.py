@@ -8,15 +8,15 @@ import numpy as np
 from tessera.common.batch_outputs import find_stores
 from tessera.common.constants import IGNORE, UNKNOWN
 from tessera.common.errors import InputError
-from tessera.data.patch_reader import shows_known
-from tessera.io.chunk_cache import Cache, CachedArray
+from tessera.data.patch_reader import has_annotation
+from tessera.io.chunk_cache import CachedArray, ChunkCache
 from tessera.io.ome_zarr_store import Metadata, open_array, read_metadata
 
 CACHED_BYTES = 2**28  # of the chunks of images and truth that were read last
 
 
 @dataclass
-class Source:
+class AnnotatedImage:
     """An annotated image that gives patches.
 
     Attributes:
@@ -27,7 +27,7 @@ class Source:
         order: which of its channels is each of those that patches have; None: all as they are.
         holds_instances: the truth is ids of objects, which count as two classes, background and object.
         contents: pixels of each class in each block of each plane, (planes, rows, columns, classes), those that nobody
-            annotated left out; see `survey`.
+            annotated left out; see `measure_class_statistics`.
         areas: pixels of each object in each plane that it is in; of those that the border of the image does not cut,
             where there are some.
         ranges: what is 0 and 1 in each channel that patches have, (low, high); None: the image's own windows.
@@ -57,7 +57,7 @@ class Source:
         return self.truth.chunks[-2:]
 
 
-def open_sources(images, truth, names):
+def open_annotated_images(images, truth, names):
     """Open image and truth of each of `names`; those that were set aside, or have no annotated plane, are left out.
 
     Args:
@@ -71,7 +71,7 @@ def open_sources(images, truth, names):
         InputError: the truth has another shape than its image.
     """
     image_paths, truth_paths = find_stores(images, names), find_stores(truth, names)
-    sources, cache = [], Cache(CACHED_BYTES)
+    sources, cache = [], ChunkCache(CACHED_BYTES)
     for image in names:
         if image not in image_paths or image not in truth_paths:
             print(f"{image}: was set aside, gives no patches", flush=True)
@@ -85,13 +85,13 @@ def open_sources(images, truth, names):
         frames = read_metadata(truth_paths[image]).extra.get("annotated_t", range(ids.shape[0]))
         planes = [(t, z) for t in frames if 0 <= t < ids.shape[0] for z in range(ids.shape[2])]
         if planes:
-            sources.append(Source(image, pixels, ids, read_metadata(image_paths[image]), planes))
+            sources.append(AnnotatedImage(image, pixels, ids, read_metadata(image_paths[image]), planes))
         else:
             print(f"{image}: no frame of it is annotated, gives no patches", flush=True)
     return sources
 
 
-def survey(source, task, classes):
+def measure_class_statistics(source, task, classes):
     """Read the truth of a source once, block by block, and fill in its `contents` and, for instances, `areas`.
 
     Raises:
@@ -128,8 +128,8 @@ def survey(source, task, classes):
         source.areas += whole or objects.values()
 
 
-def check_contents(sources, classes):
-    """Refuse sources after `survey` from which nothing can be learnt, and tell of classes that none shows.
+def check_class_statistics(sources, classes):
+    """Refuse sources after `measure_class_statistics` from which nothing can be learnt, and tell of classes that none shows.
 
     Raises:
         InputError: all truth is of one class, or there is none.
@@ -146,8 +146,8 @@ def check_contents(sources, classes):
         print(f"No image of the training set shows {', '.join(missing)}, so they will not be found", flush=True)
 
 
-class Pool:
-    """Sources after `survey`, from which centres of patches are drawn.
+class PatchSampler:
+    """Sources after `measure_class_statistics`, from which centres of patches are drawn.
 
     Args:
         sources: at least one.
@@ -172,7 +172,7 @@ class Pool:
             class_balanced_fraction: from 0 to 1.
 
         Returns:
-            Source, plane (t, z), row, column.
+            AnnotatedImage, plane (t, z), row, column.
         """
         present = np.flatnonzero(self._totals.sum(0))
         if rng.random() < class_balanced_fraction and len(present):
@@ -202,14 +202,14 @@ def _draw_pixel(source, classes, rng):
     return (t, z), int(y + dy), int(x + dx)
 
 
-def list_grid(sources, patch_size_px, most):
+def grid_positions(sources, patch_size_px, most):
     """Centres of patches that cover the annotated planes of `sources`, the same ones each time.
 
     Where there are more than `most`, every image keeps as many as any other as far as it has them, evenly spread over
     its planes and its area. Those in which nothing is annotated are left out.
 
     Returns:
-        (Source, plane (t, z), row, column) of each patch.
+        (AnnotatedImage, plane (t, z), row, column) of each patch.
 
     Raises:
         InputError: nothing is annotated in any of the sources.
@@ -239,7 +239,7 @@ def _spots(source, centres, shape, patch_size_px):
     return [
         spot
         for spot, (plane, row, column) in enumerate(np.ndindex(*shape))
-        if shows_known(source, source.planes[plane], int(centres[0][row]), int(centres[1][column]), patch_size_px)
+        if has_annotation(source, source.planes[plane], int(centres[0][row]), int(centres[1][column]), patch_size_px)
     ]
 
 

@@ -63,7 +63,7 @@ def moves_pixels(settings):
     return issubclass(_kind(settings), A.DualTransform)
 
 
-def without_mirrors(settings):
+def without_mirrored_border(settings):
     """The same transform with what comes from beyond the window marked as outside, not mirrored."""
     known = "border_mode" in _kind(settings).InitSchema.model_fields
     return settings | ({"border_mode": cv2.BORDER_CONSTANT} if known else {})

@@ -6,8 +6,8 @@ import numpy as np
 from skimage.measure import label
 
 from tessera.common.constants import IGNORE
-from tessera.data.annotated_images import list_grid
-from tessera.data.augmentation import moves_pixels, transform_patch, window_px, without_mirrors
+from tessera.data.annotated_images import grid_positions
+from tessera.data.augmentation import moves_pixels, transform_patch, window_px, without_mirrored_border
 from tessera.data.patch_reader import read_window
 
 LOOKED_AT = 16  # windows
@@ -27,7 +27,7 @@ _LOWER = {
 }
 
 
-def check_damage(sources, transforms, patch_size_px, seed):
+def measure_label_damage(sources, transforms, patch_size_px, seed):
     """Try transforms on windows, each alone and all together, and count what becomes of the objects in the middle.
 
     Objects are those of the truth, or connected pieces of its classes, that lie wholly in the patch, the middle of the
@@ -47,13 +47,13 @@ def check_damage(sources, transforms, patch_size_px, seed):
     wide = window_px(transforms, patch_size_px)
     margin = (wide - patch_size_px) // 2
     windows = []
-    for place in list_grid(sources, patch_size_px, LOOKED_AT):
+    for place in grid_positions(sources, patch_size_px, LOOKED_AT):
         pixels, ids, inside = read_window(*place, wide, patch_size_px)
         if not place[0].holds_instances:
             ids = label(np.where(ids == IGNORE, 0, ids), background=0, connectivity=2)
         windows.append((pixels, ids.astype(np.int32), inside))
     moving = {
-        f"augment.transforms, entry {number} ({one['name']})": without_mirrors(one)
+        f"augment.transforms, entry {number} ({one['name']})": without_mirrored_border(one)
         for number, one in enumerate(transforms, start=1)
         if moves_pixels(one)
     }
@@ -70,8 +70,8 @@ def check_damage(sources, transforms, patch_size_px, seed):
     return {"limit": LIMIT, "objects": objects, "transforms": rows, "warnings": _warn(rows, objects)}
 
 
-def describe_damage(check):
-    """What `check_damage` found, for the log: a sentence and its warnings."""
+def describe_label_damage(check):
+    """What `measure_label_damage` found, for the log: a sentence and its warnings."""
     together = check["transforms"][-1]
     told = ", ".join(f"{together[kind]:.1%} {word}" for kind, word in _AFTER.items())
     return "\n".join(

@@ -66,6 +66,6 @@ PRESETS = {
 _COLOUR = {"ColorJitter", "RGBShift", "ToGray", "ChannelShuffle"}
 
 
-def list_transforms(preset, channels):
+def preset_transforms(preset, channels):
     """The transforms of a preset, without those that need three channels where there are others."""
     return [one for one in PRESETS[preset] if channels == 3 or one["name"] not in _COLOUR]

@@ -7,23 +7,23 @@ from dataclasses import replace
 
 import numpy as np
 
-from tessera.data.annotated_images import list_grid
-from tessera.data.augmentation_presets import list_transforms
-from tessera.data.auto_rules import plan_normalisation, plan_patch_px, plan_preset, plan_scale
+from tessera.data.annotated_images import grid_positions
+from tessera.data.augmentation_presets import preset_transforms
+from tessera.data.auto_rules import choose_normalization, choose_patch_size_px, choose_preset, choose_rescaling
 from tessera.data.normalization import PERCENTILE
 from tessera.data.patch_reader import read_window
-from tessera.data.rescaling import side_um
+from tessera.data.rescaling import mean_pixel_size_um
 
 LOOKED_AT, LOOK_PX = 4, 256  # windows of each image whose background and colours are measured
 
 
-def configure(
+def resolve_auto_settings(
     sources, *, patch_size_px, normalization, rescale_by, target_pixel_size_um, target_diameter_px, preset, transforms
 ):
     """Settle the settings of section augment that may be `auto`, and give the sources their `scale` and `ranges`.
 
     Args:
-        sources: of `tessera.data.annotated_images`, after `survey`, with their `order`.
+        sources: of `tessera.data.annotated_images`, after `measure_class_statistics`, with their `order`.
         patch_size_px, normalization, rescale_by, target_pixel_size_um, target_diameter_px, preset, transforms: as in the configuration.
 
     Returns:
@@ -31,19 +31,21 @@ def configure(
         {"setting", "value", "reason"}.
 
     Raises:
-        InputError: see `tessera.data.auto_rules.plan_scale`.
+        InputError: see `tessera.data.auto_rules.choose_rescaling`.
     """
     names = [source.image for source in sources]
     diameters = [source.diameters_px for source in sources]
-    sizes = [side_um(source.metadata.pixel_size_um) for source in sources]
+    sizes = [mean_pixel_size_um(source.metadata.pixel_size_um) for source in sources]
     plan = {"target_pixel_size_um": target_pixel_size_um, "target_diameter_px": target_diameter_px}
-    (method, factors), scale_reason = plan_scale(rescale_by, names, sizes, diameters, **plan)
+    (method, factors), scale_reason = choose_rescaling(rescale_by, names, sizes, diameters, **plan)
     for source, factor in zip(sources, factors, strict=True):
         source.scale = factor
     scale = {"method": method, "typical": float(np.median(factors)), "range": [min(factors), max(factors)]}
 
     windows = [[source.metadata.windows[channel] for channel in source.order] for source in sources]
-    (method, middle), window_reason = plan_normalisation(normalization, windows, [one.pixels.dtype for one in sources])
+    (method, middle), window_reason = choose_normalization(
+        normalization, windows, [one.pixels.dtype for one in sources]
+    )
     normalization = PERCENTILE
     if method == "fixed":
         normalization = {"method": "fixed", "windows": middle}
@@ -52,7 +54,7 @@ def configure(
 
     seen = np.concatenate([source.scale * one for source, one in zip(sources, diameters, strict=True)])
     sides = [source.scale * min(source.pixels.shape[-2:]) for source in sources]
-    patch_size_px, patch_reason = plan_patch_px(patch_size_px, seen, sides)
+    patch_size_px, patch_reason = choose_patch_size_px(patch_size_px, seen, sides)
 
     reasons = {
         "patch_size_px": (patch_size_px, patch_reason),
@@ -60,16 +62,16 @@ def configure(
         "rescale_by": (scale["method"], scale_reason),
     }
     if transforms is None:
-        looks = [look_at(source) for source in sources] if preset == "auto" else []
-        reasons["preset"] = preset, _ = plan_preset(preset, looks)
-        transforms = list_transforms(preset, len(windows[0]))
+        looks = [measure_background_and_color(source) for source in sources] if preset == "auto" else []
+        reasons["preset"] = preset, _ = choose_preset(preset, looks)
+        transforms = preset_transforms(preset, len(windows[0]))
     told = [(f"augment.{name}", value, reason) for name, (value, reason) in reasons.items()]
     print("".join(f"{setting}: {value} ({reason})\n" for setting, value, reason in told), end="", flush=True)
     plan = [{"setting": setting, "value": value, "reason": f"{reason}."} for setting, value, reason in told]
     return patch_size_px, transforms, {"normalization": normalization, "scale": scale, "plan": plan}
 
 
-def look_at(source):
+def measure_background_and_color(source):
     """How bright the background of an image is, and how far its three channels are apart, as shares of its window.
 
     Background is where the truth has no object. The spread is that of the objects, and 0 of other than three channels.
@@ -80,7 +82,7 @@ def look_at(source):
         # Channels by windows of their own would all be grey.
         windows = [(min(low for low, _ in windows), max(high for _, high in windows))] * 3
     backgrounds, spreads = [], []
-    for place in list_grid([replace(source, ranges=windows)], LOOK_PX, LOOKED_AT):
+    for place in grid_positions([replace(source, ranges=windows)], LOOK_PX, LOOKED_AT):
         pixels, ids, inside = read_window(*place, LOOK_PX, LOOK_PX)
         pixels = np.clip(pixels, 0, 1)
         empty, full = inside & (ids == 0), inside & (ids != 0)

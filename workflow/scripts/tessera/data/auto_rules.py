@@ -24,7 +24,7 @@ MIXED = 0.05  # share of the images of other kinds from which on a set is mixed
 SET = "as set"
 
 
-def plan_patch_px(wanted, diameters_px, sides_px):
+def choose_patch_size_px(wanted, diameters_px, sides_px):
     """Side of patches: a multiple of STEP_PX that holds HELD large objects, and no larger than most images.
 
     Args:
@@ -45,7 +45,7 @@ def plan_patch_px(wanted, diameters_px, sides_px):
     return side, why
 
 
-def plan_scale(wanted, names, sizes_um, diameters_px, *, target_pixel_size_um=None, target_diameter_px=None):
+def choose_rescaling(wanted, names, sizes_um, diameters_px, *, target_pixel_size_um=None, target_diameter_px=None):
     """How images are magnified for the network.
 
     Args:
@@ -120,7 +120,7 @@ def _shrinkage(factors, diameters_px):
     return SHRUNK_PX / large if large > LARGE_PX else 1.0
 
 
-def plan_normalisation(wanted, windows, dtypes):
+def choose_normalization(wanted, windows, dtypes):
     """What is 0 and 1 for the network: by each image's own window, or by one for all.
 
     Args:
@@ -147,7 +147,7 @@ def plan_normalisation(wanted, windows, dtypes):
     return ("fixed", middle.tolist()), f"{found}, no more than {AGREE:.0%}"
 
 
-def plan_preset(wanted, looks):
+def choose_preset(wanted, looks):
     """Which preset of transforms suits images.
 
     Args:

@@ -36,7 +36,7 @@ def match_channels(name, channels, wanted, whose="the model"):
 
 
 def align_channels(sources):
-    """Give each of `sources` (`tessera.data.annotated_images.Source`) the `order` that brings its channels into that of the first.
+    """Give each of `sources` (`tessera.data.annotated_images.AnnotatedImage`) the `order` that brings its channels into that of the first.
 
     Returns:
         The names of the channels.

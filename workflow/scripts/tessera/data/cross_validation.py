@@ -9,7 +9,7 @@ from collections import Counter
 ALL = "all"
 
 
-def spot(seed, name):
+def unit_hash(seed, name):
     """A number in [0, 1) that depends on the seed and the name alone."""
     digest = hashlib.blake2b(f"{seed}\n{name}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
@@ -30,7 +30,7 @@ def deal_folds(groups, folds, seed):
     """
     even, larger = divmod(len(groups), folds)
     pairs = sorted(
-        (spot(seed, f"fold {fold}\n{group}"), group, fold) for group in groups for fold in range(1, folds + 1)
+        (unit_hash(seed, f"fold {fold}\n{group}"), group, fold) for group in groups for fold in range(1, folds + 1)
     )
     dealt, sizes = {}, Counter()
     for _, group, fold in pairs:
@@ -42,11 +42,11 @@ def deal_folds(groups, folds, seed):
     return dealt
 
 
-def sides_in_fold(lines, fold):
+def subsets_in_fold(lines, fold):
     """{image: "train" | "val"} in one fold, of the images that a network learns from.
 
     Args:
-        lines: of `tessera.data.split.explain_sides`.
+        lines: of `tessera.data.split.assign_split`.
         fold: its number, from 1.
     """
     return {
@@ -56,6 +56,6 @@ def sides_in_fold(lines, fold):
     }
 
 
-def place_of(line):
-    """Where a line of `tessera.data.split.explain_sides` puts its image: the fold that it was dealt into, else its side."""
+def fold_or_subset(line):
+    """Where a line of `tessera.data.split.assign_split` puts its image: the fold that it was dealt into, else its side."""
     return f"fold{line['fold']}" if line["split"] == "train" and line["fold"] else line["split"]

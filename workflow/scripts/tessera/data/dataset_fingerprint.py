@@ -3,8 +3,8 @@
 import numpy as np
 
 from tessera.common.errors import InputError
-from tessera.common.even_sampling import spread
-from tessera.data.texture_features import PER_CHANNEL, compare_textures, describe_texture
+from tessera.common.even_sampling import evenly_spaced_indices
+from tessera.data.texture_features import PER_CHANNEL, texture_distances, texture_features
 from tessera.data.window_sampling import LEAST_PX
 
 PERCENTILES = (25, 50, 75)
@@ -13,7 +13,7 @@ MOST_PX = 2048  # side of a window
 _FLAT = 1e-3  # contrast, as a share of a channel's window, below which a window shows nothing
 
 
-def take_fingerprint(patches):
+def compute_fingerprint(patches):
     """What is to be known of the patches that a network learns from.
 
     Args:
@@ -22,13 +22,13 @@ def take_fingerprint(patches):
     Returns:
         What JSON can hold: patch_size_px; the least and the greatest of the patches' PERCENTILES, (percentiles, c); textures
         of up to KEPT patches, (n, numbers); spread, the standard deviation of each number; limit, the distance
-        (`tessera.data.texture_features.compare_textures`) that 95 % of the patches have to the nearest other, None for a single patch.
+        (`tessera.data.texture_features.texture_distances`) that 95 % of the patches have to the nearest other, None for a single patch.
     """
-    windows = [np.asarray(patches[number], np.float32) for number in spread(patches.shape[0], KEPT)]
-    textures = np.round([describe_texture(window) for window in windows], 3)
+    windows = [np.asarray(patches[number], np.float32) for number in evenly_spaced_indices(patches.shape[0], KEPT)]
+    textures = np.round([texture_features(window) for window in windows], 3)
     levels = np.array([np.percentile(window, PERCENTILES, axis=(0, 1)) for window in windows])
     deviations = np.maximum(textures.std(axis=0), 0.03).round(3)
-    apart = compare_textures(textures, textures, deviations)
+    apart = texture_distances(textures, textures, deviations)
     np.fill_diagonal(apart, np.inf)
     return {
         "patch_size_px": int(patches.shape[1]),
@@ -40,7 +40,7 @@ def take_fingerprint(patches):
     }
 
 
-def read_fingerprint(settings):
+def parse_fingerprint(settings):
     """The fingerprint in model.json, its lists as arrays; it may come from outside, and sizes in it ask for memory.
 
     Raises:
@@ -62,11 +62,11 @@ def read_fingerprint(settings):
         ) from error
 
 
-def measure_sources(sources, counts):
+def summarize_images(sources, counts):
     """Sizes of pixels and objects as the network sees them, None where unknown, and the share of each class.
 
     Args:
-        sources: of `tessera.data.annotated_images`, after `survey`, with their `scale`.
+        sources: of `tessera.data.annotated_images`, after `measure_class_statistics`, with their `scale`.
         counts: pixels of each class.
     """
     diameters = np.concatenate([source.scale * source.diameters_px for source in sources])
@@ -79,6 +79,6 @@ def measure_sources(sources, counts):
     }
 
 
-def shows_something(window):
+def has_contrast(window):
     """Whether the pixels (y, x, c) of a normalized window differ."""
     return np.ptp(window, axis=(0, 1)).max() > _FLAT

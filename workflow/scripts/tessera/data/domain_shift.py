@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from tessera.data.channels import match_channels
-from tessera.data.dataset_fingerprint import PERCENTILES, read_fingerprint, shows_something
-from tessera.data.normalization import choose_ranges
-from tessera.data.rescaling import NEGLIGIBLE, choose_scale, side_um
-from tessera.data.texture_features import compare_textures, describe_texture
+from tessera.data.dataset_fingerprint import PERCENTILES, has_contrast, parse_fingerprint
+from tessera.data.normalization import choose_intensity_ranges
+from tessera.data.rescaling import NEGLIGIBLE, choose_scale, mean_pixel_size_um
+from tessera.data.texture_features import texture_distances, texture_features
 from tessera.data.window_sampling import sample_windows
 from tessera.io.ome_zarr_store import read_metadata
 
@@ -22,7 +22,7 @@ SAMPLED = 12  # windows of an image
 STRANGE = 2.0  # times the training's diameter, or its inverse
 
 
-def check_fit(path, settings, *, rescale=True, object_diameter_px=None, roi=None, frames=None):
+def find_domain_shift(path, settings, *, rescale=True, object_diameter_px=None, roi=None, frames=None):
     """What sets an image apart from those that a model was trained on.
 
     Args:
@@ -30,7 +30,7 @@ def check_fit(path, settings, *, rescale=True, object_diameter_px=None, roi=None
         settings: content of model.json; one without a fingerprint says nothing of intensities and textures.
         rescale, object_diameter_px: see `tessera.data.rescaling.choose_scale`.
         roi: (y0, y1, x0, x1) that is looked at, or None.
-        frames: see `tessera.io.region_of_interest.chosen_frames`.
+        frames: see `tessera.io.region_of_interest.select_frames`.
 
     Returns:
         Sentences for the user; none where all is well.
@@ -45,15 +45,15 @@ def check_fit(path, settings, *, rescale=True, object_diameter_px=None, roi=None
     if not object_diameter_px:
         sentences += _unlike_pixels(name, metadata.pixel_size_um, settings, scale)
     if settings.get("fingerprint"):
-        mark = read_fingerprint(settings)
-        ranges = choose_ranges(metadata.windows, order, settings)
+        mark = parse_fingerprint(settings)
+        ranges = choose_intensity_ranges(metadata.windows, order, settings)
         seen = {"order": order, "ranges": ranges, "roi": roi, "frames": frames}
         windows = sample_windows(path, side_px=mark["patch_size_px"], scale=scale, count=SAMPLED, **seen)
         sentences += _unlike_content(name, windows, settings["channels"], mark)
     return sentences
 
 
-def check_size(name, area_px, settings, scale=1.0):
+def check_object_diameter(name, area_px, settings, scale=1.0):
     """What sets the objects found in an image apart from those that a model was trained on, in sentences.
 
     Args:
@@ -85,7 +85,7 @@ def _unlike_channels(name, channels, wanted):
 
 def _unlike_pixels(name, pixel_size_um, settings, scale):
     least, most = settings.get("pixel_um_range") or [settings.get("pixel_size_um")] * 2
-    size = side_um(pixel_size_um)
+    size = mean_pixel_size_um(pixel_size_um)
     smallest, largest = (settings.get("scale") or {}).get("range", (1, 1))
     if not size and smallest < largest:
         return [
@@ -104,7 +104,7 @@ def _unlike_pixels(name, pixel_size_um, settings, scale):
 
 
 def _unlike_content(name, windows, channels, mark):
-    windows = [window for window in windows if shows_something(window)]
+    windows = [window for window in windows if has_contrast(window)]
     if not windows:
         return [f"{name}: shows nothing, all of its pixels are alike; take it out of the table, or give a whole image"]
     sentences, least, greatest = [], mark["least"], mark["greatest"]
@@ -118,8 +118,8 @@ def _unlike_content(name, windows, channels, mark):
             f"{least[row, channel]:.2f} to {greatest[row, channel]:.2f}; see whether it is of another "
             "kind, and train on images like it"
         )
-    textures = np.array([describe_texture(window) for window in windows])
-    distance = float(np.median(compare_textures(textures, mark["textures"], mark["spread"]).min(axis=1)))
+    textures = np.array([texture_features(window) for window in windows])
+    distance = float(np.median(texture_distances(textures, mark["textures"], mark["spread"]).min(axis=1)))
     if distance > mark["limit"]:
         sentences.append(
             f"{name}: its detail is unlike that of the training images (distance {distance:.2f}, theirs are within "

@@ -7,7 +7,7 @@ PERCENTILE = {"method": "percentile", "low": 1, "high": 99.8}  # each image and 
 
 
 def check_normalisation(normalization, channels):
-    """Refuse what `choose_ranges` would misread.
+    """Refuse what `choose_intensity_ranges` would misread.
 
     Args:
         normalization: of a model.json, from anywhere.
@@ -29,7 +29,7 @@ def check_normalisation(normalization, channels):
         raise ValueError(f"has the windows {windows}, and has to have two numbers for each of {channels} channels")
 
 
-def choose_ranges(windows, order, settings):
+def choose_intensity_ranges(windows, order, settings):
     """What is 0 and what is 1 in each of a model's channels, of one image.
 
     Args:

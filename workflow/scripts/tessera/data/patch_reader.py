@@ -47,7 +47,7 @@ def read_window(source, plane, row, column, window_px, patch_size_px):
     return pixels, *_read_ids(source, plane, spans)
 
 
-def shows_known(source, plane, row, column, patch_size_px):
+def has_annotation(source, plane, row, column, patch_size_px):
     """Whether any pixel of the patch at a place (see `read_window`) is annotated."""
     centre = zip((row, column), source.pixels.shape[-2:], strict=True)
     ids, inside = _read_ids(

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tessera.common.constants import IGNORE
-from tessera.data.annotated_images import Pool
+from tessera.data.annotated_images import PatchSampler
 from tessera.data.augmentation import transform_patch, window_px
 from tessera.data.patch_reader import read_window
 from tessera.data.training_targets import instance_targets
 
 
 @dataclass(frozen=True)
-class Sample:
+class Patch:
     """A patch.
 
     Attributes:
@@ -31,7 +31,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Renderer:
+class PatchRenderer:
     """Makes patches, each from its number or place alone, so that any number of workers make the same ones.
 
     Attributes:
@@ -50,19 +50,19 @@ class Renderer:
     class_balanced_fraction: float
     seed: int
 
-    def transform(self, pool: Pool, number):
-        """The training patch of this number, drawn from the pool: a Sample."""
+    def transform(self, pool: PatchSampler, number):
+        """The training patch of this number, drawn from the pool: a Patch."""
         rng = np.random.default_rng([self.seed, number])
         place = pool.draw(rng, self.class_balanced_fraction)
         window, ids, inside = read_window(*place, window_px(self.transforms, self.patch_size_px), self.patch_size_px)
         seed = int(rng.integers(2**31))
         pixels, ids, inside, names = transform_patch(window, ids, inside, self.transforms, self.patch_size_px, seed)
-        return Sample(pixels, ids, self._target(ids, inside), window, names)
+        return Patch(pixels, ids, self._target(ids, inside), window, names)
 
     def cut(self, place):
-        """The patch at a place (see `tessera.data.annotated_images.list_grid`) as it is: a Sample."""
+        """The patch at a place (see `tessera.data.annotated_images.grid_positions`) as it is: a Patch."""
         pixels, ids, inside = read_window(*place, self.patch_size_px, self.patch_size_px)
-        return Sample(pixels, ids, self._target(ids, inside), pixels)
+        return Patch(pixels, ids, self._target(ids, inside), pixels)
 
     def _target(self, ids, inside):
         # Targets come after transforms, so that boundaries keep their width.

@@ -2,7 +2,7 @@
 
 import math
 
-from tessera.common.errors import InputError, UnfitError
+from tessera.common.errors import InputError, SystemInputError
 
 NEGLIGIBLE = 1.1
 LARGEST = 16.0
@@ -24,7 +24,7 @@ def check_scale(scale):
         raise ValueError(f"is {scale}, and has to have a method, and a typical and two numbers as range")
 
 
-def side_um(pixel_size_um):
+def mean_pixel_size_um(pixel_size_um):
     """Side of a pixel, the geometric mean of y and x, None where either of `pixel_size_um` (z, y, x) is unknown."""
     return math.sqrt(pixel_size_um[1] * pixel_size_um[2]) if all(pixel_size_um[1:]) else None
 
@@ -44,20 +44,20 @@ def choose_scale(name, pixel_size_um, settings, *, rescale=True, object_diameter
         object_diameter_px: diameter of the objects in this image, in pixels, or None.
 
     Raises:
-        UnfitError: the diameter of the model's objects is not known.
+        SystemInputError: the diameter of the model's objects is not known.
         InputError: the scale is beyond LARGEST.
     """
     if not rescale:
         return 1.0
     if object_diameter_px:
         if not settings.get("diameter_px"):
-            raise UnfitError(
+            raise SystemInputError(
                 "predict.object_diameter_px: the model does not say how large the objects were that it was trained on "
                 "(diameter_px in its model.json); set predict.object_diameter_px to null"
             )
         scale = settings["diameter_px"] / object_diameter_px
     else:
-        size = side_um(pixel_size_um)
+        size = mean_pixel_size_um(pixel_size_um)
         least, most = settings.get("pixel_um_range") or [settings.get("pixel_size_um")] * 2
         if not size or not least:
             return (settings.get("scale") or {}).get("typical", 1.0)

@@ -7,16 +7,16 @@ import re
 from collections import defaultdict
 
 from tessera.common.errors import InputError
-from tessera.data.cross_validation import ALL, deal_folds, spot
+from tessera.data.cross_validation import ALL, deal_folds, unit_hash
 
-SIDES = ("train", "val", "test")
-SETS = {"train": "training set", "val": "validation set", "test": "test set"}  # what messages call the sides
-LEARNING = ("train", "val")
+SUBSETS = ("train", "val", "test")
+SUBSET_NAMES = {"train": "training set", "val": "validation set", "test": "test set"}  # what messages call the sides
+LEARNING_SUBSETS = ("train", "val")
 PREDICT = "predict"
 LEAKS_KEPT = 1000  # pairs in the table of leaks, so that it stays small where all images look alike
 
 
-def explain_sides(rows, *, seed, train, val, test, group_pattern=None, folds=1):
+def assign_split(rows, *, seed, train, val, test, group_pattern=None, folds=1):
     """The side of every image, and why it has it.
 
     Images with truth take part. A side that the table states for one holds for its whole group; other groups go by a
@@ -44,7 +44,7 @@ def explain_sides(rows, *, seed, train, val, test, group_pattern=None, folds=1):
         InputError: a group that the table puts on two sides, truth missing where the table wants it, a pattern that is
             no regular expression, shares that are not, fewer groups than folds.
     """
-    shares = dict(zip(SIDES, (train, val, test), strict=True))
+    shares = dict(zip(SUBSETS, (train, val, test), strict=True))
     if min(shares.values()) < 0 or not sum(shares.values()) > 0:
         raise InputError(
             f"split: train, val and test are {train}, {val}, {test}; shares are 0 or more, and one is more"
@@ -52,10 +52,10 @@ def explain_sides(rows, *, seed, train, val, test, group_pattern=None, folds=1):
     groups = {row["image"]: group_of(row, group_pattern) for row in rows}
     stated = _stated_sides(rows, groups)
     taking_part = {groups[row["image"]] for row in rows if _takes_part(row)}
-    spots = {group: spot(seed, group) for group in taking_part if group not in stated}
-    hashed = {group: _side_at(spot, shares) for group, spot in spots.items()}
+    spots = {group: unit_hash(seed, group) for group in taking_part if group not in stated}
+    hashed = {group: _side_at(position, shares) for group, position in spots.items()}
     filled, remarks = _fill_sides(hashed, spots, stated, shares)
-    dealt = _deal([group for group in filled if filled[group] in LEARNING], folds, seed) if folds > 1 else {}
+    dealt = _deal([group for group in filled if filled[group] in LEARNING_SUBSETS], folds, seed) if folds > 1 else {}
 
     lines = []
     for row in rows:
@@ -65,7 +65,7 @@ def explain_sides(rows, *, seed, train, val, test, group_pattern=None, folds=1):
         elif group in stated:
             split, why = stated[group], "table"
         elif group in dealt:
-            split, why = "train", "hash" if hashed[group] in LEARNING else "filled"
+            split, why = "train", "hash" if hashed[group] in LEARNING_SUBSETS else "filled"
         else:
             split, why = filled[group], "hash" if filled[group] == hashed[group] else "filled"
         validates = ALL if folds > 1 else 1
@@ -84,7 +84,7 @@ def _deal(groups, folds, seed):
     return deal_folds(groups, folds, seed)
 
 
-def check_sides(sides):
+def check_subsets(sides):
     """Make sure that a network can be trained when some image is on each of `sides`.
 
     Raises:
@@ -94,7 +94,7 @@ def check_sides(sides):
     if lacking:
         raise InputError(
             "\n".join(
-                f"The {SETS[side]} is empty, so no network can be trained; annotate images of another group, or "
+                f"The {SUBSET_NAMES[side]} is empty, so no network can be trained; annotate images of another group, or "
                 f"state split = {side} for some in the table (one image can be cut in two, with its truth)"
                 for side in lacking
             )
@@ -156,26 +156,26 @@ def _intervals(shares):
     return intervals
 
 
-def _side_at(spot, shares):
+def _side_at(position, shares):
     intervals = _intervals(shares)
-    return next((side for side, (_, high) in intervals.items() if spot < high), list(intervals)[-1])
+    return next((side for side, (_, high) in intervals.items() if position < high), list(intervals)[-1])
 
 
 def _fill_sides(hashed, spots, stated, shares):
     """Give every side with a positive share a group, as far as there are groups, moving as few as possible.
 
-    Of the side that gives, the group moves whose spot is nearest to the interval of the side that receives.
+    Of the side that gives, the group moves whose position is nearest to the interval of the side that receives.
     """
     sides = dict(hashed)
     remarks = []
-    for number, side in enumerate(SIDES):
+    for number, side in enumerate(SUBSETS):
         if shares[side] == 0 or side in stated.values() or side in sides.values():
             continue
-        giver = _giver(sides, stated, after=SIDES[number + 1 :])
+        giver = _giver(sides, stated, after=SUBSETS[number + 1 :])
         if giver is None:
             count = len(sides) + len(stated)
             remarks.append(
-                f"No image is left for the {SETS[side]}: the images with truth make {count} group{'s' * (count != 1)}"
+                f"No image is left for the {SUBSET_NAMES[side]}: the images with truth make {count} group{'s' * (count != 1)}"
                 f"{', all with a stated split' if stated and not sides else ''}. "
                 f"Annotate images of another group, or state split = {side} in the table."
             )
@@ -194,9 +194,9 @@ def _giver(sides, stated, after):
         movable[side] += 1
     for side in stated.values():
         fixed[side] += 1
-    rich = [side for side in SIDES if movable[side] and movable[side] + fixed[side] > 1]
+    rich = [side for side in SUBSETS if movable[side] and movable[side] + fixed[side] > 1]
     if rich:
-        return max(rich, key=lambda side: (movable[side] + fixed[side], -SIDES.index(side)))
+        return max(rich, key=lambda side: (movable[side] + fixed[side], -SUBSETS.index(side)))
     return next((side for side in reversed(after) if movable[side]), None)
 
 

@@ -15,7 +15,7 @@ BLURS_PX = (1, 2, 4, 8, 16)
 PER_CHANNEL = 13
 
 
-def describe_texture(window):
+def texture_features(window):
     """The texture of a window (y, x, c), channel by channel: (PER_CHANNEL * c,)."""
     return np.concatenate([_describe_channel(np.ascontiguousarray(window[..., c])) for c in range(window.shape[-1])])
 
@@ -40,6 +40,6 @@ def _correlation(some, others):
     return float((some * others).sum()) / length if length > 1e-6 else 0.0
 
 
-def compare_textures(some, others, spread):
+def texture_distances(some, others, spread):
     """Root mean square difference of textures (n, numbers) and (m, numbers), in units of `spread`: (n, m)."""
     return np.sqrt((((some[:, None] - others[None]) / spread) ** 2).mean(axis=-1))

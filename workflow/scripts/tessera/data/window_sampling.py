@@ -8,7 +8,7 @@ import numpy as np
 
 from tessera.data.normalization import normalize
 from tessera.io.ome_zarr_store import open_array, read_block
-from tessera.io.region_of_interest import chosen_frames
+from tessera.io.region_of_interest import select_frames
 
 LEAST_PX = 32  # side of a window
 
@@ -19,16 +19,16 @@ def sample_windows(path, *, order, ranges, side_px, scale, count, roi=None, fram
     Args:
         path: store of the image.
         order: which of its channels is each of the network's.
-        ranges: of `tessera.data.normalization.choose_ranges`.
+        ranges: of `tessera.data.normalization.choose_intensity_ranges`.
         side_px: of a window, as the network sees it; less where the image ends.
         scale: pixels of the network per pixel of the image.
         count: of windows.
         roi: (y0, y1, x0, x1) that is looked at, or None.
-        frames: see `tessera.io.region_of_interest.chosen_frames`.
+        frames: see `tessera.io.region_of_interest.select_frames`.
     """
     pixels = open_array(path)
     times, _, depth, *plane = pixels.shape
-    frames = chosen_frames(Path(path).name.removesuffix(".ome.zarr"), frames, times)
+    frames = select_frames(Path(path).name.removesuffix(".ome.zarr"), frames, times)
     spans = (roi[:2], roi[2:]) if roi else [(0, size) for size in plane]
     side = max(1, round(max(side_px, LEAST_PX) / scale))
     rows, columns = (range(low, max(high - side, low) + 1, side) for low, high in spans)

@@ -18,7 +18,7 @@ from tessera.evaluation.segmentation_metrics import (
     overlaps_by_frame,
 )
 from tessera.io.ome_zarr_store import open_array, read_metadata
-from tessera.io.region_of_interest import chosen_frames
+from tessera.io.region_of_interest import select_frames
 
 
 def worst_frame(scores):
@@ -45,7 +45,7 @@ def score_image(labels, truth, *, task, classes, iou_thresholds, roi=None, frame
         InputError: truth and labels differ in shape, or hold what is no class.
     """
     found = open_array(labels)
-    chosen = chosen_frames(Path(labels).name, frames, found.shape[0])
+    chosen = select_frames(Path(labels).name, frames, found.shape[0])
     reference, annotated = None, ()
     if truth is not None:
         reference = open_array(truth)

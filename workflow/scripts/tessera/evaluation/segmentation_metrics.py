@@ -12,7 +12,7 @@ from tessera.common.constants import IGNORE, UNKNOWN
 from tessera.common.errors import InputError
 from tessera.io.ome_zarr_store import read_block
 from tessera.io.pyramid import iterate_shards
-from tessera.io.region_of_interest import clip
+from tessera.io.region_of_interest import clip_to_roi
 
 SPLIT_PIECE = 0.1
 
@@ -55,7 +55,7 @@ def overlaps_by_frame(found, truth=None, *, roi=None, frames=None):
     for t, regions in itertools.groupby(iterate_shards(found), key=lambda at: at[0].start):
         if frames is not None and t not in frames:
             continue
-        parts = ((*region[:3], clip(roi, region[3:])) for region in regions)
+        parts = ((*region[:3], clip_to_roi(roi, region[3:])) for region in regions)
         regions = ((*lead, *part) for *lead, part in parts if part)
         blocks = ((region, read_block(found, region)) for region in regions)
         yield (

@@ -10,9 +10,9 @@ import numpy as np
 import tifffile
 
 from tessera.common.errors import InputError
-from tessera.common.run_length import count_shared
+from tessera.common.run_length import count_overlaps
 from tessera.io.ome_zarr_store import open_array, read_block, read_metadata
-from tessera.io.region_of_interest import clip
+from tessera.io.region_of_interest import clip_to_roi
 from tessera.tracking.lineage import read_lineage
 
 SCORES = ("tra", "det", "lnk", "chota", "bio", "te", "complete_tracks", "division_f1", "division_f1_shifted")
@@ -43,7 +43,7 @@ def score_movie(folder, truth, *, roi=None):
         raise InputError(
             f"{folder}: is of {lineage.frames} frames, {truth} of {reference.shape[0]}; remove the older folder"
         )
-    inside = clip(roi, tuple(slice(0, side) for side in reference.shape[-2:]))
+    inside = clip_to_roi(roi, tuple(slice(0, side) for side in reference.shape[-2:]))
     frames = (
         (read_block(reference, (t, 0, slice(None), *inside)), mask.reshape(reference.shape[2:])[:, *inside])
         for t, mask in zip(lineage.tracked, map(tifffile.imread, masks), strict=True)
@@ -75,7 +75,7 @@ def score_tracks(frames, true_tracks, found_tracks):
     matches = {name: [] for name in ("labels_ref", "labels_comp", "mapped_ref", "mapped_comp", "ious")}
     alike = []
     for t, (true, found) in enumerate(frames):
-        one, two, pixels = count_shared(true, found)
+        one, two, pixels = count_overlaps(true, found)
         (of_true, true_sizes), (of_found, found_sizes) = (_sizes(labels) for labels in (true, found))
         sizes = true_sizes[np.searchsorted(of_true, one)], found_sizes[np.searchsorted(of_found, two)]
         ious = pixels / (sizes[0] + sizes[1] - pixels)

@@ -10,8 +10,8 @@ import math
 import numpy as np
 
 from tessera.common.constants import INSTANCE_OUTPUTS
-from tessera.data.dataset_fingerprint import read_fingerprint, shows_something
-from tessera.data.texture_features import compare_textures, describe_texture
+from tessera.data.dataset_fingerprint import has_contrast, parse_fingerprint
+from tessera.data.texture_features import texture_distances, texture_features
 from tessera.data.window_sampling import LEAST_PX, sample_windows
 from tessera.segmentation.seeded_growth import separate
 
@@ -47,7 +47,7 @@ def find_diameter(path, ensemble, *, scale, **seen):
     settings = ensemble.settings
     if not (settings.get("diameter_px") and settings.get("fingerprint")) or settings["outputs"] != INSTANCE_OUTPUTS:
         return None
-    mark = read_fingerprint(settings)
+    mark = parse_fingerprint(settings)
     one_size = (settings.get("scale") or {}).get("method") == "object_diameter"
     found = _begin(path, mark, scale, seen, one_size)
     if found is None:
@@ -92,11 +92,11 @@ def _distance(path, mark, scale, seen):
         return math.inf
     windows = sample_windows(path, side_px=mark["patch_size_px"], scale=scale, count=TEXTURES, **seen)
     least = max(mark["patch_size_px"] // 2, LEAST_PX + 1)  # a smaller one tells little
-    windows = [window for window in windows if shows_something(window) and min(window.shape[:2]) >= least]
+    windows = [window for window in windows if has_contrast(window) and min(window.shape[:2]) >= least]
     if not windows:
         return math.inf
-    textures = np.array([describe_texture(window) for window in windows])
-    apart = np.sort(compare_textures(textures, mark["textures"], mark["spread"]), axis=1)
+    textures = np.array([texture_features(window) for window in windows])
+    apart = np.sort(texture_distances(textures, mark["textures"], mark["spread"]), axis=1)
     return float(np.median(apart[:, :NEAREST].mean(axis=1)))
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tessera.data.dihedral import turn, turn_back
+from tessera.data.dihedral import apply_dihedral, invert_dihedral
 from tessera.inference.backends import choose_engine, load_engine, reduced_precision
 from tessera.inference.precision_check import check_precision
 from tessera.networks.model_folder import read_model_card, read_validation_patches
@@ -56,8 +56,8 @@ class Ensemble:
             return self.engines[0].predict(tiles).copy()
         total = 0
         for engine, view in asked:
-            answer = engine.predict(np.ascontiguousarray(turn(tiles, view, (1, 2))))
-            total = total + turn_back(answer, view, (2, 3)).astype(np.uint16)
+            answer = engine.predict(np.ascontiguousarray(apply_dihedral(tiles, view, (1, 2))))
+            total = total + invert_dihedral(answer, view, (2, 3)).astype(np.uint16)
         return np.rint(total / len(asked)).astype(np.uint8)
 
 

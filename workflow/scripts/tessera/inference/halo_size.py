@@ -3,7 +3,7 @@
 import numpy as np
 
 from tessera.common.constants import DIVISOR
-from tessera.common.even_sampling import spread
+from tessera.common.even_sampling import evenly_spaced_indices
 
 CANDIDATES = (32, 64, 96, 128, 160, 192)
 LARGEST_DIFFERENCE = 0.002
@@ -29,7 +29,7 @@ def measure_halo(predict, images):
         (halo in pixels, a multiple of DIVISOR; [{"halo_px", "mean_difference", "disagreement"}, ...] as measured).
     """
     side = min(*images.shape[1:3], _LARGEST_PATCH_PX) // DIVISOR * DIVISOR
-    chosen = spread(len(images), _PATCHES) if side else []
+    chosen = evenly_spaced_indices(len(images), _PATCHES) if side else []
     wholes = [_mirrored(images[number, :side, :side]) for number in chosen]
     answers = [predict(whole[None])[0, :, _MARGIN_PX:, _MARGIN_PX:].copy() for whole in wholes]
     measured = []

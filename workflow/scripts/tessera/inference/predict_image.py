@@ -9,17 +9,17 @@ import dask
 import numpy as np
 
 from tessera.data.channels import match_channels
-from tessera.data.domain_shift import check_fit
-from tessera.data.normalization import choose_ranges
+from tessera.data.domain_shift import find_domain_shift
+from tessera.data.normalization import choose_intensity_ranges
 from tessera.data.rescaling import choose_scale
 from tessera.inference.diameter_estimation import find_diameter
 from tessera.inference.empty_regions import Emptiness
 from tessera.inference.region_cache import Ledger
 from tessera.inference.seam_windows import choose_windows, window_shape, write_windows
 from tessera.inference.tile_predictor import Predictor
-from tessera.io.ome_zarr_store import create_store, finish_image, open_array, read_metadata, stored_as
+from tessera.io.ome_zarr_store import chunk_layout, create_store, finish_image, open_array, read_metadata
 from tessera.io.pyramid import iterate_shards
-from tessera.io.region_of_interest import check_roi, chosen_frames, clip
+from tessera.io.region_of_interest import check_roi, clip_to_roi, select_frames
 
 IN_FLIGHT = 3  # groups of regions at once: one is read, one is in the network, one is written
 WAVE = 1024  # groups that dask plans at once
@@ -43,7 +43,7 @@ def predict_image(
         core_px, halo_px: see `tessera.inference.tiling.cut`.
         workers: threads of this job.
         roi: (y0, y1, x0, x1) to look at, or None.
-        frames: see `tessera.io.region_of_interest.chosen_frames`.
+        frames: see `tessera.io.region_of_interest.select_frames`.
         rescale, object_diameter_px: see `tessera.data.rescaling.choose_scale`; "auto" is found by `tessera.inference.diameter_estimation.find_diameter`.
         empty_contrast_threshold: contrast, see `tessera.inference.empty_regions.Emptiness`.
         seam_check_windows: how many windows are predicted once more without a seam, see `tessera.inference.seam_windows`.
@@ -53,7 +53,7 @@ def predict_image(
     """
     pixels, metadata = open_array(source), read_metadata(source)
     order = match_channels(name, metadata.channels, ensemble.settings["channels"])
-    windows = choose_ranges(metadata.windows, order, ensemble.settings)
+    windows = choose_intensity_ranges(metadata.windows, order, ensemble.settings)
     check_roi(name, roi, pixels.shape[-2:])
     scaling = {"rescale": rescale, "object_diameter_px": None if object_diameter_px == "auto" else object_diameter_px}
     scale = choose_scale(name, metadata.pixel_size_um, ensemble.settings, **scaling)
@@ -63,12 +63,12 @@ def predict_image(
         scale = choose_scale(name, metadata.pixel_size_um, ensemble.settings, **scaling)
         if found := scaling["object_diameter_px"]:
             print(f"{name}: objects look {found:.3g} px wide, so it is magnified {scale:.3g} times", flush=True)
-    misfits = check_fit(source, ensemble.settings, **scaling, roi=roi, frames=frames)
+    misfits = find_domain_shift(source, ensemble.settings, **scaling, roi=roi, frames=frames)
     print("".join(f"{sentence}\n" for sentence in misfits), end="", flush=True)
-    frames = chosen_frames(name, frames, pixels.shape[0])
+    frames = select_frames(name, frames, pixels.shape[0])
     outputs = ensemble.settings["outputs"]
     shape = (pixels.shape[0], len(outputs), *pixels.shape[2:])
-    made = create_store(path, shape, np.uint8, **stored_as(pixels))
+    made = create_store(path, shape, np.uint8, **chunk_layout(pixels))
     tiling = {"scale": scale, "core_px": core_px, "halo_px": halo_px}
     predictor = Predictor(pixels, ensemble, order=order, windows=windows, **tiling)
     regions, skipped = _list_regions(made, frames, roi, Emptiness(source, windows, order, empty_contrast_threshold))
@@ -144,7 +144,7 @@ def _list_regions(made, frames, roi, is_empty):
     regions, skipped, frames = [], 0, set(frames)
     for t, c, z, *region in iterate_shards(made):
         if c.start == 0:
-            part = clip(roi, tuple(region)) if t.start in frames else None
+            part = clip_to_roi(roi, tuple(region)) if t.start in frames else None
             if part is None or is_empty(t.start, z.start, *part):
                 made[t, 0, z, *region] = 255
                 skipped += 1

@@ -7,7 +7,7 @@ from collections import defaultdict
 import numpy as np
 
 from tessera.common.constants import DIVISOR
-from tessera.common.errors import UnfitError
+from tessera.common.errors import SystemInputError
 from tessera.data.normalization import normalize
 from tessera.inference.tiling import cut
 from tessera.io.ome_zarr_store import read_block
@@ -53,14 +53,14 @@ class Predictor:
         """Halve the cores, since memory did not suffice (`error`) for a tile of `core_px`, unless another thread has.
 
         Raises:
-            UnfitError: they cannot be smaller.
+            SystemInputError: they cannot be smaller.
         """
         with self._turn:
             if self.core_px < core_px:
                 return
             self.core_px = core_px // 2 // DIVISOR * DIVISOR
             if self.core_px < SMALLEST_CORE_PX:
-                raise UnfitError(
+                raise SystemInputError(
                     f"predict: memory does not suffice for the smallest of tiles ({error}); give the job more, or "
                     "train a smaller network"
                 )

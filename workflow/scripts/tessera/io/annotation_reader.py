@@ -1,4 +1,4 @@
-"""Annotations in the forms that people keep them, opened as a Source of ids (t, 1, z, y, x) that fits the image."""
+"""Annotations in the forms that people keep them, opened as a LazyImage of ids (t, 1, z, y, x) that fits the image."""
 
 import contextlib
 import re
@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from tessera.common.errors import InputError
-from tessera.io.frame_numbers import check_pairs, first_moved
-from tessera.io.image_reader import list_files, open_source
-from tessera.io.image_source import Source
+from tessera.io.frame_numbers import check_frame_pairs, first_shifted_frame
+from tessera.io.image_reader import list_files, open_image
+from tessera.io.image_source import LazyImage
 
 # Cell Tracking Challenge: masks of a tracker's truth, of the segmentation truth, and of a tracker's result
 _CHALLENGE = re.compile(r"(man_track|man_seg|mask)_?(\d+)\.tiff?", re.IGNORECASE)
@@ -22,13 +22,13 @@ class Annotation:
     """An annotation opened for reading.
 
     Attributes:
-        source: Source of ids, (t, 1, z, y, x) as the image.
+        source: LazyImage of ids, (t, 1, z, y, x) as the image.
         objects: whether each id is an object for certain (one file per object).
         annotated_t: frames that are annotated; None: all.
         lineage: [label, begin, end, parent] of each track; None: not known.
     """
 
-    source: Source
+    source: LazyImage
     objects: bool = False
     annotated_t: list[int] | None = None
     lineage: list[list[int]] | None = field(default=None)
@@ -72,7 +72,7 @@ def open_annotation(paths, shape, axes=None, ignore_label=None, *, frames=None, 
         yield Annotation(_merge_objects(files, shape), objects=True)
     else:
         if len(files) == len(images) > 1:
-            check_pairs(files, images)
+            check_frame_pairs(files, images)
         with _open_ids(files, axes, shape) as source:
             yield Annotation(_fit(source, shape, files[0] if len(files) == 1 else files[0].parent))
 
@@ -89,11 +89,11 @@ def _open_ids(files, axes, shape):
     fewer = re.sub("[CS]", "", (axes or "").upper())
     with contextlib.ExitStack() as stack:
         try:
-            source = stack.enter_context(open_source(files, fewer, labels=True, like=shape))
+            source = stack.enter_context(open_image(files, fewer, labels=True, like=shape))
         except InputError:
             if fewer == (axes or "").upper():
                 raise
-            source = stack.enter_context(open_source(files, axes, labels=True, like=shape))
+            source = stack.enter_context(open_image(files, axes, labels=True, like=shape))
         yield source
 
 
@@ -166,7 +166,7 @@ def _merge_objects(files, shape):
         ids.flat[where] = number
     warnings = [f"{overlaps} pixels belong to two objects; the smaller one has them"] if overlaps else []
     warnings += [f"{empty} of {len(files)} masks are empty"] if empty else []
-    return Source(
+    return LazyImage(
         (1, 1, *shape[2:]),
         ids.dtype,
         lambda t, z, rows, columns: ids[None, z, rows, columns],
@@ -219,7 +219,7 @@ def _numbered(files, frames, tracks):
 
 def _refuse_moved(numbered, images):
     """Refuse numbered masks of some frames where the image's own files leave numbers out: which number is meant?"""
-    moved = first_moved(images) if len(images) > 1 else None
+    moved = first_shifted_frame(images) if len(images) > 1 else None
     file = moved and next((file for t, file in sorted(numbered.items()) if t >= moved), None)
     if file:
         raise InputError(
@@ -259,7 +259,7 @@ def _open_challenge(numbered, tracks, shape, ignore_label, frames):
             return np.zeros((1, rows.stop - rows.start, columns.stop - columns.start), np.int64)
         return held[t][None, z, rows, columns]
 
-    source = Source((shape[0], 1, *shape[2:]), np.dtype(np.int64), read, tiled=True)
+    source = LazyImage((shape[0], 1, *shape[2:]), np.dtype(np.int64), read, tiled=True)
     annotated = sorted(numbered) if len(numbered) < shape[0] else None
     return Annotation(source, annotated_t=annotated, lineage=lineage)
 

@@ -9,7 +9,7 @@ import numpy as np
 from tessera.io.ome_zarr_store import read_block
 
 
-class Cache:
+class ChunkCache:
     """Chunks of any arrays, the last used ones, up to so many bytes; threads share it.
 
     Args:
@@ -42,7 +42,7 @@ class CachedArray:
 
     Args:
         array: zarr.Array.
-        cache: Cache.
+        cache: ChunkCache.
     """
 
     def __init__(self, array, cache):

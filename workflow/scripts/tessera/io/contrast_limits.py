@@ -12,7 +12,7 @@ SAMPLED_CHUNKS = 256
 SAMPLED_PX = 2**22
 
 
-def find_window(array, channel):
+def estimate_contrast_limits(array, channel):
     """Least and greatest value (of the type, or of floats in the sample), and percentiles of the channel's pixels.
 
     Args:

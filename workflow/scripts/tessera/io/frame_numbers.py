@@ -8,7 +8,7 @@ from tessera.common.errors import InputError
 SHOWN = 5  # numbers that are left out
 
 
-def describe_holes(files):
+def describe_missing_numbers(files):
     """What to tell of frames whose running numbers leave some out, as sentences without a subject."""
     hole = _find_hole(files)
     if hole is None:
@@ -24,13 +24,13 @@ def describe_holes(files):
     ]
 
 
-def first_moved(files):
+def first_shifted_frame(files):
     """The first frame that comes after a number that the files of a movie leave out; None: there is none."""
     hole = _find_hole(files)
     return hole and hole[1]
 
 
-def check_pairs(files, images):
+def check_frame_pairs(files, images):
     """Refuse masks whose running numbers say that they are of other frames than those that they would be stored with.
 
     Numbers may differ by a constant, and masks of every tenth frame may be counted anew. Numbers in names may also be

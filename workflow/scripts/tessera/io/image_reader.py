@@ -11,9 +11,16 @@ import numpy as np
 from PIL import Image
 
 from tessera.common.errors import InputError
-from tessera.io.frame_numbers import describe_holes
-from tessera.io.image_source import COLOURS, blaming, check_size, make_source, name_axes, without_alpha
-from tessera.io.ome_zarr_reader import is_store, open_zarr
+from tessera.io.frame_numbers import describe_missing_numbers
+from tessera.io.image_source import (
+    COLORS,
+    as_input_error,
+    check_claimed_size,
+    drop_constant_alpha,
+    make_lazy_image,
+    name_axes,
+)
+from tessera.io.ome_zarr_reader import is_zarr, open_ome_zarr
 from tessera.io.pyramid import AXES
 from tessera.io.tiff_reader import open_tiff
 
@@ -41,7 +48,7 @@ _KINDS = {
 
 
 @contextlib.contextmanager
-def open_source(paths, axes=None, *, labels=False, like=None):
+def open_image(paths, axes=None, *, labels=False, like=None):
     """Open one file, or several as the frames of a movie, for the block that follows.
 
     Args:
@@ -73,7 +80,7 @@ def list_files(paths):
     """
     files = []
     for path in map(Path, paths):
-        if path.is_dir() and not is_store(path):
+        if path.is_dir() and not is_zarr(path):
             if path.suffix == ".zarr":
                 raise InputError(f"{path}: lacks zarr.json or .zattrs at its top; copy all of it, hidden files too")
             files += _list_folder(path)
@@ -83,7 +90,7 @@ def list_files(paths):
             raise InputError(f"{path}: there is no such file; correct the table of images")
     if not files:
         raise InputError(f"{', '.join(map(str, paths))}: holds no files; correct the table of images")
-    return sorted(files, key=natural_order)
+    return sorted(files, key=natural_sort_key)
 
 
 def _list_folder(folder):
@@ -92,7 +99,7 @@ def _list_folder(folder):
     return [file for file in files if file.suffix.lower() in _SUFFIXES] or files
 
 
-def natural_order(path):
+def natural_sort_key(path):
     """Key that sorts names with numbers in them as people do: frame 2 before frame 10."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", str(path))]
 
@@ -101,8 +108,8 @@ def natural_order(path):
 def _open_file(path, axes, labels, like):
     kind = _recognise(path)
     with contextlib.ExitStack() as stack:
-        with blaming(path):
-            opener = {"tiff": open_tiff, "zarr": open_zarr, "flat": _open_flat}[kind]
+        with as_input_error(path):
+            opener = {"tiff": open_tiff, "zarr": open_ome_zarr, "flat": _open_flat}[kind]
             source = stack.enter_context(opener(path, axes, labels, like))
         yield source
 
@@ -110,7 +117,7 @@ def _open_file(path, axes, labels, like):
 def _recognise(path):
     if path.is_dir():
         return "zarr"
-    with blaming(path), open(path, "rb") as file:
+    with as_input_error(path), open(path, "rb") as file:
         head = file.read(16)
     if not head:
         raise InputError(f"{path}: the file is empty; replace or remove it")
@@ -158,7 +165,7 @@ def _open_frames(files, axes, labels, like):
                 held[t] = stack.enter_context(_open_file(files[t], axes, labels, like))
             return held[t].read(0, z, rows, columns).astype(dtype, copy=False)
 
-        warnings = [*first[1].warnings, *describe_holes(files)]
+        warnings = [*first[1].warnings, *describe_missing_numbers(files)]
         yield replace(first[1], shape=(len(files), *first[1].shape[1:]), dtype=dtype, read=read, warnings=warnings)
 
 
@@ -173,15 +180,15 @@ def _open_flat(path, axes, labels, like):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         with Image.open(path, formats=("PNG", "JPEG", "JPEG2000")) as image:
-            check_size(path, image.width * image.height * len(image.getbands()), path.stat().st_size)
+            check_claimed_size(path, image.width * image.height * len(image.getbands()), path.stat().st_size)
             if getattr(image, "n_frames", 1) > 1:
                 raise InputError(f"{path}: is an animation; save its frames as one TIFF or as files of their own")
             pixels = _decode_flat(path, image, labels)
     layout = name_axes(path, "YXS"[: pixels.ndim], pixels.shape, axes, like)
     colours = pixels.ndim == 3 and not axes
-    channels = list(COLOURS[: layout.size("c")]) if colours and layout.size("c") >= 3 else None
-    source = replace(make_source(path, layout, pixels, labels=labels), channels=channels)
-    yield without_alpha(source) if colours and layout.size("c") in (2, 4) else source
+    channels = list(COLORS[: layout.size("c")]) if colours and layout.size("c") >= 3 else None
+    source = replace(make_lazy_image(path, layout, pixels, labels=labels), channels=channels)
+    yield drop_constant_alpha(source) if colours and layout.size("c") in (2, 4) else source
 
 
 def _decode_flat(path, image, labels):

@@ -10,12 +10,12 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from tessera.common.errors import InputError, UnfitError
+from tessera.common.errors import InputError, SystemInputError
 from tessera.io.pyramid import AXES
 
 PLANE_BYTES = 2**28  # planes up to this size are decoded at once, larger ones piece by piece
 MOST_EXPANSION = 2000  # a file that claims to hold more than so many times its size (and PLANE_BYTES) is not believed
-COLOURS = ("red", "green", "blue", "alpha")
+COLORS = ("red", "green", "blue", "alpha")
 _TYPES = {"bool": "uint8", "float16": "float32", "float64": "float32"}
 _TYPES |= {name: name for name in ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32")}
 _LABEL_TYPES = {"int64": "int64", "uint64": "uint64"}
@@ -26,7 +26,7 @@ MOST_DIMENSIONS = 10
 
 
 @dataclass(frozen=True)
-class Source:
+class LazyImage:
     """An image whose planes are read when asked for.
 
     Attributes:
@@ -136,8 +136,8 @@ def _is_like(layout, like):
     return all(layout.size(axis) == size for axis, size in zip(AXES, like, strict=True) if axis != "c")
 
 
-def make_source(path, layout, pixels, *, labels, tiled=False):
-    """A Source on the array-like `pixels` with the dimensions of `layout`; ids (`labels`) may be of 64 bits."""
+def make_lazy_image(path, layout, pixels, *, labels, tiled=False):
+    """A LazyImage on the array-like `pixels` with the dimensions of `layout`; ids (`labels`) may be of 64 bits."""
     types = _TYPES | _LABEL_TYPES if labels else _TYPES
     if pixels.dtype.name not in types:
         raise InputError(
@@ -149,21 +149,21 @@ def make_source(path, layout, pixels, *, labels, tiled=False):
 
     def cut(t, z, rows, columns):
         wanted = {"t": t, "c": slice(None), "z": z, "y": rows, "x": columns}
-        with blaming(path):
+        with as_input_error(path):
             piece = np.asarray(pixels[tuple(wanted.get(axis, 0) for axis in layout.axes)])
         piece = piece.transpose(order)
         return (piece if "c" in kept else piece[None]).astype(dtype)
 
     shape = tuple(layout.size(axis) for axis in AXES)
     if isinstance(pixels, np.ndarray):  # in memory, or mapped into it: any piece is at hand
-        return Source(shape, dtype, cut, tiled=True)
+        return LazyImage(shape, dtype, cut, tiled=True)
     if shape[1] * shape[3] * shape[4] * dtype.itemsize > PLANE_BYTES:
-        return Source(shape, dtype, cut, tiled=tiled)
+        return LazyImage(shape, dtype, cut, tiled=tiled)
     whole = lru_cache(maxsize=1)(lambda t, z: cut(t, z, slice(None), slice(None)))
-    return Source(shape, dtype, lambda t, z, rows, columns: whole(t, z)[:, rows, columns], tiled=True)
+    return LazyImage(shape, dtype, lambda t, z, rows, columns: whole(t, z)[:, rows, columns], tiled=True)
 
 
-def without_alpha(source):
+def drop_constant_alpha(source):
     """`source` without its last channel, where that is transparency and the same everywhere."""
     frames, count, depth, height, width = source.shape
     rows = max(1, PLANE_BYTES // (count * width * source.dtype.itemsize))
@@ -181,7 +181,7 @@ def without_alpha(source):
     )
 
 
-def check_size(path, claimed, available, most=MOST_EXPANSION):
+def check_claimed_size(path, claimed, available, most=MOST_EXPANSION):
     """Refuse a file of `available` bytes that claims more bytes of pixels than its compression could put there."""
     if claimed > max(PLANE_BYTES, most * available):
         raise InputError(
@@ -198,12 +198,12 @@ _PASSING = {
 
 
 @contextlib.contextmanager
-def blaming(path):
+def as_input_error(path):
     """Turn whatever goes wrong with a file from outside into an InputError that names it.
 
     Raises:
         InputError: the file is at fault.
-        UnfitError: the machine is, and may not be the next time.
+        SystemInputError: the machine is, and may not be the next time.
     """
     try:
         yield
@@ -215,9 +215,11 @@ def blaming(path):
         raise InputError(f"{path}: its header is damaged; replace or remove it") from error
     except Exception as error:  # decoders raise almost anything on damaged files
         if isinstance(error, MemoryError):
-            raise UnfitError(f"{path}: does not fit into memory; give the job more of it, and run again") from error
+            raise SystemInputError(
+                f"{path}: does not fit into memory; give the job more of it, and run again"
+            ) from error
         if isinstance(error, OSError) and error.errno in _PASSING:
-            raise UnfitError(
+            raise SystemInputError(
                 f"{path}: cannot be read now ({error.strerror}); see to its permissions and its disk, and run again"
             ) from error
         reason = " ".join(str(error).split())[:200] or type(error).__name__

@@ -12,7 +12,7 @@ LARGEST_ID = np.iinfo(np.int32).max
 LEAST_ALIKE = 0.7  # share of neighbouring pixels with the same id: below 0.5 in photographs, above 0.95 in masks
 
 
-def check_whole(pixels, truth):
+def as_whole_numbers(pixels, truth):
     """`pixels` as int64, if they are whole numbers from 0 to the largest id that can be kept."""
     if pixels.dtype.kind == "f" and not (np.isfinite(pixels) & (pixels == np.rint(pixels))).all():
         raise InputError(f"{truth}: holds fractions, so it is no image of ids; export ids as whole numbers")
@@ -31,7 +31,7 @@ def as_instances(pixels, truth):
     return pixels.astype(np.int32)
 
 
-def as_classes(classes, objects):
+def class_converter(classes, objects):
     """A function that turns the pixels of one image, piece by piece, into classes.
 
     Masks of two classes may have 255 for the second, and masks of one object each (`objects`) any one value.
@@ -59,11 +59,11 @@ def _some(ids):
     return ", ".join(map(str, ids[:8])) + (", ..." if len(ids) > 8 else "")
 
 
-def copy_ids(source, store, truth, *, to_ids, marks):
+def copy_labels(source, store, truth, *, to_ids, marks):
     """Copy ids from a Source into a store, whole shards at a time, and check them.
 
     Args:
-        source: `tessera.io.image_source.Source` (t, 1, z, y, x).
+        source: `tessera.io.image_source.LazyImage` (t, 1, z, y, x).
         store: the array to fill.
         truth: what to call the annotation in messages.
         to_ids: to_ids(pixels, truth) checks and turns pixels into ids.
@@ -87,7 +87,7 @@ def copy_ids(source, store, truth, *, to_ids, marks):
         values = source.read(t, z, rows, columns)[0]
         others = [(mark, values == value) for value, mark in marks.items()]
         values = np.where(np.any([marked for _, marked in others], axis=0), 0, values) if others else values
-        pixels = to_ids(check_whole(values, where), where)
+        pixels = to_ids(as_whole_numbers(values, where), where)
         both = (pixels[:, 1:] > 0) & (pixels[:, :-1] > 0)
         alike += np.count_nonzero(both & (pixels[:, 1:] == pixels[:, :-1]))
         pairs += np.count_nonzero(both)
@@ -101,7 +101,7 @@ def copy_ids(source, store, truth, *, to_ids, marks):
     return ids
 
 
-def separate_pieces(store, largest, truth):
+def split_disconnected_labels(store, largest, truth):
     """Give every piece of an id that is in several, but its largest one, an id of its own, frame by frame.
 
     Args:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import zarr
 
 from tessera.common.errors import InputError
-from tessera.io.image_source import PLANE_BYTES, check_size, make_source, name_axes
+from tessera.io.image_source import PLANE_BYTES, check_claimed_size, make_lazy_image, name_axes
 
 METADATA = ("zarr.json", ".zattrs", ".zgroup", ".zarray")
 MOST_METADATA = 2**24  # bytes
@@ -27,13 +27,13 @@ _KINDS = {"time": "T", "channel": "C"}
 _TRANSFORMATIONS = "coordinateTransformations"
 
 
-def is_store(folder):
+def is_zarr(folder):
     """Whether a folder is a Zarr array or group."""
     return any((folder / name).is_file() for name in METADATA)
 
 
 @contextlib.contextmanager
-def open_zarr(path, axes, labels, like=None):
+def open_ome_zarr(path, axes, labels, like=None):
     """Open the full size of the first image in the OME-Zarr folder at `path` for the block that follows.
 
     Args, yields and raises: as `tessera.io.tiff_reader.open_tiff`.
@@ -50,13 +50,13 @@ def open_zarr(path, axes, labels, like=None):
         raise InputError(f"{path}: has chunks of above {MOST_CHUNK / 1e9:.0f} GB; save it again with smaller ones")
     if not files and not labels:
         raise InputError(f"{path}: holds no chunks of pixels; copy the whole folder")
-    check_size(path, math.prod(array.shape) * array.dtype.itemsize, sum(files), MOST_EXPANSION)
+    check_claimed_size(path, math.prod(array.shape) * array.dtype.itemsize, sum(files), MOST_EXPANSION)
     axes_told = [axis if isinstance(axis, dict) else {"name": axis} for axis in multiscale.get("axes", "tczyx")]
     own = "".join(_KINDS.get(axis.get("type")) or str(axis["name"])[:1].upper() or "?" for axis in axes_told)
     if len(own) != array.ndim:
         raise InputError(f"{path}: names {len(own)} axes, but its pixels have {array.ndim}; save it again")
     layout = name_axes(path, own, array.shape, axes, like)
-    source = make_source(path, layout, _Slabs(array, chunk_bytes), labels=labels, tiled=True)
+    source = make_lazy_image(path, layout, _Slabs(array, chunk_bytes), labels=labels, tiled=True)
     warnings = []
     if len(described["multiscales"]) > 1:
         warnings.append(f"holds {len(described['multiscales'])} images; the first is taken")

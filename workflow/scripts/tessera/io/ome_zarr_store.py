@@ -10,9 +10,9 @@ from pathlib import Path
 
 import zarr
 
-from tessera.common.errors import UnfitError
-from tessera.io.contrast_limits import find_window
-from tessera.io.pyramid import AXES, build_pyramid, create_level, describe_level, mean_2x2, nearest_2x2
+from tessera.common.errors import SystemInputError
+from tessera.io.contrast_limits import estimate_contrast_limits
+from tessera.io.pyramid import AXES, build_pyramid, create_level, level_transformations, mean_2x2, nearest_2x2
 
 _LABEL_COLOURS = 255
 _UNKNOWN_COLOUR = [128, 128, 128, 128]
@@ -62,7 +62,7 @@ def create_store(path, shape, dtype, *, chunk_px=512, shard_px=2048):
     return create_level(path, 0, shape, dtype, (1, 1, 1, *chunks), (1, 1, 1, *shards))
 
 
-def stored_as(array):
+def chunk_layout(array):
     """The `chunk_px` and `shard_px` of `create_store` that an array was made with, less where it is smaller."""
     return {"chunk_px": max(array.chunks[-2:]), "shard_px": max(array.shards[-2:])}
 
@@ -96,7 +96,7 @@ def finish_image(
         raise ValueError(f"{path}: {len(channels)} names for {full.shape[1]} channels")
     count = build_pyramid(path, mean_2x2, levels)
     if windows is None:
-        windows = [find_window(full, number) for number in range(len(channels))]
+        windows = [estimate_contrast_limits(full, number) for number in range(len(channels))]
     else:
         windows = [{"min": low, "max": high, "start": low, "end": high} for low, high in windows]
     described = [
@@ -127,7 +127,7 @@ def finish_labels(
         "version": "0.5",
         "colors": [
             {"label-value": 0, "rgba": [0, 0, 0, 0]},
-            *({"label-value": id_, "rgba": [*label_colour(id_), 255]} for id_ in ids),
+            *({"label-value": id_, "rgba": [*label_color(id_), 255]} for id_ in ids),
         ],
     }
     names = dict(enumerate(classes or ()))
@@ -146,7 +146,7 @@ def open_array(path, level=0):
         zarr.Array (t, c, z, y, x).
 
     Raises:
-        UnfitError: there is no such store, or a part of it is missing or cut off.
+        SystemInputError: there is no such store, or a part of it is missing or cut off.
     """
     path = Path(path)
     attributes = _read_attributes(path)
@@ -174,7 +174,7 @@ def read_block(array, selection):
         selection: what to read, as an index of the array.
 
     Raises:
-        UnfitError: a shard is damaged.
+        SystemInputError: a shard is damaged.
     """
     try:
         return array[selection]
@@ -190,7 +190,7 @@ def read_metadata(path):
         Metadata.
 
     Raises:
-        UnfitError: there is no finished store at `path`.
+        SystemInputError: there is no finished store at `path`.
     """
     attributes = _read_attributes(path)
     try:
@@ -210,7 +210,7 @@ def read_metadata(path):
         raise _damaged(path, f"its metadata lack {error}") from error
 
 
-def label_colour(label):
+def label_color(label):
     """The colour of label id `label` (> 0), as (red, green, blue) of 0 to 255: neighbouring ids differ.
 
     Hues go round by the golden ratio, so that any number of consecutive ids is spread evenly.
@@ -237,7 +237,7 @@ def _write_metadata(path, specific, name, pixel_size_um, frame_interval_s, level
         "name": name,
         "axes": axes,
         "datasets": [
-            {"path": str(level), "coordinateTransformations": describe_level(scale, level, method)}
+            {"path": str(level), "coordinateTransformations": level_transformations(scale, level, method)}
             for level in range(levels)
         ],
         "type": method,
@@ -272,11 +272,13 @@ def _read_attributes(path):
     try:
         attributes = json.loads((path / "zarr.json").read_text())["attributes"]
     except FileNotFoundError as error:
-        raise UnfitError(f"{path}: there is no store here; remove its batch's folder to have it made again") from error
+        raise SystemInputError(
+            f"{path}: there is no store here; remove its batch's folder to have it made again"
+        ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(path, f"zarr.json cannot be read ({error})") from error
     return attributes if isinstance(attributes, dict) else {}
 
 
 def _damaged(path, what):
-    return UnfitError(f"{path}: the store is damaged, {what}; remove its batch's folder to have it made again")
+    return SystemInputError(f"{path}: the store is damaged, {what}; remove its batch's folder to have it made again")

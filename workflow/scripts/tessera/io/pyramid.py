@@ -72,7 +72,7 @@ def nearest_2x2(pixels):
     return pixels[..., ::2, ::2]
 
 
-def describe_level(scale, level, method):
+def level_transformations(scale, level, method):
     """Scale of a level, and the shift of its pixels' centres against those of the full size.
 
     The shift is (2^level - 1) / 2 for means of pixels, and none where the first of them was taken.

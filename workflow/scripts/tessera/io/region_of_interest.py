@@ -9,7 +9,7 @@ from tessera.common.errors import InputError
 _SLICE = re.compile(r"(-?\d*):(-?\d*)(?::(\d*))?")
 
 
-def chosen_frames(name, text, count):
+def select_frames(name, text, count):
     """The time points that the column frames of the table names.
 
     Args:
@@ -44,7 +44,7 @@ def check_roi(name, roi, plane):
         )
 
 
-def clip(roi, region):
+def clip_to_roi(roi, region):
     """The part of `region`, slices (y, x), within `roi` (y0, y1, x0, x1) or None for all; None where there is none."""
     if roi is None:
         return region
@@ -55,7 +55,7 @@ def clip(roi, region):
     return tuple(spans) if all(span.start < span.stop for span in spans) else None
 
 
-def restrict(read, frames, roi, outside=0):
+def mask_outside_roi(read, frames, roi, outside=0):
     """`read` of a Source of ids, with `outside` in frames that are not in `frames` and outside of `roi`, or None.
 
     It gives (1, y, x) of int64, or float64, so that any number may stand for what is outside.

@@ -13,7 +13,14 @@ import tifffile
 import zarr
 
 from tessera.common.errors import InputError
-from tessera.io.image_source import COLOURS, MOST_EXPANSION, check_size, make_source, name_axes, without_alpha
+from tessera.io.image_source import (
+    COLORS,
+    MOST_EXPANSION,
+    check_claimed_size,
+    drop_constant_alpha,
+    make_lazy_image,
+    name_axes,
+)
 
 # Unlike deflate, these make next to nothing of labels that are mostly background. Tiles are read one by one.
 MOST_EXPANSIONS = dict.fromkeys((tifffile.COMPRESSION.ZSTD, tifffile.COMPRESSION.LZMA), 100_000)
@@ -63,7 +70,7 @@ def open_tiff(path, axes, labels, like=None):
         _check_colours(path, series.keyframe)
         layout = name_axes(path, series.axes, series.shape, axes, like)
         pixels = _tiff_pixels(path, tiff, series)
-        source = make_source(path, layout, pixels, labels=labels, tiled=series.keyframe.is_tiled)
+        source = make_lazy_image(path, layout, pixels, labels=labels, tiled=series.keyframe.is_tiled)
         channels, pixel_size_um, frame_interval_s = _tiff_metadata(tiff, series, layout)
         warnings = []
         if len(own) > 1:
@@ -79,7 +86,7 @@ def open_tiff(path, axes, labels, like=None):
         source = replace(
             source, pixel_size_um=pixel_size_um, frame_interval_s=frame_interval_s, channels=channels, warnings=warnings
         )
-        yield without_alpha(source) if set(series.keyframe.extrasamples) & {1, 2} else source
+        yield drop_constant_alpha(source) if set(series.keyframe.extrasamples) & {1, 2} else source
 
 
 def _is_inverted(tiff, page):
@@ -176,7 +183,7 @@ def _check_pages(path, tiff, series, pages):
             f"{path}: is cut off, its pixels should end at byte {series.dataoffset + series.nbytes} of "
             f"{tiff.filehandle.size}; replace or remove it"
         )
-    check_size(path, series.nbytes, available, MOST_EXPANSIONS.get(series.keyframe.compression, MOST_EXPANSION))
+    check_claimed_size(path, series.nbytes, available, MOST_EXPANSIONS.get(series.keyframe.compression, MOST_EXPANSION))
 
 
 def _check_colours(path, page):
@@ -189,7 +196,7 @@ def _check_colours(path, page):
 def _check_tile(path, number, page, available):
     """Refuse a page whose tiles or strips, each of which is decoded whole, would be much larger than the page."""
     claimed = math.prod(page.chunks) * page.dtype.itemsize
-    check_size(path, claimed, available)
+    check_claimed_size(path, claimed, available)
     if claimed > max(TILE_BYTES, 4 * page.nbytes):
         raise InputError(
             f"{path}: page {number} claims tiles of {claimed / 1e6:.0f} MB, the page itself has "
@@ -210,7 +217,7 @@ def _tiff_pixels(path, tiff, series):
 
 def _tiff_metadata(tiff, series, layout):
     """(channel names or None, (z, y, x) in micrometres, seconds between frames) of a TIFF file."""
-    channels = list(COLOURS[: layout.size("c")]) if "S" in series.axes and 3 <= layout.size("c") <= 4 else None
+    channels = list(COLORS[: layout.size("c")]) if "S" in series.axes and 3 <= layout.size("c") <= 4 else None
     if tiff.is_ome:
         return _ome_metadata(tiff, series, channels, layout.size("c"))
     page = series.keyframe

@@ -10,7 +10,7 @@ import zarr
 
 from tessera.common.constants import DIVISOR, FORMAT, SAVED_MODEL, SETTINGS, VALIDATION, WEIGHTS
 from tessera.common.errors import InputError
-from tessera.common.even_sampling import spread
+from tessera.common.even_sampling import evenly_spaced_indices
 from tessera.data.normalization import check_normalisation
 from tessera.data.rescaling import check_scale
 
@@ -79,7 +79,7 @@ def write_validation_patches(folder, images, targets):
     """Keep at most _KEPT_PATCHES of the patches, spread evenly, in a model's folder."""
     group = zarr.create_group(Path(folder) / VALIDATION, zarr_format=3, overwrite=True)
     for name, patches in (("image", images), ("target", targets)):
-        kept = np.stack([patches[number] for number in spread(images.shape[0], _KEPT_PATCHES)])
+        kept = np.stack([patches[number] for number in evenly_spaced_indices(images.shape[0], _KEPT_PATCHES)])
         group.create_array(name, data=kept, chunks=(1, *kept.shape[1:]))
 
 

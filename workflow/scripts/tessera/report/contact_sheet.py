@@ -20,7 +20,7 @@ def draw_sheet(path, samples, names, instances):
 
     Args:
         path: PNG to write.
-        samples: list of `tessera.data.patch_renderer.Sample`.
+        samples: list of `tessera.data.patch_renderer.Patch`.
         names: of the classes, background first.
         instances: outlines part objects, all of one colour, rather than classes.
     """

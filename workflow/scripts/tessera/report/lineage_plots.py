@@ -5,7 +5,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from tessera.io.ome_zarr_store import label_colour, read_metadata
+from tessera.io.ome_zarr_store import label_color, read_metadata
 from tessera.report.overlay_images import LONGER_SIDE_PX, fit, is_colour, read_projection, stretch
 
 TREES = 40  # lineages that are drawn, the largest first
@@ -140,4 +140,4 @@ def displacements(lineage):
 
 
 def _colour(number):
-    return tuple(part / 255 for part in label_colour(number))
+    return tuple(part / 255 for part in label_color(number))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tessera.data.split import LEAKS_KEPT, PREDICT, SETS, SIDES
+from tessera.data.split import LEAKS_KEPT, PREDICT, SUBSET_NAMES, SUBSETS
 from tessera.evaluation.segmentation_metrics import (
     add_counts,
     class_counts,
@@ -15,7 +15,7 @@ from tessera.evaluation.segmentation_metrics import (
     percent,
 )
 
-SHOWN_SIDES = (*reversed(SIDES), PREDICT)
+SHOWN_SIDES = (*reversed(SUBSETS), PREDICT)
 LEAKS_SHOWN = 200
 KINDS = {"iou": "IoU", "dice": "Dice", "precision": "Precision", "recall": "Recall"}
 
@@ -232,7 +232,7 @@ def warn(pooled, split, leaks, skipped, learnt=True):
         warnings.append((text, "split"))
     filled = split[split["why"] == "filled"]
     if len(filled):
-        sides = " and ".join(f"the {SETS[side]}" for side in SIDES if side in set(filled["split"]))
+        sides = " and ".join(f"the {SUBSET_NAMES[side]}" for side in SUBSETS if side in set(filled["split"]))
         given = "was given one" if filled["split"].nunique() == 1 else "were given one each"
         warnings.append((f"There are few groups: {sides} would have been empty and {given}.", "split"))
     if skipped:

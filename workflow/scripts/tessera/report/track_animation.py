@@ -3,8 +3,8 @@
 import numpy as np
 from PIL import Image, ImageDraw
 
-from tessera.common.atomic_write import whole_file
-from tessera.io.ome_zarr_store import label_colour, read_metadata
+from tessera.common.atomic_write import atomic_file
+from tessera.io.ome_zarr_store import label_color, read_metadata
 from tessera.report.overlay_images import fit, is_colour, outlines, read_projection, resize_nearest, stretch
 
 NAME = "tracks.gif"
@@ -30,10 +30,10 @@ def animate(path, lineage, image, labels):
     roots = lineage.tracks.set_index("track")["lineage"]
     colours = np.zeros((int(roots.index.max() if len(roots) else 0) + 1, 3), np.uint8)
     for track, root in roots.items():
-        colours[track] = label_colour(root)[:3]
+        colours[track] = label_color(root)[:3]
     edges, _ = lineage.edges()
     frames = (_draw(t, lineage, edges, colours, image, labels) for t in shown)
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         # Pillow takes the rest one by one, and keeps what changed of each.
         next(frames).save(partial, "GIF", save_all=True, append_images=frames, duration=FRAME_MS, loop=0)
 

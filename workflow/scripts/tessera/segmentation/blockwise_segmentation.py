@@ -5,7 +5,7 @@ from itertools import islice
 
 import numpy as np
 
-from tessera.common.run_length import count_shared
+from tessera.common.run_length import count_overlaps
 from tessera.io.ome_zarr_store import read_block
 from tessera.segmentation.blocks import cut_planes, widen, work_through
 from tessera.segmentation.connected_components import join
@@ -105,7 +105,7 @@ def join_planes(scratch, named, blocks, *, share, workers, name):
 
     def work(block):
         here = read_ids(scratch, named, block, 0)
-        return count_shared(here, read_ids(scratch, named, block._replace(z=block.z + 1), 0))
+        return count_overlaps(here, read_ids(scratch, named, block._replace(z=block.z + 1), 0))
 
     shared = np.concatenate(list(work_through(work, lower, workers, f"{name}: joining planes")), axis=1)
     alike = named.kinds[shared[0]] == named.kinds[shared[1]]

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from tessera.common.run_length import find_runs, first_of
+from tessera.common.run_length import encode_runs, first_values
 
 cv2.setNumThreads(1)  # blocks are worked on side by side
 
@@ -78,9 +78,9 @@ def describe(ids, kinds, window, inner, block, plane, number, named=None):
         Part.
     """
     count, width = len(kinds), ids.shape[1]
-    starts, values, lengths = find_runs(ids)
+    starts, values, lengths = encode_runs(ids)
     areas = np.bincount(values, lengths, minlength=count + 1).astype(np.int32)
-    first = first_of(values, starts, count + 1)[1:]
+    first = first_values(values, starts, count + 1)[1:]
     rows, columns = np.divmod(first, width)
     firsts = (number * plane[0] + block.rows.start + rows) * plane[1] + block.columns.start + columns
     sides = (ids[0].copy(), ids[-1].copy(), ids[:, 0].copy(), ids[:, -1].copy())

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tessera.common.atomic_write import whole_file
+from tessera.common.atomic_write import atomic_file
 from tessera.common.batch_outputs import TABLES, make_stores
 
 SCHEMA = pa.schema(
@@ -156,7 +156,7 @@ def join_tables(tables, path):
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     schema = pa.unify_schemas([SCHEMA, *map(pq.read_schema, tables)])
-    with whole_file(path) as partial, pq.ParquetWriter(partial, schema) as writer:
+    with atomic_file(path) as partial, pq.ParquetWriter(partial, schema) as writer:
         for table in tables:
             with pq.ParquetFile(table) as rows:
                 for group in range(rows.num_row_groups):

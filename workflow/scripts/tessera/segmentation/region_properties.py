@@ -4,7 +4,7 @@ from itertools import groupby
 
 import numpy as np
 
-from tessera.common.run_length import find_runs, first_of
+from tessera.common.run_length import encode_runs, first_values
 
 SUMS = ("pixels", "y", "x", "yy", "xx", "yx", "z", "straight", "diagonal", "mixed", "certainty")
 _BOX = ("y0", "x0", "z0", "y1", "x1", "z1")
@@ -28,12 +28,12 @@ def measure_block(window, inner, certainty, pixels, block):
         values and how many of them are finite.
     """
     ids = np.ascontiguousarray(window[inner])
-    runs = find_runs(ids)
+    runs = encode_runs(ids)
     inside = runs.values > 0
     labels, of = np.unique(runs.values[inside], return_inverse=True)
     count, n = len(labels), runs.lengths[inside].astype(np.float64)
     y, x = np.divmod(runs.starts[inside], ids.shape[1])
-    y0, y1 = first_of(of, y, count), first_of(of[::-1], y[::-1], count) + 1
+    y0, y1 = first_values(of, y, count), first_values(of[::-1], y[::-1], count) + 1
     x0, x1 = np.full(count, ids.shape[1]), np.zeros(count, np.int64)
     np.minimum.at(x0, of, x)
     np.maximum.at(x1, of, x + runs.lengths[inside])

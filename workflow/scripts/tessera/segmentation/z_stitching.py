@@ -12,7 +12,7 @@ def join_sections(shared, areas, share):
     of the smaller.
 
     Args:
-        shared: int64 (3, pairs), all of `tessera.common.run_length.count_shared`; a pair may be there more than once.
+        shared: int64 (3, pairs), all of `tessera.common.run_length.count_overlaps`; a pair may be there more than once.
         areas: pixels by id, of 0 as well.
         share: from 0 to 1.
 

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 from scipy.spatial import cKDTree
 
-from tessera.common.run_length import count_shared, find_runs
+from tessera.common.run_length import count_overlaps, encode_runs
 from tessera.tracking.drift_correction import FEW, align_foreground, estimate_drift
 
 
@@ -185,7 +185,7 @@ def measure_frame(labels, pixels, steps):
         {name: array (objects, ...)} of labels, centres, sizes, intensity, shapes, boxes and cut, see `Detections`.
     """
     _, height, width = labels.shape
-    runs = find_runs(np.ascontiguousarray(labels).reshape(-1, width))
+    runs = encode_runs(np.ascontiguousarray(labels).reshape(-1, width))
     inside = runs.values > 0
     ids, of = np.unique(runs.values[inside], return_inverse=True)
     count, n = len(ids), runs.lengths[inside]
@@ -257,7 +257,7 @@ def overlap_frames(before, after, shift):
     for by, size in zip(shift, before.shape, strict=True):
         ours.append(slice(max(-by, 0), max(size - max(by, 0), 0)))
         theirs.append(slice(max(by, 0), max(size + min(by, 0), 0)))
-    return count_shared(before[tuple(ours)], after[tuple(theirs)])
+    return count_overlaps(before[tuple(ours)], after[tuple(theirs)])
 
 
 def _standardise(intensity, counts):

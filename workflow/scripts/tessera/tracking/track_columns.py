@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tessera.common.atomic_write import whole_file
+from tessera.common.atomic_write import atomic_file
 from tessera.tracking.lineage import read_lineage
 
 COLUMNS = {name: pa.int64() for name in ("track", "parent", "lineage", "generation")}
@@ -24,7 +24,7 @@ def add_tracks(objects, folder, path):
         schema = rows.schema_arrow
         for name, type_ in COLUMNS.items():
             schema = schema.append(pa.field(name, type_))
-        with whole_file(path) as partial, pq.ParquetWriter(partial, schema) as writer:
+        with atomic_file(path) as partial, pq.ParquetWriter(partial, schema) as writer:
             for group in range(rows.num_row_groups):
                 read = rows.read_row_group(group, use_threads=False)
                 for image in read["image"].unique().to_pylist():

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from tessera.io.ome_zarr_store import create_store, finish_labels, open_array, read_block, read_metadata, stored_as
+from tessera.io.ome_zarr_store import chunk_layout, create_store, finish_labels, open_array, read_block, read_metadata
 from tessera.tracking.detections import detect, measure_frame
 from tessera.tracking.export_ctc import ChallengeFolder
 from tessera.tracking.lineage import build_lineage, measured_in, number_tracks
@@ -35,7 +35,7 @@ def track_movie(labels, image, folder, *, name, times, interpolate_gaps, **setti
     objects = detect(read_frames(found, pixels, times), steps=measured_in(metadata.pixel_size_um)[0])
     decided = trace(objects, **settings)
     tracks = number_tracks(objects, decided)
-    store = create_store(folder / "labels.ome.zarr", found.shape, np.int32, **stored_as(found))
+    store = create_store(folder / "labels.ome.zarr", found.shape, np.int32, **chunk_layout(found))
     count = int(tracks.max(initial=0))
     challenge = ChallengeFolder(folder / "challenge", count, len(times))
 

@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from tessera.data.dihedral import turn
+from tessera.data.dihedral import apply_dihedral
 from tessera.networks.tensorflow_setup import tf
 
 
@@ -30,7 +30,10 @@ def training_minibatches(images, targets, *, batch_size, seed, first_epoch, epoc
         epoch, step = divmod(int(number), steps)
         chosen = order(epoch)[step * batch_size : (step + 1) * batch_size]
         ways = np.random.default_rng((seed, epoch, step)).integers(8, size=len(chosen))
-        pairs = [(turn(images[i], way), turn(targets[i], way)) for i, way in zip(chosen, ways, strict=True)]
+        pairs = [
+            (apply_dihedral(images[i], way), apply_dihedral(targets[i], way))
+            for i, way in zip(chosen, ways, strict=True)
+        ]
         return _stacked(pairs)
 
     numbers = tf.data.Dataset.range(first_epoch * steps, epochs * steps)

@@ -9,7 +9,7 @@ import math
 import shutil
 from pathlib import Path
 
-from tessera.common.atomic_write import whole_file, write_json
+from tessera.common.atomic_write import atomic_file, write_json
 
 
 def open_or_reset_run_folder(folder, provenance):
@@ -97,7 +97,7 @@ def read_history(path):
 
 def write_history(rows, path):
     """Write history.csv whole or not at all."""
-    with whole_file(path) as partial, open(partial, "w", newline="") as file:
+    with atomic_file(path) as partial, open(partial, "w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)

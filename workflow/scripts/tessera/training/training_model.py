@@ -8,7 +8,7 @@ import numpy as np
 from tessera.common.atomic_write import write_json
 from tessera.common.constants import IGNORE
 from tessera.common.errors import InputError
-from tessera.common.memory_budget import MIB, SHARE, limit_mb, resident_mb
+from tessera.common.memory_budget import MIB, SHARE, memory_limit_mb, resident_mb
 from tessera.networks.architectures import decoder_levels
 from tessera.networks.build import build_network
 from tessera.networks.tensorflow_setup import keras, tf
@@ -172,7 +172,7 @@ def choose_batch_size(batch_size, network, shape, kind, memory_mb=None):
         return batch_size, "as set"
     most = MOST_ON_GPU if kind == "gpu" else MOST_ON_CPU
     need = activation_bytes(network, shape[1]) / MIB
-    held = max(limit_mb(memory_mb) - resident_mb(), 0) * SHARE if kind == "cpu" else math.inf
+    held = max(memory_limit_mb(memory_mb) - resident_mb(), 0) * SHARE if kind == "cpu" else math.inf
     limits = {
         f"as many as are usual on a {kind.upper()}": most,
         f"so that an epoch of {shape[0]} patches has {LEAST_STEPS} steps": max(shape[0] // LEAST_STEPS, 1),
