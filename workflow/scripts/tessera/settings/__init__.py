@@ -1,0 +1,1 @@
+"""Settings and columns of the images table: types, ranges, defaults and descriptions."""
