@@ -78,7 +78,7 @@ def test_only_what_is_looked_at_has_to_fit(tmp_path, model):
     frames = np.stack([np.hstack([discs(9), discs(8, noise=0.6)]), np.hstack([discs(8, noise=0.6)] * 2)])
     path = tmp_path / "a.ome.zarr"
     create_store(path, (2, 1, 1, 256, 512), np.uint16)[...] = frames[:, None, None]
-    finish_image(path, name="a", channels=["DAPI"], windows=[np.percentile(discs(9), (1, 99.8))])
+    finish_image(path, name="a", channels=["DAPI"], contrast_limits=[np.percentile(discs(9), (1, 99.8))])
     assert find_domain_shift(path, model, roi=(0, 256, 0, 256), frames="0") == []
     for seen in ({}, {"roi": (0, 256, 256, 512), "frames": "0"}, {"roi": (0, 256, 0, 256), "frames": "1"}):
         assert find_domain_shift(path, model, **seen)
@@ -122,7 +122,7 @@ def test_intensities_are_compared_in_the_windows_of_the_model(tmp_path, model):
     low, high = np.percentile(plane, (1, 99.8))
     dim = (plane - low) * 0.3 + low
     store = write(tmp_path / "a.ome.zarr", dim.astype(np.float32), channels=["DAPI"])
-    fixed = {"normalization": {"method": "fixed", "windows": [[float(low), float(high)]]}}
+    fixed = {"normalization": {"method": "fixed", "contrast_limits": [[float(low), float(high)]]}}
     assert not any("percentile" in sentence for sentence in find_domain_shift(store, model))
     least, greatest = ([[0.3]] * 3, [[0.9]] * 3)
     mark = model["fingerprint"] | {"least": least, "greatest": greatest}

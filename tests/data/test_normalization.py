@@ -49,7 +49,7 @@ def test_an_image_has_its_own_windows_or_those_of_the_model():
     own = [(0, 10), (5, 20)]
     for settings in ({}, {"normalization": None}, {"normalization": {"method": "percentile"}}):
         assert choose_intensity_ranges(own, [1, 0], settings) == [(5, 20), (0, 10)]
-    fixed = {"normalization": {"method": "fixed", "windows": [[1, 2], [3, 4]]}}
+    fixed = {"normalization": {"method": "fixed", "contrast_limits": [[1, 2], [3, 4]]}}
     assert choose_intensity_ranges(own, [1, 0], fixed) == [(1, 2), (3, 4)]
 
 
@@ -57,9 +57,12 @@ def test_an_image_has_its_own_windows_or_those_of_the_model():
     "normalization",
     [
         *({"method": "zscore"}, PERCENTILE | {"low": 0}, "percentile", {"method": "fixed"}),
-        *({"method": "fixed", "windows": windows} for windows in ([[0, 1]], [[0, 1], [0]], [[0, 1], [0, "x"]], 3)),
-        {"method": "fixed", "windows": [[0, 1], [0, float("inf")]]},
-        {"method": "fixed", "windows": [[0, 1], [0, 1]], "low": 1},
+        *(
+            {"method": "fixed", "contrast_limits": windows}
+            for windows in ([[0, 1]], [[0, 1], [0]], [[0, 1], [0, "x"]], 3)
+        ),
+        {"method": "fixed", "contrast_limits": [[0, 1], [0, float("inf")]]},
+        {"method": "fixed", "contrast_limits": [[0, 1], [0, 1]], "low": 1},
     ],
 )
 def test_a_normalisation_that_would_be_misread_is_refused(normalization):
@@ -70,4 +73,4 @@ def test_a_normalisation_that_would_be_misread_is_refused(normalization):
 def test_both_ways_to_normalise_are_known():
     check_normalisation(PERCENTILE, 2)
     check_normalisation({"method": "percentile"}, 2)
-    check_normalisation({"method": "fixed", "windows": [[0, 1], [5, 5]]}, 2)
+    check_normalisation({"method": "fixed", "contrast_limits": [[0, 1], [5, 5]]}, 2)

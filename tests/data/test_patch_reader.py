@@ -20,7 +20,7 @@ def open_scaled(folder, scale, shape=(150, 170)):
 def test_a_network_learns_from_what_it_is_given_in_prediction(tmp_path, scale):
     source, _, pixels = open_scaled(tmp_path, scale)
     seen, ids, inside = read_window(source, (0, 0), 75, 85, 32, 32)
-    low, high = source.metadata.windows[0]
+    low, high = source.metadata.contrast_limits[0]
     plane = ((pixels - low) / (high - low)).clip(-1, 3).astype(np.float32)[..., None]
     (tile,) = cut((slice(0, 150), slice(0, 170)), (150, 170), core_px=4096, halo_px=0, scale=scale)
     given = tile.enlarge(tile.read(lambda rows, columns: plane[rows, columns]))

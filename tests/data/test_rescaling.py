@@ -31,12 +31,12 @@ def test_pixels_are_brought_to_the_size_of_those_of_training_where_both_are_know
 
 @pytest.mark.parametrize(("pixel_size_um", "scale"), [(0.3, 1.0), (0.9, 1.0), (1.5, 3.0), (0.1, 0.2)])
 def test_pixels_within_the_range_of_training_are_left(pixel_size_um, scale):
-    settings = MODEL | {"pixel_um_range": [0.3, 0.9]}
+    settings = MODEL | {"pixel_size_um_range": [0.3, 0.9]}
     assert choose_scale("a", (None, pixel_size_um, pixel_size_um), settings) == pytest.approx(scale)
 
 
 def test_a_range_alone_says_what_size_pixels_are_to_have():
-    assert choose_scale("a", (None, 1.0, 1.0), {"pixel_um_range": [0.25, 0.25]}) == pytest.approx(4)
+    assert choose_scale("a", (None, 1.0, 1.0), {"pixel_size_um_range": [0.25, 0.25]}) == pytest.approx(4)
 
 
 def test_a_diameter_of_objects_says_more_than_pixel_sizes():

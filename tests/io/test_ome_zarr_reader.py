@@ -84,7 +84,7 @@ def test_ome_zarr_may_have_fewer_axes_in_any_order(tmp_path, axes):
 )
 @pytest.mark.parametrize("limit", [100, 2**28])
 def test_ome_zarr_is_read_however_it_is_packed_and_chunked(tmp_path, monkeypatch, options, limit):
-    monkeypatch.setattr("tessera.io.image_source.PLANE_BYTES", limit)
+    monkeypatch.setattr("tessera.io.lazy_image.PLANE_BYTES", limit)
     monkeypatch.setattr("tessera.io.ome_zarr_reader.PLANE_BYTES", limit)
     pixels = noise(3, 2, 4, 40, 50).astype(">i2")
     array, _ = ingest_one(tmp_path, write_zarr(tmp_path / "a.zarr", pixels, **options))

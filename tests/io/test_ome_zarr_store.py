@@ -107,23 +107,23 @@ def test_metadata_come_back(tmp_path):
     assert metadata.frame_interval_s == 300.0
     assert metadata.channels == ["DAPI", "GFP"]
     assert metadata.extra == extra
-    for channel, window in enumerate(metadata.windows):
+    for channel, window in enumerate(metadata.contrast_limits):
         assert window == pytest.approx(tuple(np.percentile(pixels[:, channel], (1, 99.8))))
 
 
 def test_windows_ignore_what_is_not_finite(tmp_path):
     pixels = np.linspace(0, 1, 10000, dtype=np.float32).reshape(1, 1, 1, 100, 100)
     pixels[0, 0, 0, 0, :3] = np.nan, np.inf, -np.inf
-    low, high = read_metadata(make_image(tmp_path / "a", pixels)).windows[0]
+    low, high = read_metadata(make_image(tmp_path / "a", pixels)).contrast_limits[0]
     assert (low, high) == pytest.approx((0.01, 0.998), abs=1e-3)
     nothing = np.full((1, 1, 1, 9, 9), np.nan, np.float32)
-    assert read_metadata(make_image(tmp_path / "b", nothing)).windows == [(0.0, 0.0)]
+    assert read_metadata(make_image(tmp_path / "b", nothing)).contrast_limits == [(0.0, 0.0)]
 
 
 def test_a_few_cells_on_a_clean_background_are_not_erased(tmp_path):
     pixels = np.zeros((1, 2, 1, 512, 512), np.uint8)
     pixels[0, 0, 0, 100:120, 200:220] = 200
-    windows = read_metadata(make_image(tmp_path / "a", pixels, chunk_px=64, shard_px=128)).windows
+    windows = read_metadata(make_image(tmp_path / "a", pixels, chunk_px=64, shard_px=128)).contrast_limits
     assert windows == [(0.0, 200.0), (0.0, 0.0)]
     seen = normalize(np.moveaxis(pixels[0, :, 0], 0, -1), windows)
     assert np.array_equal(seen[..., 0], pixels[0, 0, 0] / 200)
@@ -133,7 +133,7 @@ def test_a_few_cells_on_a_clean_background_are_not_erased(tmp_path):
 def test_cells_that_no_sampled_pixel_hits_are_found_all_the_same(tmp_path):
     pixels = np.full((1, 1, 1, 2500, 2500), 7, np.float32)
     pixels[0, 0, 0, 1501, 1501], pixels[0, 0, 0, 0, 0] = 90, np.inf
-    assert read_metadata(make_image(tmp_path / "a", pixels, levels=1)).windows == [(7.0, 90.0)]
+    assert read_metadata(make_image(tmp_path / "a", pixels, levels=1)).contrast_limits == [(7.0, 90.0)]
 
 
 @pytest.mark.slow
@@ -146,11 +146,11 @@ def test_large_images_are_sampled_alike_each_time_and_in_flat_memory(tmp_path):
     finish_image(path, name="a")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    first = read_metadata(path).windows
+    first = read_metadata(path).contrast_limits
     assert first[0] == pytest.approx((2, 199), abs=1.01)
     assert peak < 120e6  # the image has 144e6 bytes
     finish_image(path, name="a")
-    assert read_metadata(path).windows == first
+    assert read_metadata(path).contrast_limits == first
 
 
 def test_ome_zarr_models_find_images_and_labels_valid(tmp_path):
@@ -187,7 +187,9 @@ def test_the_ome_zarr_package_reads_images_and_labels(tmp_path):
     assert np.array_equal(node.data[0].compute(), pixels)
     assert len(node.data) == 2
     assert node.metadata["channel_names"] == ["DAPI", "GFP"]
-    assert node.metadata["contrast_limits"] == [list(window) for window in read_metadata(tmp_path / "a").windows]
+    assert node.metadata["contrast_limits"] == [
+        list(window) for window in read_metadata(tmp_path / "a").contrast_limits
+    ]
     store = create_store(tmp_path / "b", (1, 1, 1, 20, 20), np.int32)
     store[:] = 5
     finish_labels(tmp_path / "b", name="b")

@@ -34,19 +34,19 @@ def patches(number, side=32, channels=2):
     [
         ({"normalization": {"method": "zscore"}}, "its normalization is {'method': 'zscore'}, and images are"),
         ({"normalization": {"method": "percentile", "low": 0}}, "its normalization is"),
-        ({"normalization": {"method": "fixed", "windows": [[0, 1]]}}, "two numbers for each of 2 channels"),
+        ({"normalization": {"method": "fixed", "contrast_limits": [[0, 1]]}}, "two numbers for each of 2 channels"),
         ({"scale": {"method": "pixel_size", "typical": 0, "range": [1, 1]}}, "its scale is"),
         ({"pixel_size_um": "0.5"}, "have to be numbers above 0, or null"),
         ({"diameter_px": 0}, "have to be numbers above 0, or null"),
-        ({"pixel_um_range": 0.5}, "have to be numbers above 0, or null"),
-        ({"pixel_um_range": [0.5]}, "have to be numbers above 0, or null"),
+        ({"pixel_size_um_range": 0.5}, "have to be numbers above 0, or null"),
+        ({"pixel_size_um_range": [0.5]}, "have to be numbers above 0, or null"),
         ({"channels": []}, "channels missing or not as Tessera writes them"),
     ],
 )
 def test_a_model_json_that_would_be_misread_is_refused(folder, changes, told):
     path = folder / SETTINGS
     about = json.loads(path.read_text())
-    known = {"pixel_size_um": 0.5, "pixel_um_range": [0.4, 1], "diameter_px": 20.5}
+    known = {"pixel_size_um": 0.5, "pixel_size_um_range": [0.4, 1], "diameter_px": 20.5}
     path.write_text(json.dumps(about | known | {"normalization": {"method": "percentile", "low": 1, "high": 99.8}}))
     read_model_card(folder)
     path.write_text(json.dumps(about | changes))

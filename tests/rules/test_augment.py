@@ -70,7 +70,7 @@ def test_patches_say_what_they_are(patches):
         **{
             "channels": ["phase"],
             "pixel_size_um": 0.5,
-            "pixel_um_range": [0.5, 0.5],
+            "pixel_size_um_range": [0.5, 0.5],
             "patch_size_px": 64,
             "provenance": "digest",
         },
@@ -294,7 +294,7 @@ def test_images_that_disagree_in_pixel_size_are_rendered_at_one(tmp_path, capsys
     folder = batch.augment(tmp_path / "fold1", n_patches=2, patch_size_px="auto", transforms=[])
     described = json.loads((folder / "patches.json").read_text())
     assert described["scale"] == {"method": "pixel_size", "typical": 1.0, "range": [1.0, 2.0]}
-    assert (described["pixel_size_um"], described["pixel_um_range"]) == (0.5, [0.5, 0.5])
+    assert (described["pixel_size_um"], described["pixel_size_um_range"]) == (0.5, [0.5, 0.5])
     assert read(folder, "train", "image").shape == (2, 160, 160, 1)
     assert "augment.rescale_by: pixel_size (pixels are 0.5 to 1 µm wide; images are magnified 1 to 2 times)" in (
         capsys.readouterr().out
@@ -310,7 +310,7 @@ def test_8_bit_images_of_like_windows_are_normalised_by_one_for_all(tmp_path):
     folder = batch.augment(tmp_path / "fold1", n_patches=18, transforms=[])
     described = json.loads((folder / "patches.json").read_text())
     assert described["normalization"]["method"] == "fixed"
-    ((low, high),) = described["normalization"]["windows"]
+    ((low, high),) = described["normalization"]["contrast_limits"]
     expected = ((pixels.astype(float) - low) / (high - low)).clip(-1, 3)
     assert read(folder, "val", "image")[0, ..., 0] == pytest.approx(expected[:64, :64], abs=2e-3)
 

@@ -19,7 +19,7 @@ from raw import ingest_one, ingest_rows, noise, peak_of_copying, row
 from tessera.common.errors import InputError, SystemInputError
 from tessera.common.user_warnings import read_warnings
 from tessera.io.image_reader import list_files, open_image
-from tessera.io.image_source import as_input_error
+from tessera.io.lazy_image import as_input_error
 from tessera.io.ome_zarr_store import open_array, read_metadata
 
 
@@ -98,7 +98,7 @@ def test_a_tile_may_be_larger_than_a_small_image(tmp_path):
 @pytest.mark.parametrize("limit", [1000, 2**28])
 @pytest.mark.parametrize("options", [{"tile": (64, 64)}, {"rowsperstrip": 11}, {"compression": "zlib"}], ids=str)
 def test_large_planes_are_read_piece_by_piece_with_the_same_result(tmp_path, monkeypatch, limit, options):
-    monkeypatch.setattr("tessera.io.image_source.PLANE_BYTES", limit)
+    monkeypatch.setattr("tessera.io.lazy_image.PLANE_BYTES", limit)
     pixels = noise(3, 300, 330)
     tifffile.imwrite(
         tmp_path / "a.tif", pixels, photometric="minisblack", metadata={"axes": "CYX"}, ome=True, **options

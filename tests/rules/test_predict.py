@@ -102,7 +102,7 @@ def save_model(folder, channels=("0",)):
 
 def expect(pixels, metadata):
     """Probability of a cell in each pixel (t, z, y, x) by `Threshold`."""
-    return np.clip(normalize(np.moveaxis(pixels, 1, -1), metadata.windows), 0, 1)[..., 0]
+    return np.clip(normalize(np.moveaxis(pixels, 1, -1), metadata.contrast_limits), 0, 1)[..., 0]
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 300, 411), (1, 1, 1, 20, 33), (1, 1, 1, 1, 1), (3, 1, 1, 70, 90)])
@@ -155,7 +155,7 @@ def test_constant_images_and_pixels_that_are_no_numbers_are_answered(tmp_path):
 def test_a_model_of_fixed_windows_sees_intensities_as_they_are(tmp_path):
     pixels = random_pixels(1, 2, 1, 70, 90)
     source = write_image(tmp_path / "a.ome.zarr", pixels // 2)
-    fixed = {"normalization": {"method": "fixed", "windows": [[0, 4000], [0, 1]]}}
+    fixed = {"normalization": {"method": "fixed", "contrast_limits": [[0, 4000], [0, 1]]}}
     made = run(source, tmp_path / "p.ome.zarr", Threshold(["0", "1"], settings=fixed))
     np.testing.assert_allclose(made[0, 1, 0], 255.0 * (pixels[0, 0, 0] // 2) / 4000, atol=0.51)
 
@@ -197,13 +197,13 @@ def test_empty_regions_are_background_and_never_reach_the_network(tmp_path):
 def test_a_region_is_answered_once_and_again_only_where_its_pixels_change(tmp_path):
     pixels = random_pixels(2, 1, 1, 300, 411)
     source = write_image(tmp_path / "a.ome.zarr", pixels, shard_px=128, channels=["0"])
-    windows = read_metadata(source).windows
+    windows = read_metadata(source).contrast_limits
     made = run(source, tmp_path / "p.ome.zarr", Threshold())[:]
     again = Threshold()
     np.testing.assert_array_equal(run(source, tmp_path / "p.ome.zarr", again)[:], made)
     assert again.seen == 0
     pixels[0, 0, 0, 60, 60] = 3999 - pixels[0, 0, 0, 60, 60]
-    write_image(source, pixels, shard_px=128, channels=["0"], windows=windows)
+    write_image(source, pixels, shard_px=128, channels=["0"], contrast_limits=windows)
     edited = run(source, tmp_path / "p.ome.zarr", again)
     assert 0 < again.seen <= 4 * 128**2
     changed = np.argwhere((edited[:] != made).any(axis=(1, 2)))
@@ -368,7 +368,7 @@ def test_a_real_network_answers_as_it_does_on_the_plane_in_one_piece(tmp_path, e
     assert [path.name for path in (tmp_path / "made").glob("*.zarr")] == ["a.ome.zarr"]
     assert "has 1 channels" in json.loads((tmp_path / "made" / "skipped.json").read_text())["odd"]
     run({"a": "1"})
-    windows = read_metadata(images / "a.ome.zarr").windows[::-1]
+    windows = read_metadata(images / "a.ome.zarr").contrast_limits[::-1]
     tile = normalize(np.moveaxis(pixels[0, ::-1, 0], 0, -1), windows)
     whole = load_network(models[0])(tile[None], training=False).numpy()[0]
     assert whole.std() > 0.01

@@ -55,7 +55,7 @@ def ingest_image(row, path, *, chunk_px, shard_px):
             channels=source.channels,
         )
     warnings = [*source.warnings, f"{odd} pixels are not finite numbers"] if odd else source.warnings
-    constant = [number for number, (low, high) in enumerate(read_metadata(path).windows) if low == high]
+    constant = [number for number, (low, high) in enumerate(read_metadata(path).contrast_limits) if low == high]
     if constant:
         warnings = [*warnings, f"channel {', '.join(map(str, constant))} is (nearly) constant"]
     for text in warnings:

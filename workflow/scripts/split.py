@@ -62,7 +62,7 @@ def read_planes(path):
     array = open_array(path, level=max(int(folder.name) for folder in Path(path).iterdir() if folder.name.isdigit()))
     count, _, depth, _, _ = array.shape
     for t in evenly_spaced_indices(count, FRAMES):
-        yield t, normalize(np.moveaxis(array[t, :, depth // 2], 0, -1), metadata.windows).mean(-1)
+        yield t, normalize(np.moveaxis(array[t, :, depth // 2], 0, -1), metadata.contrast_limits).mean(-1)
 
 
 def signature(plane):

@@ -42,13 +42,13 @@ def resolve_auto_settings(
         source.scale = factor
     scale = {"method": method, "typical": float(np.median(factors)), "range": [min(factors), max(factors)]}
 
-    windows = [[source.metadata.windows[channel] for channel in source.order] for source in sources]
+    windows = [[source.metadata.contrast_limits[channel] for channel in source.order] for source in sources]
     (method, middle), window_reason = choose_normalization(
         normalization, windows, [one.pixels.dtype for one in sources]
     )
     normalization = PERCENTILE
     if method == "fixed":
-        normalization = {"method": "fixed", "windows": middle}
+        normalization = {"method": "fixed", "contrast_limits": middle}
         for source in sources:
             source.ranges = [tuple(ends) for ends in middle]
 
@@ -76,7 +76,7 @@ def measure_background_and_color(source):
 
     Background is where the truth has no object. The spread is that of the objects, and 0 of other than three channels.
     """
-    windows = [source.metadata.windows[channel] for channel in source.order]
+    windows = [source.metadata.contrast_limits[channel] for channel in source.order]
     colour = len(windows) == 3
     if colour:
         # Channels by windows of their own would all be grey.

@@ -73,7 +73,7 @@ def summarize_images(sources, counts):
     sizes = [size / source.scale for source in sources for size in source.metadata.pixel_size_um[1:] if size]
     return {
         "pixel_size_um": float(np.median(sizes)) if sizes else None,
-        "pixel_um_range": [min(sizes), max(sizes)] if sizes else None,
+        "pixel_size_um_range": [min(sizes), max(sizes)] if sizes else None,
         "diameter_px": float(np.median(diameters)) if diameters.size else None,
         "class_share": (counts / max(counts.sum(), 1)).tolist(),
     }

@@ -46,7 +46,7 @@ def find_domain_shift(path, settings, *, rescale=True, object_diameter_px=None, 
         sentences += _unlike_pixels(name, metadata.pixel_size_um, settings, scale)
     if settings.get("fingerprint"):
         mark = parse_fingerprint(settings)
-        ranges = choose_intensity_ranges(metadata.windows, order, settings)
+        ranges = choose_intensity_ranges(metadata.contrast_limits, order, settings)
         seen = {"order": order, "ranges": ranges, "roi": roi, "frames": frames}
         windows = sample_windows(path, side_px=mark["patch_size_px"], scale=scale, count=SAMPLED, **seen)
         sentences += _unlike_content(name, windows, settings["channels"], mark)
@@ -84,7 +84,7 @@ def _unlike_channels(name, channels, wanted):
 
 
 def _unlike_pixels(name, pixel_size_um, settings, scale):
-    least, most = settings.get("pixel_um_range") or [settings.get("pixel_size_um")] * 2
+    least, most = settings.get("pixel_size_um_range") or [settings.get("pixel_size_um")] * 2
     size = mean_pixel_size_um(pixel_size_um)
     smallest, largest = (settings.get("scale") or {}).get("range", (1, 1))
     if not size and smallest < largest:

@@ -14,18 +14,22 @@ def check_normalisation(normalization, channels):
         channels: number of channels of the model.
 
     Raises:
-        ValueError: it is neither PERCENTILE nor {"method": "fixed", "windows": [[low, high], ...]}, one per channel.
+        ValueError: it is neither PERCENTILE nor {"method": "fixed", "contrast_limits": [[low, high], ...]}, one per channel.
     """
     if not isinstance(normalization, dict) or normalization.get("method") != "fixed":
         if not isinstance(normalization, dict) or PERCENTILE | normalization != PERCENTILE:
             raise ValueError(f"is {normalization}, and images are normalized by {PERCENTILE} or by fixed windows")
         return
-    windows = normalization.get("windows")
+    windows = normalization.get("contrast_limits")
     try:
         ends = np.array(windows, np.float64)
     except (TypeError, ValueError):
         ends = np.empty(0)
-    if set(normalization) != {"method", "windows"} or ends.shape != (channels, 2) or not np.isfinite(ends).all():
+    if (
+        set(normalization) != {"method", "contrast_limits"}
+        or ends.shape != (channels, 2)
+        or not np.isfinite(ends).all()
+    ):
         raise ValueError(f"has the windows {windows}, and has to have two numbers for each of {channels} channels")
 
 
@@ -33,7 +37,7 @@ def choose_intensity_ranges(windows, order, settings):
     """What is 0 and what is 1 in each of a model's channels, of one image.
 
     Args:
-        windows: (low, high) of each channel of the image, as in `tessera.io.ome_zarr_store.Metadata.windows`.
+        windows: (low, high) of each channel of the image, as in `tessera.io.ome_zarr_store.Metadata.contrast_limits`.
         order: which of the image's channels is each of the model's.
         settings: content of model.json; without `normalization` it is PERCENTILE.
 
@@ -42,7 +46,7 @@ def choose_intensity_ranges(windows, order, settings):
     """
     normalization = settings.get("normalization") or PERCENTILE
     if normalization["method"] == "fixed":
-        return [tuple(ends) for ends in normalization["windows"]]
+        return [tuple(ends) for ends in normalization["contrast_limits"]]
     return [windows[channel] for channel in order]
 
 
@@ -51,7 +55,7 @@ def normalize(pixels, windows):
 
     Args:
         pixels: real numbers of shape (..., c).
-        windows: (low, high) per channel, as in `tessera.io.ome_zarr_store.Metadata.windows`.
+        windows: (low, high) per channel, as in `tessera.io.ome_zarr_store.Metadata.contrast_limits`.
 
     Returns:
         float32 of the same shape, from -1 to 3; 0 where a channel is constant or a pixel is not a number.

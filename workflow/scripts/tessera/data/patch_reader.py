@@ -39,7 +39,7 @@ def read_window(source, plane, row, column, window_px, patch_size_px):
         found = found[order]
     for axis, (low, span) in enumerate(zip(lows, spans, strict=True)):
         found = _taken(found, span.read - low, axis + 1)
-    ranges = source.ranges or [source.metadata.windows[channel] for channel in order]
+    ranges = source.ranges or [source.metadata.contrast_limits[channel] for channel in order]
     pixels = normalize(np.ascontiguousarray(np.moveaxis(found, 0, -1)), ranges)
     if source.scale != 1:
         for axis, span in enumerate(spans):

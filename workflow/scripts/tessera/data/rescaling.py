@@ -58,7 +58,7 @@ def choose_scale(name, pixel_size_um, settings, *, rescale=True, object_diameter
         scale = settings["diameter_px"] / object_diameter_px
     else:
         size = mean_pixel_size_um(pixel_size_um)
-        least, most = settings.get("pixel_um_range") or [settings.get("pixel_size_um")] * 2
+        least, most = settings.get("pixel_size_um_range") or [settings.get("pixel_size_um")] * 2
         if not size or not least:
             return (settings.get("scale") or {}).get("typical", 1.0)
         wanted = settings.get("pixel_size_um") or math.sqrt(least * most)

@@ -53,7 +53,7 @@ def predict_image(
     """
     pixels, metadata = open_array(source), read_metadata(source)
     order = match_channels(name, metadata.channels, ensemble.settings["channels"])
-    windows = choose_intensity_ranges(metadata.windows, order, ensemble.settings)
+    windows = choose_intensity_ranges(metadata.contrast_limits, order, ensemble.settings)
     check_roi(name, roi, pixels.shape[-2:])
     scaling = {"rescale": rescale, "object_diameter_px": None if object_diameter_px == "auto" else object_diameter_px}
     scale = choose_scale(name, metadata.pixel_size_um, ensemble.settings, **scaling)
@@ -86,7 +86,7 @@ def predict_image(
     sizes = {
         "pixel_size_um": metadata.pixel_size_um,
         "frame_interval_s": metadata.frame_interval_s,
-        "windows": [(0, 255)] * len(outputs),
+        "contrast_limits": [(0, 255)] * len(outputs),
     }
     finish_image(path, name=name, channels=outputs, levels=1, extra={"prediction": described}, **sizes)
     progress.finish(skipped)

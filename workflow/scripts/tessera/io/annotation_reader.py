@@ -10,7 +10,7 @@ import numpy as np
 from tessera.common.errors import InputError
 from tessera.io.frame_numbers import check_frame_pairs, first_shifted_frame
 from tessera.io.image_reader import list_files, open_image
-from tessera.io.image_source import LazyImage
+from tessera.io.lazy_image import LazyImage
 
 # Cell Tracking Challenge: masks of a tracker's truth, of the segmentation truth, and of a tracker's result
 _CHALLENGE = re.compile(r"(man_track|man_seg|mask)_?(\d+)\.tiff?", re.IGNORECASE)

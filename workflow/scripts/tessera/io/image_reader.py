@@ -12,7 +12,7 @@ from PIL import Image
 
 from tessera.common.errors import InputError
 from tessera.io.frame_numbers import describe_missing_numbers
-from tessera.io.image_source import (
+from tessera.io.lazy_image import (
     COLORS,
     as_input_error,
     check_claimed_size,

@@ -63,7 +63,7 @@ def copy_labels(source, store, truth, *, to_ids, marks):
     """Copy ids from a Source into a store, whole shards at a time, and check them.
 
     Args:
-        source: `tessera.io.image_source.LazyImage` (t, 1, z, y, x).
+        source: `tessera.io.lazy_image.LazyImage` (t, 1, z, y, x).
         store: the array to fill.
         truth: what to call the annotation in messages.
         to_ids: to_ids(pixels, truth) checks and turns pixels into ids.

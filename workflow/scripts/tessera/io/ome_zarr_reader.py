@@ -10,7 +10,7 @@ from dataclasses import replace
 import zarr
 
 from tessera.common.errors import InputError
-from tessera.io.image_source import PLANE_BYTES, check_claimed_size, make_lazy_image, name_axes
+from tessera.io.lazy_image import PLANE_BYTES, check_claimed_size, make_lazy_image, name_axes
 
 METADATA = ("zarr.json", ".zattrs", ".zgroup", ".zarray")
 MOST_METADATA = 2**24  # bytes

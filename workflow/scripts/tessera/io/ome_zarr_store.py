@@ -28,7 +28,7 @@ class Metadata:
         pixel_size_um: size of a pixel in z, y and x in micrometres, None where unknown.
         frame_interval_s: seconds between frames, None where unknown.
         channels: names of the channels; empty for labels.
-        windows: 1st and 99.8th percentile of each channel, least and greatest pixel where those are the same; empty for
+        contrast_limits: 1st and 99.8th percentile of each channel, least and greatest pixel where those are the same; empty for
             labels.
         extra: what OME-Zarr has no place for (`attributes.tessera`).
     """
@@ -36,7 +36,7 @@ class Metadata:
     pixel_size_um: tuple[float | None, float | None, float | None] = (None, None, None)
     frame_interval_s: float | None = None
     channels: list[str] = field(default_factory=list)
-    windows: list[tuple[float, float]] = field(default_factory=list)
+    contrast_limits: list[tuple[float, float]] = field(default_factory=list)
     extra: dict = field(default_factory=dict)
 
 
@@ -76,7 +76,7 @@ def finish_image(
     channels=None,
     extra=None,
     levels=None,
-    windows=None,
+    contrast_limits=None,
 ):
     """Give the image store at `path` its pyramid (means of 2 x 2 in y and x), windows and metadata.
 
@@ -88,17 +88,17 @@ def finish_image(
         channels: a name for each channel; numbers when None.
         extra: what to keep as `attributes.tessera`.
         levels: levels of the pyramid, the full size included; None: until the longer side is below 512.
-        windows: (low, high) of each channel; None: as found in the pixels.
+        contrast_limits: (low, high) of each channel; None: as found in the pixels.
     """
     full = zarr.open_array(Path(path) / "0", mode="r")
     channels = [str(number) for number in range(full.shape[1])] if channels is None else list(channels)
     if len(channels) != full.shape[1]:
         raise ValueError(f"{path}: {len(channels)} names for {full.shape[1]} channels")
     count = build_pyramid(path, mean_2x2, levels)
-    if windows is None:
+    if contrast_limits is None:
         windows = [estimate_contrast_limits(full, number) for number in range(len(channels))]
     else:
-        windows = [{"min": low, "max": high, "start": low, "end": high} for low, high in windows]
+        windows = [{"min": low, "max": high, "start": low, "end": high} for low, high in contrast_limits]
     described = [
         {"label": label, "color": _channel_colour(channels, number), "active": True, "window": window}
         for number, (label, window) in enumerate(zip(channels, windows, strict=True))
@@ -203,7 +203,7 @@ def read_metadata(path):
             pixel_size_um=tuple(known[2:]),
             frame_interval_s=known[0],
             channels=[channel["label"] for channel in described],
-            windows=[(channel["window"]["start"], channel["window"]["end"]) for channel in described],
+            contrast_limits=[(channel["window"]["start"], channel["window"]["end"]) for channel in described],
             extra={key: value for key, value in attributes.get("tessera", {}).items() if key != "stored"},
         )
     except (KeyError, IndexError, TypeError, ValueError) as error:

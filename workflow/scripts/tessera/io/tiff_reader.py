@@ -13,7 +13,7 @@ import tifffile
 import zarr
 
 from tessera.common.errors import InputError
-from tessera.io.image_source import (
+from tessera.io.lazy_image import (
     COLORS,
     MOST_EXPANSION,
     check_claimed_size,

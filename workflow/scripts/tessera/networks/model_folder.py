@@ -46,11 +46,11 @@ def read_model_card(folder):
         check_normalisation(settings["normalization"], len(settings["channels"]))
     except ValueError as error:
         raise InputError(f"{path}: its normalization {error}; give a model that was trained so") from error
-    ends = settings.get("pixel_um_range") or [None, None]
+    ends = settings.get("pixel_size_um_range") or [None, None]
     sizes = [settings.get("pixel_size_um"), settings.get("diameter_px"), *(ends if isinstance(ends, list) else [ends])]
     if len(sizes) != 4 or not all(size is None or _is_size(size) for size in sizes):
         raise InputError(
-            f"{path}: pixel_size_um, diameter_px and both ends of pixel_um_range have to be numbers above 0, or null; "
+            f"{path}: pixel_size_um, diameter_px and both ends of pixel_size_um_range have to be numbers above 0, or null; "
             "correct them"
         )
     try:

@@ -29,7 +29,7 @@ def draw_tracks(lineage, image):
     """A Figure of the last tracked frame, all planes over each other, with the ways up to there, a colour a lineage."""
     pixels, step = read_projection(image, lineage.tracked[-1])
     about = read_metadata(image)
-    plane = stretch(pixels, about.windows, colour=is_colour(about.channels))
+    plane = stretch(pixels, about.contrast_limits, colour=is_colour(about.channels))
     figure = Figure(figsize=[side / DPI for side in fit(plane.shape[1::-1], LONGER_SIDE_PX)])
     axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(plane, cmap="gray", vmin=0, vmax=255)

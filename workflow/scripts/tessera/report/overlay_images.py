@@ -39,7 +39,7 @@ def draw_pictures(folder, *, image, labels, truth=None, t=0, score=None, classes
     folder.mkdir(parents=True)
     metadata = read_metadata(image)
     pixels, z, _ = read_plane(image, t)
-    base = Image.fromarray(stretch(pixels, metadata.windows, colour=is_colour(metadata.channels)))
+    base = Image.fromarray(stretch(pixels, metadata.contrast_limits, colour=is_colour(metadata.channels)))
     size = fit(base.size)
     base.resize(size, Image.Resampling.LANCZOS).save(folder / "base.jpg", quality=88)
     hatched = False
@@ -73,7 +73,7 @@ def draw_crop(folder, image, t, z, corner, layers, *, classes=()):
     metadata = read_metadata(image)
     spans = [slice(first, first + side) for first, side in zip(corner, layers["labels"].shape, strict=True)]
     pixels = read_block(open_array(image), (t, slice(None), z, *spans))
-    base = Image.fromarray(stretch(pixels, metadata.windows, colour=is_colour(metadata.channels)))
+    base = Image.fromarray(stretch(pixels, metadata.contrast_limits, colour=is_colour(metadata.channels)))
     size = fit(base.size, CROP_SIDE_PX)
     base.resize(size, Image.Resampling.LANCZOS).save(folder / "base.jpg", quality=88)
     for layer, width, colours in (

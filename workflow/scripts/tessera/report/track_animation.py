@@ -42,7 +42,9 @@ def _draw(t, lineage, edges, colours, image, labels):
     """One frame: an image of PIL with a palette."""
     metadata = read_metadata(image)
     pixels, zoom = read_projection(image, t)
-    base = Image.fromarray(stretch(pixels, metadata.windows, colour=is_colour(metadata.channels))).convert("RGB")
+    base = Image.fromarray(stretch(pixels, metadata.contrast_limits, colour=is_colour(metadata.channels))).convert(
+        "RGB"
+    )
     size = fit(base.size, LONGER_SIDE_PX)
     shown = np.asarray(base.resize(size, Image.Resampling.BOX)).copy()
     plane, step = read_projection(labels, t)

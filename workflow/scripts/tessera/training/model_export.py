@@ -19,7 +19,7 @@ _FROM_PATCHES = (
     "channels",
     "normalization",
     "pixel_size_um",
-    "pixel_um_range",
+    "pixel_size_um_range",
     "diameter_px",
     "scale",
     "patch_size_px",
