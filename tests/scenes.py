@@ -5,7 +5,7 @@ import json
 import numpy as np
 from scipy import ndimage
 
-from tessera.inference.seam_windows import choose_windows, window_shape, write_windows
+from tessera.inference.seam_windows import choose_seam_windows, seam_window_shape, write_seam_windows
 from tessera.io.ome_zarr_store import create_store, finish_image, finish_labels
 
 
@@ -82,8 +82,8 @@ def write_predictions(path, outputs, rows, columns, *, side_px):
     """A store of `outputs` uint8 (t, c, z, y, x) with windows on these seams, cut out of them; their origins."""
     array = create_store(path, outputs.shape, np.uint8, chunk_px=64, shard_px=128)
     array[...] = outputs
-    origins = choose_windows(array, rows, columns, count=4, side_px=side_px)
-    height, width = window_shape(outputs.shape[-2:], side_px)
-    write_windows(path, origins, [outputs[t, :, z, y : y + height, x : x + width] for t, z, y, x in origins])
+    origins = choose_seam_windows(array, rows, columns, count=4, side_px=side_px)
+    height, width = seam_window_shape(outputs.shape[-2:], side_px)
+    write_seam_windows(path, origins, [outputs[t, :, z, y : y + height, x : x + width] for t, z, y, x in origins])
     finish_image(path, name=path.stem, channels=[str(number) for number in range(outputs.shape[1])], levels=1)
     return origins

@@ -10,7 +10,8 @@ from tasks import answer
 from tessera.evaluation.label_comparison import compare_objects
 from tessera.evaluation.seam_audit import audit_seams
 from tessera.io.ome_zarr_store import create_store, finish_labels, open_array
-from tessera.segmentation.seeded_growth import separate
+from tessera.segmentation.seeded_growth import segment_plane
+from tessera.settings.sections import SegmentSettings
 
 CONFIGURATION = Path(__file__).resolve().parents[2] / "config" / "config.yaml"
 STRIP_PX = 1024
@@ -31,10 +32,12 @@ def run(tiled, whole, exact, labels, names):
         and these, "object_f1": of all objects, tiled against whole, and of the audit "seam_f1", "seam_windows",
         "seam_objects"}.
     """
-    segment = yaml.safe_load(CONFIGURATION.read_text())["segment"]
+    segment = SegmentSettings.model_validate(yaml.safe_load(CONFIGURATION.read_text())["segment"])
     objects, seams = Counter(), Counter()
     for name in names:
-        found, reference = (separate(open_array(f"{folder}/{name}")[0, :, 0], **segment) for folder in (tiled, whole))
+        found, reference = (
+            segment_plane(open_array(f"{folder}/{name}")[0, :, 0], segment) for folder in (tiled, whole)
+        )
         objects.update(compare_objects(reference, found, np.zeros(found.shape, bool))[0])
         store = create_store(labels, (1, 1, 1, *found.shape), np.int32)
         store[0, 0, 0] = found

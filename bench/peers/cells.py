@@ -8,7 +8,7 @@ from tasks import CORES, answer
 
 from tessera.common.constants import INSTANCE_OUTPUTS
 from tessera.io.ome_zarr_store import create_store, finish_image
-from tessera.segmentation.blocks import cut_planes, work_through
+from tessera.segmentation.blocks import map_blocks, split_planes
 
 SPACING_PX = 26  # 397,000 cells in 16384²
 JITTER_PX = 3.0
@@ -65,7 +65,7 @@ def run(folder, side, radius, seed=1):
         stores["classes"][region] = np.stack([255 - foreground, foreground])
         stores["images"][region] = (500 + 40 * np.clip(depth, 0, None)).astype(np.uint16)[None]
 
-    for _ in work_through(write, cut_planes([0], 1, (side, side), BLOCK_PX), CORES, f"painting {side}²"):
+    for _ in map_blocks(write, split_planes([0], 1, (side, side), BLOCK_PX), CORES, f"painting {side}²"):
         pass
     for kind, path in paths.items():
         finish_image(path, name="cells", channels=channels[kind], pixel_size_um=(None, 0.5, 0.5), levels=1)

@@ -6,7 +6,7 @@ import pytest
 from annotated_batch import Batch, cells
 from tessera.data.annotated_images import grid_positions
 from tessera.data.patch_reader import read_window
-from tessera.inference.tiling import cut
+from tessera.inference.tiling import split_into_tiles
 
 
 def open_scaled(folder, scale, shape=(150, 170)):
@@ -22,8 +22,8 @@ def test_a_network_learns_from_what_it_is_given_in_prediction(tmp_path, scale):
     seen, ids, inside = read_window(source, (0, 0), 75, 85, 32, 32)
     low, high = source.metadata.contrast_limits[0]
     plane = ((pixels - low) / (high - low)).clip(-1, 3).astype(np.float32)[..., None]
-    (tile,) = cut((slice(0, 150), slice(0, 170)), (150, 170), core_px=4096, halo_px=0, scale=scale)
-    given = tile.enlarge(tile.read(lambda rows, columns: plane[rows, columns]))
+    (tile,) = split_into_tiles((slice(0, 150), slice(0, 170)), (150, 170), core_px=4096, halo_px=0, scale=scale)
+    given = tile.to_network(tile.read(lambda rows, columns: plane[rows, columns]))
     top, left = (int((centre + 0.5) * scale) - 16 - first for centre, first in zip((75, 85), tile.start, strict=True))
     assert seen == pytest.approx(given[top : top + 32, left : left + 32], abs=1e-4)
     assert inside.all()

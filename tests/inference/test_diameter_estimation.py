@@ -10,7 +10,7 @@ from scipy.ndimage import binary_erosion
 from tessera.common.constants import INSTANCE_OUTPUTS
 from tessera.data.dataset_fingerprint import compute_fingerprint
 from tessera.data.normalization import normalize
-from tessera.inference.diameter_estimation import find_diameter
+from tessera.inference.diameter_estimation import estimate_diameter
 from tessera.inference.ensemble import Ensemble
 from tessera.inference.predict_image import predict_image
 from tessera.io.ome_zarr_store import create_store, finish_image, read_metadata
@@ -67,7 +67,7 @@ def found(tmp_path, zoom, engine, **settings):
     store[0, 0, 0] = plane
     finish_image(path, name="a")
     seen = {"order": [0], "ranges": [(1000, 9000)]}
-    return find_diameter(path, Ensemble([engine]), scale=1.0, **seen, **settings)
+    return estimate_diameter(path, Ensemble([engine]), scale=1.0, **seen, **settings)
 
 
 @pytest.mark.parametrize("zoom", [0.4, 0.7, 1.0, 1.7, 3.5])
@@ -117,4 +117,4 @@ def test_an_image_that_shows_nothing_has_no_diameter(tmp_path):
     create_store(path, (1, 1, 1, 200, 200), np.uint16)
     finish_image(path, name="empty")
     ensemble = Ensemble([Sees()])
-    assert find_diameter(path, ensemble, scale=1.0, order=[0], ranges=[(0, 1)]) is None
+    assert estimate_diameter(path, ensemble, scale=1.0, order=[0], ranges=[(0, 1)]) is None

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from scenes import damage
-from tessera.inference.region_cache import Ledger, forget_strangers
+from tessera.inference.region_cache import RegionCache, remove_orphans
 from tessera.io.ome_zarr_store import create_store
 
 REGION = (slice(1, 2), slice(0, 2), slice(0, 1), slice(32, 64), slice(0, 32))
@@ -24,7 +24,7 @@ def make(tmp_path):
     def make(provenance="provenance", chunk_px=16):
         shutil.rmtree(tmp_path / "store", ignore_errors=True)
         array = create_store(tmp_path / "store", (2, 2, 1, 80, 64), np.uint8, chunk_px=chunk_px, shard_px=32)
-        return array, Ledger(tmp_path / "kept", array, provenance)
+        return array, RegionCache(tmp_path / "kept", array, provenance)
 
     return make
 
@@ -38,14 +38,14 @@ def kept(make):
     """Folder of a ledger that a run has left with one region."""
     array, ledger = make()
     array[REGION] = ANSWER
-    ledger.keep(key_of(ledger), REGION)
+    ledger.put(key_of(ledger), REGION)
     return ledger._folder
 
 
 def restored(make, **changes):
     provenance = changes.pop("provenance", "provenance")
     array, ledger = make(provenance)
-    found = ledger.restore(key_of(ledger, **changes), REGION)
+    found = ledger.get(key_of(ledger, **changes), REGION)
     assert np.array_equal(array[REGION], ANSWER if found else 0 * ANSWER)
     return found
 
@@ -68,7 +68,7 @@ def test_other_pixels_place_or_recipe_are_other_regions(make, kept):
 
 def test_a_region_of_shards_that_hold_other_chunks_is_another(make, kept):
     array, ledger = make(chunk_px=32)
-    assert not ledger.restore(key_of(ledger), REGION)
+    assert not ledger.get(key_of(ledger), REGION)
     assert not array[REGION].any()
 
 
@@ -78,16 +78,16 @@ def test_a_region_at_the_border_and_one_whose_shards_are_partly_zeros_come_back(
     answer[:, 1] = 7
     array, ledger = make()
     array[border] = answer
-    ledger.keep("a" * 32, border)
+    ledger.put("a" * 32, border)
     array, ledger = make()
     array[border] = 255
-    assert ledger.restore("a" * 32, border)
+    assert ledger.get("a" * 32, border)
     assert np.array_equal(array[border], answer)
 
 
 def test_a_store_written_over_does_not_change_what_is_kept(make, kept):
     array, ledger = make()
-    assert ledger.restore(key_of(ledger), REGION)
+    assert ledger.get(key_of(ledger), REGION)
     array[REGION] = 9
     assert restored(make)
 
@@ -113,9 +113,9 @@ def test_what_was_not_asked_about_is_forgotten(make, kept):
     array, ledger = make()
     array[REGION] = ANSWER
     other = key_of(ledger, place="there")
-    assert not ledger.restore(other, REGION)
-    ledger.keep(other, REGION)
-    ledger.forget_others()
+    assert not ledger.get(other, REGION)
+    ledger.put(other, REGION)
+    ledger.prune()
     assert {path.name.partition(".")[0] for path in kept.iterdir()} == {other}
     assert not restored(make)
     assert restored(make, place="there")
@@ -125,9 +125,9 @@ def test_ledgers_of_images_that_a_batch_no_longer_has_are_removed(tmp_path):
     for image in ("a", "a.b", "gone"):
         (tmp_path / image).mkdir()
         (tmp_path / image / "key").write_text("1")
-    forget_strangers(tmp_path, {"a": "", "a.b": ""})
+    remove_orphans(tmp_path, {"a": "", "a.b": ""})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "a.b"]
-    forget_strangers(tmp_path / "none", {})
+    remove_orphans(tmp_path / "none", {})
 
 
 def test_where_files_cannot_have_two_names_work_goes_on(make, kept, monkeypatch, capsys):
@@ -139,7 +139,7 @@ def test_where_files_cannot_have_two_names_work_goes_on(make, kept, monkeypatch,
     array, ledger = make()
     array[REGION] = ANSWER
     for place in ("one", "two"):
-        ledger.keep(key_of(ledger, place=place), REGION)
+        ledger.put(key_of(ledger, place=place), REGION)
     assert capsys.readouterr().out.count("cannot be kept for another run (Operation not permitted)") == 1
     assert np.array_equal(array[REGION], ANSWER)
 
@@ -150,9 +150,9 @@ def test_regions_of_the_same_pixels_may_be_kept_and_restored_at_the_same_time(ma
 
     def work(place):  # a region has one writer
         for _ in range(50):
-            if not ledger.restore("b" * 32, place):
+            if not ledger.get("b" * 32, place):
                 array[place] = ANSWER
-            ledger.keep("b" * 32, place)
+            ledger.put("b" * 32, place)
 
     with ThreadPoolExecutor(len(places)) as pool:
         list(pool.map(work, places))
@@ -164,7 +164,7 @@ def test_regions_of_the_same_pixels_may_be_kept_and_restored_at_the_same_time(ma
 def test_a_shard_that_was_damaged_under_both_of_its_names_is_not_restored(make):
     array, ledger = make()
     array[REGION] = ANSWER
-    ledger.keep(key_of(ledger), REGION)
+    ledger.put(key_of(ledger), REGION)
     for file in ledger._files(REGION):
         damage(file)
     assert not restored(make)

@@ -16,10 +16,11 @@ from tessera.common.errors import InputError
 from tessera.evaluation import seam_audit as audits
 from tessera.evaluation.label_comparison import compare_classes, compare_objects
 from tessera.evaluation.seam_audit import audit_seams, doubtful
-from tessera.inference.seam_windows import choose_windows, read_windows, window_shape
+from tessera.inference.seam_windows import choose_seam_windows, read_seam_windows, seam_window_shape
 from tessera.io.ome_zarr_store import open_array, read_metadata
 from tessera.report.overlay_images import FOUND_COLOURS, TRUTH_COLOURS
-from tessera.segmentation.seeded_growth import separate
+from tessera.segmentation.seeded_growth import segment_plane
+from tessera.settings.sections import SegmentSettings
 
 SEGMENT = {
     "foreground_threshold": 0.5,
@@ -67,8 +68,8 @@ def make_probabilities(shape, foreground=()):
 def test_windows_lie_on_seams_inside_the_plane_and_apart(size):
     array = make_probabilities((2, 3, 2, *size))
     rows, columns = list(range(256, size[0], 256)), list(range(256, size[1], 256))
-    origins = choose_windows(array, rows, columns, count=12, side_px=200)
-    height, width = window_shape(size, 200)
+    origins = choose_seam_windows(array, rows, columns, count=12, side_px=200)
+    height, width = seam_window_shape(size, 200)
     assert 2 <= len(origins) <= 12
     assert origins == sorted(set(origins))
     seen = np.zeros((2, 2, *size), dtype=int)
@@ -86,18 +87,18 @@ def test_windows_lie_on_seams_inside_the_plane_and_apart(size):
 def test_the_same_windows_are_chosen_again():
     array = make_probabilities((1, 3, 1, 3000, 3000))
     seams = list(range(256, 3000, 256))
-    once, again = (choose_windows(array, seams, seams, count=9, side_px=192) for _ in range(2))
+    once, again = (choose_seam_windows(array, seams, seams, count=9, side_px=192) for _ in range(2))
     assert once == again
     assert len(once) == 9
 
 
 def test_windows_with_objects_on_the_seam_come_first():
     array = make_probabilities((6, 3, 1, 600, 600), [(4, 0, slice(280, 320), slice(280, 320))])
-    (place,) = choose_windows(array, [300], [300], count=6, side_px=192)[-1:]
-    assert choose_windows(array, [300], [300], count=6, side_px=192)[0][0] == 0
+    (place,) = choose_seam_windows(array, [300], [300], count=6, side_px=192)[-1:]
+    assert choose_seam_windows(array, [300], [300], count=6, side_px=192)[0][0] == 0
     assert place[0] == 5
     array[:, 0, 0, 300, 500:520] = 0
-    for _, _, y, x in choose_windows(array, [300], [], count=3, side_px=192):
+    for _, _, y, x in choose_seam_windows(array, [300], [], count=3, side_px=192):
         assert y < 300 < y + 192
         assert x < 520
         assert x + 192 > 500
@@ -105,26 +106,26 @@ def test_windows_with_objects_on_the_seam_come_first():
 
 def test_windows_are_spread_over_the_frames_and_keep_to_those_that_were_predicted():
     array = make_probabilities((100, 3, 1, 256, 256))
-    assert [t for t, *_ in choose_windows(array, [128], [128], count=4, side_px=128)] == [12, 37, 62, 87]
+    assert [t for t, *_ in choose_seam_windows(array, [128], [128], count=4, side_px=128)] == [12, 37, 62, 87]
     frames = [3, 50, 51]
-    assert {t for t, *_ in choose_windows(array, [128], [], count=9, side_px=128, frames=frames)} == set(frames)
-    assert choose_windows(array, [128], [], count=9, side_px=128, frames=[]) == []
+    assert {t for t, *_ in choose_seam_windows(array, [128], [], count=9, side_px=128, frames=frames)} == set(frames)
+    assert choose_seam_windows(array, [128], [], count=9, side_px=128, frames=[]) == []
 
 
 def test_windows_keep_to_the_region_of_interest():
     array = make_probabilities((1, 3, 1, 1000, 1000))
     seams = list(range(128, 1000, 128))
     roi = (100, 700, 300, 900)
-    origins = choose_windows(array, seams, seams, count=100, side_px=160, roi=roi)
+    origins = choose_seam_windows(array, seams, seams, count=100, side_px=160, roi=roi)
     assert len(origins) >= 4
     assert all(100 <= y <= 540 and 300 <= x <= 740 for _, _, y, x in origins)
-    assert choose_windows(array, seams, seams, count=5, side_px=512, roi=(90, 190, 300, 350)) == [(0, 0, 90, 300)]
+    assert choose_seam_windows(array, seams, seams, count=5, side_px=512, roi=(90, 190, 300, 350)) == [(0, 0, 90, 300)]
 
 
 def test_without_seams_there_are_no_windows():
     array = make_probabilities((1, 3, 1, 500, 500))
-    assert choose_windows(array, [], [], count=4, side_px=192) == []
-    assert choose_windows(array, [256], [], count=0, side_px=192) == []
+    assert choose_seam_windows(array, [], [], count=4, side_px=192) == []
+    assert choose_seam_windows(array, [256], [], count=0, side_px=192) == []
 
 
 def test_little_is_read_of_a_large_image():
@@ -139,7 +140,7 @@ def test_little_is_read_of_a_large_image():
             return np.zeros(part.stop - part.start, np.uint8)
 
     array, seams = Counted(), list(range(2048, 100_000, 2048))
-    assert len(choose_windows(array, seams, seams, count=16, side_px=512)) == 16
+    assert len(choose_seam_windows(array, seams, seams, count=16, side_px=512)) == 16
     assert array.pixels < 2 * 4 * 16 * 2 * 512
 
 
@@ -149,7 +150,7 @@ def test_little_is_read_of_a_large_image():
 def test_windows_read_back_and_the_store_stays_what_it_was(tmp_path):
     outputs = np.stack([outputs_of(CELLS), outputs_of(CELLS[::-1])])[:, :, None]
     origins = write_predictions(tmp_path / "a", outputs, SEAMS, SEAMS, side_px=SIDE)
-    kept = list(read_windows(tmp_path / "a"))
+    kept = list(read_seam_windows(tmp_path / "a"))
     assert [origin for origin, _ in kept] == origins
     for (t, z, y, x), window in kept:
         assert (window == outputs[t, :, z, y : y + SIDE, x : x + SIDE]).all()
@@ -161,7 +162,7 @@ def test_windows_read_back_and_the_store_stays_what_it_was(tmp_path):
 def test_a_store_without_seams_holds_no_windows(tmp_path):
     assert write_predictions(tmp_path / "a", outputs_of(CELLS)[None, :, None], [], [], side_px=SIDE) == []
     assert not (tmp_path / "a" / "seams").exists()
-    assert list(read_windows(tmp_path / "a")) == []
+    assert list(read_seam_windows(tmp_path / "a")) == []
 
 
 @pytest.mark.parametrize("harm", ["lost", "cut"])
@@ -173,7 +174,7 @@ def test_a_damaged_window_is_named(tmp_path, harm):
     else:
         chunk.write_bytes(chunk.read_bytes()[:-20])
     with pytest.raises(InputError, match=r"a/seams: the windows on seams cannot be read .*remove its batch's folder"):
-        list(read_windows(tmp_path / "a"))
+        list(read_seam_windows(tmp_path / "a"))
 
 
 # Comparing
@@ -257,7 +258,7 @@ def test_windows_of_a_seamless_plane_have_its_objects_however_they_touch(tmp_pat
     noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(0, 150, outputs.shape), (0, 1.5, 1.5))
     outputs = (outputs + noise).clip(0, 255).astype(np.uint8)
     write_predictions(tmp_path / "a", outputs[None, :, None], [320], [320], side_px=320)
-    _, labels, _ = write_batch(tmp_path, {"a": (separate(outputs, **SEGMENT)[None], None)})
+    _, labels, _ = write_batch(tmp_path, {"a": (segment_plane(outputs, SegmentSettings(**SEGMENT))[None], None)})
     row, places = audit_seams(tmp_path / "a", labels / "a.ome.zarr", task="instances", segment=SEGMENT)
     assert row["seam_tp"] > 30
     assert (row["seam_f1"], [each.event for each in places]) == (1, [])

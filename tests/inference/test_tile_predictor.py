@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from tessera.common.errors import InputError
-from tessera.inference.tile_predictor import Predictor
+from tessera.inference.tile_predictor import TilePredictor
 from tessera.io.region_of_interest import clip_to_roi
 
 
 @pytest.fixture
 def predictor():
     plane = np.zeros((1, 1, 1, 600, 600), np.uint8)
-    return Predictor(plane, None, order=[0], windows=[(0, 1)], scale=1.0, core_px=512, halo_px=32)
+    return TilePredictor(plane, None, order=[0], windows=[(0, 1)], scale=1.0, core_px=512, halo_px=32)
 
 
 def test_two_threads_that_memory_fails_halve_the_cores_once(predictor, capsys):
@@ -31,7 +31,7 @@ def test_seams_are_where_the_cores_of_what_is_looked_at_meet(predictor, roi):
     firsts = [set(), set()]
     for y, x in itertools.product(range(0, 600, 256), repeat=2):
         if look := clip_to_roi(roi, (slice(y, min(y + 256, 600)), slice(x, min(x + 256, 600)))):
-            for tile in predictor.cut(look):
+            for tile in predictor.split(look):
                 for axis in (0, 1):
                     firsts[axis].add(tile.core[axis].start)
     expected = [sorted(places)[1:] for places in firsts]
@@ -55,9 +55,9 @@ def test_tiles_are_made_ready_as_many_at_once_as_the_network_is_given():
     hungry = Hungry()
     sides = {"core_px": 64, "halo_px": 0}
     plane = np.zeros((1, 1, 1, 320, 64), np.uint8)
-    predictor = Predictor(plane, hungry, order=[0], windows=[(0, 1)], scale=1.0, **sides)
-    tiles = predictor.cut((slice(0, 320), slice(0, 64)))
-    answers = predictor.answer([(tile, predictor.read(0, 0, tile)) for tile in tiles])
+    predictor = TilePredictor(plane, hungry, order=[0], windows=[(0, 1)], scale=1.0, **sides)
+    tiles = predictor.split((slice(0, 320), slice(0, 64)))
+    answers = predictor.predict_tiles([(tile, predictor.read(0, 0, tile)) for tile in tiles])
     assert [answer.shape for answer in answers] == [(2, 64, 64)] * 5
     assert hungry.given == [2, 2, 1]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from tessera.inference.tiling import cut, read_mirrored
+from tessera.inference.tiling import read_mirrored, split_into_tiles
 
 SHAPES = [(300, 411), (97, 500), (1, 1), (20, 33), (128, 256), (31, 1), (129, 65)]
 
@@ -23,10 +23,10 @@ def regions_of(shape, side):
 def predict_region(pixels, network, region, **sides):
     """What `network`, (y, x, c) to (outputs, y, x), answers for one region."""
     made = None
-    for tile in cut(region, pixels.shape[:2], **sides):
-        seen = tile.enlarge(tile.read(reader(pixels)))
+    for tile in split_into_tiles(region, pixels.shape[:2], **sides):
+        seen = tile.to_network(tile.read(reader(pixels)))
         assert seen.shape[:2] == tile.shape
-        answer = tile.keep(network(seen))
+        answer = tile.crop_core(network(seen))
         if made is None:
             made = np.zeros((len(answer), *(span.stop - span.start for span in region)), answer.dtype)
         rows, columns = (
@@ -81,7 +81,7 @@ def test_regions_put_together_are_the_plane_in_one_piece(side):
 @pytest.mark.parametrize(("core_px", "halo_px"), [(2048, 96), (256, 0), (96, 64)])
 def test_tiles_are_on_the_grid_of_the_network_and_see_the_halo(size, core_px, halo_px):
     for region in regions_of((size, 40), 2048):
-        for tile in cut(region, (size, 40), core_px=core_px, halo_px=halo_px):
+        for tile in split_into_tiles(region, (size, 40), core_px=core_px, halo_px=halo_px):
             assert all(edge % 32 == 0 for edge in (*tile.start, *tile.stop))
             rows = tile.core[0]
             assert rows.stop - rows.start <= core_px
@@ -92,18 +92,22 @@ def test_tiles_are_on_the_grid_of_the_network_and_see_the_halo(size, core_px, ha
 
 def test_the_overlap_of_large_tiles_costs_at_most_three_tenths():
     shape = (8192, 8192)
-    tiles = [tile for region in regions_of(shape, 2048) for tile in cut(region, shape, core_px=2048, halo_px=128)]
+    tiles = [
+        tile
+        for region in regions_of(shape, 2048)
+        for tile in split_into_tiles(region, shape, core_px=2048, halo_px=128)
+    ]
     assert len(tiles) == 16
     assert sum(tile.shape[0] * tile.shape[1] for tile in tiles) / 8192**2 <= 1.3
 
 
 def test_an_image_smaller_than_a_tile_takes_one_small_tile():
-    (tile,) = cut((slice(0, 70), slice(0, 70)), (70, 70), core_px=2048, halo_px=128)
+    (tile,) = split_into_tiles((slice(0, 70), slice(0, 70)), (70, 70), core_px=2048, halo_px=128)
     assert (tile.start, tile.stop) == ((-32, -32), (128, 128))
 
 
 def test_a_region_that_is_too_long_is_cut_into_cores_of_alike_size():
-    tiles = cut((slice(0, 1100), slice(0, 10)), (1100, 10), core_px=512, halo_px=32)
+    tiles = split_into_tiles((slice(0, 1100), slice(0, 10)), (1100, 10), core_px=512, halo_px=32)
     assert [tile.core[0].stop - tile.core[0].start for tile in tiles] == [384, 384, 332]
 
 
@@ -125,8 +129,8 @@ def test_a_rescaled_plane_looks_the_same_however_it_is_cut(scale):
 def test_what_the_network_sees_of_a_rescaled_plane_has_its_scale():
     pixels = np.zeros((100, 100, 1), np.float32)
     pixels[40:60, 30:70] = 1
-    (tile,) = cut(whole_of(pixels), (100, 100), core_px=2048, halo_px=32, scale=0.5)
-    seen = tile.enlarge(tile.read(reader(pixels)))[..., 0]
+    (tile,) = split_into_tiles(whole_of(pixels), (100, 100), core_px=2048, halo_px=32, scale=0.5)
+    seen = tile.to_network(tile.read(reader(pixels)))[..., 0]
     inside = seen[-tile.start[0] : -tile.start[0] + 50, -tile.start[1] : -tile.start[1] + 50]
     assert inside.sum() == pytest.approx(pixels.sum() / 4, rel=0.01)
     assert inside[25, 25] == 1

@@ -14,7 +14,7 @@ from tessera.common.errors import InputError
 from tessera.data.normalization import normalize
 from tessera.inference.ensemble import Ensemble
 from tessera.inference.predict_image import predict_image
-from tessera.inference.seam_windows import read_windows
+from tessera.inference.seam_windows import read_seam_windows
 from tessera.io.ome_zarr_store import create_store, finish_image, open_array, read_metadata
 from tessera.networks.build import build_network, load_network
 from tessera.networks.tensorflow_setup import keras
@@ -242,7 +242,7 @@ def test_too_little_memory_makes_tiles_smaller_and_is_told(tmp_path, capsys):
 def test_windows_on_seams_are_predicted_once_more(tmp_path):
     source = write_image(tmp_path / "a.ome.zarr", random_pixels(1, 1, 1, 1200, 1300), shard_px=512)
     made = run(source, tmp_path / "p.ome.zarr", core_px=512, seam_check_windows=2)
-    windows = list(read_windows(tmp_path / "p.ome.zarr"))
+    windows = list(read_seam_windows(tmp_path / "p.ome.zarr"))
     assert len(windows) == 2
     for (t, z, y, x), probabilities in windows:
         np.testing.assert_array_equal(probabilities, made[t, :, z, y : y + 512, x : x + 512])
@@ -254,7 +254,7 @@ def test_windows_on_seams_that_memory_does_not_suffice_for_are_left_out(tmp_path
     np.testing.assert_allclose(
         made[:, 1], 255 * expect(random_pixels(1, 1, 1, 1200, 1300), read_metadata(source)), atol=1
     )
-    assert not list(read_windows(tmp_path / "p.ome.zarr"))
+    assert not list(read_seam_windows(tmp_path / "p.ome.zarr"))
     assert "Memory does not suffice for a window on a seam (no room); seams are not audited" in capsys.readouterr().out
 
 

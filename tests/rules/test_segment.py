@@ -1,6 +1,7 @@
 """Probabilities become labels and a table of objects that agree with each other."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,27 +10,27 @@ import pytest
 import zarr
 from skimage.measure import regionprops
 
-import segment as segment_module
 from scenes import damage
 from segment import segment
 from tessera.common.constants import INSTANCE_OUTPUTS
 from tessera.common.errors import InputError
 from tessera.data.training_targets import instance_targets
 from tessera.io.ome_zarr_store import create_store, finish_image, open_array, read_metadata
-from tessera.segmentation import object_table as objects
-from tessera.segmentation.blockwise_segmentation import choose_type
+from tessera.segmentation import object_table, segment_image
+from tessera.segmentation.blockwise_segmentation import choose_label_dtype
+from tessera.segmentation.segment_image import SegmentationPlan
+from tessera.settings.sections import SegmentSettings
 
-SETTINGS = {
-    "foreground_threshold": 0.5,
-    "seed_threshold": 0.5,
-    "min_area_px": 16,
-    "fill_holes": True,
-    "min_area_um2": None,
-    "max_hole_um2": None,
-    "stitch_threshold": 0.5,
-}
-INSTANCES = {"task": "instances", "classes": ["background", "cell"], **SETTINGS}
-SEMANTIC = {"task": "semantic", "classes": ["background", "mother", "daughter"], **SETTINGS}
+pytestmark = pytest.mark.usefixtures("log_info")
+SETTINGS = SegmentSettings(seed_threshold=0.5)
+INSTANCES = SegmentationPlan("instances", ["background", "cell"], SETTINGS, workers=2)
+SEMANTIC = SegmentationPlan("semantic", ["background", "mother", "daughter"], SETTINGS, workers=2)
+
+
+@pytest.fixture
+def log_info(caplog):
+    """Capture messages of level INFO."""
+    caplog.set_level("INFO", "tessera")
 
 
 def draw_frames(frames=3, planes=1, shape=(70, 90)):
@@ -62,7 +63,7 @@ def write_batch(folder, ids, images=("movie",), **metadata):
         write_certain(folder / "predictions" / f"{image}.ome.zarr", targets, INSTANCE_OUTPUTS)
 
 
-def run(folder, provenance, **settings):
+def run(folder, provenance, plan, regions=None):
     places = (
         folder / "predictions",
         folder / "images",
@@ -70,14 +71,14 @@ def run(folder, provenance, **settings):
         folder / "labels",
         folder / "objects" / "b.parquet",
     )
-    segment(*places, workers=2, **settings)
+    segment(*places, plan=plan, regions=regions)
     return pd.read_parquet(places[-1])
 
 
 def test_cells_of_a_movie_have_ids_of_their_own_in_every_frame(tmp_path):
     ids = draw_frames()
     write_batch(tmp_path, ids)
-    rows = run(tmp_path, {"movie": "1"}, **INSTANCES)
+    rows = run(tmp_path, {"movie": "1"}, INSTANCES)
     labels = open_array(tmp_path / "labels" / "movie.ome.zarr")
     assert (labels.shape, labels.dtype) == ((3, 1, 1, 70, 90), np.int32)
     assert np.unique(labels[:]).tolist() == list(range(10))
@@ -89,7 +90,7 @@ def test_cells_of_a_movie_have_ids_of_their_own_in_every_frame(tmp_path):
 
 def test_the_table_agrees_with_the_labels_it_came_from(tmp_path):
     write_batch(tmp_path, draw_frames(), channels=["dna", "actin"])
-    rows = run(tmp_path, {"movie": "1"}, **INSTANCES)
+    rows = run(tmp_path, {"movie": "1"}, INSTANCES)
     labels, pixels = (open_array(tmp_path / kind / "movie.ome.zarr")[:] for kind in ("labels", "images"))
     for t in range(3):
         expected = regionprops(labels[t, 0, 0], pixels[t, 1, 0])
@@ -102,14 +103,14 @@ def test_the_table_agrees_with_the_labels_it_came_from(tmp_path):
 
 
 def test_ids_that_thirty_two_bits_might_not_number_have_sixty_four(tmp_path, monkeypatch):
-    assert choose_type("instances", (1, 1, 1, 2**18, 2**17), 16) == np.int64
-    assert choose_type("instances", (1, 1, 1, 2**18, 2**17 - 1), 16) == np.int32
-    assert choose_type("instances", (1, 1, 1, 2**16, 2**15), 0) == np.int64
-    assert choose_type("instances", (100_000, 1, 1000, 2**18, 2**18), 16) == np.int64
-    assert choose_type("semantic", (100_000, 1, 1000, 2**18, 2**18), 16) == np.uint8
-    monkeypatch.setattr(segment_module, "choose_type", lambda *_: np.int64)
+    assert choose_label_dtype("instances", (1, 1, 1, 2**18, 2**17), 16) == np.int64
+    assert choose_label_dtype("instances", (1, 1, 1, 2**18, 2**17 - 1), 16) == np.int32
+    assert choose_label_dtype("instances", (1, 1, 1, 2**16, 2**15), 0) == np.int64
+    assert choose_label_dtype("instances", (100_000, 1, 1000, 2**18, 2**18), 16) == np.int64
+    assert choose_label_dtype("semantic", (100_000, 1, 1000, 2**18, 2**18), 16) == np.uint8
+    monkeypatch.setattr(segment_image, "choose_label_dtype", lambda *_: np.int64)
     write_batch(tmp_path, draw_frames())
-    rows = run(tmp_path, {"movie": "1"}, **INSTANCES)
+    rows = run(tmp_path, {"movie": "1"}, INSTANCES)
     labels = open_array(tmp_path / "labels" / "movie.ome.zarr")
     assert labels.dtype == np.int64
     assert np.unique(labels[:]).tolist() == [0, *sorted(rows["label"])]
@@ -117,7 +118,9 @@ def test_ids_that_thirty_two_bits_might_not_number_have_sixty_four(tmp_path, mon
 
 def test_the_planes_of_a_stack_are_left_apart_where_this_is_asked_for(tmp_path):
     write_batch(tmp_path, draw_frames(frames=1, planes=2))
-    rows = run(tmp_path, {"movie": "1"}, **INSTANCES | {"stitch_threshold": None})
+    rows = run(
+        tmp_path, {"movie": "1"}, replace(INSTANCES, settings=SETTINGS.model_copy(update={"stitch_threshold": None}))
+    )
     assert rows["z"].tolist() == [0, 0, 0, 1, 1, 1]
     assert rows["label"].tolist() == [1, 2, 3, 4, 5, 6]
 
@@ -130,7 +133,7 @@ def test_cross_sections_that_overlap_are_one_object_through_the_planes_of_a_stac
     ids[:, 1][:, (y - 30) ** 2 + (x - 80) ** 2 < 12**2] = 2
     ids[:, 2][:, (y - 30) ** 2 + (x - 96) ** 2 < 12**2] = 3
     write_batch(tmp_path, ids, pixel_size_um=(2.0, 0.5, 0.5))
-    rows = run(tmp_path, {"movie": "1"}, **INSTANCES)
+    rows = run(tmp_path, {"movie": "1"}, INSTANCES)
     labels = open_array(tmp_path / "labels" / "movie.ome.zarr")[:, 0]
     np.testing.assert_array_equal(labels[0], ids[0])
     np.testing.assert_array_equal(labels[1], np.where(ids[1], ids[1] + 3, 0))
@@ -142,7 +145,7 @@ def test_cross_sections_that_overlap_are_one_object_through_the_planes_of_a_stac
     assert rows["area_px"].isna().all()
 
 
-def test_objects_of_images_of_several_blocks_are_whole_and_measured_whole(tmp_path, monkeypatch):
+def test_objects_of_images_of_several_blocks_are_whole_and_measured_whole(tmp_path):
     rng = np.random.default_rng(0)
     ids = np.zeros((2, 1, 300, 250), np.int32)
     y, x = np.indices(ids.shape[2:])
@@ -150,7 +153,7 @@ def test_objects_of_images_of_several_blocks_are_whole_and_measured_whole(tmp_pa
         for number in range(1, 60):
             ids[t, 0][(y - rng.integers(300)) ** 2 + (x - rng.integers(250)) ** 2 < rng.integers(5, 25) ** 2] = number
     write_batch(tmp_path / "whole", ids)
-    whole = run(tmp_path / "whole", {"movie": "1"}, **INSTANCES)
+    whole = run(tmp_path / "whole", {"movie": "1"}, INSTANCES)
     expected = open_array(tmp_path / "whole" / "labels" / "movie.ome.zarr")[:]
     for name in ("images", "predictions"):
         (tmp_path / name).mkdir()
@@ -161,8 +164,7 @@ def test_objects_of_images_of_several_blocks_are_whole_and_measured_whole(tmp_pa
         finish_image(
             tmp_path / name / "movie.ome.zarr", name="movie", pixel_size_um=(None, 0.5, 0.5), channels=channels
         )
-    monkeypatch.setattr(segment_module, "BLOCK_PX", 64)
-    rows = run(tmp_path, {"movie": "1"}, **INSTANCES)
+    rows = run(tmp_path, {"movie": "1"}, replace(INSTANCES, block_px=64))
     labels = open_array(tmp_path / "labels" / "movie.ome.zarr")
     assert (labels.chunks[-2:], labels.shards[-2:]) == ((32, 32), (128, 128))
     np.testing.assert_array_equal(labels[:], expected)
@@ -179,13 +181,13 @@ def test_objects_that_the_region_of_interest_cuts_are_marked(tmp_path):
     looked_at[..., roi[0] : roi[1], roi[2] : roi[3]] = ids[..., roi[0] : roi[1], roi[2] : roi[3]]
     write_batch(tmp_path, looked_at)
     regions = {"movie": {"roi": roi, "frames": None}}
-    rows = run(tmp_path, {"movie": "1"}, **INSTANCES, regions=regions).sort_values("label")
+    rows = run(tmp_path, {"movie": "1"}, INSTANCES, regions=regions).sort_values("label")
     assert rows["touches_border"].tolist() == [True, True, False, True]
 
 
 def test_labels_keep_the_sizes_of_the_image_and_have_colours(tmp_path):
     write_batch(tmp_path, draw_frames())
-    run(tmp_path, {"movie": "1"}, **INSTANCES)
+    run(tmp_path, {"movie": "1"}, INSTANCES)
     metadata = read_metadata(tmp_path / "labels" / "movie.ome.zarr")
     assert (metadata.pixel_size_um, metadata.frame_interval_s) == ((None, 0.5, 0.5), 60.0)
     assert zarr.open_group(tmp_path / "labels" / "movie.ome.zarr").attrs["ome"]["image-label"]["colors"]
@@ -198,8 +200,8 @@ def test_semantic_labels_are_the_likeliest_class_and_objects_its_pieces(tmp_path
     classes[0, 0, 25:35, 40:50] = 1
     classes[0, 0, 30:32, 5:7] = 2
     write_image(tmp_path / "images" / "yeast.ome.zarr", classes[:, None].astype(np.uint8))
-    write_certain(tmp_path / "predictions" / "yeast.ome.zarr", classes, SEMANTIC["classes"])
-    rows = run(tmp_path, {"yeast": "1"}, **SEMANTIC)
+    write_certain(tmp_path / "predictions" / "yeast.ome.zarr", classes, SEMANTIC.classes)
+    rows = run(tmp_path, {"yeast": "1"}, SEMANTIC)
     labels = open_array(tmp_path / "labels" / "yeast.ome.zarr")
     assert labels.dtype == np.uint8
     np.testing.assert_array_equal(labels[:, 0], classes)
@@ -215,7 +217,7 @@ def test_an_image_without_a_cell_gives_no_rows_and_the_same_columns(tmp_path):
     write_batch(tmp_path / "some", draw_frames())
     write_batch(tmp_path / "none", np.zeros((1, 1, 20, 30), np.int32))
     for folder in ("some", "none"):
-        run(tmp_path / folder, {"movie": "1"}, **INSTANCES)
+        run(tmp_path / folder, {"movie": "1"}, INSTANCES)
     some, none = (pq.read_table(tmp_path / folder / "objects" / "b.parquet") for folder in ("some", "none"))
     assert len(none) == 0
     assert none.schema == some.schema
@@ -225,7 +227,7 @@ def test_an_image_without_a_cell_gives_no_rows_and_the_same_columns(tmp_path):
 def test_a_batch_of_images_with_other_channels_makes_one_table(tmp_path):
     write_batch(tmp_path, draw_frames(), images=["a"], channels=["dna", "actin"])
     write_batch(tmp_path, draw_frames(), images=["b"], channels=["phase"])
-    rows = run(tmp_path, {"a": "1", "b": "1"}, **INSTANCES)
+    rows = run(tmp_path, {"a": "1", "b": "1"}, INSTANCES)
     assert rows.groupby("image")["intensity_mean_actin"].count().to_dict() == {"a": 9, "b": 0}
     assert rows.groupby("image")["intensity_mean_phase"].count().to_dict() == {"a": 0, "b": 9}
     assert sorted(path.name for path in (tmp_path / "labels").iterdir() if not path.name.startswith(".")) == [
@@ -237,14 +239,14 @@ def test_a_batch_of_images_with_other_channels_makes_one_table(tmp_path):
 
 def test_channels_of_one_name_have_columns_of_their_own(tmp_path):
     write_batch(tmp_path, draw_frames(), channels=["dna", "dna"])
-    rows = run(tmp_path, {"movie": "1"}, **INSTANCES)
+    rows = run(tmp_path, {"movie": "1"}, INSTANCES)
     assert list(rows.columns[-2:]) == ["intensity_mean_0_dna", "intensity_mean_1_dna"]
 
 
 def test_images_that_were_set_aside_are_left_out(tmp_path):
     write_batch(tmp_path, draw_frames())
     (tmp_path / "images" / "skipped.json").write_text(json.dumps({"broken": "cannot be read"}))
-    rows = run(tmp_path, {"broken": "1", "movie": "1"}, **INSTANCES)
+    rows = run(tmp_path, {"broken": "1", "movie": "1"}, INSTANCES)
     assert set(rows["image"]) == {"movie"}
 
 
@@ -252,51 +254,51 @@ def test_a_batch_of_nothing_but_bad_images_makes_an_empty_table(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "predictions").mkdir()
     (tmp_path / "images" / "skipped.json").write_text(json.dumps({"broken": "cannot be read"}))
-    assert len(run(tmp_path, {"broken": "1"}, **INSTANCES)) == 0
+    assert len(run(tmp_path, {"broken": "1"}, INSTANCES)) == 0
 
 
-def test_predictions_that_do_not_fit_are_named_and_the_others_kept(tmp_path, capsys):
+def test_predictions_that_do_not_fit_are_named_and_the_others_kept(tmp_path, caplog):
     ids = draw_frames()
     write_batch(tmp_path, ids, images=["a", "b", "c"])
     write_certain(tmp_path / "predictions" / "b.ome.zarr", ids[..., :50], INSTANCE_OUTPUTS)
     write_certain(tmp_path / "predictions" / "c.ome.zarr", ids, ["background", "cell"])
     provenance = {"a": "1", "b": "1", "c": "1"}
     with pytest.raises(InputError, match=r"b.ome.zarr.*not the size(.|\n)*c.ome.zarr.*2 outputs"):
-        run(tmp_path, provenance, **INSTANCES)
-    capsys.readouterr()
+        run(tmp_path, provenance, INSTANCES)
+    caplog.clear()
     write_batch(tmp_path, ids, images=["b", "c"])
-    rows = run(tmp_path, provenance, **INSTANCES)
+    rows = run(tmp_path, provenance, INSTANCES)
     assert rows["image"].value_counts().to_dict() == {"a": 9, "b": 9, "c": 9}
-    assert "a: 9 objects" not in capsys.readouterr().out
+    assert "a: 9 objects" not in caplog.text
 
 
-def test_a_job_that_was_stopped_while_tables_were_joined_keeps_all_images(tmp_path, monkeypatch, capsys):
+def test_a_job_that_was_stopped_while_tables_were_joined_keeps_all_images(tmp_path, monkeypatch, caplog):
     def stop(*_):
         raise KeyboardInterrupt
 
     write_batch(tmp_path, draw_frames(), images=["a", "b"])
     with monkeypatch.context() as patch:
-        patch.setattr(objects, "join_tables", stop)
+        patch.setattr(object_table, "join_tables", stop)
         with pytest.raises(KeyboardInterrupt):
-            run(tmp_path, {"a": "1", "b": "1"}, **INSTANCES)
-    capsys.readouterr()
-    rows = run(tmp_path, {"a": "1", "b": "1"}, **INSTANCES)
+            run(tmp_path, {"a": "1", "b": "1"}, INSTANCES)
+    caplog.clear()
+    rows = run(tmp_path, {"a": "1", "b": "1"}, INSTANCES)
     assert rows["image"].value_counts().to_dict() == {"a": 9, "b": 9}
-    assert "objects" not in capsys.readouterr().out
+    assert "objects" not in caplog.text
 
 
 def test_two_runs_give_the_same(tmp_path):
     write_batch(tmp_path, draw_frames())
-    rows = run(tmp_path, {"movie": "1"}, **INSTANCES)
+    rows = run(tmp_path, {"movie": "1"}, INSTANCES)
     first = open_array(tmp_path / "labels" / "movie.ome.zarr")[:]
-    pd.testing.assert_frame_equal(rows, run(tmp_path, {"movie": "2"}, **INSTANCES))
+    pd.testing.assert_frame_equal(rows, run(tmp_path, {"movie": "2"}, INSTANCES))
     np.testing.assert_array_equal(first, open_array(tmp_path / "labels" / "movie.ome.zarr")[:])
 
 
 @pytest.mark.parametrize("kind", ["predictions", "images"])
-def test_a_store_that_is_damaged_in_the_middle_is_named_and_the_others_are_kept(tmp_path, capsys, kind):
+def test_a_store_that_is_damaged_in_the_middle_is_named_and_the_others_are_kept(tmp_path, caplog, kind):
     write_batch(tmp_path, draw_frames(), images=["a", "b"])
     damage(tmp_path / kind / "a.ome.zarr" / "0" / "c" / "1" / "0" / "0" / "0" / "0")
     with pytest.raises(InputError, match=rf"{kind}/a\.ome\.zarr: the store is damaged, pixels at .* cannot be read"):
-        run(tmp_path, {"a": "1", "b": "1"}, **INSTANCES)
-    assert "b: 9 objects" in capsys.readouterr().out
+        run(tmp_path, {"a": "1", "b": "1"}, INSTANCES)
+    assert "b: 9 objects" in caplog.text

@@ -11,9 +11,9 @@ import pytest
 from scipy import ndimage
 from skimage.measure import label, regionprops_table
 
-from tessera.segmentation.blocks import cut_planes
-from tessera.segmentation.object_table import SCHEMA, join_tables, make_schema, tabulate, write_tables
-from tessera.segmentation.region_properties import finish, measure_block
+from tessera.segmentation.blocks import split_planes
+from tessera.segmentation.object_table import SCHEMA, MeasuredImage, join_tables, tabulate, write_tables
+from tessera.segmentation.region_properties import iter_finished, measure_block
 
 DRAWING = np.array(
     [
@@ -34,8 +34,8 @@ def random_labels(shape=(150, 200), count=60, seed=0):
     return label(labels, connectivity=1)
 
 
-def sums_of(labels, certainty, pixels, side=1000, joined=False):
-    """(t, sums) of finished objects of labels (t, z, y, x), certainty alike and pixels (channels, t, z, y, x)."""
+def sums_of(labels, confidence, pixels, side=1000, stitched=False):
+    """(t, sums) of finished objects of labels (t, z, y, x), confidence alike and pixels (channels, t, z, y, x)."""
     pixels = np.reshape(pixels, (-1, *labels.shape))
     padded = np.pad(labels, [(0, 0), (0, 0), (2, 2), (2, 2)])
 
@@ -44,25 +44,26 @@ def sums_of(labels, certainty, pixels, side=1000, joined=False):
         window = padded[t, z, rows.start : rows.stop + 4, columns.start : columns.stop + 4]
         inner = np.s_[2:-2, 2:-2]
         return block, measure_block(
-            window, inner, certainty[t, z, rows, columns], pixels[:, t, z, rows, columns], block
+            window, inner, confidence[t, z, rows, columns], pixels[:, t, z, rows, columns], block
         )
 
     frames, depth, *plane = labels.shape
-    return finish(map(measured, cut_planes(range(frames), depth, plane, side)), joined, plane)
+    return iter_finished(map(measured, split_planes(range(frames), depth, plane, side)), stitched, plane)
 
 
-def table_of(labels, channels=(), certainty=None, side=1000, joined=False, **changes):
+def table_of(labels, channels=(), confidence=None, side=1000, stitched=False, **changes):
     """The table of objects of labels (y, x) or (z, y, x), of `channels`: {name: pixels} or names."""
     labels = np.asarray(labels)
     labels = labels[None] if labels.ndim == 2 else labels
-    certainty = np.full(labels.shape, 255) if certainty is None else np.reshape(certainty, labels.shape)
+    confidence = np.full(labels.shape, 255) if confidence is None else np.reshape(confidence, labels.shape)
     pixels = [channels[name] if isinstance(channels, dict) else labels * 10 for name in channels]
     pixels = np.reshape(pixels, (len(pixels), 1, *labels.shape))
-    schema = make_schema(channels)
-    told = {"image": "a", "pixel_size_um": (None, 0.5, 0.25), "shape": labels.shape, "joined": joined} | changes
+    first_label = changes.pop("first_label", 0)
+    given = {"name": "a", "pixel_size_um": (None, 0.5, 0.25), "stitched": stitched} | changes
+    image = MeasuredImage(shape=labels.shape, channels=list(channels), **given)
     tables = [
-        tabulate(sums, schema, t=t, classes=["cell"] * len(sums["label"]), **told)
-        for t, sums in sums_of(labels[None], certainty[None], pixels, side, joined)
+        tabulate(sums, image, t=t, classes=["cell"] * len(sums["label"]), first_label=first_label)
+        for t, sums in sums_of(labels[None], confidence[None], pixels, side, stitched)
     ]
     return pa.concat_tables(tables)
 
@@ -141,7 +142,7 @@ def test_an_object_of_a_stack_is_measured_through_its_planes(side):
     labels = np.zeros((4, 9, 8), int)
     labels[1, 2:4, 2:4], labels[2, 2:4, 2:7] = 1, 1
     labels[3, 6, 6] = 2
-    found = table_of(labels, ["dna"], side=side, joined=True, pixel_size_um=(2.0, 0.5, 0.25)).to_pandas()
+    found = table_of(labels, ["dna"], side=side, stitched=True, pixel_size_um=(2.0, 0.5, 0.25)).to_pandas()
     assert found["label"].tolist() == [1, 2]
     assert found["volume_px"].tolist() == [14, 1]
     assert found["volume_um3"].tolist() == [3.5, 0.25]
@@ -194,7 +195,7 @@ def test_a_plane_without_objects_gives_an_empty_table_of_the_same_columns_and_ty
 
 def test_joined_tables_have_the_channels_of_all(tmp_path):
     for image, channels in {"a": ["dna", "actin"], "b": ["dna"], "c": ["phase"]}.items():
-        pq.write_table(table_of(DRAWING, channels, image=image), tmp_path / f"{image}.parquet")
+        pq.write_table(table_of(DRAWING, channels, name=image), tmp_path / f"{image}.parquet")
     join_tables([tmp_path / f"{image}.parquet" for image in "abc"], tmp_path / "made" / "all.parquet")
     rows = pd.read_parquet(tmp_path / "made" / "all.parquet")
     assert list(rows.columns) == [*SCHEMA.names, *(f"intensity_mean_{name}" for name in ("dna", "actin", "phase"))]

@@ -10,16 +10,20 @@ from skimage.measure import label
 
 from tessera.common.errors import InputError
 from tessera.data.training_targets import instance_targets
-from tessera.segmentation import blockwise_segmentation as separations
-from tessera.segmentation.blocks import cut_planes
-from tessera.segmentation.blockwise_segmentation import find_objects, read_ids
-from tessera.segmentation.connected_components import join
-from tessera.segmentation.seeded_growth import REACH_PX, make_rules, separate
-from tessera.segmentation.semantic_components import find_classes, name_classes
+from tessera.segmentation import blockwise_segmentation
+from tessera.segmentation.blocks import BlockInPlane, split_planes
+from tessera.segmentation.blockwise_segmentation import Method, find_objects, read_object_ids
+from tessera.segmentation.connected_components import join_blocks
+from tessera.segmentation.seeded_growth import REACH_PX, make_rules, segment_plane
+from tessera.segmentation.semantic_components import find_class_components, relabel_classes
+from tessera.settings.sections import SegmentSettings
 
-SETTINGS = {"foreground_threshold": 0.5, "seed_threshold": 0.5, "min_area_px": 16, "fill_holes": True} | dict.fromkeys(
-    ("min_area_um2", "max_hole_um2", "stitch_threshold")
-)
+SETTINGS = SegmentSettings(seed_threshold=0.5, stitch_threshold=None)
+
+
+def changed(**settings):
+    """SETTINGS with other values."""
+    return SETTINGS.model_copy(update=settings)
 
 
 def draw_discs(shape, *discs):
@@ -49,12 +53,12 @@ def same_partition(one, other):
 def test_two_discs_that_touch_are_parted():
     ids = draw_discs((60, 90), (30, 30, 16), (30, 60, 15))
     assert label(ids > 0).max() == 1
-    assert same_partition(separate(paint(ids), **SETTINGS), ids)
+    assert same_partition(segment_plane(paint(ids), SETTINGS), ids)
 
 
 def test_two_discs_that_touch_are_parted_where_the_network_is_blurred_and_unsure():
     ids = draw_discs((60, 90), (30, 30, 16), (30, 60, 15))
-    found = separate(paint(ids, certainty=200, blur=1), **SETTINGS)
+    found = segment_plane(paint(ids, certainty=200, blur=1), SETTINGS)
     assert found.max() == 2
     overlap = [(found[ids == number] == found[30, x]).mean() for number, x in ((1, 30), (2, 60))]
     assert min(overlap) > 0.9
@@ -62,7 +66,7 @@ def test_two_discs_that_touch_are_parted_where_the_network_is_blurred_and_unsure
 
 def test_specks_are_removed_and_ids_stay_dense():
     ids = draw_discs((60, 90), (4, 4, 1.5), (30, 30, 12), (8, 80, 1), (30, 60, 12))
-    found = separate(paint(ids), **SETTINGS)
+    found = segment_plane(paint(ids), SETTINGS)
     assert np.unique(found).tolist() == [0, 1, 2]
     assert found[4, 4] == found[8, 80] == 0
 
@@ -72,15 +76,15 @@ def test_a_speck_of_interior_in_the_boundary_takes_nothing_from_its_cell():
     probabilities = paint(ids)
     assert probabilities[2, 30, 10] == 255
     probabilities[:, 30, 10] = (0, 255, 0)
-    np.testing.assert_array_equal(separate(probabilities, **SETTINGS), ids)
+    np.testing.assert_array_equal(segment_plane(probabilities, SETTINGS), ids)
 
 
 def test_a_hole_within_a_cell_is_filled_only_when_asked():
     ids = draw_discs((60, 60), (30, 30, 20))
     holed = paint(ids)
     holed[:, 28:32, 28:32] = np.array([255, 0, 0])[:, None, None]
-    np.testing.assert_array_equal(separate(holed, **SETTINGS), ids)
-    assert separate(holed, **SETTINGS | {"fill_holes": False})[30, 30] == 0
+    np.testing.assert_array_equal(segment_plane(holed, SETTINGS), ids)
+    assert segment_plane(holed, changed(fill_holes=False))[30, 30] == 0
 
 
 def test_a_cell_too_faint_to_be_seeded_is_kept_beside_one_that_is_not():
@@ -88,29 +92,29 @@ def test_a_cell_too_faint_to_be_seeded_is_kept_beside_one_that_is_not():
     probabilities = paint(ids)
     faint = ids == 2
     probabilities[:, faint] = np.array([90, 100, 65])[:, None]
-    assert same_partition(separate(probabilities, **SETTINGS), ids)
+    assert same_partition(segment_plane(probabilities, SETTINGS), ids)
 
 
 def test_nothing_at_all_gives_no_cell():
     nothing = np.zeros((3, 40, 50), np.uint8)
     nothing[0] = 255
-    found = separate(nothing, **SETTINGS)
+    found = segment_plane(nothing, SETTINGS)
     assert (found.dtype, found.shape, found.max()) == (np.int32, (40, 50), 0)
 
 
 def test_a_plane_that_is_all_cell_gives_one():
     everything = np.zeros((3, 40, 50), np.uint8)
     everything[1] = 255
-    assert np.all(separate(everything, **SETTINGS) == 1)
+    assert np.all(segment_plane(everything, SETTINGS) == 1)
 
 
 def test_noise_gives_the_same_cells_each_time_and_each_is_connected():
     noise = np.random.default_rng(0).dirichlet([1, 1, 1], (80, 80)).transpose(2, 0, 1)
     smooth = ndimage.gaussian_filter(noise, (0, 2, 2))
     probabilities = np.rint(255 * smooth / smooth.sum(0)).astype(np.uint8)
-    settings = SETTINGS | {"seed_threshold": 0.36, "foreground_threshold": 0.65}
-    found = separate(probabilities, **settings)
-    np.testing.assert_array_equal(found, separate(probabilities.copy(), **settings))
+    settings = changed(seed_threshold=0.36, foreground_threshold=0.65)
+    found = segment_plane(probabilities, settings)
+    np.testing.assert_array_equal(found, segment_plane(probabilities.copy(), settings))
     assert found.max() > 5
     assert all(ndimage.label(found == number)[1] == 1 for number in range(1, found.max() + 1))
     assert np.bincount(found.ravel())[1:].min() >= 16
@@ -125,7 +129,7 @@ def test_a_hole_between_two_cells_or_at_the_edge_or_round_another_cell_is_nobody
     ids[2:18, 20:38] = 4
     ids[4:16, 22:36] = 0
     ids[8:11, 26:31] = 5
-    found = separate(paint(ids), **SETTINGS | {"min_area_px": 8})
+    found = segment_plane(paint(ids), changed(min_area_px=8))
     np.testing.assert_array_equal(found > 0, ids > 0)
 
 
@@ -134,7 +138,7 @@ def test_holes_are_filled_as_scipy_does_for_one_cell():
     largest = label(smooth > 0.49, connectivity=1)
     largest = largest == np.bincount(largest[largest > 0]).argmax()
     sure = np.where(largest, np.array([0, 255, 0])[:, None, None], np.array([255, 0, 0])[:, None, None])
-    found = separate(sure.astype(np.uint8), **SETTINGS)
+    found = segment_plane(sure.astype(np.uint8), SETTINGS)
     np.testing.assert_array_equal(found > 0, ndimage.binary_fill_holes(largest))
 
 
@@ -147,7 +151,7 @@ def test_holes_are_filled_with_the_debris_in_them_as_scipy_does_without_it():
     filled = ndimage.binary_fill_holes(pieces == largest)
     assert (filled & mask & (pieces != largest)).any()
     sure = np.where(mask, np.array([0, 255, 0])[:, None, None], np.array([255, 0, 0])[:, None, None]).astype(np.uint8)
-    found = separate(sure, **SETTINGS | {"min_area_px": 60})
+    found = segment_plane(sure, changed(min_area_px=60))
     np.testing.assert_array_equal(found > 0, filled)
     for side in (16, 37):
         blocks = in_blocks(sure[None, :, None], side, min_area_px=60)[0, 0]
@@ -161,24 +165,24 @@ def test_what_debris_alone_closes_is_no_hole():
     debris[18:20, 12:16] = True  # it touches the cell's corners alone
     assert label(~mask & ~debris, connectivity=1).max() == 2
     sure = np.where(mask | debris, np.array([0, 255, 0])[:, None, None], np.array([255, 0, 0])[:, None, None])
-    np.testing.assert_array_equal(separate(sure.astype(np.uint8), **SETTINGS) > 0, mask)
+    np.testing.assert_array_equal(segment_plane(sure.astype(np.uint8), SETTINGS) > 0, mask)
 
 
 def test_a_hole_that_is_too_large_stays():
     ids = draw_discs((60, 60), (30, 30, 20))
     holed = paint(ids)
     holed[:, 28:32, 28:32] = np.array([255, 0, 0])[:, None, None]
-    settings = SETTINGS | {"max_hole_um2": 4.0}
-    assert separate(holed, pixel_size_um=(None, 0.5, 0.5), **settings)[30, 30] == 1
-    assert separate(holed, pixel_size_um=(None, 0.6, 0.5), **settings)[30, 30] == 0
+    settings = changed(max_hole_um2=4.0)
+    assert segment_plane(holed, settings, pixel_size_um=(None, 0.5, 0.5))[30, 30] == 1
+    assert segment_plane(holed, settings, pixel_size_um=(None, 0.6, 0.5))[30, 30] == 0
 
 
 def test_areas_in_square_micrometres_stand_in_for_those_in_pixels():
-    settings = SETTINGS | {"min_area_um2": 10.0}
-    assert make_rules("a", (None, 0.5, 0.2), **settings).min_area_px == 100
-    assert make_rules("a", (None, 0.5, 0.19), **settings).min_area_px == 106
+    settings = changed(min_area_um2=10.0)
+    assert make_rules("a", (None, 0.5, 0.2), settings).min_area_px == 100
+    assert make_rules("a", (None, 0.5, 0.19), settings).min_area_px == 106
     with pytest.raises(InputError, match=r"day1: its pixel size is unknown.*min_area_um2.*pixel_size_um"):
-        make_rules("day1", (None, None, None), **settings)
+        make_rules("day1", (None, None, None), settings)
 
 
 def test_what_no_seed_reaches_goes_to_the_cell_it_shares_most_of_its_border_with():
@@ -186,7 +190,7 @@ def test_what_no_seed_reaches_goes_to_the_cell_it_shares_most_of_its_border_with
     probabilities[2] = 255
     probabilities[:, :, :10] = probabilities[:, :, 390:] = np.array([0, 255, 0])[:, None, None]
     probabilities[:, :10, 320:340] = np.array([255, 0, 0])[:, None, None]
-    found = separate(probabilities, **SETTINGS)
+    found = segment_plane(probabilities, SETTINGS)
     # The seed on the right comes through a channel of half as many rows.
     assert (found[10:, : 390 - REACH_PX] == 1).all()
     assert (found[10:, 390 - REACH_PX :] == 2).all()
@@ -197,45 +201,45 @@ def test_a_cell_that_is_too_small_goes_to_its_neighbour():
     probabilities = np.zeros((3, 20, 60), np.uint8)
     probabilities[1] = 255
     probabilities[:, :, 20] = probabilities[:, :, 23] = np.array([0, 0, 255])[:, None]
-    found = separate(probabilities, **SETTINGS | {"min_area_px": 90})
+    found = segment_plane(probabilities, changed(min_area_px=90))
     # Three columns between two neighbours that touch it alike: the first of these gets it.
     assert (found[:, :24] == 1).all()
     assert (found[:, 24:] == 2).all()
 
 
 def test_where_nothing_was_predicted_there_is_no_cell():
-    assert separate(np.zeros((3, 40, 50), np.uint8), **SETTINGS).max() == 0
+    assert segment_plane(np.zeros((3, 40, 50), np.uint8), SETTINGS).max() == 0
 
 
 def test_classes_fall_into_connected_pieces():
     classes = np.array([[1, 1, 0, 2], [0, 1, 2, 2], [1, 0, 0, 0], [1, 0, 2, 0]])
     probabilities = np.stack([classes == number for number in range(3)]).astype(np.uint8) * 255
-    block = cut_planes([0], 1, classes.shape, 4)[0]
-    ids, part = find_classes(probabilities, block, classes.shape, 0)
-    named = name_classes(join([block], [part]), 0)
-    assert named.ids[block[:4]][ids].tolist() == [[1, 1, 0, 2], [0, 1, 2, 2], [3, 0, 0, 0], [3, 0, 4, 0]]
-    assert named.kinds[1:].tolist() == [1, 2, 1, 2]
-    named = name_classes(join([block], [part]), 3)
-    assert named.ids[block[:4]][ids].tolist() == [[1, 1, 0, 2], [0, 1, 2, 2], [0, 0, 0, 0], [0, 0, 0, 0]]
-    assert named.areas[1:].tolist() == [3, 3]
+    block = split_planes([0], 1, classes.shape, 4)[0]
+    ids, part = find_class_components(probabilities, BlockInPlane(block, classes.shape))
+    objects = relabel_classes(join_blocks([block], [part]), 0)
+    assert objects.ids[block.position][ids].tolist() == [[1, 1, 0, 2], [0, 1, 2, 2], [3, 0, 0, 0], [3, 0, 4, 0]]
+    assert objects.kinds[1:].tolist() == [1, 2, 1, 2]
+    objects = relabel_classes(join_blocks([block], [part]), 3)
+    assert objects.ids[block.position][ids].tolist() == [[1, 1, 0, 2], [0, 1, 2, 2], [0, 0, 0, 0], [0, 0, 0, 0]]
+    assert objects.areas[1:].tolist() == [3, 3]
 
 
 def in_blocks(probabilities, side, workers=1, task="instances", margin=0, **settings):
     """Ids (t, z, y, x) of probabilities (t, c, z, y, x) by blocks, put together of what each sees with its margin."""
     frames, _, depth, *plane = probabilities.shape
-    blocks = cut_planes(range(frames), depth, plane, side)
+    blocks = split_planes(range(frames), depth, plane, side)
     scratch = np.zeros((frames, 1, depth, *plane), np.int32)
-    settings = SETTINGS | settings
-    told = {"rules": make_rules("a", (None, None, None), **settings), "stitch_threshold": settings["stitch_threshold"]}
-    named = find_objects(probabilities, scratch, blocks, task=task, workers=workers, name="a", **told)
+    settings = changed(**settings)
+    method = Method(task, make_rules("a", (None, None, None), settings), settings.stitch_threshold, workers)
+    objects = find_objects(probabilities, scratch, blocks, method)
     ids = np.zeros((frames, depth, *(size + 2 * margin for size in plane)), np.int32)
     for block in blocks:
         rows, columns = (slice(span.start, span.stop + 2 * margin) for span in (block.rows, block.columns))
-        window = read_ids(scratch, named, block, margin)
+        window = read_object_ids(scratch, objects, block, margin)
         known = ids[block.t, block.z, rows, columns]
         assert ((known == window) | (known == 0)).all()
         ids[block.t, block.z, rows, columns] = window
-    assert sorted(np.unique(ids)) == list(range(len(named.areas)))
+    assert sorted(np.unique(ids)) == list(range(len(objects.areas)))
     return ids[:, :, margin : margin + plane[0], margin : margin + plane[1]]
 
 
@@ -277,16 +281,16 @@ def test_blocks_of_any_size_and_any_number_of_workers_give_the_same_ids(field, s
     for side, workers in ((64, 2), (96, 1), (127, 2)):
         np.testing.assert_array_equal(in_blocks(probabilities, side, workers, margin=2, **settings), whole)
     if not settings.get("stitch_threshold"):
-        first = separate(probabilities[0, :, 0], **SETTINGS | settings)
+        first = segment_plane(probabilities[0, :, 0], changed(**settings))
         np.testing.assert_array_equal(first, whole[0, 0])
 
 
 @pytest.mark.parametrize("task", ["instances", "semantic"])
-def test_planes_named_one_by_one_or_all_at_once_give_the_same_ids(monkeypatch, task):
+def test_planes_objects_one_by_one_or_all_at_once_give_the_same_ids(monkeypatch, task):
     for stitch_threshold in (None, 0.5):
         at_once = in_blocks(FIELDS["several planes"], 64, task=task, stitch_threshold=stitch_threshold)
         with monkeypatch.context() as patch:
-            patch.setattr(separations, "NAMED_AT_ONCE", 1)
+            patch.setattr(blockwise_segmentation, "BLOCKS_PER_RELABELING", 1)
             np.testing.assert_array_equal(
                 in_blocks(FIELDS["several planes"], 64, task=task, stitch_threshold=stitch_threshold), at_once
             )
@@ -295,13 +299,13 @@ def test_planes_named_one_by_one_or_all_at_once_give_the_same_ids(monkeypatch, t
 def test_of_a_stack_little_is_kept_for_each_plane():
     def peak_bytes(planes):
         probabilities = np.repeat(smooth_noise(4, shape=(1, 1, 128, 128), sigma=1.5), planes, axis=2)
-        blocks, scratch = cut_planes([0], planes, (128, 128), 128), np.zeros((1, 1, planes, 128, 128), np.int32)
-        told = {"rules": make_rules("a", (None, None, None), **SETTINGS | {"min_area_px": 4}), "stitch_threshold": None}
+        blocks, scratch = split_planes([0], planes, (128, 128), 128), np.zeros((1, 1, planes, 128, 128), np.int32)
+        method = Method("instances", make_rules("a", (None, None, None), changed(min_area_px=4)))
         tracemalloc.start()
-        named = find_objects(probabilities, scratch, blocks, task="instances", workers=1, name="a", **told)
+        objects = find_objects(probabilities, scratch, blocks, method)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        return peak, len(named.areas)
+        return peak, len(objects.areas)
 
     (few, objects), (many, more_objects) = peak_bytes(64), peak_bytes(256)
     assert (many - few) / (more_objects - objects) < 40
@@ -331,7 +335,7 @@ def test_one_snake_through_all_blocks_is_one_cell():
 def test_planes_of_one_row_work(shape):
     probabilities = np.zeros((3, *shape), np.uint8)
     probabilities[1] = 255
-    assert separate(probabilities, **SETTINGS | {"min_area_px": 1}).max() == 1
+    assert segment_plane(probabilities, changed(min_area_px=1)).max() == 1
 
 
 def test_probabilities_that_are_right_give_nearly_all_real_nuclei_back(real_data):
@@ -340,7 +344,7 @@ def test_probabilities_that_are_right_give_nearly_all_real_nuclei_back(real_data
     for folder in folders:
         masks = np.stack([np.asarray(Image.open(file).convert("L")) > 0 for file in sorted(folder.glob("masks/*.png"))])
         ids = np.unique((masks * np.arange(1, len(masks) + 1)[:, None, None]).max(0), return_inverse=True)[1]
-        found = separate(paint(ids), **SETTINGS)
+        found = segment_plane(paint(ids), SETTINGS)
         shared = np.histogram2d(
             ids.ravel(), found.ravel(), bins=(np.arange(ids.max() + 2), np.arange(found.max() + 2))
         )[0]

@@ -17,10 +17,10 @@ from tessera.io.annotation_reader import open_annotation
 from tessera.io.label_ids import as_instances, copy_labels, split_disconnected_labels
 from tessera.io.ome_zarr_store import chunk_layout, create_store, finish_labels, open_array, read_block, read_metadata
 from tessera.io.region_of_interest import check_roi, mask_outside_roi, select_frames
-from tessera.segmentation.blocks import cut_planes, part_shard, widen
+from tessera.segmentation.blocks import add_margin, choose_block_px, split_planes
 from tessera.segmentation.blockwise_segmentation import PERIMETER_PX
-from tessera.segmentation.object_table import make_labels, make_schema, number_alike, tabulate, write_tables
-from tessera.segmentation.region_properties import measure_block, merge
+from tessera.segmentation.object_table import MeasuredImage, make_labels, tabulate, write_tables
+from tessera.segmentation.region_properties import measure_block, merge_sums
 
 BLOCK_PX = 1024
 
@@ -67,19 +67,27 @@ def import_mask(
         )
     for text in warnings:
         warn_user(name, f"the file of masks {text}")
-    schema = make_schema(number_alike(metadata.channels))
-    about = {"image": name, "pixel_size_um": metadata.pixel_size_um, "shape": pixels.shape[2:], "roi": roi}
-    write_tables(table, schema, _measure(labels, pixels, schema, kept, class_=class_, **about))
+    shape = pixels.shape[2:]
+    measured = MeasuredImage(
+        name=name,
+        shape=shape,
+        channels=metadata.channels,
+        pixel_size_um=metadata.pixel_size_um,
+        roi=roi,
+        stitched=shape[0] > 1,
+    )
+    write_tables(table, measured.schema, _measure(labels, pixels, measured, kept, class_))
     finish_labels(path, name=name, pixel_size_um=metadata.pixel_size_um, frame_interval_s=metadata.frame_interval_s)
 
 
-def _measure(labels, pixels, schema, frames, *, class_, shape, **about):
+def _measure(labels, pixels, image, frames, class_):
     """Yield the table of objects of each of `frames`; an object of a stack is one through its planes."""
-    side = part_shard(**chunk_layout(labels), most=BLOCK_PX)
+    shape, schema = image.shape, image.schema
+    side = choose_block_px(**chunk_layout(labels), max_px=BLOCK_PX)
     for t in frames:
         sums = []
-        for block in cut_planes([t], shape[0], shape[1:], side):
-            window, inner = widen(block, PERIMETER_PX, shape[1:])
+        for block in split_planes([t], shape[0], shape[1:], side):
+            window, inner = add_margin(block, PERIMETER_PX, shape[1:])
             around = [
                 (PERIMETER_PX - span.start, PERIMETER_PX - (whole.stop - whole.start - span.stop))
                 for span, whole in zip(inner, window, strict=True)
@@ -88,10 +96,9 @@ def _measure(labels, pixels, schema, frames, *, class_, shape, **about):
             own = np.s_[PERIMETER_PX:-PERIMETER_PX, PERIMETER_PX:-PERIMETER_PX]
             seen = read_block(pixels, (t, slice(None), block.z, block.rows, block.columns))
             sums.append(measure_block(ids, own, np.zeros_like(ids[own]), seen, block))
-        sums = merge(sums)
+        sums = merge_sums(sums)
         # An id may be in several pieces, so that no object is whole before its frame is.
-        told = {"t": t, "classes": [class_] * len(sums["label"]), "shape": shape, "joined": shape[0] > 1}
-        found = tabulate(sums, schema, **told, **about)
+        found = tabulate(sums, image, t=t, classes=[class_] * len(sums["label"]))
         # Networks are more or less confident; masks do not say.
         place = schema.get_field_index("confidence")
         yield found.set_column(place, schema.field(place), pa.nulls(len(found), pa.float64()))

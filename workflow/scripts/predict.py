@@ -15,7 +15,7 @@ from tessera.common.job import running
 from tessera.common.memory_budget import largest_core_px, measure_bytes_per_px, memory_limit_mb, resident_mb
 from tessera.inference.ensemble import load_ensemble
 from tessera.inference.predict_image import predict_image
-from tessera.inference.region_cache import forget_strangers
+from tessera.inference.region_cache import remove_orphans
 from tessera.networks.model_folder import digest_model
 
 CORE_PX = 2048
@@ -109,7 +109,7 @@ def predict(
         )  # fmt: skip
 
     make_stores({image: provenance[image] for image in stores}, make, output=output, skipped=on_bad_image == "skip")
-    forget_strangers(ledgers, stores)
+    remove_orphans(ledgers, stores)
 
 
 if __name__ == "__main__":

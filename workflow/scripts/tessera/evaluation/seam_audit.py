@@ -12,10 +12,11 @@ from scipy import ndimage
 
 from tessera.common.errors import InputError
 from tessera.evaluation.label_comparison import COUNTS, EVERY_SIDE, LISTED, Event, compare_classes, compare_objects, f1
-from tessera.inference.seam_windows import read_windows
+from tessera.inference.seam_windows import read_seam_windows
 from tessera.io.ome_zarr_store import open_array, read_block, read_metadata
 from tessera.report.overlay_images import draw_crop
-from tessera.segmentation.seeded_growth import REACH_PX, separate
+from tessera.segmentation.seeded_growth import REACH_PX, segment_plane
+from tessera.settings.sections import SegmentSettings
 
 PICTURED = 6
 NAMED = 5
@@ -47,11 +48,18 @@ def audit_seams(predictions, labels, *, task, segment):
     """
     counts, worst, windows = dict.fromkeys(COUNTS[task], 0), [], 0
     stored, pixel_size_um = open_array(labels), read_metadata(labels).pixel_size_um
-    for (t, z, y, x), probabilities in read_windows(predictions) if predictions else ():
+    for (t, z, y, x), probabilities in read_seam_windows(predictions) if predictions else ():
         shape = probabilities.shape[1:]
         found = read_block(stored, np.s_[t, 0, z, y : y + shape[0], x : x + shape[1]])
         if task == "instances":
-            reference = _renumbered(separate(probabilities, pixel_size_um=pixel_size_um, name=str(labels), **segment))
+            reference = _renumbered(
+                segment_plane(
+                    probabilities,
+                    SegmentSettings.model_validate(segment),
+                    pixel_size_um=pixel_size_um,
+                    name=str(labels),
+                )
+            )
             found = _renumbered(found)
             ends = (y > 0, y + shape[0] < stored.shape[3]), (x > 0, x + shape[1] < stored.shape[4])
             added, events = compare_objects(reference, found, doubtful(reference, found, ends))

@@ -13,7 +13,8 @@ from tessera.common.constants import INSTANCE_OUTPUTS
 from tessera.data.dataset_fingerprint import has_contrast, parse_fingerprint
 from tessera.data.texture_features import texture_distances, texture_features
 from tessera.data.window_sampling import LEAST_PX, sample_windows
-from tessera.segmentation.seeded_growth import separate
+from tessera.segmentation.seeded_growth import segment_plane
+from tessera.settings.sections import SegmentSettings
 
 OCTAVES = 3.0  # up and down, within which magnifications are tried
 STEPS = (0.5, 0.25)  # octaves from one to the next, at first and then around the best
@@ -26,10 +27,10 @@ FEWEST = 4  # objects that have to be found for it
 UNLIKE = 2.0  # times the distance that windows of the training have, beyond which an image is unlike them
 CLEARLY = 2.0  # times that an image has to be nearer to the training at another scale, if it is not like it there
 WORTH = 1.4  # times that an image has to be off for its scale to be changed, where the network knows several sizes
-RULES = {"foreground_threshold": 0.5, "seed_threshold": 0.5, "min_area_px": 16, "fill_holes": True}
+RULES = SegmentSettings(foreground_threshold=0.5, seed_threshold=0.5, min_area_px=16, fill_holes=True)
 
 
-def find_diameter(path, ensemble, *, scale, **seen):
+def estimate_diameter(path, ensemble, *, scale, **seen):
     """Diameter of the objects in an image, in its pixels.
 
     Args:
@@ -105,7 +106,7 @@ def _measure(window, ensemble):
     window = window[:ASKED_PX, :ASKED_PX]  # a large magnification is rounded to more
     height, width = window.shape[:2]
     padded = np.pad(window, ((0, ASKED_PX - height), (0, ASKED_PX - width), (0, 0)), mode="symmetric")
-    ids = separate(ensemble.predict(padded[None].astype(np.float32))[0][:, :height, :width], **RULES)
+    ids = segment_plane(ensemble.predict(padded[None].astype(np.float32))[0][:, :height, :width], RULES)
     areas = np.bincount(ids.ravel())
     areas[np.concatenate([[0], ids[0], ids[-1], ids[:, 0], ids[:, -1]])] = 0
     return np.sqrt(4 / math.pi * areas[areas > 0])

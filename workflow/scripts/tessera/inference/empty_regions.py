@@ -6,7 +6,7 @@ from tessera.data.normalization import normalize
 from tessera.io.ome_zarr_store import open_array, read_block
 
 
-class Emptiness:
+class EmptyRegionFilter:
     """A cheap test of regions on the coarsest level of an image whose pixels are not larger than its cells.
 
     A region is empty when in no channel its brightest and its darkest pixel differ by more than `contrast`, a share of

@@ -12,11 +12,11 @@ from tessera.data.channels import match_channels
 from tessera.data.domain_shift import find_domain_shift
 from tessera.data.normalization import choose_intensity_ranges
 from tessera.data.rescaling import choose_scale
-from tessera.inference.diameter_estimation import find_diameter
-from tessera.inference.empty_regions import Emptiness
-from tessera.inference.region_cache import Ledger
-from tessera.inference.seam_windows import choose_windows, window_shape, write_windows
-from tessera.inference.tile_predictor import Predictor
+from tessera.inference.diameter_estimation import estimate_diameter
+from tessera.inference.empty_regions import EmptyRegionFilter
+from tessera.inference.region_cache import RegionCache
+from tessera.inference.seam_windows import choose_seam_windows, seam_window_shape, write_seam_windows
+from tessera.inference.tile_predictor import TilePredictor
 from tessera.io.ome_zarr_store import chunk_layout, create_store, finish_image, open_array, read_metadata
 from tessera.io.pyramid import iterate_shards
 from tessera.io.region_of_interest import check_roi, clip_to_roi, select_frames
@@ -44,8 +44,8 @@ def predict_image(
         workers: threads of this job.
         roi: (y0, y1, x0, x1) to look at, or None.
         frames: see `tessera.io.region_of_interest.select_frames`.
-        rescale, object_diameter_px: see `tessera.data.rescaling.choose_scale`; "auto" is found by `tessera.inference.diameter_estimation.find_diameter`.
-        empty_contrast_threshold: contrast, see `tessera.inference.empty_regions.Emptiness`.
+        rescale, object_diameter_px: see `tessera.data.rescaling.choose_scale`; "auto" is found by `tessera.inference.diameter_estimation.estimate_diameter`.
+        empty_contrast_threshold: contrast, see `tessera.inference.empty_regions.EmptyRegionFilter`.
         seam_check_windows: how many windows are predicted once more without a seam, see `tessera.inference.seam_windows`.
 
     Raises:
@@ -59,7 +59,7 @@ def predict_image(
     scale = choose_scale(name, metadata.pixel_size_um, ensemble.settings, **scaling)
     if object_diameter_px == "auto" and rescale:
         seen = {"order": order, "ranges": windows, "roi": roi, "frames": frames}
-        scaling["object_diameter_px"] = find_diameter(source, ensemble, scale=scale, **seen)
+        scaling["object_diameter_px"] = estimate_diameter(source, ensemble, scale=scale, **seen)
         scale = choose_scale(name, metadata.pixel_size_um, ensemble.settings, **scaling)
         if found := scaling["object_diameter_px"]:
             print(f"{name}: objects look {found:.3g} px wide, so it is magnified {scale:.3g} times", flush=True)
@@ -70,16 +70,18 @@ def predict_image(
     shape = (pixels.shape[0], len(outputs), *pixels.shape[2:])
     made = create_store(path, shape, np.uint8, **chunk_layout(pixels))
     tiling = {"scale": scale, "core_px": core_px, "halo_px": halo_px}
-    predictor = Predictor(pixels, ensemble, order=order, windows=windows, **tiling)
-    regions, skipped = _list_regions(made, frames, roi, Emptiness(source, windows, order, empty_contrast_threshold))
-    kept = Ledger(ledger, made, json.dumps([provenance, windows, order, outputs, tiling]))
+    predictor = TilePredictor(pixels, ensemble, order=order, windows=windows, **tiling)
+    regions, skipped = _list_regions(
+        made, frames, roi, EmptyRegionFilter(source, windows, order, empty_contrast_threshold)
+    )
+    kept = RegionCache(ledger, made, json.dumps([provenance, windows, order, outputs, tiling]))
     progress = Progress(name, predictor, regions)
     write = partial(_write, predictor, made, kept, progress)
     groups = _group(regions, predictor)
     for first in range(0, len(groups), WAVE):
         wave = [dask.delayed(write, pure=False)(group) for group in groups[first : first + WAVE]]
         dask.compute(*wave, scheduler="threads", num_workers=max(1, min(workers or IN_FLIGHT, IN_FLIGHT)))
-    kept.forget_others()
+    kept.prune()
     _predict_seams(path, made, predictor, seam_check_windows, frames, roi)
     described = about | scaling | {"scale": scale, "core_px": predictor.core_px}
     described |= {"overlap_cost": progress.cost, "regions_skipped": skipped}
@@ -170,17 +172,17 @@ def _write(predictor, made, kept, progress, group):
     """Answer and write the regions of a group, but those that were kept."""
     waiting, core_px = [], predictor.core_px
     for t, z, region, part in group:
-        tiles = predictor.cut(part, core_px)
+        tiles = predictor.split(part, core_px)
         raws = [predictor.read(t, z, tile) for tile in tiles]
         place = (slice(t, t + 1), slice(0, made.shape[1]), slice(z, z + 1), *region)
         key = kept.key(raws, f"{region} {part}")
-        if kept.restore(key, place):
+        if kept.get(key, place):
             progress.restore(tiles)
         else:
             waiting.append((place, key, tiles, raws))
     pairs = [pair for *_, tiles, raws in waiting for pair in zip(tiles, raws, strict=True)]
     try:
-        answers = iter(predictor.answer(pairs))
+        answers = iter(predictor.predict_tiles(pairs))
     except MemoryError as error:
         predictor.shrink(error, core_px)
         return _write(predictor, made, kept, progress, group)
@@ -191,7 +193,7 @@ def _write(predictor, made, kept, progress, group):
         for tile in tiles:
             _put(block, region, tile.core, next(answers))
         made[place] = block[None, :, None]
-        kept.keep(key, place)
+        kept.put(key, place)
         progress.add(tiles)
     return None
 
@@ -206,15 +208,15 @@ def _put(block, region, core, answer):
 def _predict_seams(path, made, predictor, count, frames, roi):
     """Predict windows on seams once more, each as one tile centred on it, and keep them in the store."""
     rows, columns = predictor.find_seams(made.shards[-2:], roi)
-    origins = choose_windows(made, rows, columns, count=count, side_px=SEAM_WINDOW_PX, frames=frames, roi=roi)
-    height, width = window_shape(predictor.plane, SEAM_WINDOW_PX, roi)
+    origins = choose_seam_windows(made, rows, columns, count=count, side_px=SEAM_WINDOW_PX, frames=frames, roi=roi)
+    height, width = seam_window_shape(predictor.plane, SEAM_WINDOW_PX, roi)
     answers = []
     for t, z, y, x in origins:
         region = slice(y, y + height), slice(x, x + width)
-        (tile,) = predictor.cut(region, core_px=2**31, halo_px=SEAM_HALO_PX)
+        (tile,) = predictor.split(region, core_px=2**31, halo_px=SEAM_HALO_PX)
         try:
-            answers += predictor.answer([(tile, predictor.read(t, z, tile))])
+            answers += predictor.predict_tiles([(tile, predictor.read(t, z, tile))])
         except MemoryError as error:  # a window is one tile, and may be larger than those of the image
             print(f"Memory does not suffice for a window on a seam ({error}); seams are not audited", flush=True)
             return
-    write_windows(path, origins, answers)
+    write_seam_windows(path, origins, answers)

@@ -16,7 +16,7 @@ import numpy as np
 NO_FILE = "none"
 
 
-class Ledger:
+class RegionCache:
     """The regions of one array.
 
     Args:
@@ -41,7 +41,7 @@ class Ledger:
             state.update(part.reshape(-1).view(np.uint8))
         return state.hexdigest()
 
-    def restore(self, key, region):
+    def get(self, key, region):
         """Put the shards of `region` (slices of the array) in place, and say whether they were kept under `key`."""
         with self._turn:
             self._used.add(key)
@@ -66,7 +66,7 @@ class Ledger:
                     return False
         return True
 
-    def keep(self, key, region):
+    def put(self, key, region):
         """Remember the shards of `region`, which were just written, under `key`, where files can have two names."""
         with self._turn:
             if self._links:
@@ -90,7 +90,7 @@ class Ledger:
         partial.write_text(" ".join(digests))
         partial.replace(self._folder / key)
 
-    def forget_others(self):
+    def prune(self):
         """Remove what `restore` was not asked about since this ledger was made."""
         for path in self._folder.glob("*"):
             if path.name.partition(".")[0] not in self._used:
@@ -105,7 +105,7 @@ class Ledger:
         return [root / self._array.metadata.encode_chunk_key(tuple(map(int, name))) for name in names]
 
 
-def forget_strangers(folder, names):
+def remove_orphans(folder, names):
     """Remove the ledgers in `folder` but those of such `names`."""
     for path in Path(folder).glob("*"):
         if path.name not in names:

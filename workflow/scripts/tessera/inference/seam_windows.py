@@ -20,7 +20,7 @@ LOOKS = 4  # places that are looked at for each window that is wanted
 LITTLE = 0.01  # share of foreground on a seam below which there is nothing to part
 
 
-def choose_windows(probabilities, rows, columns, *, count, side_px, frames=None, roi=None):
+def choose_seam_windows(probabilities, rows, columns, *, count, side_px, frames=None, roi=None):
     """Choose windows that have a seam in them, spread over the planes; those with objects on the seam come first.
 
     Only a bounded number of lines is read, however large the image is. The same arguments give the same windows. They
@@ -36,11 +36,11 @@ def choose_windows(probabilities, rows, columns, *, count, side_px, frames=None,
 
     Returns:
         [(t, z, y, x), ...], sorted: the first pixel of each window. Windows lie within what was predicted and do not
-        overlap; all are of the size that `window_shape` gives.
+        overlap; all are of the size that `seam_window_shape` gives.
     """
     total, _, depth, *plane = probabilities.shape
     roi = roi or (0, plane[0], 0, plane[1])
-    shape = window_shape(plane, side_px, roi)
+    shape = seam_window_shape(plane, side_px, roi)
     seams = [np.asarray(places, dtype=np.int64) for places in (rows, columns)]
     origins = _origins(seams, shape, roi)
     planes = list(itertools.product(range(total) if frames is None else frames, range(depth)))
@@ -60,13 +60,13 @@ def choose_windows(probabilities, rows, columns, *, count, side_px, frames=None,
     return sorted(tuple(place) for _, _, *place in sorted(ranked)[:count])
 
 
-def window_shape(plane, side_px, roi=None):
-    """(y, x) of the windows of a plane (y, x), see `choose_windows`."""
+def seam_window_shape(plane, side_px, roi=None):
+    """(y, x) of the windows of a plane (y, x), see `choose_seam_windows`."""
     y0, y1, x0, x1 = roi or (0, plane[0], 0, plane[1])
     return min(side_px, y1 - y0), min(side_px, x1 - x0)
 
 
-def write_windows(store, origins, answers):
+def write_seam_windows(store, origins, answers):
     """Keep windows in a prediction store, which stays what it was besides; nothing is written where there is none.
 
     Args:
@@ -88,7 +88,7 @@ def write_windows(store, origins, answers):
     group.attrs["digests"] = [_digest(*window) for window in zip(origins, answers, strict=True)]
 
 
-def read_windows(store):
+def read_seam_windows(store):
     """Yield ((t, z, y, x), probabilities uint8 (outputs, y, x)) of each window of the store; none where none was kept.
 
     Raises:

@@ -9,13 +9,13 @@ import numpy as np
 from tessera.common.constants import DIVISOR
 from tessera.common.errors import SystemInputError
 from tessera.data.normalization import normalize
-from tessera.inference.tiling import cut
+from tessera.inference.tiling import split_into_tiles
 from tessera.io.ome_zarr_store import read_block
 
 SMALLEST_CORE_PX = 128
 
 
-class Predictor:
+class TilePredictor:
     """Answers regions of one image.
 
     Args:
@@ -38,14 +38,14 @@ class Predictor:
         """Most pixels that the networks are given at once, where that is more than one tile."""
         return self._ensemble.batch_px
 
-    def cut(self, region, core_px=None, halo_px=0):
+    def split(self, region, core_px=None, halo_px=0):
         """Tiles of a region, slices (y, x); `core_px` instead of the usual, and a halo of `halo_px` or more."""
         sides = {"core_px": core_px or self.core_px, "halo_px": max(self._halo_px, halo_px)}
-        return cut(region, self.plane, scale=self._scale, **sides)
+        return split_into_tiles(region, self.plane, scale=self._scale, **sides)
 
     def count(self, region):
         """(tiles of a region, pixels that the network sees for it, pixels that it answers)."""
-        tiles = self.cut(region)
+        tiles = self.split(region)
         answered = math.prod((span.stop - span.start) * self._scale for span in region)
         return len(tiles), sum(math.prod(tile.shape) for tile in tiles), answered
 
@@ -80,7 +80,7 @@ class Predictor:
             for start in range(low // step * step, high, step):
                 region = [slice(0, 1), slice(0, 1)]
                 region[axis] = slice(max(start, low), min(start + step, high))
-                firsts |= {tile.core[axis].start for tile in self.cut(tuple(region))}
+                firsts |= {tile.core[axis].start for tile in self.split(tuple(region))}
             found.append(sorted(firsts - {low}))
         return found
 
@@ -92,7 +92,7 @@ class Predictor:
 
         return tile.read(read)
 
-    def answer(self, pairs):
+    def predict_tiles(self, pairs):
         """uint8 (outputs, y, x) of the core of each of `pairs` (tile, its pixels of `read`).
 
         Raises:
@@ -106,13 +106,13 @@ class Predictor:
             # A region of large shards has more tiles than memory would hold as the network sees them.
             most = max(1, self.batch_px // math.prod(shape))
             for batch in (numbers[first : first + most] for first in range(0, len(numbers), most)):
-                for number, answer in zip(batch, self._ask([pairs[number] for number in batch]), strict=True):
-                    answers[number] = pairs[number][0].keep(answer)
+                for number, answer in zip(batch, self._run_network([pairs[number] for number in batch]), strict=True):
+                    answers[number] = pairs[number][0].crop_core(answer)
         return answers
 
-    def _ask(self, pairs):
+    def _run_network(self, pairs):
         """What the networks answer to pairs of one shape: uint8 (n, outputs, y, x)."""
-        seen = [tile.enlarge(normalize(pixels, self._windows)) for tile, pixels in pairs]
+        seen = [tile.to_network(normalize(pixels, self._windows)) for tile, pixels in pairs]
         batch = seen[0][None] if len(seen) == 1 else np.stack(seen)
         with self._turn:
             return self._ensemble.predict(np.ascontiguousarray(batch))

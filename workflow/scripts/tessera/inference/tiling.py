@@ -59,7 +59,7 @@ class Tile:
         """The plane's pixels (y, x, c) that the tile is made of; `read(rows, columns)` gives those of slices of it."""
         return read_mirrored(read, self.plane, *zip(*self.seen, strict=True))
 
-    def enlarge(self, pixels):
+    def to_network(self, pixels):
         """Pixels (y, x, c) of `read`, normalized, as the network sees them: float32 of `shape`."""
         if self.scale == 1:
             return pixels
@@ -68,7 +68,7 @@ class Tile:
             pixels = resample(pixels, at, axis, reach=max(1, 1 / self.scale))
         return pixels
 
-    def keep(self, answer):
+    def crop_core(self, answer):
         """The core's part of the network's `answer` uint8 (outputs, y, x), in pixels of the plane."""
         if self.scale == 1:
             rows, columns = (
@@ -83,7 +83,7 @@ class Tile:
         return np.rint(answer).astype(np.uint8)
 
 
-def cut(region, plane, *, core_px, halo_px, scale=1.0):
+def split_into_tiles(region, plane, *, core_px, halo_px, scale=1.0):
     """Cut a region of a plane into the fewest cores of alike size.
 
     Args:

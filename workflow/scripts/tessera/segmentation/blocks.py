@@ -1,17 +1,30 @@
-"""Blocks: a plane cut into pieces that fit in memory, and work on them by threads, in order."""
+"""Blocks: rectangles of a plane that fit in memory, and threads that work on them in order."""
 
-import time
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-SECONDS_BETWEEN_REPORTS = 10
+from tessera.common.progress import Progress
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Block(NamedTuple):
-    """A region of one plane: its place in a grid of blocks, and its pixels."""
+    """A rectangle of one plane.
+
+    Attributes:
+        t: time point.
+        z: plane of the stack.
+        row: number of the block along y.
+        column: number of the block along x.
+        rows: pixels along y.
+        columns: pixels along x.
+    """
 
     t: int
     z: int
@@ -21,24 +34,55 @@ class Block(NamedTuple):
     columns: slice
 
     @property
-    def region(self):
-        """Index of its pixels in an array (t, 1, z, y, x)."""
+    def region(self) -> tuple[int, int, int, slice, slice]:
+        """Index of the block's pixels in an array (t, 1, z, y, x)."""
         return (self.t, 0, self.z, self.rows, self.columns)
 
+    @property
+    def position(self) -> tuple[int, int, int, int]:
+        """(t, z, row, column): the key of the block in `Components.ids` and `ObjectMap.ids`."""
+        return (self.t, self.z, self.row, self.column)
 
-def cut_planes(frames, depth, plane, side):
-    """Blocks of `side` x `side` pixels, less at the ends, in the order t, z, y, x.
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(y, x) in pixels."""
+        return (self.rows.stop - self.rows.start, self.columns.stop - self.columns.start)
+
+
+@dataclass(frozen=True)
+class BlockInPlane:
+    """A block, and the place of its plane among all planes of the image.
+
+    Attributes:
+        block: the block.
+        plane_shape: (y, x), size of the plane in pixels.
+        plane_index: number of the plane, counted over frames and stacks.
+    """
+
+    block: Block
+    plane_shape: tuple[int, int]
+    plane_index: int = 0
+
+    def with_margin(self, margin_px: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+        """See `add_margin`."""
+        return add_margin(self.block, margin_px, self.plane_shape)
+
+
+def split_planes(frames: Iterable[int], depth: int, plane_shape: Sequence[int], block_px: int) -> list[Block]:
+    """Split planes into blocks of `block_px` x `block_px` pixels; the last ones of a row or column may be smaller.
 
     Args:
-        frames: the t of the planes.
-        depth: planes of each frame.
-        plane: (y, x) pixels of a plane.
-        side: pixels of a block along y and x.
+        frames: time points of the planes.
+        depth: number of planes of each frame.
+        plane_shape: (y, x), size of a plane in pixels.
+        block_px: size of a block along y and x in pixels.
 
     Returns:
-        [Block, ...].
+        The blocks in the order t, z, y, x.
     """
-    rows, columns = ([slice(start, min(start + side, size)) for start in range(0, size, side)] for size in plane)
+    rows, columns = (
+        [slice(start, min(start + block_px, size)) for start in range(0, size, block_px)] for size in plane_shape
+    )
     return [
         Block(t, z, row, column, rows[row], columns[column])
         for t in frames
@@ -47,83 +91,101 @@ def cut_planes(frames, depth, plane, side):
     ]
 
 
-def part_shard(chunk_px, shard_px, most):
-    """Side of the blocks that a shard is worked on in: whole chunks that part it evenly, within `most` pixels."""
-    sides = range(chunk_px, shard_px + 1, chunk_px)
-    return max(side for side in sides if shard_px % side == 0 and side <= max(most, chunk_px))
+def choose_block_px(chunk_px: int, shard_px: int, max_px: int) -> int:
+    """Return the largest size of blocks of whole chunks that divides a shard evenly and is at most `max_px`.
+
+    A chunk that is larger than `max_px` is one block.
+    """
+    sizes = range(chunk_px, shard_px + 1, chunk_px)
+    return max(size for size in sizes if shard_px % size == 0 and size <= max(max_px, chunk_px))
 
 
-def gather(blocks, many):
-    """Put `many` x `many` neighbouring blocks of a plane together.
+def group_blocks(blocks: Iterable[Block], n: int) -> list[tuple[Block, list[Block]]]:
+    """Group `n` x `n` neighboring blocks of a plane, such as the blocks of a shard.
 
     Args:
-        blocks: of `cut_planes`.
+        blocks: from `split_planes`.
+        n: number of blocks along y and x.
 
     Returns:
-        [(Block, the blocks in it), ...] in the order t, z, y, x.
+        A list of (block that covers the group, blocks of the group) in the order t, z, y, x.
     """
-    parts = {}
+    groups: dict[tuple[int, int, int, int], list[Block]] = {}
     for block in blocks:
-        parts.setdefault((block.t, block.z, block.row // many, block.column // many), []).append(block)
+        groups.setdefault((block.t, block.z, block.row // n, block.column // n), []).append(block)
     return [
-        (Block(*at, _span(part[0].rows, part[-1].rows), _span(part[0].columns, part[-1].columns)), part)
-        for at, part in parts.items()
+        (
+            Block(
+                *position,
+                slice(group[0].rows.start, group[-1].rows.stop),
+                slice(group[0].columns.start, group[-1].columns.stop),
+            ),
+            group,
+        )
+        for position, group in groups.items()
     ]
 
 
-def _span(first, last):
-    return slice(first.start, last.stop)
-
-
-def within(block, whole):
-    """Index (rows, columns) of the block in an array of what `whole`, a larger one, covers."""
-    return tuple(
-        slice(part.start - of.start, part.stop - of.start)
-        for part, of in ((block.rows, whole.rows), (block.columns, whole.columns))
+def slices_within(block: Block, outer: Block) -> tuple[slice, slice]:
+    """Index (rows, columns) of a block in an array of the pixels of `outer`, a block that contains it."""
+    rows, columns = (
+        slice(inner_span.start - outer_span.start, inner_span.stop - outer_span.start)
+        for inner_span, outer_span in ((block.rows, outer.rows), (block.columns, outer.columns))
     )
+    return rows, columns
 
 
-def widen(block, by, plane):
-    """The block with `by` more pixels on each side, as far as the plane (y, x) goes.
+def add_margin(
+    block: Block, margin_px: int, plane_shape: Sequence[int]
+) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Extend a block by a margin on each side, up to the edges of its plane.
+
+    Args:
+        block: the block.
+        margin_px: width of the margin in pixels.
+        plane_shape: (y, x), size of the plane in pixels.
 
     Returns:
-        (rows, columns) of the window; (rows, columns) of the block in it.
+        (rows, columns) of the extended block in the plane; (rows, columns) of the block in the extended one.
     """
-    window, inner = [], []
-    for span, size in zip((block.rows, block.columns), plane, strict=True):
-        start = max(span.start - by, 0)
-        window.append(slice(start, min(span.stop + by, size)))
+    outer, inner = [], []
+    for span, size in zip((block.rows, block.columns), plane_shape, strict=True):
+        start = max(span.start - margin_px, 0)
+        outer.append(slice(start, min(span.stop + margin_px, size)))
         inner.append(slice(span.start - start, span.stop - start))
-    return tuple(window), tuple(inner)
+    return (outer[0], outer[1]), (inner[0], inner[1])
 
 
-def work_through(work, items, workers, doing):
-    """Yield work(item) of each item in their order; `workers` threads work, and no more than they have is in memory.
+def map_blocks(function: Callable[[Item], Result], items: Sequence[Item], workers: int, label: str) -> Iterator[Result]:
+    """Yield function(item) for each item in order, computed by `workers` threads.
 
-    What is being `doing`, such as "movie1: measuring", is said now and then with how far it is.
+    No more results are in memory than there are threads.
+
+    Args:
+        function: the work on one item.
+        items: blocks, or groups of blocks.
+        workers: number of threads.
+        label: start of the lines that report the progress, such as "movie1: measuring".
     """
-    started = reported = time.monotonic()
-    for done, result in enumerate(_results(work, items, workers), start=1):
-        now = time.monotonic()
-        if now - reported >= SECONDS_BETWEEN_REPORTS:
-            reported, left = now, (now - started) * (len(items) - done) / done
-            print(f"{doing}, {done}/{len(items)} blocks, {left:.0f} s left", flush=True)
+    progress = Progress(len(items), "blocks", label)
+    for result in _map_in_order(function, items, workers):
+        progress.advance()
         yield result
 
 
-def _results(work, items, workers):
+def _map_in_order(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
     if workers <= 1:
-        yield from map(work, items)
+        yield from map(function, items)
         return
     with ThreadPoolExecutor(workers) as pool:
-        waiting = deque()
+        pending: deque[Future[Result]] = deque()
         try:
             for item in items:
-                waiting.append(pool.submit(work, item))
-                if len(waiting) > workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+                pending.append(pool.submit(function, item))
+                if len(pending) > workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
         finally:
-            for future in waiting:
+            for future in pending:
                 future.cancel()

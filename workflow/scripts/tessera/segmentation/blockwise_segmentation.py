@@ -1,141 +1,193 @@
-"""Separations: the objects of frames of any size, found by passes over blocks, a few of which are in memory."""
+"""The objects of frames of any size, found by passes over blocks, of which only a few are in memory."""
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from typing import Any
 
 import numpy as np
+import zarr
+from numpy.typing import NDArray
 
 from tessera.common.run_length import count_overlaps
 from tessera.io.ome_zarr_store import read_block
-from tessera.segmentation.blocks import cut_planes, widen, work_through
-from tessera.segmentation.connected_components import join
-from tessera.segmentation.fragment_merging import name_cells
-from tessera.segmentation.relabeling import chain
-from tessera.segmentation.seeded_growth import find_cells
-from tessera.segmentation.semantic_components import HALO_PX, find_classes, name_classes
-from tessera.segmentation.z_stitching import join_sections
+from tessera.segmentation.blocks import Block, BlockInPlane, add_margin, map_blocks, split_planes
+from tessera.segmentation.connected_components import BlockComponents, Components, join_blocks
+from tessera.segmentation.fragment_merging import ObjectMap, assign_fragments, concatenate
+from tessera.segmentation.seeded_growth import CellRules, find_cell_components
+from tessera.segmentation.semantic_components import HALO_PX, find_class_components, relabel_classes
+from tessera.segmentation.z_stitching import stitch_sections
 
-PERIMETER_PX = 2  # pixels around a block that perimeters in it depend on
-NAMED_AT_ONCE = 64  # blocks of small planes; pieces are known of whole planes, and of no more than it takes
+PERIMETER_PX = 2  # margin of a block that the perimeters in it depend on
+BLOCKS_PER_RELABELING = 64  # blocks of small planes that are numbered together, always whole planes
 
 
-def find_objects(probabilities, scratch, blocks, *, task, rules, stitch_threshold, workers, name):
-    """The objects of some frames.
+@dataclass(frozen=True)
+class Method:
+    """How objects are found in an image.
+
+    Attributes:
+        task: "instances" or "semantic".
+        rules: thresholds and areas.
+        stitch_threshold: see `tessera.segmentation.z_stitching.stitch_sections`; None leaves the planes of stacks
+            apart.
+        workers: number of threads.
+        name: of the image, for the progress.
+    """
+
+    task: str
+    rules: CellRules
+    stitch_threshold: float | None = None
+    workers: int = 1
+    name: str = "image"
+
+    @property
+    def halo_px(self) -> int:
+        """Margin that a block needs, in pixels."""
+        return self.rules.halo_px if self.task == "instances" else HALO_PX
+
+    def find_components(
+        self, probabilities: NDArray[np.uint8], place: BlockInPlane
+    ) -> tuple[NDArray[np.int32], BlockComponents]:
+        """Ids (y, x) and components of a block, from probabilities (c, y, x) of the block and its margin."""
+        if self.task == "instances":
+            return find_cell_components(probabilities, place, self.rules)
+        return find_class_components(probabilities, place)
+
+    def make_objects(self, components: Components) -> ObjectMap:
+        """Objects of whole planes."""
+        if self.task == "instances":
+            return assign_fragments(components, self.rules)
+        return relabel_classes(components, self.rules.min_area_px)
+
+
+def find_objects(
+    probabilities: "zarr.Array[Any]", scratch: "zarr.Array[Any]", blocks: Sequence[Block], method: Method
+) -> ObjectMap:
+    """Find the objects of some frames.
 
     Args:
-        probabilities: zarr.Array uint8 (t, c, z, y, x).
-        scratch: zarr.Array int32 (t, 1, z, y, x), which gets the number that each pixel's piece has in its block.
-        blocks: all of these frames, of whole shards of `scratch`.
-        task: instances or semantic.
-        rules: `tessera.segmentation.seeded_growth.Rules`.
-        stitch_threshold: see `join_planes`; None leaves the planes of stacks apart.
-        workers: threads.
-        name: of the image.
-
-    Returns:
-        tessera.segmentation.relabeling.Named.
+        probabilities: uint8 (t, c, z, y, x), 255 = 1.
+        scratch: int32 (t, 1, z, y, x); it gets the component of each pixel, numbered within its block.
+        blocks: all blocks of these frames; each consists of whole shards of `scratch`.
+        method: how objects are found.
     """
-    _, _, depth, *plane = probabilities.shape
-    if task == "instances":
-        find, assign, halo_px = partial(find_cells, rules=rules), partial(name_cells, rules=rules), rules.halo_px
-    else:
-        find, assign, halo_px = find_classes, partial(name_classes, min_area_px=rules.min_area_px), HALO_PX
-
-    def work(block):
-        window, _ = widen(block, halo_px, plane)
-        chances = read_block(probabilities, (block.t, slice(None), block.z, *window))
-        ids, part = find(chances, block, plane, block.t * depth + block.z)
-        scratch[block.region] = ids
-        return part
-
-    parts = work_through(work, blocks, workers, f"{name}: separating")
-    of_plane = sum(block[:2] == blocks[0][:2] for block in blocks)
-    step = of_plane * max(1, NAMED_AT_ONCE // of_plane)
-    starts = range(0, len(blocks), step)
-    named = chain([assign(join(some, islice(parts, step))) for some in (blocks[at : at + step] for at in starts)])
-    if depth > 1 and stitch_threshold:
-        return join_planes(scratch, named, blocks, share=stitch_threshold, workers=workers, name=name)
-    return named
+    depth = probabilities.shape[2]
+    components = map_blocks(
+        partial(_split_block, probabilities, scratch, method), blocks, method.workers, f"{method.name}: separating"
+    )
+    blocks_per_plane = sum(block[:2] == blocks[0][:2] for block in blocks)
+    step = blocks_per_plane * max(1, BLOCKS_PER_RELABELING // blocks_per_plane)
+    groups = [blocks[start : start + step] for start in range(0, len(blocks), step)]
+    objects = concatenate([method.make_objects(join_blocks(group, islice(components, step))) for group in groups])
+    if depth > 1 and method.stitch_threshold:
+        return stitch_planes(scratch, objects, blocks, method)
+    return objects
 
 
-def read_ids(scratch, named, block, margin):
-    """The ids of the objects in a block and `margin` pixels around it.
+def _split_block(
+    probabilities: "zarr.Array[Any]", scratch: "zarr.Array[Any]", method: Method, block: Block
+) -> BlockComponents:
+    """Split a block into components, and write their ids to `scratch`."""
+    _, _, depth, height, width = probabilities.shape
+    place = BlockInPlane(block, (height, width), block.t * depth + block.z)
+    window, _ = place.with_margin(method.halo_px)
+    pixels = read_block(probabilities, (block.t, slice(None), block.z, *window))
+    ids, components = method.find_components(pixels, place)
+    scratch[block.region] = ids
+    return components
+
+
+def read_object_ids(scratch: "zarr.Array[Any]", objects: ObjectMap, block: Block, margin_px: int) -> NDArray[np.int32]:
+    """Read the ids of the objects in a block and a margin around it.
 
     Args:
-        scratch, named: of `find_objects`.
-        block: the Block; the others of its plane start at multiples of its side.
-        margin: pixels, not more than a block has.
+        scratch: as `find_objects` leaves it.
+        objects: from `find_objects`.
+        block: the block; the other blocks of its plane start at multiples of its size.
+        margin_px: at most the size of a block.
 
     Returns:
-        int32 (y, x), 0 beyond the plane.
+        (y, x), 0 beyond the edges of the plane.
     """
-    shape = scratch.shape[3:]
-    window, _ = widen(block, margin, shape)
-    pieces = scratch[(block.t, 0, block.z, *window)]
-    cuts = [
-        sorted({span.start, inner.start, inner.stop, span.stop})
-        for span, inner in zip(window, (block.rows, block.columns), strict=True)
-    ]
-    ids = np.zeros([span.stop - span.start + 2 * margin for span in (block.rows, block.columns)], np.int32)
+    window, _ = add_margin(block, margin_px, scratch.shape[3:])
+    components: NDArray[np.int32] = np.asarray(scratch[(block.t, 0, block.z, *window)])
+    spans = (block.rows, block.columns)
+    cuts = [sorted({outer.start, span.start, span.stop, outer.stop}) for outer, span in zip(window, spans, strict=True)]
+    ids = np.zeros([span.stop - span.start + 2 * margin_px for span in spans], np.int32)
     for top, bottom in zip(cuts[0], cuts[0][1:], strict=False):
         for left, right in zip(cuts[1], cuts[1][1:], strict=False):
             row = block.row + (top >= block.rows.stop) - (top < block.rows.start)
             column = block.column + (left >= block.columns.stop) - (left < block.columns.start)
-            names = named.ids[block.t, block.z, row, column]
-            of = np.s_[
+            part = components[
                 top - window[0].start : bottom - window[0].start, left - window[1].start : right - window[1].start
             ]
-            y, x = top - block.rows.start + margin, left - block.columns.start + margin
-            ids[y : y + bottom - top, x : x + right - left] = names[pieces[of]]
+            y, x = top - block.rows.start + margin_px, left - block.columns.start + margin_px
+            ids[y : y + bottom - top, x : x + right - left] = objects.ids[block.t, block.z, row, column][part]
     return ids
 
 
-def join_planes(scratch, named, blocks, *, share, workers, name):
+def stitch_planes(scratch: "zarr.Array[Any]", objects: ObjectMap, blocks: Sequence[Block], method: Method) -> ObjectMap:
     """Join the objects of the planes of stacks through z.
 
     Args:
-        scratch, blocks, workers, name: as of `find_objects`.
-        named: `tessera.segmentation.relabeling.Named`, the objects of each plane.
-        share: see `tessera.segmentation.z_stitching.join_sections`.
+        scratch: as `find_objects` leaves it.
+        objects: of each plane.
+        blocks: see `find_objects`.
+        method: its `stitch_threshold` is not None.
 
     Returns:
-        Named, of the objects of the stacks.
+        The objects of the stacks.
     """
     lower = [block for block in blocks if block.z + 1 < scratch.shape[2]]
-
-    def work(block):
-        here = read_ids(scratch, named, block, 0)
-        return count_overlaps(here, read_ids(scratch, named, block._replace(z=block.z + 1), 0))
-
-    shared = np.concatenate(list(work_through(work, lower, workers, f"{name}: joining planes")), axis=1)
-    alike = named.kinds[shared[0]] == named.kinds[shared[1]]
-    objects = join_sections(shared[:, alike], named.areas, share)
-    areas = np.bincount(objects, named.areas).astype(np.int64)
-    kinds = np.zeros(len(areas), named.kinds.dtype)
-    kinds[objects] = named.kinds
-    return named._replace(ids={at: objects[ids] for at, ids in named.ids.items()}, areas=areas, kinds=kinds)
+    counts = map_blocks(
+        partial(_count_overlaps, scratch, objects), lower, method.workers, f"{method.name}: stitching planes"
+    )
+    overlaps = np.concatenate(list(counts), axis=1)
+    same_kind = objects.kinds[overlaps[0]] == objects.kinds[overlaps[1]]
+    stitched = stitch_sections(overlaps[:, same_kind], objects.areas, method.stitch_threshold or 0)
+    areas = np.bincount(stitched, objects.areas).astype(np.int64)
+    kinds = np.zeros(len(areas), objects.kinds.dtype)
+    kinds[stitched] = objects.kinds
+    return ObjectMap({position: stitched[ids] for position, ids in objects.ids.items()}, areas, kinds)
 
 
-def choose_type(task, shape, min_area_px):
-    """Type of labels (t, c, z, y, x): int32, or int64 where there may be more objects than that can number."""
+def _count_overlaps(scratch: "zarr.Array[Any]", objects: ObjectMap, block: Block) -> NDArray[np.int64]:
+    """Count the pixels that the objects of a block share with those of the plane above it: (3, pairs)."""
+    above = block._replace(z=block.z + 1)
+    overlaps: NDArray[np.int64] = count_overlaps(
+        read_object_ids(scratch, objects, block, 0), read_object_ids(scratch, objects, above, 0)
+    )
+    return overlaps
+
+
+def choose_label_dtype(task: str, shape: Sequence[int], min_area_px: int) -> type[np.integer]:
+    """Choose the type of labels.
+
+    Args:
+        task: "instances" or "semantic".
+        shape: (t, c, z, y, x) of the labels.
+        min_area_px: smallest area of an object.
+
+    Returns:
+        uint8 for classes; int32 for ids, or int64 if there may be more objects than 2**31 - 1.
+    """
     if task == "semantic":
         return np.uint8
     return np.int32 if np.prod(shape, dtype=object) < 2**31 * max(1, min_area_px) else np.int64
 
 
-def cut_into_waves(shape, side, wave):
-    """Blocks of whole frames, so many of these at a time that there are `wave` blocks if a frame has fewer.
+def iter_frame_groups(shape: Sequence[int], block_px: int, n_blocks: int) -> Iterator[list[Block]]:
+    """Yield the blocks of whole frames, of as many small frames at a time as have `n_blocks` blocks together.
 
     Args:
-        shape: (t, 1, z, y, x).
-        side: pixels of a block.
-        wave: number of blocks.
-
-    Yields:
-        [Block, ...].
+        shape: (t, 1, z, y, x) of the image.
+        block_px: size of a block along y and x in pixels.
+        n_blocks: number of blocks; a frame that has more comes alone.
     """
-    frames, _, depth, *plane = shape
-    of_frame = len(cut_planes([0], depth, plane, side))
-    step = max(1, wave // of_frame)
+    frames, _, depth, *plane_shape = shape
+    blocks_per_frame = len(split_planes([0], depth, plane_shape, block_px))
+    step = max(1, n_blocks // blocks_per_frame)
     for first in range(0, frames, step):
-        yield cut_planes(range(first, min(first + step, frames)), depth, plane, side)
+        yield split_planes(range(first, min(first + step, frames)), depth, plane_shape, block_px)

@@ -1,13 +1,19 @@
-"""Objects: the table of what is measured of each."""
+"""The table of objects: one row per object, in Parquet files."""
 
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from tessera.common.atomic_write import atomic_file
 from tessera.common.batch_outputs import TABLES, make_stores
+from tessera.common.types import StrPath
+from tessera.segmentation.region_properties import Sums
 
 SCHEMA = pa.schema(
     {
@@ -44,135 +50,172 @@ ROWS_PER_GROUP = 25_000
 INTENSITY = "intensity_mean_"
 
 
-def make_schema(channels):
-    """Columns of the table of objects of an image that has `channels`, each of another name."""
+def make_schema(channels: Sequence[str]) -> pa.Schema:
+    """Return the columns of the table for an image with these channels, whose names are unique."""
     return pa.schema([*SCHEMA, *(pa.field(INTENSITY + channel, pa.float64()) for channel in channels)])
 
 
-def number_alike(channels):
-    """Names of channels that are each another: the same, or each with its number in front where two are alike."""
+def unique_channel_names(channels: Sequence[str]) -> list[str]:
+    """Return unique names: the names themselves, or each with its number in front if two channels share a name."""
     if len(set(channels)) == len(channels):
         return list(channels)
     return [f"{number}_{channel}" for number, channel in enumerate(channels)]
 
 
-def tabulate(sums, schema, *, image, t, classes, pixel_size_um, shape, roi=None, joined=False, first_label=0):
-    """A piece of the table of objects.
+@dataclass(frozen=True)
+class MeasuredImage:
+    """An image whose objects are tabulated.
 
-    Axes are those of the ellipse with the object's second central moments, eccentricity is that ellipse's, and the
-    perimeter follows Benkrid and Crookes 2000 (Design and FPGA Implementation of a Perimeter Estimator), all as in
-    scikit-image.
+    Attributes:
+        name: of the image.
+        shape: (z, y, x) in pixels.
+        channels: names of the channels, in the order of the measured intensities.
+        pixel_size_um: (z, y, x) in micrometers, None where unknown.
+        roi: (y0, y1, x0, x1), the region of interest, whose border cuts objects as the image's does; None: all.
+        stitched: whether objects extend through planes; then they have a volume, and no properties of a single plane.
+        schema: columns of the table.
+    """
+
+    name: str
+    shape: Sequence[int]
+    channels: Sequence[str]
+    pixel_size_um: Sequence[float | None] = (None, None, None)
+    roi: Sequence[int] | None = None
+    stitched: bool = False
+    schema: pa.Schema = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "schema", make_schema(unique_channel_names(self.channels)))
+
+
+def tabulate(sums: Sums, image: MeasuredImage, *, t: int, classes: Sequence[str], first_label: int = 0) -> pa.Table:
+    """Compute the rows of some objects from sums over their pixels.
+
+    Axes are those of the ellipse with the same second central moments as the object; the eccentricity is that of this
+    ellipse; the perimeter follows Benkrid and Crookes 2000 (Design and FPGA Implementation of a Perimeter Estimator).
+    All are as in scikit-image.
 
     Args:
-        sums: of `tessera.segmentation.region_properties.merge`.
-        schema: from `make_schema`.
-        image: name of the image.
-        t: frame.
+        sums: from `tessera.segmentation.region_properties.merge_sums`.
+        image: the image.
+        t: time point.
         classes: name of the class of each object.
-        pixel_size_um: size of a pixel in z, y, x in micrometres, None where unknown.
-        shape: (z, y, x) pixels of a frame.
-        roi: (y0, y1, x0, x1) that was looked at, whose border cuts objects as the image's does; None: all.
-        joined: whether objects go through planes; they have a volume then, and not what a plane alone defines.
-        first_label: what is added to the labels.
+        first_label: number that is added to the labels.
 
     Returns:
-        pyarrow.Table of `schema`; null where a size is unknown or nothing could be measured. Centroids are of pixel
-        centres, boxes half-open.
+        A table of `image.schema`. Values are null where a size is unknown or nothing could be measured. Centroids refer
+        to the centers of pixels; boxes are half-open.
     """
     count, n = len(sums["label"]), sums["pixels"]
     mean = {axis: sums[axis] / n for axis in "zyx"}
     centroid = {axis: sums[f"{axis}0"] + mean[axis] for axis in "zyx"}
-    known = {"label": sums["label"] + first_label, "image": [image] * count, "t": [t] * count, "class": classes}
-    known |= {f"centroid_{axis}_px": centroid[axis] for axis in "yx"}
-    known |= {f"bbox_{axis}{end}_px": sums[f"{axis}{end}"] for axis in "yx" for end in "01"}
-    sizes = dict(zip("zyx", pixel_size_um, strict=True))
-    known |= {f"centroid_{axis}_um": centroid[axis] * sizes[axis] for axis in "yx" if sizes["y"] and sizes["x"]}
-    outermost = "zyx" if joined else "yx"
-    ends = {axis: (0, length) for axis, length in zip("zyx", shape, strict=True)}
-    ends |= {"y": roi[:2], "x": roi[2:]} if roi else {}
-    known["touches_border"] = np.any(
-        [(sums[f"{axis}0"] == ends[axis][0]) | (sums[f"{axis}1"] == ends[axis][1]) for axis in outermost], axis=0
+    columns: dict[str, Any] = {"label": sums["label"] + first_label, "class": classes}
+    columns |= {"image": [image.name] * count, "t": [t] * count}
+    columns |= {f"centroid_{axis}_px": centroid[axis] for axis in "yx"}
+    columns |= {f"bbox_{axis}{end}_px": sums[f"{axis}{end}"] for axis in "yx" for end in "01"}
+    sizes: dict[str, Any] = dict(zip("zyx", image.pixel_size_um, strict=True))
+    columns |= {f"centroid_{axis}_um": centroid[axis] * sizes[axis] for axis in "yx" if sizes["y"] and sizes["x"]}
+    bounded_axes = "zyx" if image.stitched else "yx"
+    ends = {axis: (0, length) for axis, length in zip("zyx", image.shape, strict=True)}
+    if image.roi:
+        y0, y1, x0, x1 = image.roi
+        ends |= {"y": (y0, y1), "x": (x0, x1)}
+    columns["touches_border"] = np.any(
+        [(sums[f"{axis}0"] == ends[axis][0]) | (sums[f"{axis}1"] == ends[axis][1]) for axis in bounded_axes], axis=0
     )
-    if joined:
-        known |= {"centroid_z_px": centroid["z"], "bbox_z0_px": sums["z0"], "bbox_z1_px": sums["z1"], "volume_px": n}
-        known |= {"centroid_z_um": centroid["z"] * sizes["z"]} if sizes["z"] else {}
-        known |= {"volume_um3": n * np.prod(pixel_size_um)} if all(pixel_size_um) else {}
+    if image.stitched:
+        columns |= {"centroid_z_px": centroid["z"], "bbox_z0_px": sums["z0"], "bbox_z1_px": sums["z1"], "volume_px": n}
+        columns |= {"centroid_z_um": centroid["z"] * sizes["z"]} if sizes["z"] else {}
+        columns |= {"volume_um3": n * np.prod([size or np.nan for size in image.pixel_size_um])} if all(image.pixel_size_um) else {}
     else:
-        known |= {"z": sums["z0"], "area_px": n}
-        known |= {"area_um2": n * (sizes["y"] * sizes["x"])} if sizes["y"] and sizes["x"] else {}
+        columns |= {"z": sums["z0"], "area_px": n}
+        columns |= {"area_um2": n * (sizes["y"] * sizes["x"])} if sizes["y"] and sizes["x"] else {}
         covariances = (sums[a + b] / n - mean[a] * mean[b] for a, b in ("yy", "xx", "yx"))
         major, minor = _axes(*covariances)
         flatness = np.divide(minor, major, out=np.ones(count), where=major > 0)
-        known |= {"major_axis_px": major, "minor_axis_px": minor, "eccentricity": np.sqrt(1 - flatness**2)}
-        known["perimeter_px"] = sums["straight"] + np.sqrt(2) * sums["diagonal"] + (1 + np.sqrt(2)) / 2 * sums["mixed"]
-    known["confidence"] = sums["certainty"] / n / 255
-    intensities = [field.name for field in schema if field.name.startswith(INTENSITY)]
-    for value, finite, column in zip(sums["value"].T, sums["finite"].T, intensities, strict=True):
-        known[column] = np.divide(value, finite, out=np.full(count, np.nan), where=finite > 0)
-    nothing = [None] * count
-    return pa.table([_column(known.get(field.name, nothing), field.type) for field in schema], schema=schema)
+        columns |= {"major_axis_px": major, "minor_axis_px": minor, "eccentricity": np.sqrt(1 - flatness**2)}
+        columns["perimeter_px"] = (
+            sums["straight"] + np.sqrt(2) * sums["diagonal"] + (1 + np.sqrt(2)) / 2 * sums["mixed"]
+        )
+    columns["confidence"] = sums["confidence"] / n / 255
+    intensities = [column.name for column in image.schema if column.name.startswith(INTENSITY)]
+    for value, finite, name in zip(sums["value"].T, sums["finite"].T, intensities, strict=True):
+        columns[name] = np.divide(value, finite, out=np.full(count, np.nan), where=finite > 0)
+    nulls = [None] * count
+    arrays = [_column(columns.get(column.name, nulls), column.type) for column in image.schema]
+    return pa.table(arrays, schema=image.schema)
 
 
-def write_tables(path, schema, tables):
-    """Write the pieces `tables` of one table to a Parquet file, in groups of ROWS_PER_GROUP or more as they come."""
-    waiting, rows = [], 0
+def write_tables(path: StrPath, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
+    """Write parts of one table to a Parquet file, in row groups of at least ROWS_PER_GROUP rows as they arrive."""
+    pending, rows = [], 0
     with pq.ParquetWriter(path, schema) as writer:
         for table in filter(len, tables):
-            waiting.append(table)
+            pending.append(table)
             rows += len(table)
             if rows >= ROWS_PER_GROUP:
-                writer.write_table(pa.concat_tables(waiting))
-                waiting, rows = [], 0
-        writer.write_table(pa.concat_tables([schema.empty_table(), *waiting]))
+                writer.write_table(pa.concat_tables(pending))
+                pending, rows = [], 0
+        writer.write_table(pa.concat_tables([schema.empty_table(), *pending]))
 
 
-def make_labels(provenance, make, *, output, objects, **settings):
-    """Make the stores of labels of a batch, and one table of all their objects.
+def make_labels(
+    provenance: dict[str, str],
+    make: Callable[[str, Path, Path], None],
+    *,
+    output: StrPath,
+    objects: StrPath,
+    skipped: bool = False,
+    before: dict[str, str] | None = None,
+) -> None:
+    """Write the labels of a batch, and one table of all its objects.
 
-    The table of each image is kept with its store, so that of what is kept there are both or neither.
+    The table of each image is kept beside its labels, so that an interrupted job keeps both or neither.
 
     Args:
-        provenance: {image: digest of what its labels are made from}.
-        make: make(image, path, table) writes the store and the Parquet file of its objects.
+        provenance: {image: provenance hash of its labels}.
+        make: make(image, path, table) writes the store of labels and the Parquet file of its objects.
         output: folder of the batch.
-        objects: Parquet file of all.
-        settings: skipped and before, see `tessera.common.batch_outputs.make_stores`.
+        objects: Parquet file of all images.
+        skipped, before: see `tessera.common.batch_outputs.make_stores`.
     """
 
-    def finish(folder):
-        made = [image for image in provenance if (folder / f"{image}.ome.zarr").is_dir()]
-        join_tables([folder / TABLES / f"{image}.parquet" for image in made], objects)
+    def finish(folder: Path) -> None:
+        images = [image for image in provenance if (folder / f"{image}.ome.zarr").is_dir()]
+        join_tables([folder / TABLES / f"{image}.parquet" for image in images], objects)
 
-    def make_both(image, path):
+    def make_both(image: str, path: Path) -> None:
         tables = path.parent / TABLES
         tables.mkdir(exist_ok=True)
         make(image, path, tables / f"{image}.parquet")
 
-    make_stores(provenance, make_both, output=output, finish=finish, **settings)
+    make_stores(provenance, make_both, output=output, finish=finish, skipped=skipped, before=before)
 
 
-def join_tables(tables, path):
-    """Join the Parquet files `tables` in one at `path`, with the columns of them all, null where an image has none."""
-    path = Path(path)
+def join_tables(tables: Iterable[StrPath], path: StrPath) -> None:
+    """Concatenate Parquet files in a new one with the columns of all; columns that an image lacks are null."""
+    tables, path = list(tables), Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     schema = pa.unify_schemas([SCHEMA, *map(pq.read_schema, tables)])
     with atomic_file(path) as partial, pq.ParquetWriter(partial, schema) as writer:
         for table in tables:
             with pq.ParquetFile(table) as rows:
                 for group in range(rows.num_row_groups):
-                    pieces = [schema.empty_table(), rows.read_row_group(group, use_threads=False)]
-                    writer.write_table(pa.concat_tables(pieces, promote_options="default"))
+                    parts = [schema.empty_table(), rows.read_row_group(group, use_threads=False)]
+                    writer.write_table(pa.concat_tables(parts, promote_options="default"))
 
 
-def _axes(variance_y, variance_x, covariance):
-    """Lengths of the axes of the ellipses with these second moments: 4 times the square roots of the eigenvalues."""
+def _axes(
+    variance_y: NDArray[np.float64], variance_x: NDArray[np.float64], covariance: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Lengths of the axes of ellipses with these second moments: 4 times the square roots of the eigenvalues."""
     variance_y, variance_x = np.maximum(variance_y, 0), np.maximum(variance_x, 0)
-    middle = (variance_y + variance_x) / 2
-    spread = np.hypot((variance_y - variance_x) / 2, covariance)
-    return 4 * np.sqrt(middle + spread), 4 * np.sqrt(np.maximum(middle - spread, 0))
+    mean = (variance_y + variance_x) / 2
+    difference = np.hypot((variance_y - variance_x) / 2, covariance)
+    return 4 * np.sqrt(mean + difference), 4 * np.sqrt(np.maximum(mean - difference, 0))
 
 
-def _column(values, type_):
+def _column(values: Any, type_: pa.DataType) -> pa.Array:
     if isinstance(values, np.ndarray) and values.dtype.kind == "f" and pa.types.is_integer(type_):
         values = values.astype(np.int64)
     return pa.array(values, type_, from_pandas=True)

@@ -1,37 +1,45 @@
-"""Instances: from the probabilities of background, interior and boundary to one id per cell, block by block.
+"""Cells of one block, from the probabilities of background, interior and boundary (`task: instances`).
 
-A cell is a connected piece of interior, its seed, and the pixels of foreground that are nearer to it than to any other
-seed, by steps from pixel to pixel within the foreground. What a pixel belongs to depends on no more than REACH_PX
-around it, so that blocks with so much around them give the same cells as the whole plane. All else is a matter of whole
-pieces, and of which of them touch: see `tessera.segmentation.fragment_merging`.
+A connected component of interior is a seed. A cell is a seed and the foreground that is nearer to it than to any other
+seed, counted in steps from pixel to pixel within the foreground. A seed grows by at most REACH_PX steps. So a block
+with a margin of `CellRules.halo_px` gives the same cells as the whole plane; a watershed has no such bound. All other
+decisions depend on whole components and their contacts: see `tessera.segmentation.fragment_merging`.
 """
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tessera.common.errors import InputError
 from tessera.common.run_length import count_pixels
-from tessera.segmentation.blocks import cut_planes, widen
-from tessera.segmentation.connected_components import describe, forget, join, label_pieces
-from tessera.segmentation.fragment_merging import CELL, GAP, REMNANT, name_cells
+from tessera.segmentation.blocks import BlockInPlane, split_planes
+from tessera.segmentation.connected_components import (
+    BlockComponents,
+    describe_components,
+    drop_components,
+    join_blocks,
+    label_mask,
+)
+from tessera.segmentation.fragment_merging import BACKGROUND_REGION, CELL, UNSEEDED, assign_fragments
+from tessera.settings.sections import SegmentSettings
 
 BACKGROUND, INTERIOR, BOUNDARY = range(3)  # the order of `tessera.common.constants.INSTANCE_OUTPUTS`
-REACH_PX = 64  # steps that a seed grows at most
-LARGEST_SPECK_PX = 64
+REACH_PX = 64  # largest number of steps that a seed grows
+MAX_SPECK_PX = 64
 _UP_LEFT_RIGHT_DOWN = ((-1, 0), (0, -1), (0, 1), (1, 0))
 
 
 @dataclass(frozen=True)
-class Rules:
-    """What makes a cell.
+class CellRules:
+    """Thresholds that decide what a cell is.
 
     Attributes:
         foreground_threshold: probability above which a pixel belongs to a cell.
-        seed_threshold: probability of interior above which a pixel seeds one.
-        min_area_px: smaller cells go to the neighbour with which they share the longest border, or are removed.
-        max_hole_px: larger holes within a cell stay; 0: all do.
+        seed_threshold: probability of interior above which a pixel belongs to a seed.
+        min_area_px: a smaller cell goes to the neighbor with which it shares the longest border, or is removed.
+        max_hole_px: larger holes in a cell stay; 0: all holes stay.
     """
 
     foreground_threshold: float
@@ -40,145 +48,166 @@ class Rules:
     max_hole_px: float
 
     @property
-    def min_seed_px(self):
-        """Pixels of a seed; what is smaller is a speck of interior in a boundary."""
-        return min(max(self.min_area_px // 4, 1), LARGEST_SPECK_PX)
+    def min_seed_px(self) -> int:
+        """Smallest area of a seed in pixels; a smaller one is a speck of interior in a boundary."""
+        return min(max(self.min_area_px // 4, 1), MAX_SPECK_PX)
 
     @property
-    def halo_px(self):
-        """What has to be known around a block: a speck that the window cuts is seen to be one, or is out of reach."""
+    def halo_px(self) -> int:
+        """Margin that a block needs, in pixels.
+
+        A seed that the margin cuts is then either large enough to be seen as one, or out of reach of the block.
+        """
         return REACH_PX + self.min_seed_px + 1
 
 
-def make_rules(
-    name, pixel_size_um, *, foreground_threshold, seed_threshold, min_area_px, fill_holes,
-    min_area_um2=None, max_hole_um2=None, stitch_threshold=None,
-):  # fmt: skip
-    """Rules for an image from the section `segment` of the settings.
+def make_rules(name: str, pixel_size_um: tuple[float | None, ...], settings: SegmentSettings) -> CellRules:
+    """Convert the section `segment` of the settings for one image.
 
     Args:
         name: of the image.
-        pixel_size_um: size of a pixel in z, y, x in micrometres, None where unknown.
-        min_area_um2: in place of `min_area_px` where it is given.
-        fill_holes: give holes within a cell to that cell,
-        max_hole_um2: and those alone that are no larger, where it is given.
-        stitch_threshold: of no matter here.
-        foreground_threshold, seed_threshold, min_area_px: see `Rules`.
+        pixel_size_um: (z, y, x) in micrometers, None where unknown.
+        settings: `min_area_um2` replaces `min_area_px` where it is set; `max_hole_um2` limits `fill_holes`.
 
     Raises:
-        InputError: an area is given in square micrometres, and the size of the pixels is not known.
+        InputError: an area is set in square micrometers, and the pixel size is unknown.
     """
-    areas = {"min_area_um2": min_area_um2, "max_hole_um2": max_hole_um2}
-    pixel_um2 = math.prod(pixel_size_um[1:]) if all(pixel_size_um[1:]) else None
-    for setting, area in areas.items():
-        if area is not None and pixel_um2 is None:
+    height_um, width_um = pixel_size_um[1:]
+    pixel_um2 = height_um * width_um if height_um and width_um else None
+
+    def to_pixels(setting: str, area_um2: float) -> float:
+        if pixel_um2 is None:
             raise InputError(
-                f"{name}: its pixel size is unknown, and segment.{setting} is in µm²; give pixel_size_um in the table"
+                f"{name}: segment.{setting} is in µm², but the pixel size of the image is unknown; give pixel_size_um "
+                "in the table"
             )
-    if min_area_um2 is not None:
-        min_area_px = math.ceil(round(min_area_um2 / pixel_um2, 6))
-    most = math.inf if max_hole_um2 is None else round(max_hole_um2 / pixel_um2, 6)
-    return Rules(foreground_threshold, seed_threshold, min_area_px, most if fill_holes else 0)
+        return round(area_um2 / pixel_um2, 6)
+
+    min_area_px, max_hole_px = settings.min_area_px, math.inf
+    if settings.min_area_um2 is not None:
+        min_area_px = math.ceil(to_pixels("min_area_um2", settings.min_area_um2))
+    if settings.max_hole_um2 is not None:
+        max_hole_px = to_pixels("max_hole_um2", settings.max_hole_um2)
+    if not settings.fill_holes:
+        max_hole_px = 0
+    return CellRules(settings.foreground_threshold, settings.seed_threshold, min_area_px, max_hole_px)
 
 
-def separate(probabilities, *, pixel_size_um=(None, None, None), name="the image", **settings):
-    """The cells of one plane in memory.
-
-    Args:
-        probabilities: uint8 (3, y, x), 255 = 1: background, interior, boundary.
-        pixel_size_um, name, settings: as of `make_rules`.
-
-    Returns:
-        int32 (y, x), ids 1 .. number of cells in the order of their first pixels, 0 is background. A cell is connected
-        along its pixels' sides.
-    """
-    rules = make_rules(name, pixel_size_um, **settings)
-    plane = probabilities.shape[1:]
-    block = cut_planes([0], 1, plane, max(plane))[0]
-    ids, part = find_cells(probabilities, block, plane, 0, rules)
-    return name_cells(join([block], [part]), rules).ids[block[:4]][ids]
-
-
-def find_cells(probabilities, block, plane, number, rules):
-    """The pieces of one block: cells, remnants and gaps.
+def segment_plane(
+    probabilities: NDArray[np.uint8],
+    settings: SegmentSettings,
+    *,
+    pixel_size_um: tuple[float | None, ...] = (None, None, None),
+    name: str = "the image",
+) -> NDArray[np.int32]:
+    """Find the cells of one plane in memory.
 
     Args:
-        probabilities: uint8 (3, y, x) of the block and `rules.halo_px` around it, as far as the plane goes.
-        block: the Block.
-        plane: (y, x) pixels of the plane.
-        number: of the plane among all.
-        rules: Rules.
+        probabilities: (3, y, x), 255 = 1: background, interior, boundary.
+        settings: section `segment`.
+        pixel_size_um: (z, y, x) in micrometers, None where unknown.
+        name: of the image, for messages.
 
     Returns:
-        int32 (y, x), the number in the block of each pixel's piece; its `tessera.segmentation.connected_components.Part`.
+        Ids (y, x), 1 .. number of cells in the order of their first pixels, 0 for background. The pixels of a cell are
+        connected along their sides.
+
+    Raises:
+        InputError: see `make_rules`.
     """
-    _, inner = widen(block, rules.halo_px, plane)
-    # Where nothing was predicted, not even background is.
-    cells = (255 - probabilities[BACKGROUND] > math.floor(255 * rules.foreground_threshold)) & probabilities.any(0)
-    seeds, count = label_pieces(cells & (probabilities[INTERIOR] > math.floor(255 * rules.seed_threshold)))
+    rules = make_rules(name, pixel_size_um, settings)
+    height, width = probabilities.shape[1:]
+    block = split_planes([0], 1, (height, width), max(height, width))[0]
+    ids, components = find_cell_components(probabilities, BlockInPlane(block, (height, width)), rules)
+    objects = assign_fragments(join_blocks([block], [components]), rules)
+    cells: NDArray[np.int32] = objects.ids[block.position][ids]
+    return cells
+
+
+def find_cell_components(
+    probabilities: NDArray[np.uint8], place: BlockInPlane, rules: CellRules
+) -> tuple[NDArray[np.int32], BlockComponents]:
+    """Find the components of one block: cells, foreground that no seed reaches, and background.
+
+    Args:
+        probabilities: (3, y, x) of the block and a margin of `rules.halo_px` inside the plane, 255 = 1.
+        place: the block.
+        rules: thresholds.
+
+    Returns:
+        Ids (y, x) of the components in the block; the components.
+    """
+    _, inner = place.with_margin(rules.halo_px)
+    # Pixels whose probabilities are all 0 were not predicted.
+    foreground = 255 - probabilities[BACKGROUND] > math.floor(255 * rules.foreground_threshold)
+    foreground &= probabilities.any(0)
+    is_interior = probabilities[INTERIOR] > math.floor(255 * rules.seed_threshold)
+    seeds, count = label_mask(foreground & is_interior)
     specks = count_pixels(seeds, count) < rules.min_seed_px
     seeds[specks[seeds]] = 0
-    window = grow(seeds, cells)
+    window = expand_seeds(seeds, foreground)
     del seeds
-    window[(window == 0) & cells] = count + 1
-    window[~cells] = count + 2
+    window[(window == 0) & foreground] = count + 1
+    window[~foreground] = count + 2
     ids = window[inner]
     present = count_pixels(ids, count + 2)[: count + 1] > 0
     present[0] = False
     numbers = np.concatenate([np.cumsum(present, dtype=np.int32) * present, np.zeros(2, np.int32)])
-    remnants, gaps = ids == count + 1, ids == count + 2
+    masks = [(UNSEEDED, ids == count + 1)]
+    if rules.max_hole_px:
+        masks.append((BACKGROUND_REGION, ids == count + 2))
     ids = numbers[ids]
     kinds = [np.full(int(present.sum()), CELL, np.uint8)]
-    for kind, mask in ((REMNANT, remnants), (GAP, gaps)) if rules.max_hole_px else ((REMNANT, remnants),):
-        pieces, more = label_pieces(mask)
-        np.add(pieces, sum(map(len, kinds)), out=ids, where=mask)
-        kinds.append(np.full(more, kind, np.uint8))
-    kinds = np.concatenate(kinds)
-
-    def is_named(areas):
-        """Cells that may be small, remnants, and gaps that may be holes."""
-        most = np.array([rules.max_hole_px, rules.min_area_px - 1, math.inf])
-        return np.concatenate([[False], areas[1:] <= most[kinds]])
-
-    return ids, _settle(ids, describe(ids, kinds, window, inner, block, plane, number, is_named), rules)
+    for kind, mask in masks:
+        of_kind, count_of_kind = label_mask(mask)
+        np.add(of_kind, sum(map(len, kinds)), out=ids, where=mask)
+        kinds.append(np.full(count_of_kind, kind, np.uint8))
+    # Contacts matter for background that may be a hole, cells that may be too small, and all foreground without a seed.
+    max_contact_area = np.zeros(3)
+    max_contact_area[[BACKGROUND_REGION, CELL, UNSEEDED]] = rules.max_hole_px, rules.min_area_px - 1, math.inf
+    components = describe_components(ids, np.concatenate(kinds), window, inner, place, max_contact_area)
+    return ids, _drop_settled_background(ids, components, rules)
 
 
-def _settle(ids, part, rules):
-    """The Part without what is settled in the block: a gap between two cells that stay what they are is no hole."""
-    kinds, areas = (np.concatenate([[0], each]) for each in (part.kinds, part.areas))
-    at_side = np.zeros(len(kinds), bool)
-    at_side[np.concatenate(part.sides)] = True
-    stays = (kinds == CELL) & (areas >= rules.min_area_px) & ~at_side
-    one, other, _ = part.touches
-    of_gap = kinds[one] == GAP
-    neighbours, staying = (np.bincount(one[each], minlength=len(kinds)) for each in (of_gap, of_gap & stays[other]))
-    no_hole = staying >= 2
-    part.edges[no_hole[1:]] = True  # as good as at the edge
-    part = part._replace(touches=part.touches[:, ~no_hole[one]])
-    return forget(ids, part, no_hole & ~at_side & (neighbours == staying))
+def _drop_settled_background(ids: NDArray[np.int32], components: BlockComponents, rules: CellRules) -> BlockComponents:
+    """Drop background that this block alone shows to be no hole, since it touches two cells that stay as they are."""
+    kinds, areas = (np.concatenate([[0], each]) for each in (components.kinds, components.areas))
+    at_border = np.zeros(len(kinds), bool)
+    at_border[np.concatenate(components.border_ids)] = True
+    stays = (kinds == CELL) & (areas >= rules.min_area_px) & ~at_border
+    component, other, _ = components.contacts
+    is_background = kinds[component] == BACKGROUND_REGION
+    neighbors, staying = (
+        np.bincount(component[each], minlength=len(kinds)) for each in (is_background, is_background & stays[other])
+    )
+    is_no_hole = staying >= 2
+    components.at_plane_edge[is_no_hole[1:]] = True  # background at an edge is never filled
+    components = components._replace(contacts=components.contacts[:, ~is_no_hole[component]])
+    return drop_components(ids, components, is_no_hole & ~at_border & (neighbors == staying))
 
 
-def grow(seeds, cells):
-    """Let seeds grow over the foreground by REACH_PX steps along pixels' sides, all at once.
+def expand_seeds(seeds: NDArray[np.int32], foreground: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Grow all seeds at once over the foreground, by REACH_PX steps along the sides of pixels.
 
-    A pixel that seeds reach in the same step goes to the one that comes from above, else left, right, below.
+    This is a geodesic dilation of bounded length. A pixel that several seeds reach in the same step goes to the one
+    that comes from above, else from the left, the right, below.
 
     Args:
-        seeds: int32 (y, x), ids, 0 elsewhere.
-        cells: bool (y, x), the foreground.
+        seeds: ids (y, x), 0 elsewhere.
+        foreground: (y, x).
 
     Returns:
-        int32 (y, x).
+        Ids (y, x), 0 where no seed arrives.
     """
-    grown = np.pad(seeds, 1)
-    vacant = np.pad(cells & (seeds == 0), 1)
-    width = grown.shape[1]
+    padded = np.pad(seeds, 1)
+    padded_vacant = np.pad(foreground & (seeds == 0), 1)
+    width = padded.shape[1]
     steps = [-(row * width + column) for row, column in _UP_LEFT_RIGHT_DOWN]
-    beside = np.zeros_like(vacant)
-    occupied = grown > 0
+    beside = np.zeros_like(padded_vacant)
+    occupied = padded > 0
     beside[1:-1] = occupied[:-2] | occupied[2:]
     beside[:, 1:-1] |= occupied[:, :-2] | occupied[:, 2:]
-    grown, vacant = grown.ravel(), vacant.ravel()
+    grown, vacant = padded.ravel(), padded_vacant.ravel()
     reached = np.flatnonzero(beside.ravel() & vacant)
     owners = np.zeros(len(reached), np.int32)
     for step in steps[::-1]:
@@ -186,14 +215,14 @@ def grow(seeds, cells):
         owners = np.where(near > 0, near, owners)
     grown[reached], vacant[reached] = owners, False
     for _ in range(REACH_PX - 1):
-        frontier, found = reached, []
+        frontier, arrivals = reached, []
         for step in steps:
             ahead = frontier + step
             free = vacant[ahead]
             ahead = ahead[free]
             grown[ahead], vacant[ahead] = grown[frontier[free]], False
-            found.append(ahead)
-        reached = np.concatenate(found)
+            arrivals.append(ahead)
+        reached = np.concatenate(arrivals)
         if not len(reached):
             break
     return grown.reshape(-1, width)[1:-1, 1:-1]

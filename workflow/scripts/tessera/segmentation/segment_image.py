@@ -1,0 +1,184 @@
+"""Labels and objects of one image, written block by block."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import zarr
+from numpy.typing import NDArray
+
+from tessera.common.errors import InputError
+from tessera.common.types import StrPath
+from tessera.io.ome_zarr_store import chunk_layout, create_store, finish_labels, open_array, read_block, read_metadata
+from tessera.segmentation.blocks import Block, choose_block_px, group_blocks, map_blocks, slices_within
+from tessera.segmentation.blockwise_segmentation import (
+    PERIMETER_PX,
+    Method,
+    choose_label_dtype,
+    find_objects,
+    iter_frame_groups,
+    read_object_ids,
+)
+from tessera.segmentation.fragment_merging import ObjectMap
+from tessera.segmentation.object_table import MeasuredImage, tabulate, write_tables
+from tessera.segmentation.region_properties import Sums, iter_finished, measure_block, merge_sums
+from tessera.segmentation.seeded_growth import BACKGROUND, make_rules
+from tessera.segmentation.semantic_components import argmax_classes
+from tessera.settings.sections import SegmentSettings
+
+BLOCK_PX = 1024  # largest size of a block along y and x
+BLOCKS_PER_GROUP = 128  # blocks of small frames whose objects are numbered together
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SegmentationPlan:
+    """How the images of a batch are segmented.
+
+    Attributes:
+        task: "instances" or "semantic".
+        classes: names of the classes, background first.
+        settings: section `segment`.
+        workers: number of threads.
+        block_px: largest size of a block along y and x in pixels. It changes no label and no object.
+    """
+
+    task: str
+    classes: Sequence[str]
+    settings: SegmentSettings
+    workers: int = 1
+    block_px: int = BLOCK_PX
+
+
+class ImageSegmenter:
+    """Segments one image.
+
+    Args:
+        source: store of the image.
+        probabilities: store of its probabilities.
+        name: of the image.
+        plan: how the image is segmented.
+        roi: (y0, y1, x0, x1), the region of interest; None: the whole image.
+
+    Raises:
+        InputError: the two stores differ in size, or do not fit the classes, or the pixel size is needed and unknown.
+    """
+
+    def __init__(
+        self,
+        source: StrPath,
+        probabilities: StrPath,
+        name: str,
+        plan: SegmentationPlan,
+        roi: Sequence[int] | None = None,
+    ) -> None:
+        self._pixels, self._probabilities = open_array(source), open_array(probabilities)
+        self._metadata, self._name, self._plan = read_metadata(source), name, plan
+        self._check(probabilities)
+        rules = make_rules(name, self._metadata.pixel_size_um, plan.settings)
+        stitch_threshold = plan.settings.stitch_threshold
+        self._method = Method(plan.task, rules, stitch_threshold, plan.workers, name)
+        frames, _, depth, *plane_shape = self._probabilities.shape
+        self._shape = (frames, 1, depth, *plane_shape)
+        self._image = MeasuredImage(
+            name=name,
+            shape=self._shape[2:],
+            channels=self._metadata.channels,
+            pixel_size_um=self._metadata.pixel_size_um,
+            roi=roi,
+            stitched=bool(depth > 1 and stitch_threshold),
+        )
+
+    def _check(self, probabilities: StrPath) -> None:
+        image_shape, shape = self._pixels.shape, self._probabilities.shape
+        if (shape[0], *shape[2:]) != (image_shape[0], *image_shape[2:]):
+            raise InputError(f"{probabilities}: {shape} is not the size of the image, {image_shape}; remove the store")
+        expected = 3 if self._plan.task == "instances" else len(self._plan.classes)
+        if shape[1] != expected:
+            raise InputError(
+                f"{probabilities}: has {shape[1]} outputs, but task {self._plan.task} needs {expected}; train and "
+                "predict again"
+            )
+
+    def write(self, path: Path, table: StrPath) -> None:
+        """Write the labels to a new store at `path`, and the objects to the Parquet file `table`.
+
+        Raises:
+            InputError: a store is damaged.
+        """
+        dtype = choose_label_dtype(self._plan.task, self._shape, self._method.rules.min_area_px)
+        labels = create_store(path, self._shape, dtype, **chunk_layout(self._pixels))
+        block_px = choose_block_px(**chunk_layout(labels), max_px=self._plan.block_px)
+        with TemporaryDirectory(dir=path.parent, prefix=".") as folder:
+            layout = chunk_layout(self._pixels) | {"shard_px": block_px}
+            scratch = create_store(folder, self._shape, np.int32, **layout)
+            write_tables(table, self._image.schema, self._iter_tables(labels, scratch, block_px))
+        finish_labels(
+            path,
+            name=self._name,
+            classes=self._plan.classes if self._plan.task == "semantic" else None,
+            pixel_size_um=self._metadata.pixel_size_um,
+            frame_interval_s=self._metadata.frame_interval_s,
+        )
+
+    def _iter_tables(self, labels: "zarr.Array[Any]", scratch: "zarr.Array[Any]", block_px: int) -> Iterator[pa.Table]:
+        """Find, write and measure the objects of some frames at a time; yield the rows of finished objects."""
+        first_label = 0
+        blocks_per_shard = chunk_layout(labels)["shard_px"] // block_px
+        for blocks in iter_frame_groups(self._shape, block_px, BLOCKS_PER_GROUP):
+            objects = find_objects(self._probabilities, scratch, blocks, self._method)
+            write_shard = partial(self._write_shard, labels, scratch, objects, first_label)
+            shards = group_blocks(blocks, blocks_per_shard)
+            label = f"{self._name}: writing {objects.n_objects} objects"
+            measured = map_blocks(write_shard, shards, self._plan.workers, label)
+            for t, sums in iter_finished(measured, self._image.stitched, self._shape[3:]):
+                classes = [self._plan.classes[kind] for kind in objects.kinds[sums["label"]]]
+                yield tabulate(sums, self._image, t=t, classes=classes, first_label=first_label)
+            first_label += objects.n_objects
+        logger.info("%s: %d objects", self._name, first_label)
+
+    def _write_shard(
+        self,
+        labels: "zarr.Array[Any]",
+        scratch: "zarr.Array[Any]",
+        objects: ObjectMap,
+        first_label: int,
+        shard_and_blocks: tuple[Block, list[Block]],
+    ) -> tuple[Block, Sums]:
+        """Write one shard of the labels, and sum over the pixels of its objects."""
+        shard, blocks = shard_and_blocks
+        written = np.empty(shard.shape, labels.dtype)
+        sums = []
+        for block in blocks:
+            window = read_object_ids(scratch, objects, block, PERIMETER_PX)
+            inner = np.s_[PERIMETER_PX:-PERIMETER_PX, PERIMETER_PX:-PERIMETER_PX]
+            channels = (block.t, slice(None), *block.region[2:])
+            probabilities = read_block(self._probabilities, channels)
+            written[slices_within(block, shard)] = self._labels_of(window[inner], probabilities, first_label, labels)
+            confidence = self._confidence_of(probabilities)
+            sums.append(measure_block(window, inner, confidence, read_block(self._pixels, channels), block))
+        labels[shard.region] = written
+        return shard, merge_sums(sums)
+
+    def _labels_of(
+        self,
+        ids: NDArray[np.int32],
+        probabilities: NDArray[np.uint8],
+        first_label: int,
+        labels: "zarr.Array[Any]",
+    ) -> NDArray[np.integer]:
+        """Labels (y, x) of a block: ids that are unique in the image, or classes."""
+        if self._plan.task == "semantic":
+            return argmax_classes(probabilities)
+        return np.where(ids, ids + labels.dtype.type(first_label), 0)
+
+    def _confidence_of(self, probabilities: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Probability (y, x), 255 = 1, of the foreground or of the most probable class."""
+        highest: NDArray[np.uint8] = probabilities.max(0)
+        return 255 - probabilities[BACKGROUND] if self._plan.task == "instances" else highest
