@@ -181,7 +181,7 @@ def test_areas_in_square_micrometres_stand_in_for_those_in_pixels():
     settings = changed(min_area_um2=10.0)
     assert make_rules("a", (None, 0.5, 0.2), settings).min_area_px == 100
     assert make_rules("a", (None, 0.5, 0.19), settings).min_area_px == 106
-    with pytest.raises(InputError, match=r"day1: its pixel size is unknown.*min_area_um2.*pixel_size_um"):
+    with pytest.raises(InputError, match=r"day1: segment.min_area_um2 is in µm².*pixel_size_um"):
         make_rules("day1", (None, None, None), settings)
 
 
