@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from tessera.common.run_length import count_overlaps
+from tessera.common.run_length import count_shared_pixels
 
 
 @pytest.mark.parametrize("shape", [(3, 7, 9), (1, 40), (2, 0, 5), (0, 0)])
@@ -16,6 +16,6 @@ def test_pixels_that_two_ids_share_are_counted_pixel_by_pixel(shape, most):
     one = random.choice(values, shape)
     two = random.choice(values[1:], shape)
     pairs = Counter((a, b) for a, b in zip(one.ravel().tolist(), two.ravel().tolist(), strict=True) if a > 0 and b > 0)
-    found = count_overlaps(one, two)
+    found = count_shared_pixels(one, two)
     assert found.dtype == np.int64
     assert [((a, b), n) for a, b, n in found.T.tolist()] == sorted(pairs.items())

@@ -1,15 +1,15 @@
-"""The error that a user can act upon."""
+"""Errors that a user can act upon."""
 
 
 class InputError(Exception):
-    """Something a user gave is wrong: the message names it, says what is wrong and what to do.
+    """Something that the user gave is wrong.
 
-    It may hold several problems, one line each.
+    The message names the file or setting, says what is wrong and what to do. It may hold several problems, one a line.
     """
 
 
 class SystemInputError(InputError):
-    """What is wrong is no image: a setting, the machine, or a store of ours that was damaged since it was made.
+    """The fault lies with a setting, the machine or a damaged store of Tessera, not with an image.
 
-    So no image is set aside for it: that would leave it out for good.
+    No image is skipped because of it, since a skipped image would be missing from all further results.
     """

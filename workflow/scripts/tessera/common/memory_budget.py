@@ -1,54 +1,61 @@
-"""Memories: what a network needs of it for a pixel, and what a job has."""
+"""Memory budget: bytes per pixel that a network needs, and MiB available to a job."""
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import psutil
+from numpy.typing import NDArray
 
 from tessera.common.constants import DIVISOR
 
 MIB = 2**20
-SHARE = 0.6  # of the memory that is left; the rest is for reading, writing and what was not foreseen
+SHARE = 0.6  # of the free memory that tiles may take; the rest is for reading, writing and surprises
 _SMALL_PX, _LARGE_PX = 256, 1024
 
 
-def resident_mb():
-    """Memory of this process now, in MiB."""
-    return psutil.Process().memory_info().rss / MIB
+def resident_mb() -> float:
+    """Return the resident memory of this process in MiB."""
+    return float(psutil.Process().memory_info().rss / MIB)
 
 
-def memory_limit_mb(asked):
-    """Memory that this job may use, in MiB: what the scheduler was asked for, or what the machine has left."""
-    memory = psutil.virtual_memory()
-    # What this process maps of files is resident and available at once.
-    left = min(resident_mb() + memory.available / MIB, memory.total / MIB)
-    return min(asked, left) if asked else left
-
-
-def measure_bytes_per_px(predict, channels):
-    """What a network on a CPU needs for each pixel that it sees at once, as measured with a small and a larger tile.
+def memory_limit_mb(requested: float | None) -> float:
+    """Return the memory that this job may use, in MiB.
 
     Args:
-        predict: of an engine of `tessera.inference.backends`.
-        channels: of the network.
-
-    Returns:
-        Bytes; engines keep what they needed once, so that what is resident afterwards tells.
+        requested: MiB that the scheduler was asked for; None: as much as the machine has available.
     """
-    levels = []
+    memory = psutil.virtual_memory()
+    # Pages of files that this process maps count as resident and as available.
+    available = min(resident_mb() + memory.available / MIB, memory.total / MIB)
+    return float(min(requested, available) if requested else available)
+
+
+def measure_bytes_per_px(predict: Callable[[NDArray[np.float32]], Any], channels: int) -> float:
+    """Measure the bytes per input pixel that a network needs on a CPU, from a small and a larger tile.
+
+    Back ends keep their working memory, so the resident memory after a call shows what it needed.
+
+    Args:
+        predict: `predict` of a back end of `tessera.inference.backends`; its argument is (n, y, x, c).
+        channels: number of input channels of the network.
+    """
+    resident = []
     for side in (_SMALL_PX, _LARGE_PX):
         predict(np.zeros((1, side, side, channels), np.float32))
-        levels.append(resident_mb())
-    return max(levels[1] - levels[0], 0) * MIB / (_LARGE_PX**2 - _SMALL_PX**2)
+        resident.append(resident_mb())
+    return max(resident[1] - resident[0], 0) * MIB / (_LARGE_PX**2 - _SMALL_PX**2)
 
 
-def largest_core_px(core_px, halo_px, need, limit):
-    """The side of cores whose tiles fit into memory: `core_px`, or a half, a quarter, ... of it.
+def largest_core_px(core_px: int, halo_px: int, bytes_per_px: float, limit_mb: float) -> int:
+    """Return the largest side of tile cores that fits into memory: `core_px`, or a half, a quarter, ... of it.
 
     Args:
-        core_px, halo_px: see `tessera.inference.tiling.cut`.
-        need: bytes per pixel of a tile.
-        limit: MiB that the job may use.
+        core_px, halo_px: in pixels, see `tessera.inference.tiling`.
+        bytes_per_px: memory per pixel of a tile.
+        limit_mb: MiB that the job may use.
     """
-    left = SHARE * max(limit - resident_mb(), 0) * MIB
-    while core_px > 4 * DIVISOR and need * (core_px + 2 * halo_px) ** 2 > left:
+    budget = SHARE * max(limit_mb - resident_mb(), 0) * MIB
+    while core_px > 4 * DIVISOR and bytes_per_px * (core_px + 2 * halo_px) ** 2 > budget:
         core_px = core_px // 2 // DIVISOR * DIVISOR
     return core_px

@@ -1,55 +1,61 @@
-"""Runs: the stretches of equal pixels in the rows of a plane, far fewer than its pixels."""
+"""Run-length encoding of label planes: runs of equal pixels within rows are far fewer than pixels."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 class Runs(NamedTuple):
-    """Stretches of equal pixels, in the order of rows; arrays (runs,).
+    """Runs of equal pixels in row order; each array is (runs,).
 
     Attributes:
-        starts: positions of the first pixels in the flattened plane.
-        values: of the pixels.
-        lengths: numbers of pixels; none goes beyond its row.
+        starts: index of the first pixel of each run in the flattened plane.
+        values: value of its pixels.
+        lengths: number of its pixels; no run continues in the next row.
     """
 
-    starts: np.ndarray
-    values: np.ndarray
-    lengths: np.ndarray
+    starts: NDArray[np.int64]
+    values: NDArray[Any]
+    lengths: NDArray[np.int64]
 
 
-def encode_runs(plane):
-    """The Runs of a plane (y, x) of integers."""
+def encode_runs(plane: NDArray[Any]) -> Runs:
+    """Return the Runs of a plane (y, x) of integers."""
     begins = np.ones(plane.shape, bool)
     np.not_equal(plane[:, 1:], plane[:, :-1], out=begins[:, 1:])
     starts = np.flatnonzero(begins)
     return Runs(starts, plane.ravel()[starts], np.diff(starts, append=plane.size))
 
 
-def count_pixels(ids, count):
-    """How many pixels of the plane `ids` (y, x) each id 0 .. count has: int64 (count + 1,)."""
+def count_pixels(ids: NDArray[Any], count: int) -> NDArray[np.int64]:
+    """Return the number of pixels of each id 0 .. `count` in the plane `ids` (y, x), as (count + 1,)."""
     runs = encode_runs(ids)
     return np.bincount(runs.values, runs.lengths, minlength=count + 1).astype(np.int64)
 
 
-def count_overlaps(one, two):
-    """How many pixels the ids of two arrays share: int64 (3, pairs), an id of `one`, one of `two`, and the pixels.
+def count_shared_pixels(labels: NDArray[Any], others: NDArray[Any]) -> NDArray[np.int64]:
+    """Count the pixels that ids of two label arrays share.
 
     Args:
-        one, two: integers of one shape (..., x), 0 to 2**31 - 1, 0 is background, as what is negative in `one`.
+        labels, others: integers of the same shape (..., x), 0 to 2**31 - 1. 0 is background, and so are negative values
+            of `labels`.
+
+    Returns:
+        (3, pairs): the id in `labels`, the id in `others`, and the number of pixels that have both.
     """
-    if not one.size:
+    if not labels.size:
         return np.zeros((3, 0), np.int64)
-    keys = np.left_shift(one, 32, dtype=np.int64) | two
+    keys = np.left_shift(labels, 32, dtype=np.int64) | others
     runs = encode_runs(keys.reshape(-1, keys.shape[-1]))
     both = (runs.values >> 32 > 0) & (runs.values & 0xFFFFFFFF > 0)
-    pairs, of = np.unique(runs.values[both], return_inverse=True)
-    return np.stack([pairs >> 32, pairs & 0xFFFFFFFF, np.bincount(of, runs.lengths[both], len(pairs)).astype(np.int64)])
+    pairs, inverse = np.unique(runs.values[both], return_inverse=True)
+    pixels = np.bincount(inverse, runs.lengths[both], len(pairs)).astype(np.int64)
+    return np.stack([pairs >> 32, pairs & 0xFFFFFFFF, pixels])
 
 
-def first_values(numbers, values, count):
-    """The first of `values` that goes with each number 0 .. count - 1 in the array `numbers`; 0 if none."""
+def first_values(numbers: NDArray[Any], values: NDArray[Any], count: int) -> NDArray[Any]:
+    """Return, for each number 0 .. `count` - 1, the first of `values` at which `numbers` is that number; 0 if none."""
     first = np.zeros(count, values.dtype)
-    first[numbers[::-1]] = values[::-1]  # of repeated places, the last that is written stays
+    first[numbers[::-1]] = values[::-1]  # where a number repeats, the value written last stays
     return first

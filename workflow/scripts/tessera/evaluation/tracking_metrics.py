@@ -10,7 +10,7 @@ import numpy as np
 import tifffile
 
 from tessera.common.errors import InputError
-from tessera.common.run_length import count_overlaps
+from tessera.common.run_length import count_shared_pixels
 from tessera.io.ome_zarr_store import open_array, read_block, read_metadata
 from tessera.io.region_of_interest import clip_to_roi
 from tessera.tracking.lineage import read_lineage
@@ -75,7 +75,7 @@ def score_tracks(frames, true_tracks, found_tracks):
     matches = {name: [] for name in ("labels_ref", "labels_comp", "mapped_ref", "mapped_comp", "ious")}
     alike = []
     for t, (true, found) in enumerate(frames):
-        one, two, pixels = count_overlaps(true, found)
+        one, two, pixels = count_shared_pixels(true, found)
         (of_true, true_sizes), (of_found, found_sizes) = (_sizes(labels) for labels in (true, found))
         sizes = true_sizes[np.searchsorted(of_true, one)], found_sizes[np.searchsorted(of_found, two)]
         ious = pixels / (sizes[0] + sizes[1] - pixels)

@@ -10,7 +10,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from tessera.common.run_length import count_overlaps
+from tessera.common.run_length import count_shared_pixels
 from tessera.io.ome_zarr_store import read_block
 from tessera.segmentation.blocks import Block, BlockInPlane, add_margin, map_blocks, split_planes
 from tessera.segmentation.connected_components import BlockComponents, Components, join_blocks
@@ -156,7 +156,7 @@ def stitch_planes(scratch: "zarr.Array[Any]", objects: ObjectMap, blocks: Sequen
 def _count_overlaps(scratch: "zarr.Array[Any]", objects: ObjectMap, block: Block) -> NDArray[np.int64]:
     """Count the pixels that the objects of a block share with those of the plane above it: (3, pairs)."""
     above = block._replace(z=block.z + 1)
-    overlaps: NDArray[np.int64] = count_overlaps(
+    overlaps: NDArray[np.int64] = count_shared_pixels(
         read_object_ids(scratch, objects, block, 0), read_object_ids(scratch, objects, above, 0)
     )
     return overlaps

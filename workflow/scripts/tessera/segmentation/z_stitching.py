@@ -16,7 +16,7 @@ def stitch_sections(
 
     Args:
         overlaps: (3, pairs): id in the lower plane, id in the upper plane, number of shared pixels, as from
-            `tessera.common.run_length.count_overlaps`. A pair may occur more than once.
+            `tessera.common.run_length.count_shared_pixels`. A pair may occur more than once.
         areas: (ids + 1,), number of pixels of each cross-section by id; entry 0 is the background.
         stitch_threshold: 0 to 1.
 

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 from scipy.spatial import cKDTree
 
-from tessera.common.run_length import count_overlaps, encode_runs
+from tessera.common.run_length import count_shared_pixels, encode_runs
 from tessera.tracking.drift_correction import FEW, align_foreground, estimate_drift
 
 
@@ -257,7 +257,7 @@ def overlap_frames(before, after, shift):
     for by, size in zip(shift, before.shape, strict=True):
         ours.append(slice(max(-by, 0), max(size - max(by, 0), 0)))
         theirs.append(slice(max(by, 0), max(size + min(by, 0), 0)))
-    return count_overlaps(before[tuple(ours)], after[tuple(theirs)])
+    return count_shared_pixels(before[tuple(ours)], after[tuple(theirs)])
 
 
 def _standardise(intensity, counts):
