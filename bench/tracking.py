@@ -4,7 +4,7 @@ Each movie is tracked with the same, automatic, settings. A: true masks whose id
 see `peers/movies.py`; scored with the masks of missed cells filled in and without, then with and without links over
 gaps, which no truth has where nothing is missed. Perfect links of the same masks tell what can be had. A is tracked as
 well with markers in the place of masks, and with cells that round up to divide. laptrack links the centres of the same
-objects, with the best of a few distances for all movies. Cells of `peers/other_movies.py`, rods, stacks and others, are
+detections, with the best of a few distances for all movies. Cells of `peers/other_movies.py`, rods, stacks and others, are
 tracked as well, with the same settings.
 """
 
@@ -27,10 +27,11 @@ from processes import ask, python_with
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
 
 from tessera.evaluation.tracking_metrics import division_scores, score_tracks
-from tessera.tracking.detections import Detections, detect
+from tessera.settings.sections import TrackSettings
+from tessera.tracking.detections import Detections, FrameOverlaps, detect
 from tessera.tracking.lineage import number_tracks
-from tessera.tracking.mask_interpolation import Masks
-from tessera.tracking.tracker import trace
+from tessera.tracking.mask_interpolation import TrackLabels
+from tessera.tracking.tracker import track_detections
 
 WORK = Path(__file__).resolve().parent / "work"
 CUTOFFS_PX = (10, 15, 25, 40)  # distances that laptrack is tried with
@@ -70,11 +71,11 @@ def as_stack(frame):
 def track(movie, fill):
     """Labels with ids that last, {daughter: mother}."""
     movie = [as_stack(frame) for frame in movie]
-    objects = detect((frame, None) for frame in movie)
-    decided = trace(objects)
-    tracks = number_tracks(objects, decided)
-    masks = Masks(objects, decided, tracks, lambda t, region: movie[t][region], fill=fill)
-    labels = [masks.frame(t, frame, np.int32) for t, frame in enumerate(movie)]
+    detections = detect((frame, None) for frame in movie)
+    decided = track_detections(detections, TrackSettings())
+    tracks = number_tracks(detections, decided)
+    track_labels = TrackLabels(detections, decided, tracks, lambda t, region: movie[t][region], interpolate_gaps=fill)
+    labels = [track_labels.frame(t, frame, np.int32) for t, frame in enumerate(movie)]
     mothers = np.flatnonzero(decided.mother >= 0)
     return labels, {int(tracks[row]): int(tracks[decided.mother[row]]) for row in mothers}
 
@@ -103,20 +104,20 @@ def link_by_laptrack(movies):
     settings, tables = [], []
     for name, each in movies.items():
         for number, (_, _, _, seen) in enumerate(each):
-            objects = detect((frame[None], None) for frame in seen)
+            detections = detect((frame[None], None) for frame in seen)
             path = folder / f"{name}{number}.npz"
-            np.savez(path, frame=objects.times, y=objects.centres[:, 1], x=objects.centres[:, 2])
+            np.savez(path, frame=detections.frames, y=detections.centers[:, 1], x=detections.centers[:, 2])
             settings += [{"points": path, "cutoff_px": cutoff} for cutoff in CUTOFFS_PX]
-            tables.append((name, each[number], objects))
+            tables.append((name, each[number], detections))
     answers = ask("linking", settings=settings, python=python_with("linking.txt", WORK / "peers-linking"))
     rows = {cutoff: {name: [] for name in movies} for cutoff in CUTOFFS_PX}
-    for place, (name, (kind, movie, parents, seen), objects) in enumerate(tables):
+    for place, (name, (kind, movie, parents, seen), detections) in enumerate(tables):
         for cutoff, found in zip(CUTOFFS_PX, answers[place * len(CUTOFFS_PX) :], strict=False):
             labels = [np.zeros((1, *frame.shape), int) for frame in seen]
             for t, frame in enumerate(seen):
                 lut = np.zeros(int(frame.max()) + 1, int)
-                rows_of = objects.rows(t)
-                lut[objects.labels[rows_of]] = 1 + np.array(found["tracks"][rows_of], int)
+                rows_of = detections.frame_slice(t)
+                lut[detections.labels[rows_of]] = 1 + np.array(found["tracks"][rows_of], int)
                 labels[t][0] = lut[frame]
             mothers = {child + 1: parent + 1 for parent, child in found["splits"]}
             rows[cutoff][name].append({"kind": kind} | score(movie, parents, labels, mothers))
@@ -161,18 +162,18 @@ def crowd(count, frames=12, seed=0):
     places, sizes = (np.concatenate(column) for column in zip(*parts, strict=True))
     nothing = (np.zeros(0, int),) * 3
     return Detections(
-        starts=starts,
+        frame_starts=starts,
         labels=np.concatenate([np.arange(1, last - first + 1) for first, last in pairwise(starts)]),
-        centres=np.column_stack([np.zeros(len(sizes)), places]),
+        centers=np.column_stack([np.zeros(len(sizes)), places]),
         sizes=sizes,
         intensities=np.full(len(sizes), np.nan),
-        shapes=np.full((len(sizes), 2), np.nan),
+        elongations=np.full((len(sizes), 2), np.nan),
         boxes=np.zeros((len(sizes), 6), np.int32),
-        cut=((places < 10) | (places > side - 10)).any(1),
+        touches_border=((places < 10) | (places > side - 10)).any(1),
         drifts=np.zeros((frames, 3)),
-        overlaps=[nothing] * (frames - 1),
-        steps=np.ones(3),
-        shape=(1, side, side),
+        overlaps=[FrameOverlaps(*nothing)] * (frames - 1),
+        voxel_size=np.ones(3),
+        frame_shape=(1, side, side),
     )
 
 
@@ -182,9 +183,9 @@ def measure_speed(figures):
     for count, (frames, most_ms) in SPEEDS.items():
         spent_ms = []
         for _ in range(TRIES):
-            objects = crowd(count, frames)
+            detections = crowd(count, frames)
             began = time.process_time()
-            trace(objects)
+            track_detections(detections, TrackSettings())
             spent_ms.append(1000 * (time.process_time() - began) / (frames - 1))
         spent_ms = min(spent_ms)
         us_each[f"{count:,}"] = round(1000 * spent_ms / count, 1)
@@ -192,7 +193,7 @@ def measure_speed(figures):
         claim = "linking with gaps, divisions and repairs, ms a frame"
         target = f"<= {most_ms}" if most_ms else ""
         if count <= MOST_BY_LAPTRACK:
-            what += f"; laptrack, at most 20 px, the first {LAPTRACK_FRAMES} frames: {time_laptrack(objects):.1f}"
+            what += f"; laptrack, at most 20 px, the first {LAPTRACK_FRAMES} frames: {time_laptrack(detections):.1f}"
         figures.add(claim, f"{spent_ms:.1f}", data=what, target=target, holds=not most_ms or spent_ms <= most_ms)
     peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20 * 1.024**3
     claim = "linking 100,000 points a frame: peak memory, GB, of all this process"
@@ -200,12 +201,12 @@ def measure_speed(figures):
     figures.plot("Linking: CPU time for each object and frame, by objects a frame", "µs", us_each)
 
 
-def time_laptrack(objects):
+def time_laptrack(detections):
     """Milliseconds a frame that laptrack takes to link the centres of the first Detections."""
-    seen = objects.times < LAPTRACK_FRAMES
+    seen = detections.frames < LAPTRACK_FRAMES
     WORK.mkdir(exist_ok=True)
     path = WORK / "crowd.npz"
-    np.savez(path, frame=objects.times[seen], y=objects.centres[seen, 1], x=objects.centres[seen, 2])
+    np.savez(path, frame=detections.frames[seen], y=detections.centers[seen, 1], x=detections.centers[seen, 2])
     asked = {
         "settings": [{"points": path, "cutoff_px": 20}],
         "python": python_with("linking.txt", WORK / "peers-linking"),

@@ -2,10 +2,11 @@
 
 import numpy as np
 
+from tessera.settings.sections import TrackSettings
 from tessera.tracking.detections import detect
 from tessera.tracking.lineage import number_tracks
-from tessera.tracking.mask_interpolation import Masks
-from tessera.tracking.tracker import trace
+from tessera.tracking.mask_interpolation import TrackLabels
+from tessera.tracking.tracker import track_detections
 
 
 def shuffled(movie, seed=0):
@@ -14,13 +15,13 @@ def shuffled(movie, seed=0):
 
 
 def tracked(movie, *, fill=True, pixels=None, **settings):
-    """(labels with tracks (t, y, x), {daughter: mother}, Trace) of a movie of labels (t, y, x) or (t, z, y, x)."""
+    """(labels with track ids (t, z, y, x), {daughter: mother}, TrackGraph) of a movie (t, y, x) or (t, z, y, x)."""
     movie = movie[:, None] if movie.ndim == 3 else movie
-    objects = detect(zip(movie, [None] * len(movie) if pixels is None else pixels, strict=True))
-    decided = trace(objects, **settings)
-    tracks = number_tracks(objects, decided)
-    masks = Masks(objects, decided, tracks, lambda t, region: movie[t][region], fill=fill)
-    labels = np.stack([masks.frame(t, frame, np.int32) for t, frame in enumerate(movie)])
+    detections = detect(zip(movie, [None] * len(movie) if pixels is None else pixels, strict=True))
+    decided = track_detections(detections, TrackSettings(**settings))
+    tracks = number_tracks(detections, decided)
+    track_labels = TrackLabels(detections, decided, tracks, lambda t, region: movie[t][region], interpolate_gaps=fill)
+    labels = np.stack([track_labels.frame(t, frame, np.int32) for t, frame in enumerate(movie)])
     mothers = np.flatnonzero(decided.mother >= 0)
     return labels, {int(tracks[row]): int(tracks[decided.mother[row]]) for row in mothers}, decided
 

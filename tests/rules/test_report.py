@@ -31,7 +31,7 @@ from tessera.report.report_tables import (
     say_nothing_left,
     warn,
 )
-from tessera.tracking.lineage import TABLES, Lineage, list_tracks, table, typed, write_lineage
+from tessera.tracking.lineage import TABLES, Lineage, list_tracks, make_table, with_types, write_lineage
 
 HOSTILE = """<img src=x onerror="window.hacked=1">&'"""
 CELLS = place_discs((48, 48), [(10, 10), (10, 36), (36, 10), (36, 36)], 7)
@@ -443,8 +443,8 @@ def write_tracks(root, image):
     """What rule track leaves of one cell in three frames: the folder of its batch."""
     folder = root / "tracks" / image
     nodes = [{"track": 1, "t": t, "label": 1, "z": 0, "y": 9, "x": t, "pixels": 4, "kind": "found"} for t in range(3)]
-    nodes = typed(pd.DataFrame(nodes), "nodes")
-    empty = {name: table(name, []) for name in TABLES if name not in ("nodes", "tracks")}
+    nodes = with_types(pd.DataFrame(nodes), "nodes")
+    empty = {name: make_table(name, []) for name in TABLES if name not in ("nodes", "tracks")}
     write_lineage(Lineage(nodes, list_tracks(nodes, {}), **empty, frames=3, tracked=[0, 1, 2]), folder / "lineage")
     for name in ("tracks", "trees", "counts"):
         Image.new("RGB", (20, 10)).save(folder / f"{name}.png")

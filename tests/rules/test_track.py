@@ -20,10 +20,11 @@ from scenes import place_discs, write_batch, write_labels
 from tessera.evaluation.tracking_metrics import score_movie, score_tracks
 from tessera.io.ome_zarr_store import label_color, open_array
 from tessera.segmentation.object_table import SCHEMA
-from tessera.tracking import linear_assignment as assignments
+from tessera.settings.sections import TrackSettings
+from tessera.tracking import linear_assignment
 from tessera.tracking.detections import detect
 from tessera.tracking.division_candidates import find_divisions
-from tessera.tracking.division_scores import JUST_BORN, REASONS
+from tessera.tracking.division_scores import NEWBORN_LLR, TERM
 from tessera.tracking.drift_correction import align_foreground, estimate_drift
 from tessera.tracking.frame_linking import link_frames
 from tessera.tracking.lineage import read_lineage
@@ -67,23 +68,23 @@ def test_a_cell_that_becomes_two_halves_divides_with_reasons():
     assert same_cells(labels[:, 0], truth)
     assert len(parents) == 2
     (division,) = decided.divisions
-    assert division[3] > 0.9
-    assert division[4]["size"] + division[4]["place"] > 0
+    assert division.confidence > 0.9
+    assert division.evidence["size"] + division.evidence["position"] > 0
 
 
-@pytest.mark.parametrize(("again", "age"), [(5, JUST_BORN), (6, JUST_BORN), (7, 0.0), (9, 0.0)])
+@pytest.mark.parametrize(("again", "age"), [(5, NEWBORN_LLR), (6, NEWBORN_LLR), (7, 0.0), (9, 0.0)])
 def test_one_that_was_just_born_hardly_divides_again(again, age):
     movie, _ = dividing(frames=12)
     for t in range(again, 12):
         rows, columns = np.nonzero(movie[t] == 7)
         low = rows > np.median(rows)
         movie[t][rows[low], columns[low]] = 9
-    objects = detect((frame[None], None) for frame in movie)
-    motion = learn_motion(objects)
-    found = find_divisions(objects, motion, link_frames(objects, motion))
-    mine = (objects.labels[found.mother] == 7) & (objects.times[found.new] == again)
-    mine &= (objects.times[found.mother] == again - 1) & np.isin(objects.labels[found.new], [7, 9])
-    assert found.terms[mine, REASONS.index("age")].tolist() == [age]
+    detections = detect((frame[None], None) for frame in movie)
+    model = learn_motion(detections)
+    found = find_divisions(detections, model, link_frames(detections, model))
+    mine = (detections.labels[found.mother] == 7) & (detections.frames[found.daughter_b] == again)
+    mine &= (detections.frames[found.mother] == again - 1) & np.isin(detections.labels[found.daughter_b], [7, 9])
+    assert found.terms[mine, TERM["age"]].tolist() == [age]
 
 
 @pytest.mark.parametrize(("cell", "t"), [(8, 4), (3, 3)])
@@ -107,17 +108,11 @@ def test_a_division_at_which_the_mother_was_missed_is_whole_in_every_export(tmp_
     images, labels, _ = write_batch(tmp_path, {"movie": (shuffled(truth), None)})
     folder = tmp_path / "tracks"
     folder.mkdir()
-    settings = {
-        "interpolate_gaps": interpolate_gaps,
-        "max_gap_frames": 3,
-        "allow_divisions": True,
-        "correct_merges_and_splits": True,
-        "max_distance_px": None,
-    }
+    settings = TrackSettings(interpolate_gaps=interpolate_gaps)
     name = "movie.ome.zarr"
-    lineage, _ = track_movie(labels / name, images / name, folder, name="movie", times=range(8), **settings)
+    lineage, _ = track_movie(labels / name, images / name, folder, name="movie", times=range(8), settings=settings)
     (division,) = lineage.divisions.itertuples()
-    born = lineage.tracks.set_index("track").loc[[division.one, division.two]]
+    born = lineage.tracks.set_index("track").loc[[division.daughter_1, division.daughter_2]]
     assert division.t == (3 if interpolate_gaps else 2)
     assert born["first"].tolist() == [4, 4]
     assert born["parent"].tolist() == [division.parent] * 2
@@ -161,7 +156,7 @@ def test_a_cell_that_falls_apart_for_a_frame_is_one():
     seen = np.where(np.arange(8)[:, None, None] == 4, truth, discs(8))
     labels, parents, decided = tracked(shuffled(seen))
     assert parents == {}
-    assert (decided.joins >= 0).sum() == 1
+    assert (decided.fragment_of >= 0).sum() == 1
     assert same_cells(labels[:, 0], discs(8))
 
 
@@ -173,7 +168,7 @@ def test_cells_that_are_merged_for_a_frame_are_parted():
     seen[4, 46:50, 40:45] = 3
     labels, parents, decided = tracked(shuffled(seen, seed=2))
     assert parents == {}
-    assert len(decided.hides) == 1
+    assert len(decided.merged_into) == 1
     for cell in (3, 6):
         ids = [np.bincount(labels[t, 0][truth[t] == cell]).argmax() for t in range(8)]
         assert len(set(ids)) == 1
@@ -253,7 +248,7 @@ def test_objects_of_stacks_link_through_time():
 @pytest.mark.parametrize("share", [0.03, 0.08, 0.2])
 @pytest.mark.parametrize("batch", [1, 500])
 def test_the_assignment_gains_as_much_as_any(batch, share, monkeypatch):
-    monkeypatch.setattr(assignments, "BATCH", batch)
+    monkeypatch.setattr(linear_assignment, "PAIRS_PER_PROBLEM", batch)
     rng = np.random.default_rng(3)
     for _ in range(20):
         gains = np.where(rng.random((25, 22)) < share, rng.normal(1, 2, (25, 22)), 0)
@@ -296,14 +291,6 @@ def done(tmp_path_factory):
     images, labels, _ = write_batch(root, {name: (movie, None) for name, movie in movies.items()})
     write_objects(root / "objects.parquet", movies)
     provenance = {"movie": "1", "still": "2"}
-    settings = {
-        "interpolate_gaps": False,
-        "max_gap_frames": 3,
-        "allow_divisions": True,
-        "correct_merges_and_splits": True,
-        "max_distance_px": None,
-    }
-    settings["animation"] = "gif"
     track(
         labels,
         images,
@@ -311,7 +298,7 @@ def done(tmp_path_factory):
         provenance,
         root / "tracks" / "one",
         root / "tracked.parquet",
-        **settings,
+        settings=TrackSettings(interpolate_gaps=False, animation="gif"),
     )
     return root, truth, movies
 
@@ -446,11 +433,11 @@ def test_the_microcolony_divides_fifteen_times(real_data):
     assert len(decided.divisions) == 15
     assert ((decided.before < 0) & (decided.mother < 0)).sum() == 2
     # In frame 12 the stage jumps as all four divide; a rod next to the mother's would be shorter or longer.
-    objects = detect(zip(masks[:, None], pixels[:, None, None], strict=True))
+    detections = detect(zip(masks[:, None], pixels[:, None, None], strict=True))
     growth = [
-        objects.sizes[[heir, new]].sum() / objects.sizes[mother]
-        for mother, heir, new, *_ in decided.divisions
-        if objects.times[mother] == 11
+        detections.sizes[[division.daughter_a, division.daughter_b]].sum() / detections.sizes[division.mother]
+        for division in decided.divisions
+        if detections.frames[division.mother] == 11
     ]
     assert len(growth) == 4
     assert growth == pytest.approx([1.2] * 4, abs=0.04)

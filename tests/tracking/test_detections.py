@@ -8,21 +8,21 @@ from skimage.draw import ellipse
 from skimage.measure import regionprops
 
 from movies import same_cells, shuffled, tracked
+from tessera.settings.sections import TrackSettings
 from tessera.tracking.detections import detect, measure_frame
 from tessera.tracking.division_candidates import find_divisions
-from tessera.tracking.division_scores import REASONS, SISTERS
-from tessera.tracking.frame_linking import link_frames
-from tessera.tracking.link_scores import SPOILT, weigh
-from tessera.tracking.motion_estimation import ENOUGH, _learn_shapes, learn_motion
+from tessera.tracking.division_scores import SISTER_INTENSITY_FACTOR, TERM
+from tessera.tracking.frame_linking import MASK_ERROR_PENALTY, link_frames, log_likelihood_ratio_appearance
+from tessera.tracking.motion_estimation import MAX_SAMPLED_OBJECTS, learn_motion, with_elongation_parameters
 from tessera.tracking.motion_model import (
-    Motion,
-    intensity_evidence,
-    log_sizes,
-    overlap_bins,
-    shape_evidence,
-    size_evidence,
+    MotionModel,
+    iou_bins,
+    log_likelihood_ratio_intensity,
+    log_likelihood_ratio_shape,
+    log_likelihood_ratio_size,
+    log_size_density,
 )
-from tessera.tracking.tracker import trace
+from tessera.tracking.tracker import track_detections
 
 SHAPE = (240, 240)
 TURN = np.pi * 0.381966  # so that no two are turned alike
@@ -43,7 +43,7 @@ def test_elongations_are_those_of_the_second_moments(steps):
     labels = place_ellipses(places, rng.uniform(0, np.pi, len(places)))
     labels[3, 100] = 99  # a single pixel has no direction
     part = measure_frame(labels[None], None, np.array(steps))
-    for region, shape in zip(regionprops(labels, spacing=steps[1:]), part["shapes"], strict=True):
+    for region, shape in zip(regionprops(labels, spacing=steps[1:]), part["elongations"], strict=True):
         if region.label == 99:
             assert np.isnan(shape).all()
             continue
@@ -55,9 +55,9 @@ def test_elongations_are_those_of_the_second_moments(steps):
 def test_shapes_that_the_border_cuts_are_unknown_and_stacks_are_seen_from_above():
     labels = place_ellipses([(3, 60), (100, 100)], [0.3, 1.0])
     stack = np.stack([np.zeros_like(labels), labels, labels])
-    shapes = measure_frame(stack, None, np.ones(3))["shapes"]
+    shapes = measure_frame(stack, None, np.ones(3))["elongations"]
     assert np.isnan(shapes[0]).all()
-    assert shapes[1] == pytest.approx(measure_frame(labels[None], None, np.ones(3))["shapes"][1])
+    assert shapes[1] == pytest.approx(measure_frame(labels[None], None, np.ones(3))["elongations"][1])
 
 
 def passing(frames=14, seed=0):
@@ -112,16 +112,24 @@ def test_a_mask_that_lost_half_of_itself_is_still_the_cell_where_it_overlaps():
     assert not decided.gaps
     assert same_cells(labels[:, 0], movie)
     for label in range(1, 26):
-        objects = detect((frame[None], None) for frame in halve(still(), 4, label))
-        motion = learn_motion(objects)
-        first, second = (objects.starts[t] + np.flatnonzero(objects.labels[objects.rows(t)] == label) for t in (3, 4))
-        shape = shape_evidence(objects.shapes, first, second, motion)
-        anyone = log_sizes(objects.logs[second], objects.cut[second], motion)
-        size = size_evidence(objects.logs[second] - objects.logs[first], anyone, objects.cut[second], motion)
-        overlap = motion.overlap[overlap_bins(np.array([40.0]), objects.sizes[first], objects.sizes[second])]
-        beside, apart = (weigh(objects, motion, 3, first, second, np.array([pixels])) for pixels in (40.0, 0.0))
-        spared = beside - apart - overlap + motion.overlap[0]
-        assert spared == pytest.approx(max(min(size, SPOILT) - size - shape, 0))
+        detections = detect((frame[None], None) for frame in halve(still(), 4, label))
+        model = learn_motion(detections)
+        first, second = (
+            detections.frame_starts[t] + np.flatnonzero(detections.labels[detections.frame_slice(t)] == label)
+            for t in (3, 4)
+        )
+        shape = log_likelihood_ratio_shape(detections.elongations, first, second, model)
+        anyone = log_size_density(detections.log_sizes[second], detections.touches_border[second], model)
+        size = log_likelihood_ratio_size(
+            detections.log_sizes[second] - detections.log_sizes[first], anyone, detections.touches_border[second], model
+        )
+        overlap = model.iou_llr[iou_bins(np.array([40.0]), detections.sizes[first], detections.sizes[second])]
+        beside, apart = (
+            log_likelihood_ratio_appearance(detections, model, 3, first, second, np.array([pixels]))
+            for pixels in (40.0, 0.0)
+        )
+        spared = beside - apart - overlap + model.iou_llr[0]
+        assert spared == pytest.approx(max(min(size, MASK_ERROR_PENALTY) - size - shape, 0))
         floored += spared > 1
     assert floored > 3
 
@@ -159,7 +167,7 @@ def test_cells_that_change_places_while_they_are_merged_are_told_by_their_shapes
     seen[7, rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = 91
     labels, parents, decided = tracked(shuffled(seen))
     assert not parents
-    assert decided.hides
+    assert decided.merged_into
     apart = [t for t in range(len(movie)) if t != 7]
     assert same_cells(labels[apart, 0], movie[apart])
 
@@ -171,24 +179,32 @@ def test_shapes_that_do_not_last_say_nothing(lasting):
     after = lasting * before + np.sqrt(1 - lasting**2) * rng.normal(0, 0.1, (count, 2))
     # That all are longer in one direction tells nothing of who is who.
     before, after = (np.add(each, (0.3, 0)) for each in (before, after))
-    motion = replace(Motion(shift=1.0), **_learn_shapes(before, after))
-    assert motion.shape_lasting == pytest.approx(lasting, abs=0.05)
+    model = with_elongation_parameters(MotionModel(displacement_scale=1.0), before, after)
+    assert model.elongation_persistence == pytest.approx(lasting, abs=0.05)
     rows = np.arange(count)
     shapes = np.concatenate([before, after])
-    same = shape_evidence(shapes, rows, count + rows, motion)
-    others = shape_evidence(shapes, rows, count + rng.permutation(count), motion)
+    same = log_likelihood_ratio_shape(shapes, rows, count + rows, model)
+    others = log_likelihood_ratio_shape(shapes, rows, count + rng.permutation(count), model)
     if not lasting:
         assert np.abs(same).max() < 0.5
     else:
         assert same.mean() > 0 > others.mean()
     # After a long time nothing is left of what they were.
-    assert np.abs(shape_evidence(shapes, rows, count + rows, motion, 400)).max() < 0.1
+    assert np.abs(log_likelihood_ratio_shape(shapes, rows, count + rows, model, 400)).max() < 0.1
 
 
 def test_sisters_may_differ_more_than_a_cell_does_from_itself():
-    motion, one, other = Motion(shift=1.0, intensity_spread=0.07), np.array([0.25]), np.array([0.5])
-    assert intensity_evidence(one, other, motion) < 0 < intensity_evidence(one, other, motion, SISTERS)
-    assert intensity_evidence(one, other, replace(motion, intensity_spread=None)) == 0
+    model, one, other = (
+        MotionModel(displacement_scale=1.0, intensity_change_scale=0.07),
+        np.array([0.25]),
+        np.array([0.5]),
+    )
+    assert (
+        log_likelihood_ratio_intensity(one, other, model)
+        < 0
+        < log_likelihood_ratio_intensity(one, other, model, SISTER_INTENSITY_FACTOR)
+    )
+    assert log_likelihood_ratio_intensity(one, other, replace(model, intensity_change_scale=None)) == 0
 
 
 def test_a_frame_with_nothing_in_the_band_that_is_learned_from_is_no_matter():
@@ -196,27 +212,30 @@ def test_a_frame_with_nothing_in_the_band_that_is_learned_from_is_no_matter():
     full[0, ::8, ::8] = full[0, 1::8, ::8] = np.arange(1, 88 * 88 + 1).reshape(88, 88)
     bare = np.zeros_like(full)
     bare[0, 10:16, 10:16] = 1
-    objects = detect((frame, None) for frame in (full, bare, full))
-    assert len(objects.labels) > 2 * ENOUGH
-    assert not trace(objects).divisions
+    detections = detect((frame, None) for frame in (full, bare, full))
+    assert len(detections) > 2 * MAX_SAMPLED_OBJECTS
+    assert not track_detections(detections, TrackSettings()).divisions
 
 
 def test_the_nearest_are_the_same_forwards_and_backwards():
     movie = passing()
-    objects = detect((frame[None], None) for frame in movie)
-    backwards = objects.reversed()
-    last = len(objects.labels) - 1
-    places = objects.centres[objects.rows(4)]
-    far = np.linalg.norm(places[:, None] - objects.centres[objects.rows(5)][None], axis=-1)
+    detections = detect((frame[None], None) for frame in movie)
+    backwards = detections.reversed()
+    last = len(detections) - 1
+    places = detections.centers[detections.frame_slice(4)]
+    far = np.linalg.norm(places[:, None] - detections.centers[detections.frame_slice(5)][None], axis=-1)
     for most, reach in ((3, np.inf), (2, 30.0), (99, np.inf)):
-        near, at = objects.nearest(5, places, most, reach)
+        near, at = detections.nearest(5, places, most, reach)
         assert near.shape == at.shape == (len(places), min(most, len(places)))
         close = np.sort(far, axis=1)[:, :most]
         assert np.allclose(near, np.where(close < reach, close, np.inf))
-        again, there = backwards.nearest(objects.frames - 1 - 5, places, most, reach)
+        again, there = backwards.nearest(detections.n_frames - 1 - 5, places, most, reach)
         assert (again == near).all()
         known = np.isfinite(near)
-        mine, theirs = objects.starts[5] + at[known], backwards.starts[objects.frames - 6] + there[known]
+        mine, theirs = (
+            detections.frame_starts[5] + at[known],
+            backwards.frame_starts[detections.n_frames - 6] + there[known],
+        )
         assert (last - theirs == mine).all()
         assert (at[~known] == there[~known]).all()
 
@@ -231,9 +250,9 @@ def test_one_that_keeps_its_shape_is_no_daughter(keeps):
         movie[t][movie[t] == label] = 0
         movie[t] = np.maximum(movie[t], label * place_ellipses([place], [label * TURN + np.pi / 2]))
     movie[t] = np.maximum(movie[t], 50 * (place_ellipses([place + 10], [0], 3, 3) > 0) * (movie[t] == 0))
-    objects = detect((frame[None], None) for frame in movie)
-    motion = learn_motion(objects)
-    found = find_divisions(objects, motion, link_frames(objects, motion))
-    mine = (objects.labels[found.heir] == label) & (objects.labels[found.new] == 50)
+    detections = detect((frame[None], None) for frame in movie)
+    model = learn_motion(detections)
+    found = find_divisions(detections, model, link_frames(detections, model))
+    mine = (detections.labels[found.daughter_a] == label) & (detections.labels[found.daughter_b] == 50)
     assert mine.sum() == 1
-    assert (found.terms[mine, REASONS.index("shape")][0] < -0.5) == keeps
+    assert (found.terms[mine, TERM["shape"]][0] < -0.5) == keeps

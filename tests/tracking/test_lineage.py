@@ -17,26 +17,19 @@ from tessera.evaluation.tracking_metrics import score_movie
 from tessera.io.ome_zarr_store import open_array
 from tessera.report.lineage_plots import cycle_lengths, displacements, draw_counts, draw_tracks, draw_trees
 from tessera.report.track_animation import animate
-from tessera.tracking import export_ctc as exports
-from tessera.tracking import ilp_selection as decisions
+from tessera.settings.sections import TrackSettings
+from tessera.tracking import export_ctc, hypotheses
 from tessera.tracking.detections import detect
-from tessera.tracking.division_candidates import FAMILIES, find_divisions
-from tessera.tracking.export_ctc import ChallengeFolder, write_napari, write_newick
-from tessera.tracking.export_geff import write_geff, write_trackmate
+from tessera.tracking.division_candidates import MAX_CANDIDATES_PER_MOTHER, find_divisions
+from tessera.tracking.export_ctc import ChallengeFolder
+from tessera.tracking.exports import write_geff, write_napari, write_newick, write_trackmate
 from tessera.tracking.frame_linking import link_frames
-from tessera.tracking.lineage import Lineage, list_tracks, table, typed, write_lineage
+from tessera.tracking.lineage import Lineage, list_tracks, make_table, with_types, write_lineage
 from tessera.tracking.motion_estimation import learn_motion
 from tessera.tracking.track_movie import track_movie
-from tessera.tracking.tracker import trace
+from tessera.tracking.tracker import track_detections
 
 SIDE = 96
-SETTINGS = {
-    "interpolate_gaps": True,
-    "max_gap_frames": 3,
-    "allow_divisions": True,
-    "correct_merges_and_splits": True,
-    "max_distance_px": None,
-}
 
 
 def draw_movie(seed):
@@ -76,7 +69,8 @@ def track_whole(root, movie, *, times=None, **settings):
     folder = root / "tracks"
     folder.mkdir()
     name, times = "movie.ome.zarr", range(len(movie)) if times is None else times
-    lineage, _ = track_movie(labels / name, images / name, folder, name="movie", times=times, **SETTINGS | settings)
+    settings = TrackSettings(**settings)
+    lineage, _ = track_movie(labels / name, images / name, folder, name="movie", times=times, settings=settings)
     return lineage, folder
 
 
@@ -119,12 +113,12 @@ def test_a_cell_that_is_parted_has_the_size_and_the_place_of_its_part(tmp_path):
     seen = truth.copy()
     seen[4][seen[4] == 6] = 5
     lineage, _ = track_whole(tmp_path, shuffled(seen))
-    assert lineage.repairs["kind"].tolist() == ["parted"]
+    assert lineage.repairs["kind"].tolist() == ["split_from_merge"]
     assert len(lineage.gaps) == 0
     both = lineage.nodes[(lineage.nodes["t"] == 4) & lineage.nodes["x"].between(30, 60)].sort_values("x")
     assert both["x"].to_numpy() == pytest.approx([40, 53], abs=1)
     assert both["pixels"].to_numpy() == pytest.approx(np.full(2, (truth[4] == 6).sum()), rel=0.1)
-    assert sorted(both["kind"]) == ["found", "parted"]
+    assert sorted(both["kind"]) == ["found", "split_from_merge"]
 
 
 def sheet(side, size=10):
@@ -146,10 +140,10 @@ def test_a_frame_in_which_all_cells_are_one_takes_no_time_and_loses_none():
 
 def test_of_a_mother_no_more_families_are_looked_at_than_could_be_hers():
     cells, blob = sheet(8)
-    objects = detect((frame[None], None) for frame in (blob, blob, cells, cells))
-    motion = learn_motion(objects)
-    found = find_divisions(objects, motion, link_frames(objects, motion))
-    assert 0 < np.bincount(found.mother).max() <= FAMILIES
+    detections = detect((frame[None], None) for frame in (blob, blob, cells, cells))
+    model = learn_motion(detections)
+    found = find_divisions(detections, model, link_frames(detections, model))
+    assert 0 < np.bincount(found.mother).max() <= MAX_CANDIDATES_PER_MOTHER
 
 
 def wander(frames=8, seed=1, step=4):
@@ -163,12 +157,14 @@ def wander(frames=8, seed=1, step=4):
 @pytest.mark.parametrize("max_distance_px", [1.0, 3.0])
 def test_no_cell_goes_farther_than_it_may_not_even_over_a_gap(max_distance_px):
     movie = wander()
-    objects = detect((frame[None], None) for frame in movie)
-    free, held = trace(objects), trace(objects, max_distance_px=max_distance_px)
+    detections = detect((frame[None], None) for frame in movie)
+    free, held = (
+        track_detections(detections, TrackSettings(max_distance_px=limit)) for limit in (None, max_distance_px)
+    )
     for found, kept in ((free, False), (held, True)):
         rows = np.flatnonzero(found.before >= 0)
-        way = np.linalg.norm(objects.centres[rows] - objects.centres[found.before[rows]], axis=1)
-        frames = objects.times[rows] - objects.times[found.before[rows]]
+        way = np.linalg.norm(detections.centers[rows] - detections.centers[found.before[rows]], axis=1)
+        frames = detections.frames[rows] - detections.frames[found.before[rows]]
         assert (way / frames <= max_distance_px).all() == kept
 
 
@@ -217,9 +213,9 @@ def lineage_of(rows, **about):
     """A Lineage of (track, t, x) of nodes without parents."""
     nodes = pd.DataFrame(rows, columns=["track", "t", "x"]).assign(label=1, z=0.0, y=0.0, pixels=9, kind="found")
     frames = 1 + max(t for _, t, _ in rows)
-    empty = {name: table(name, []) for name in ("divisions", "gaps", "repairs")}
+    empty = {name: make_table(name, []) for name in ("divisions", "gaps", "repairs")}
     about = {"frames": frames, "tracked": list(range(frames))} | about
-    return Lineage(typed(nodes, "nodes"), list_tracks(nodes, {}), **empty, **about)
+    return Lineage(with_types(nodes, "nodes"), list_tracks(nodes, {}), **empty, **about)
 
 
 def test_ways_that_are_all_alike_can_be_drawn():
@@ -282,7 +278,7 @@ def test_pictures_of_tracks_show_all_planes_of_a_stack(tmp_path):
 
 
 def test_masks_of_a_challenge_folder_are_all_as_wide(tmp_path, monkeypatch):
-    monkeypatch.setattr(exports, "CHALLENGE_MOST", 3)
+    monkeypatch.setattr(export_ctc, "MAX_16_BIT_TRACKS", 3)
     folder = ChallengeFolder(tmp_path / "challenge", 4, 2)
     for t, frame in enumerate(([[1, 2]], [[3, 4]])):
         folder.add(t, np.array([frame], np.int32))
@@ -295,10 +291,10 @@ def test_what_has_nothing_in_common_may_be_decided_apart(monkeypatch):
     gains = rng.normal(1, 2, 3000)
     # Five events at a time use three of the same six things.
     uses = np.argsort(rng.random((3000, 6)), axis=1)[:, :3] + 6 * (np.arange(3000) // 5)[:, None]
-    whole = decisions.choose(gains, uses)
-    monkeypatch.setattr(decisions, "BATCH", 50)
-    apart = decisions.choose(gains, uses)
+    whole = hypotheses.select(gains, uses)
+    monkeypatch.setattr(hypotheses, "HYPOTHESES_PER_PROGRAM", 50)
+    apart = hypotheses.select(gains, uses)
     assert gains[apart].sum() == pytest.approx(gains[whole].sum())
-    monkeypatch.setattr(decisions, "MOST", 0)
-    greedy = decisions.choose(gains, uses)
+    monkeypatch.setattr(hypotheses, "MAX_HYPOTHESES_PER_PROGRAM", 0)
+    greedy = hypotheses.select(gains, uses)
     assert 0.8 * gains[whole].sum() < gains[greedy].sum() <= gains[whole].sum() + 1e-9

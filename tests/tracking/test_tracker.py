@@ -7,14 +7,14 @@ import pytest
 
 from movies import same_cells, shuffled, tracked
 from scenes import place_discs
-from tessera.tracking import motion_estimation as habits
+from tessera.tracking import motion_estimation
 from tessera.tracking.detections import detect
 from tessera.tracking.division_candidates import find_divisions
-from tessera.tracking.division_scores import REASONS
+from tessera.tracking.division_scores import TERM
 from tessera.tracking.frame_linking import link_frames
-from tessera.tracking.gap_closing import bridge, find_gaps
+from tessera.tracking.gap_closing import close_gaps, find_gaps
 from tessera.tracking.motion_estimation import learn_motion
-from tessera.tracking.motion_model import USUAL_MISSED, spread_of, wide_spread_of
+from tessera.tracking.motion_model import USUAL_MISS_RATE, robust_scale, robust_wide_scale
 from tessera.tracking.split_merge_repair import find_mergers, find_splits
 
 SHAPE = (160, 160)
@@ -61,7 +61,7 @@ def test_those_that_are_merged_beside_a_frame_in_which_they_were_missed_are_part
     assert len(np.unique(labels)) == len(PLACES) + 1
     assert all(len(np.unique(frame)) == len(PLACES) + 1 for frame in labels)
     assert same_cells(labels[7:, 0], movie[7:])
-    assert len(decided.hides) == 1
+    assert len(decided.merged_into) == 1
     frames = np.repeat(np.arange(len(seen)), [len(np.unique(frame)) - 1 for frame in seen])
     skips = [row for row, gone in enumerate(decided.before) if gone >= 0 and frames[row] - frames[gone] > 1]
     assert sorted(decided.gaps) == skips
@@ -85,11 +85,11 @@ def test_at_the_border_the_size_of_the_other_cell_tells_a_daughter_from_a_newcom
 
 def test_the_spread_of_sizes_that_jump_is_not_that_of_those_that_do_not():
     values = np.concatenate([np.zeros(55), np.full(45, 0.5)]) + np.random.default_rng(0).normal(0, 0.01, 100)
-    assert spread_of(values, 0.03) == 0.03
-    assert 0.25 < wide_spread_of(values, 0.03) < 0.5
+    assert robust_scale(values, 0.03) == 0.03
+    assert 0.25 < robust_wide_scale(values, 0.03) < 0.5
     steady = np.random.default_rng(1).normal(0, 0.1, 5000)
-    assert wide_spread_of(steady, 0.03) == pytest.approx(spread_of(steady, 0.03), rel=0.2)
-    assert wide_spread_of(np.zeros(0), 0.03) == 0.03
+    assert robust_wide_scale(steady, 0.03) == pytest.approx(robust_scale(steady, 0.03), rel=0.2)
+    assert robust_wide_scale(np.zeros(0), 0.03) == 0.03
 
 
 def wandering(space, step, seed, *, mother, daughters, born, frames=11):
@@ -141,7 +141,7 @@ def test_two_that_are_after_a_merger_as_they_were_before_did_not_divide_after_it
     seen = movie.copy()
     seen[4][seen[4] == 101] = 100
     labels, _, decided = tracked(shuffled(seen))
-    assert len(decided.divisions) == len(decided.hides) == 1
+    assert len(decided.divisions) == len(decided.merged_into) == 1
     apart = np.arange(len(movie)) != 4
     assert same_cells(labels[apart, 0], movie[apart])
 
@@ -150,17 +150,17 @@ def test_a_daughter_that_is_missed_soon_after_her_birth_lives_on():
     movie, _ = wandering(26, 1, 1, mother=2, daughters=(5.5, 5.5), born=5)
     seen = movie.copy()
     seen[6][seen[6] == 101] = 0
-    objects = detect((frame[None], None) for frame in seen)
-    motion = learn_motion(objects)
-    cut_short = link_frames(objects, motion)
-    whole = bridge(cut_short, find_gaps(objects, motion, cut_short, 3))
-    is_born = objects.starts[5] + np.flatnonzero(objects.labels[objects.rows(5)] >= 100)
+    detections = detect((frame[None], None) for frame in seen)
+    model = learn_motion(detections)
+    cut_short = link_frames(detections, model)
+    whole = close_gaps(cut_short, find_gaps(detections, model, cut_short, max_gap_frames=3))
+    is_born = detections.frame_starts[5] + np.flatnonzero(detections.labels[detections.frame_slice(5)] >= 100)
     found = {}
     for name, chains in (("cut short", cut_short), ("whole", whole)):
-        families = find_divisions(objects, motion, chains)
-        (place,) = np.flatnonzero(np.isin(families.heir, is_born) & np.isin(families.new, is_born))
+        families = find_divisions(detections, model, chains)
+        (place,) = np.flatnonzero(np.isin(families.daughter_a, is_born) & np.isin(families.daughter_b, is_born))
         found[name] = families.terms[place]
-    reason = REASONS.index("persistence")
+    reason = TERM["persistence"]
     assert found["cut short"][reason] < 0 < found["whole"][reason]
     assert np.delete(found["cut short"] - found["whole"], reason) == pytest.approx(0)
 
@@ -176,28 +176,31 @@ def test_a_band_of_large_frames_shows_what_whole_frames_do(monkeypatch):
             if rng.random() > 0.02:
                 frame[0, max(y - half, 0) : y + half, max(x - half, 0) : x + half] = number
         movie.append(frame)
-    objects = detect((frame, None) for frame in movie)
-    part = learn_motion(objects)
-    monkeypatch.setattr(habits, "ENOUGH", 10**9)
-    whole = learn_motion(objects)
-    assert part.lost != whole.lost  # not all was looked at
-    assert part.shift == pytest.approx(whole.shift, rel=0.1)
-    assert part.size_spread == pytest.approx(whole.size_spread, rel=0.1)
+    detections = detect((frame, None) for frame in movie)
+    part = learn_motion(detections)
+    monkeypatch.setattr(motion_estimation, "MAX_SAMPLED_OBJECTS", 10**9)
+    whole = learn_motion(detections)
+    assert part.death_rate != whole.death_rate  # not all was looked at
+    assert part.displacement_scale == pytest.approx(whole.displacement_scale, rel=0.1)
+    assert part.size_change_scale == pytest.approx(whole.size_change_scale, rel=0.1)
     assert part.growth == pytest.approx(whole.growth, abs=0.005)
-    assert part.lost == pytest.approx(whole.lost, abs=0.01)
+    assert part.death_rate == pytest.approx(whole.death_rate, abs=0.01)
     # A band has fewer objects that the border cuts, so that the usual share counts more.
-    assert whole.lost_cut - 0.02 < part.lost_cut < habits.USUAL_LOST_CUT
+    assert whole.border_death_rate - 0.02 < part.border_death_rate < motion_estimation.PRIOR_BORDER_DEATH_RATE
 
 
 def test_the_fewer_objects_are_lost_the_less_a_gap_is_likely():
     movie, _ = wandering(26, 1, 1, mother=0, daughters=(6, 6), born=99)
     movie[6][movie[6] == 20] = 0
-    objects = detect((frame[None], None) for frame in movie)
-    motion = replace(learn_motion(objects), lost=USUAL_MISSED)
-    chains = link_frames(objects, motion)
-    gaps = {lost: find_gaps(objects, replace(motion, lost=lost), chains, 1) for lost in (0.005, USUAL_MISSED, 0.1)}
-    assert len(gaps[0.1][2]) == 1
-    assert gaps[0.005][2] < gaps[USUAL_MISSED][2] == gaps[0.1][2]
+    detections = detect((frame[None], None) for frame in movie)
+    model = replace(learn_motion(detections), death_rate=USUAL_MISS_RATE)
+    chains = link_frames(detections, model)
+    gaps = {
+        lost: find_gaps(detections, replace(model, death_rate=lost), chains, max_gap_frames=1)
+        for lost in (0.005, USUAL_MISS_RATE, 0.1)
+    }
+    assert len(gaps[0.1].scores) == 1
+    assert gaps[0.005].scores < gaps[USUAL_MISS_RATE].scores == gaps[0.1].scores
 
 
 def test_only_the_two_that_part_and_meet_again_are_pieces():
@@ -205,18 +208,18 @@ def test_only_the_two_that_part_and_meet_again_are_pieces():
     whole = (seen + 1) // 2
     for t in (0, 1, 3, 4):
         seen[t] = np.where(whole[t] > 1, seen[t], whole[t])  # the first cell is in two pieces in frame 2 alone
-    objects = detect((frame[None], None) for frame in seen)
-    motion = learn_motion(objects)
-    chains = link_frames(objects, motion)
-    divisions, mergers = (find(objects, motion, chains) for find in (find_divisions, find_mergers))
-    found = find_splits(objects, motion, divisions, mergers, chains.after)
-    pieces = {tuple(sorted((*each.one, *each.two))) for each in found}
-    rows = objects.starts[2] + np.flatnonzero(np.isin(objects.labels[objects.rows(2)], [1, 2]))
+    detections = detect((frame[None], None) for frame in seen)
+    model = learn_motion(detections)
+    chains = link_frames(detections, model)
+    divisions, mergers = (find(detections, model, chains) for find in (find_divisions, find_mergers))
+    found = find_splits(detections, model, divisions, mergers, chains.after)
+    pieces = {tuple(sorted((*each.chain, *each.second_chain))) for each in found}
+    rows = detections.frame_starts[2] + np.flatnonzero(np.isin(detections.labels[detections.frame_slice(2)], [1, 2]))
     assert pieces == {tuple(rows.tolist())}
     # Of other pairs that one of the two merges in nothing follows.
-    other = replace(mergers, new=np.where(mergers.new == rows[1], rows[1] + 1, mergers.new))
-    other = replace(other, heir=np.where(other.heir == rows[1], rows[1] + 1, other.heir))
-    assert not find_splits(objects, motion, divisions, other, chains.after)
+    other = replace(mergers, daughter_b=np.where(mergers.daughter_b == rows[1], rows[1] + 1, mergers.daughter_b))
+    other = replace(other, daughter_a=np.where(other.daughter_a == rows[1], rows[1] + 1, other.daughter_a))
+    assert not find_splits(detections, model, divisions, other, chains.after)
 
 
 @pytest.mark.parametrize("lost", [1, 2, 3])

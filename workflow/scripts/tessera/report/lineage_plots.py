@@ -133,7 +133,7 @@ def cycle_lengths(lineage):
 def displacements(lineage):
     """Ways of cells between tracked frames that follow each other, in `lineage.unit` for each frame: (links,)."""
     edges, division = lineage.edges()
-    places = lineage.nodes[["z", "y", "x"]].to_numpy() * lineage.voxel
+    places = lineage.nodes[["z", "y", "x"]].to_numpy() * lineage.voxel_size
     one, two = edges[~division & (lineage.steps(edges) == 1)].T
     times = lineage.nodes["t"].to_numpy()
     return np.linalg.norm(places[two] - places[one], axis=1) / (times[two] - times[one])

@@ -1,272 +1,324 @@
-"""Detections: where the objects of a movie are, how large and how bright, and which overlap from frame to frame."""
+"""Detections: position, size, shape and brightness of every object of a movie, and overlaps between frames.
 
+The movie is read frame by frame; two frames are in memory at a time. Everything after `detect` works on these tables.
+"""
+
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
 from tessera.common.run_length import count_shared_pixels, encode_runs
-from tessera.tracking.drift_correction import FEW, align_foreground, estimate_drift
+from tessera.tracking.array_types import Bools, Floats, Indices, Labels
+from tessera.tracking.drift_correction import MAX_ALIGNED_OBJECTS, align_foreground, estimate_drift
+
+NO_DETECTION = -1  # in arrays of indices: there is no such detection
+
+
+class FrameOverlaps(NamedTuple):
+    """Pairs of detections of consecutive frames that share pixels once the drift is removed.
+
+    Attributes:
+        before: int64 (pairs,), indices of detections of the earlier frame.
+        after: int64 (pairs,), indices of detections of the later frame.
+        pixels: int64 (pairs,), numbers of shared pixels.
+    """
+
+    before: Indices
+    after: Indices
+    pixels: Indices
 
 
 @dataclass
 class Detections:
-    """The objects of a movie, frame after frame, and within a frame by rising label; lengths are in pixels of x.
+    """The detections of a movie, sorted by frame and within a frame by label.
+
+    Lengths are in pixels of x: positions along z and y are multiplied by the voxel size relative to x.
 
     Attributes:
-        starts: int64 (frames + 1,), the rows of frame t are starts[t] to starts[t + 1].
-        labels: int64 (objects,), ids in their own frame.
-        centres: float64 (objects, 3), z, y, x in pixels of x, so that they are as long in each direction.
-        sizes: float64 (objects,), pixels.
-        intensities: float64 (objects,), the mean of each less the mean of the frame's objects, over the deviation of
-            all; NaN where it is unknown.
-        shapes: float64 (objects, 2), see `elongations`; NaN of those that the border cuts.
-        boxes: int32 (objects, 6), z0, y0, x0, z1, y1, x1 in pixels, half-open.
-        cut: bool (objects,), whether the border of the image, in y or x, cuts it.
-        drifts: float64 (frames, 3), how far everything moved since the frame before, in pixels of x.
-        overlaps: for each frame but the first, three arrays (pairs,): row in the frame before, row, pixels that both
-            have when the drift is taken back.
-        steps: float64 (3,), size of a pixel in z, y, x over that in x.
-        shape: (z, y, x) pixels of a frame.
+        frame_starts: int64 (frames + 1,); the detections of frame t have the indices frame_starts[t] to
+            frame_starts[t + 1] - 1.
+        labels: int64 (detections,), ids in the labels of their own frame.
+        centers: float64 (detections, 3), centroids (z, y, x) in pixels of x.
+        sizes: float64 (detections,), numbers of pixels (voxels).
+        intensities: float64 (detections,), mean intensity minus the mean of all objects of the frame, divided by the
+            standard deviation over the movie; NaN if unknown.
+        elongations: float64 (detections, 2), see `measure_elongations`; NaN for objects that touch the border.
+        boxes: int32 (detections, 6), bounding boxes z0, y0, x0, z1, y1, x1 in pixels, half-open.
+        touches_border: bool (detections,), whether the object touches the border of the image in y or x.
+        drifts: float64 (frames, 3), displacement (z, y, x) of the whole frame since the previous frame, in pixels of x.
+        overlaps: one FrameOverlaps for each pair of consecutive frames.
+        voxel_size: float64 (3,), size of a voxel along z, y, x relative to x.
+        frame_shape: (z, y, x) pixels of a frame.
     """
 
-    starts: np.ndarray
-    labels: np.ndarray
-    centres: np.ndarray
-    sizes: np.ndarray
-    intensities: np.ndarray
-    shapes: np.ndarray
-    boxes: np.ndarray
-    cut: np.ndarray
-    drifts: np.ndarray
-    overlaps: list
-    steps: np.ndarray
-    shape: tuple
-    _trees: dict = field(default_factory=dict, init=False, repr=False)
-    _forwards: "Detections" = field(default=None, init=False, repr=False)
+    frame_starts: Indices
+    labels: Indices
+    centers: Floats
+    sizes: Floats
+    intensities: Floats
+    elongations: Floats
+    boxes: NDArray[np.int32]
+    touches_border: Bools
+    drifts: Floats
+    overlaps: list[FrameOverlaps]
+    voxel_size: Floats
+    frame_shape: tuple[int, ...]
+    _trees: dict[int, Any] = field(default_factory=dict, init=False, repr=False)
+    _time_reversed: "Detections | None" = field(default=None, init=False, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.labels)
 
     @property
-    def frames(self):
-        return len(self.starts) - 1
+    def n_frames(self) -> int:
+        """Number of frames."""
+        return len(self.frame_starts) - 1
 
     @cached_property
-    def times(self):
-        """Frame of each object: int32 (objects,)."""
-        return np.repeat(np.arange(self.frames, dtype=np.int32), np.diff(self.starts))
+    def frames(self) -> NDArray[np.int32]:
+        """Frame of each detection: int32 (detections,)."""
+        return np.repeat(np.arange(self.n_frames, dtype=np.int32), np.diff(self.frame_starts))
 
     @cached_property
-    def logs(self):
-        """Logarithms of the sizes: float64 (objects,)."""
+    def log_sizes(self) -> Floats:
+        """Logarithms of the sizes: float64 (detections,)."""
         return np.log(self.sizes)
 
     @cached_property
-    def dimensions(self):
-        """2, or 3 where objects lie at more than one depth."""
-        depths = self.centres[:, 0]
-        return 3 if self.shape[0] > 1 and len(depths) and np.ptp(depths) > 0 else 2
+    def n_dims(self) -> int:
+        """Number of spatial dimensions: 3 if the detections have different depths, else 2."""
+        depths = self.centers[:, 0]
+        return 3 if self.frame_shape[0] > 1 and len(depths) and np.ptp(depths) > 0 else 2
 
     @cached_property
-    def radii(self):
-        """Of the disc or ball as large as each object, in pixels of x: float64 (objects,)."""
-        sizes = self.sizes * np.prod(self.steps[-self.dimensions :])
-        if self.dimensions == 2:
-            # What goes through the planes of a stack alike is as wide as it is in one of them.
+    def radii(self) -> Floats:
+        """Radius of the disc (2-D) or ball (3-D) of the same size, in pixels of x: float64 (detections,)."""
+        sizes = self.sizes * np.prod(self.voxel_size[-self.n_dims :])
+        if self.n_dims == 2:
+            # In a stack in which all objects span the same planes, the radius is that of the mean cross-section.
             sizes = sizes / (self.boxes[:, 3] - self.boxes[:, 0]).clip(1)
-        return np.sqrt(sizes / np.pi) if self.dimensions == 2 else np.cbrt(3 * sizes / (4 * np.pi))
+        return np.sqrt(sizes / np.pi) if self.n_dims == 2 else np.cbrt(3 * sizes / (4 * np.pi))
 
-    def rows(self, t):
-        """The rows of frame t, as a slice."""
-        return slice(self.starts[t], self.starts[t + 1])
+    def frame_slice(self, t: int) -> slice:
+        """The detections of frame t as a slice of indices."""
+        return slice(self.frame_starts[t], self.frame_starts[t + 1])
 
-    def indices(self, t):
-        """The rows of frame t, int64."""
-        return np.arange(self.starts[t], self.starts[t + 1])
+    def frame_indices(self, t: int) -> Indices:
+        """The detections of frame t: int64 indices."""
+        return np.arange(self.frame_starts[t], self.frame_starts[t + 1])
 
-    def nearest(self, t, places, most, reach=np.inf):
-        """The objects of frame t whose centres are nearest to places.
+    def density(self, t: int) -> float:
+        """Detections of frame t per area (2-D) or volume (3-D) of the image, in pixels of x squared or cubed."""
+        centers = self.centers[self.frame_slice(t)][:, -self.n_dims :]
+        span = np.array(self.frame_shape, float)[-self.n_dims :] * self.voxel_size[-self.n_dims :]
+        return max(len(centers), 1) / float(np.prod(span))
+
+    def nearest(self, t: int, positions: Floats, k: int, max_distance: float = np.inf) -> tuple[Floats, Indices]:
+        """Find the detections of frame t whose centers are nearest to positions.
 
         Args:
-            t: frame, which has objects.
-            places: float64 (places, 3), z, y, x in pixels of x.
-            most: objects for each place.
-            reach: pixels of x.
+            t: a frame with at least one detection.
+            positions: float64 (positions, 3), z, y, x in pixels of x.
+            k: detections for each position.
+            max_distance: pixels of x.
 
         Returns:
-            Distances (places, most, or all objects if these are fewer), rising, inf beyond `reach`; positions in the
-            frame, then the number of its objects.
+            Distances float64 (positions, min(k, detections of t)), increasing, inf beyond `max_distance`; and the
+            places int64 of the detections within the frame, the frame's number of detections where the distance is inf.
         """
-        if self._forwards is not None:
-            near, at = self._forwards.nearest(self.frames - 1 - t, places, most, reach)
-            count = int(self.starts[t + 1] - self.starts[t])
-            return near, np.where(at < count, count - 1 - at, count)
+        if self._time_reversed is not None:
+            distances, places = self._time_reversed.nearest(self.n_frames - 1 - t, positions, k, max_distance)
+            count = int(self.frame_starts[t + 1] - self.frame_starts[t])
+            return distances, np.where(places < count, count - 1 - places, count)
         if t not in self._trees:
-            self._trees[t] = grow_tree(self.centres[self.rows(t)])
-        return query_tree(self._trees[t], places, most, reach)
+            self._trees[t] = build_tree(self.centers[self.frame_slice(t)])
+        return query_tree(self._trees[t], positions, k, max_distance)
 
-    def reversed(self):
-        """The movie backwards; row r becomes row -1 - r."""
-        count = len(self.labels)
+    def reversed(self) -> "Detections":
+        """The movie played backwards; detection i becomes detection -1 - i."""
+        count = len(self)
         columns = {
             name: getattr(self, name)[::-1]
-            for name in ("labels", "centres", "sizes", "intensities", "shapes", "boxes", "cut")
+            for name in ("labels", "centers", "sizes", "intensities", "elongations", "boxes", "touches_border")
         }
         drifts = np.zeros_like(self.drifts)
         drifts[1:] = -self.drifts[:0:-1]
-        overlaps = [(count - 1 - two, count - 1 - one, shared) for one, two, shared in reversed(self.overlaps)]
-        told = {"starts": count - self.starts[::-1], "drifts": drifts, "overlaps": overlaps}
-        result = Detections(**columns, **told, steps=self.steps, shape=self.shape)
-        result._forwards = self
+        overlaps = [
+            FrameOverlaps(count - 1 - each.after, count - 1 - each.before, each.pixels)
+            for each in reversed(self.overlaps)
+        ]
+        result = Detections(
+            **columns,
+            frame_starts=count - self.frame_starts[::-1],
+            drifts=drifts,
+            overlaps=overlaps,
+            voxel_size=self.voxel_size,
+            frame_shape=self.frame_shape,
+        )
+        result._time_reversed = self
         return result
 
 
-def grow_tree(centres):
-    """A KD-tree that is not balanced: quicker to build, and objects lie evenly enough."""
-    return cKDTree(centres, balanced_tree=False, compact_nodes=False)
+def build_tree(centers: Floats) -> Any:
+    """A KD-tree of centers (detections, 3); it is not balanced, which is faster to build for evenly spread objects."""
+    return cKDTree(centers, balanced_tree=False, compact_nodes=False)
 
 
-def query_tree(tree, places, most, reach):
-    """As `Detections.nearest`, of the centres that a tree holds."""
-    most = min(most, tree.n)
-    near, at = tree.query(places, k=most, distance_upper_bound=reach)
-    return near.reshape(len(places), most), at.reshape(len(places), most)
+def query_tree(tree: Any, positions: Floats, k: int, max_distance: float) -> tuple[Floats, Indices]:
+    """As `Detections.nearest`, for the centers of a KD-tree."""
+    k = min(k, tree.n)
+    distances, places = tree.query(positions, k=k, distance_upper_bound=max_distance)
+    return distances.reshape(len(positions), k), places.reshape(len(positions), k)
 
 
-def detect(frames, *, steps=(1.0, 1.0, 1.0)):
-    """Find the objects of a movie; two frames are in memory at a time.
+def detect(
+    frames: Iterable[tuple[Labels, NDArray[Any] | None]], *, voxel_size: ArrayLike = (1.0, 1.0, 1.0)
+) -> Detections:
+    """Measure the objects of a movie, its drift, and the overlaps between consecutive frames.
 
     Args:
-        frames: pairs (labels integers (z, y, x), pixels (c, z, y, x) or None) of each frame.
-        steps: size of a pixel in z, y, x; only their ratios count.
-
-    Returns:
-        Detections.
+        frames: for each frame its labels, integers (z, y, x), and its pixels (c, z, y, x) or None.
+        voxel_size: size of a voxel along z, y, x; only the ratios matter.
     """
-    steps = np.asarray(steps, float) / steps[-1]
-    parts, overlaps, drifts, before, shape = [], [], [], None, None
-    first = 0
+    steps = np.asarray(voxel_size, float)
+    steps = steps / steps[-1]
+    tables: list[dict[str, NDArray[Any]]] = []
+    overlaps, drifts, previous = [], [], None
+    first, frame_shape = 0, (0, 0, 0)
     for labels, pixels in frames:
-        shape = labels.shape
-        part = measure_frame(labels, pixels, steps)
+        frame_shape = labels.shape
+        table = measure_frame(labels, pixels, steps)
         drift = np.zeros(3)
-        if before is not None:
-            drift = estimate_drift(parts[-1]["centres"], part["centres"], parts[-1]["sizes"], part["sizes"], steps)
-            if min(len(parts[-1]["labels"]), len(part["labels"])) < FEW:
-                drift = steps * align_foreground(before, labels, drift / steps)
-            one, two, shared = overlap_frames(before, labels, np.rint(drift / steps).astype(int))
-            one = first - len(parts[-1]["labels"]) + np.searchsorted(parts[-1]["labels"], one)
-            overlaps.append((one, first + np.searchsorted(part["labels"], two), shared))
-        first += len(part["labels"])
-        parts.append(part)
+        if previous is not None:
+            last = tables[-1]
+            drift = estimate_drift(last["centers"], table["centers"], last["sizes"], table["sizes"], steps)
+            if min(len(last["labels"]), len(table["labels"])) < MAX_ALIGNED_OBJECTS:
+                drift = steps * align_foreground(previous, labels, drift / steps)
+            before, after, shared = overlap_frames(previous, labels, np.rint(drift / steps).astype(int))
+            before = first - len(last["labels"]) + np.searchsorted(last["labels"], before)
+            after = first + np.searchsorted(table["labels"], after)
+            overlaps.append(FrameOverlaps(before, after, shared))
+        first += len(table["labels"])
+        tables.append(table)
         drifts.append(drift)
-        before = labels
-    counts = [len(part["labels"]) for part in parts]
-    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        previous = labels
+    counts = [len(table["labels"]) for table in tables]
+    columns = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
     return Detections(
-        starts=np.concatenate([[0], np.cumsum(counts)]),
-        intensities=_standardise(whole.pop("intensity"), counts),
+        frame_starts=np.concatenate([[0], np.cumsum(counts)]),
+        intensities=_standardize(columns.pop("intensity"), counts),
         drifts=np.array(drifts),
         overlaps=overlaps,
-        steps=steps,
-        shape=shape,
-        **whole,
+        voxel_size=steps,
+        frame_shape=frame_shape,
+        **columns,
     )
 
 
-def measure_frame(labels, pixels, steps):
-    """Objects of one frame.
+def measure_frame(labels: Labels, pixels: NDArray[Any] | None, voxel_size: Floats) -> dict[str, NDArray[Any]]:
+    """Measure the objects of one frame.
 
     Args:
         labels: integers (z, y, x), 0 is background.
         pixels: (c, z, y, x) or None.
-        steps: size of a pixel in z, y, x.
+        voxel_size: size of a voxel along z, y, x relative to x.
 
     Returns:
-        {name: array (objects, ...)} of labels, centres, sizes, intensity, shapes, boxes and cut, see `Detections`.
+        {name: array (objects, ...)}: labels, centers, sizes, elongations, boxes and touches_border as in `Detections`,
+        and intensity, the mean over the object's pixels and all channels.
     """
     _, height, width = labels.shape
     runs = encode_runs(np.ascontiguousarray(labels).reshape(-1, width))
-    inside = runs.values > 0
-    ids, of = np.unique(runs.values[inside], return_inverse=True)
-    count, n = len(ids), runs.lengths[inside]
-    line, x = np.divmod(runs.starts[inside], width)
+    foreground = runs.values > 0
+    ids, object_of = np.unique(runs.values[foreground], return_inverse=True)
+    count, lengths = len(ids), runs.lengths[foreground]
+    line, x = np.divmod(runs.starts[foreground], width)
     z, y = np.divmod(line, height)
-    sizes = np.bincount(of, n, count)
-    sums = [np.bincount(of, n * values, count) for values in (z, y, x + (n - 1) / 2)]
+    sizes = np.bincount(object_of, lengths, count)
+    sums = [np.bincount(object_of, lengths * values, count) for values in (z, y, x + (lengths - 1) / 2)]
     low = np.full((count, 3), np.iinfo(np.int32).max, np.int32)
     high = np.zeros((count, 3), np.int32)
-    for axis, (start, stop) in enumerate(((z, z + 1), (y, y + 1), (x, x + n))):
-        np.minimum.at(low[:, axis], of, start.astype(np.int32))
-        np.maximum.at(high[:, axis], of, stop.astype(np.int32))
+    for axis, (start, stop) in enumerate(((z, z + 1), (y, y + 1), (x, x + lengths))):
+        np.minimum.at(low[:, axis], object_of, start.astype(np.int32))
+        np.maximum.at(high[:, axis], object_of, stop.astype(np.int32))
     intensity = np.full(count, np.nan)
     if pixels is not None and count:
         mean = np.zeros(count)
         for channel in pixels:
             values = np.nan_to_num(channel.astype(np.float64, copy=False), nan=0, posinf=0, neginf=0)
-            mean += np.bincount(of, np.add.reduceat(values.ravel(), runs.starts)[inside], count) / sizes
+            of_runs = np.add.reduceat(values.ravel(), runs.starts)[foreground]
+            mean += np.bincount(object_of, of_runs, count) / sizes
         intensity = mean / len(pixels)
-    cut = (low[:, 1:] == 0).any(1) | (high[:, 1] == height) | (high[:, 2] == width)
-    shapes = elongations(of, n, y, x + (n - 1) / 2, sizes, steps)
-    shapes[cut] = np.nan
+    touches_border = (low[:, 1:] == 0).any(1) | (high[:, 1] == height) | (high[:, 2] == width)
+    elongations = measure_elongations(object_of, lengths, y, x + (lengths - 1) / 2, sizes, voxel_size)
+    elongations[touches_border] = np.nan
     return {
         "labels": ids.astype(np.int64),
-        "centres": np.stack(sums, axis=1).reshape(-1, 3) / sizes[:, None] * steps,
+        "centers": np.stack(sums, axis=1).reshape(-1, 3) / sizes[:, None] * voxel_size,
         "sizes": sizes,
         "intensity": intensity,
-        "shapes": shapes,
+        "elongations": elongations,
         "boxes": np.concatenate([low, high], axis=1),
-        "cut": cut,
+        "touches_border": touches_border,
     }
 
 
-def elongations(of, lengths, y, x, sizes, steps):
-    """How long objects are, and in which direction: the difference of the second central moments over their sum.
+def measure_elongations(
+    object_of: Indices, lengths: Indices, y: NDArray[Any], x: NDArray[Any], sizes: Floats, voxel_size: Floats
+) -> Floats:
+    """Elongation and orientation of objects in the y-x plane, from second central moments.
 
-    That is (yy - xx, 2 xy) / (yy + xx): 0 of a disc, of length 1 of a line, and turned twice as far as the object is.
+    The result is (yy - xx, 2 xy) / (yy + xx), where yy, xx and xy are the second central moments: its length is 0 for
+    a disc and 1 for a line, and it rotates by twice the angle by which the object rotates. Stacks are seen from above.
 
     Args:
-        of: int64 (runs,), object of each run of pixels along x.
-        lengths: pixels (runs,).
-        y, x: of the middles of the runs, pixels (runs,).
-        sizes: pixels (objects,).
-        steps: size of a pixel in z, y, x.
+        object_of: int64 (runs,), object of each run of pixels along x.
+        lengths: int64 (runs,), pixels of each run.
+        y, x: (runs,), middles of the runs in pixels.
+        sizes: float64 (objects,), pixels.
+        voxel_size: size of a voxel along z, y, x.
 
     Returns:
-        float64 (objects, 2); NaN of a single pixel.
+        float64 (objects, 2); NaN for objects of a single pixel.
     """
     count = len(sizes)
-    middle_y, middle_x = (np.bincount(of, lengths * values, count) / sizes for values in (y, x))
-    y, x = (y - middle_y[of]) * steps[1], (x - middle_x[of]) * steps[2]
-    along = (lengths**2 - 1) / 12 * steps[2] ** 2  # of a run about its own middle
-    yy, xx, xy = (np.bincount(of, lengths * squares, count) for squares in (y * y, x * x + along, x * y))
+    middle_y, middle_x = (np.bincount(object_of, lengths * values, count) / sizes for values in (y, x))
+    y, x = (y - middle_y[object_of]) * voxel_size[1], (x - middle_x[object_of]) * voxel_size[2]
+    within_run = (lengths**2 - 1) / 12 * voxel_size[2] ** 2  # variance of a run's pixels about its middle
+    yy, xx, xy = (np.bincount(object_of, lengths * values, count) for values in (y * y, x * x + within_run, x * y))
     with np.errstate(invalid="ignore"):
         return np.stack([yy - xx, 2 * xy], axis=1) / (yy + xx)[:, None]
 
 
-def overlap_frames(before, after, shift):
-    """Pairs of objects that share pixels when the later frame is moved back by `shift` (z, y, x) pixels.
+def overlap_frames(before: Labels, after: Labels, shift: Indices) -> Indices:
+    """Find the pairs of objects that share pixels once the later frame is moved back by the drift.
 
     Args:
-        before, after: integers (z, y, x).
-        shift: whole pixels.
+        before, after: labels, integers (z, y, x).
+        shift: drift (z, y, x) in whole pixels.
 
     Returns:
-        Labels before, labels after, pixels: int64 (3, pairs).
+        int64 (3, pairs): labels before, labels after, shared pixels.
     """
-    ours, theirs = [], []
-    for by, size in zip(shift, before.shape, strict=True):
-        ours.append(slice(max(-by, 0), max(size - max(by, 0), 0)))
-        theirs.append(slice(max(by, 0), max(size + min(by, 0), 0)))
-    return count_shared_pixels(before[tuple(ours)], after[tuple(theirs)])
+    region_before, region_after = [], []
+    for offset, size in zip(shift, before.shape, strict=True):
+        region_before.append(slice(max(-offset, 0), max(size - max(offset, 0), 0)))
+        region_after.append(slice(max(offset, 0), max(size + min(offset, 0), 0)))
+    return count_shared_pixels(before[tuple(region_before)], after[tuple(region_after)])
 
 
-def _standardise(intensity, counts):
-    """Intensities less the mean of their frame, over the deviation of all that remains."""
+def _standardize(intensity: Floats, counts: list[int]) -> Floats:
+    """Subtract the mean of each frame and divide by the standard deviation of the remainder; NaN if any is unknown."""
     frame = np.repeat(np.arange(len(counts)), counts)
     known = np.isfinite(intensity)
     if not known.all() or not len(intensity):
         return np.full(len(intensity), np.nan)
     mean = np.bincount(frame, intensity, len(counts)) / np.maximum(counts, 1)
-    rest = intensity - mean[frame]
-    spread = rest.std()
-    return rest / spread if spread > 0 else np.zeros(len(rest))
+    residuals = intensity - mean[frame]
+    deviation = residuals.std()
+    return residuals / deviation if deviation > 0 else np.zeros(len(residuals))

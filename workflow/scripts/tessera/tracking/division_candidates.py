@@ -1,181 +1,244 @@
-"""Divisions: which objects divide, with what speaks for it; that none does is a possible outcome."""
+"""Divisions: how it is decided which objects divide.
 
-from dataclasses import dataclass
+1. `find_divisions` lists candidates: a mother and two daughters of a later frame, at least one of which has no
+   predecessor. `tessera.tracking.division_scores` gives each its log-likelihood ratios.
+2. `learn_division_prior` adds how common divisions are in this movie; that there are none is a possible result.
+3. Candidates compete with uncertain links, gaps, merges and splits for the same ends and starts
+   (`tessera.tracking.hypotheses`). One that is chosen needs a log-likelihood ratio above MIN_DIVISION_LLR.
+
+If all cells of a frame were merged into one object, the number of candidates would explode; so each mother has at most
+MAX_CANDIDATES_PER_MOTHER.
+"""
+
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import expit
 
-from tessera.tracking.division_scores import weigh_births
-from tessera.tracking.link_scores import NONE
+from tessera.tracking.array_types import Bools, Floats, Indices
+from tessera.tracking.detections import NO_DETECTION, Detections
+from tessera.tracking.division_scores import TERM, DivisionTriples, score_divisions
+from tessera.tracking.frame_linking import LinkedFrames
+from tessera.tracking.motion_model import MotionModel
 
-NEAREST = 6  # mothers that are looked at for each new object
-BROOD = 6  # new objects that a mother without a successor may have two of, the nearest
-FAMILIES = 12  # of each mother, the likeliest: where many cells seem to come from one, none of them did
-UNEQUAL = 1.0  # logarithm of the ratio of sizes beyond which daughters are called unequal
-UNEQUAL_SHARE = 0.1  # divisions into unequal daughters for each one into equal ones
-EM_ROUNDS = 10
-MOST_PRIOR = 2.0
-PRIOR_COUNTS = 0.7  # of the prior, since it is learned from the same evidence
-USUAL_NEWCOMERS = (0.01, 0.05)  # share of objects, of those the border cuts
-USUAL_MENDED = 0.002  # of the objects are merged, or in pieces
-LEAST_NEWCOMERS = 0.003  # of the objects come for no reason at all, in any movie
-PRIOR_OBJECTS = 50.0
-PRIOR_DIVIDING = 0.005
+# Threshold of a division. It is above 0, since a false division harms a lineage more than a missed one.
+MIN_DIVISION_LLR = 0.5
+MAX_MOTHERS_PER_DAUGHTER = 6  # nearest possible mothers of each object without a predecessor
+MAX_NEW_DAUGHTERS = 6  # nearest objects without a predecessor that a mother without a successor may divide into
+MAX_CANDIDATES_PER_MOTHER = 12
+UNEQUAL_LOG_SIZE_RATIO = 1.0  # daughters whose sizes differ more are unequal
+UNEQUAL_SHARE = 0.1  # unequal divisions for each equal division of the movie
+N_EM_ROUNDS = 10
+MAX_PRIOR_LLR = 2.0
+PRIOR_WEIGHT = 0.7  # below 1, since the prior is learned from the same evidence
+PRIOR_NEWCOMER_RATES = (0.01, 0.05)  # share of objects that appear without a division: inside, at the border
+PRIOR_REPAIR_RATE = 0.002  # share of objects that are merged or split for some frames
+MIN_NEWCOMER_RATE = 0.003
+PRIOR_OBJECTS = 50.0  # number of objects that the prior rates count as
+PRIOR_DIVISION_RATE = 0.005
 
 
-@dataclass
-class Candidates:
-    """Divisions that may be: a mother, the daughter that would otherwise be her next self, and the new one.
+@dataclass(frozen=True)
+class DivisionCandidates(DivisionTriples):
+    """Possible divisions with their evidence.
 
     Attributes:
-        mother, heir, new: rows (candidates,); `heir` may be an object that is new as well.
-        terms: float64 (candidates, REASONS), log-likelihood ratios.
-        geometry: float64 (candidates,), what the frames of the three say alone, whatever came before and after.
+        terms: float64 (candidates, EVIDENCE_TERMS), log-likelihood ratios.
+        geometry_llr: float64 (candidates,), the evidence in the frames of mother and daughters alone.
     """
 
-    mother: np.ndarray
-    heir: np.ndarray
-    new: np.ndarray
-    terms: np.ndarray
-    geometry: np.ndarray
+    terms: Floats
+    geometry_llr: Floats
 
     @property
-    def evidence(self):
-        return self.terms.sum(1)
+    def llr(self) -> Floats:
+        """Total log-likelihood ratio: float64 (candidates,)."""
+        total: Floats = self.terms.sum(1)
+        return total
 
-    def chosen(self, rows):
-        return Candidates(self.mother[rows], self.heir[rows], self.new[rows], self.terms[rows], self.geometry[rows])
+    def select(self, indices: Indices) -> "DivisionCandidates":
+        """The candidates at these indices."""
+        return DivisionCandidates(
+            self.mother[indices],
+            self.daughter_a[indices],
+            self.daughter_b[indices],
+            self.terms[indices],
+            self.geometry_llr[indices],
+        )
+
+    def with_prior(self, prior: Floats) -> "DivisionCandidates":
+        """The candidates with these log prior odds (candidates,)."""
+        terms = self.terms.copy(order="K")
+        terms[:, TERM["prior"]] = prior
+        return replace(self, terms=terms)
 
 
-def find_divisions(objects, motion, chains, *, missed=0, reach=None, learn=True):
-    """Divisions that may be, with what speaks for them but the prior.
+@dataclass(frozen=True)
+class Alternatives:
+    """Explanations other than a division for objects without a predecessor.
+
+    Attributes:
+        after: int64 (alternatives,), the objects that they explain.
+        scores: float64 (alternatives,), log-likelihood ratios.
+        n_merged: cells that may be merged with another for some frames.
+        n_split: cells that may be split into fragments for some frames.
+    """
+
+    after: Indices
+    scores: Floats
+    n_merged: int
+    n_split: int
+
+
+def find_divisions(
+    detections: Detections,
+    model: MotionModel,
+    linked: LinkedFrames,
+    *,
+    max_missed_frames: int = 0,
+    max_distance_px: float | None = None,
+    learn: bool = True,
+) -> DivisionCandidates:
+    """List possible divisions with their evidence, without the prior.
 
     Args:
-        objects: Detections.
-        motion: Motion.
-        chains: Chains.
-        missed: frames for which the mother or a daughter may be missing, 0 or 1.
-        reach: pixels of x that a daughter goes at most, from a frame to the next, from the disc that the mother is;
-            None: as far as cells lie apart.
-        learn: see `weigh_births`.
-
-    Returns:
-        Candidates.
+        detections: Detections.
+        model: MotionModel.
+        linked: LinkedFrames.
+        max_missed_frames: frames for which the mother or a daughter may be missed, 0 or 1.
+        max_distance_px: largest distance, for each frame, of a daughter from the outline of the mother's disc, in
+            pixels of x; None: from the distance between neighbors.
+        learn: see `tessera.tracking.division_scores.score_divisions`.
     """
-    families = [np.zeros((0, 3), int)]
-    for t in range(objects.frames - 1):
-        for later in range(t + 1, min(t + 2 + missed, objects.frames)):
-            families.append(_families_of(objects, motion, chains, t, later, reach))
-    found = Candidates(*np.ascontiguousarray(np.concatenate(families).T), None, None)
-    found.terms, found.geometry = weigh_births(objects, motion, found, chains, learn=learn)
-    return found.chosen(_first_of_each(found.mother, -found.evidence, FAMILIES))
+    triples = [np.zeros((0, 3), int)]
+    for t in range(detections.n_frames - 1):
+        for later in range(t + 1, min(t + 2 + max_missed_frames, detections.n_frames)):
+            triples.append(_find_triples(detections, model, linked, t, later, max_distance_px))
+    found = DivisionTriples(*np.ascontiguousarray(np.concatenate(triples).T))
+    terms, geometry_llr = score_divisions(detections, model, found, linked, learn=learn)
+    candidates = DivisionCandidates(found.mother, found.daughter_a, found.daughter_b, terms, geometry_llr)
+    return candidates.select(_lowest_of_each_group(candidates.mother, -candidates.llr, MAX_CANDIDATES_PER_MOTHER))
 
 
-def _first_of_each(groups, values, most):
-    """Indices, rising, of the `most` lowest values of each group, non-negative integers (values,)."""
-    many = np.bincount(groups)[groups] > most
-    large = np.flatnonzero(many)
+def _lowest_of_each_group(groups: Indices, values: Floats, count: int) -> Indices:
+    """Indices, increasing, of the `count` lowest values of each group; groups are non-negative int64 (values,)."""
+    dropped = np.bincount(groups)[groups] > count
+    large = np.flatnonzero(dropped)
     order = large[np.lexsort((values[large], groups[large]))]
     heads = np.flatnonzero(np.diff(groups[order], prepend=-1))
     rank = np.arange(len(order)) - np.repeat(heads, np.diff(heads, append=len(order)))
-    many[order[rank < most]] = False
-    return np.flatnonzero(~many)
+    dropped[order[rank < count]] = False
+    return np.flatnonzero(~dropped)
 
 
-def _families_of(objects, motion, chains, t, later, limit):
-    """Mothers of frame t, heirs and new ones of a later frame: (families, 3)."""
-    rows, last, after = objects.rows(later), objects.rows(t), chains.after
-    new = rows.start + np.flatnonzero(chains.starts[rows])
-    # The smallest first: of two that are new the smaller one is the heir, however they are numbered.
-    new = new[np.lexsort((*objects.centres[new].T, objects.sizes[new]))]
-    if not len(new) or last.start == last.stop:
+def _find_triples(
+    detections: Detections,
+    model: MotionModel,
+    linked: LinkedFrames,
+    t: int,
+    later: int,
+    max_distance_px: float | None,
+) -> Indices:
+    """Mothers of frame t and two daughters of a later frame: int64 (candidates, 3)."""
+    daughters, mothers, successors = detections.frame_slice(later), detections.frame_slice(t), linked.after
+    new = daughters.start + np.flatnonzero(linked.open_starts[daughters])
+    # By size, so that the smaller one of two new daughters is `daughter_a` whatever the labels are.
+    new = new[np.lexsort((*detections.centers[new].T, detections.sizes[new]))]
+    if not len(new) or mothers.start == mothers.stop:
         return np.zeros((0, 3), int)
-    radii = objects.radii
-    places = objects.centres[new] - objects.drifts[t + 1 : later + 1].sum(0)
-    # Radii of markers say little; cells that touch are as far apart as they are wide.
-    reach = np.maximum(4.0 * radii[last], 1.5 * motion.spacing) + 3.0 * motion.shift
-    if limit is not None:
-        reach = np.minimum(reach, limit * (later - t) + radii[last])
-    near, at = objects.nearest(t, places, NEAREST, reach.max())
-    one, rank = np.nonzero(np.isfinite(near))
-    mother, child, distance = last.start + at[one, rank], new[one], near[one, rank]
-    close = distance < reach[at[one, rank]]
-    mother, child, distance = mother[close], child[close], distance[close]
-    kept = after[mother] != NONE
-    heirs = np.stack([mother[kept], after[mother[kept]], child[kept]], 1)
-    heirs = heirs[heirs[:, 1] != heirs[:, 2]]
-    # A mother without a successor may have two of the new ones.
-    lone = np.stack([mother[~kept], child[~kept]], 1)
-    lone = lone[_first_of_each(lone[:, 0] - last.start, distance[~kept], BROOD)]
-    lone = lone[np.argsort(lone[:, 0], kind="stable")]
+    radii = detections.radii
+    positions = detections.centers[new] - detections.drifts[t + 1 : later + 1].sum(0)
+    # Radii say little if masks are markers; the distance between neighbors tells how wide cells are.
+    reach = np.maximum(4.0 * radii[mothers], 1.5 * model.neighbor_distance) + 3.0 * model.displacement_scale
+    if max_distance_px is not None:
+        reach = np.minimum(reach, max_distance_px * (later - t) + radii[mothers])
+    distances, places = detections.nearest(t, positions, MAX_MOTHERS_PER_DAUGHTER, reach.max())
+    index, rank = np.nonzero(np.isfinite(distances))
+    place, distance = places[index, rank], distances[index, rank]
+    mother, daughter = mothers.start + place, new[index]
+    close = distance < reach[place]
+    mother, daughter, distance = mother[close], daughter[close], distance[close]
+    goes_on = successors[mother] != NO_DETECTION
+    with_successor = np.stack([mother[goes_on], successors[mother[goes_on]], daughter[goes_on]], 1)
+    with_successor = with_successor[with_successor[:, 1] != with_successor[:, 2]]
+    # A mother without a successor may divide into two new objects.
+    ending = np.stack([mother[~goes_on], daughter[~goes_on]], 1)
+    ending = ending[_lowest_of_each_group(ending[:, 0] - mothers.start, distance[~goes_on], MAX_NEW_DAUGHTERS)]
+    ending = ending[np.argsort(ending[:, 0], kind="stable")]
     pairs = []
-    for apart in range(1, len(lone)):
-        one, two = lone[:-apart], lone[apart:]
-        same = one[:, 0] == two[:, 0]
-        if not same.any():
+    for offset in range(1, len(ending)):
+        first, second = ending[:-offset], ending[offset:]
+        same_mother = first[:, 0] == second[:, 0]
+        if not same_mother.any():
             break
-        pairs.append(np.column_stack([one[same], two[same, 1]]))
-    return np.concatenate([heirs, *pairs])
+        pairs.append(np.column_stack([first[same_mother], second[same_mother, 1]]))
+    return np.concatenate([with_successor, *pairs])
 
 
-def decide_divisions(candidates, objects, motion, before, bridged, gains, mended):
-    """Fill in the prior of the candidates, learned from how many of the movie's objects look like newborns.
+def learn_division_prior(
+    candidates: DivisionCandidates,
+    detections: Detections,
+    model: MotionModel,
+    linked: LinkedFrames,
+    alternatives: Alternatives,
+) -> DivisionCandidates:
+    """Add the prior odds of a division, learned by expectation maximization from the objects without a predecessor.
 
-    Daughters of about the same size are told by many signs, a small one beside a large one may be a bud, debris or a
-    newcomer. So unequal divisions are only as likely as the equal ones of the same movie make them. At the border more
-    objects are newcomers, as many as the movie shows. Two that are merged in the first frame look like a mother, and
-    the pieces of one cell in the last frame like daughters: as many are as in between.
-
-    Args:
-        candidates: Candidates; `terms` gets the prior.
-        objects: Detections.
-        motion: Motion.
-        before: rows of the former selves; NONE for the objects that are to be explained.
-        bridged, gains: objects that may come after a gap, and the evidence for it.
-        mended: how many cells are merged, and how many in pieces, for some frames in between.
+    Two daughters of similar size are recognized by much evidence. A small object beside a large one may also be a bud,
+    debris or a newcomer, so unequal divisions are taken to be as common as equal divisions of the movie make them. More
+    objects are newcomers at the border; their rate is learned separately. Two merged cells in the first frame look like
+    a mother, and the fragments of a split cell in the last frame like daughters: both are taken to be as common as in
+    the frames in between.
     """
-    count, times, new = len(objects.labels), objects.times, candidates.new
-    evidence, unequal = candidates.evidence, _unequal(candidates, objects, motion)
-    born = np.unique(new)
-    rare = np.where(unequal, PRIOR_COUNTS * np.log(UNEQUAL_SHARE), 0)
-    gap = np.zeros(count)
-    np.maximum.at(gap, bridged, np.maximum(gains, 0))
-    cut = objects.cut.astype(int)
-    counts, starts = (
-        np.bincount(cut[rows], minlength=2) for rows in (times >= 0, (before == NONE) & (gap == 0) & (times > 0))
+    count, frames, new = len(detections), detections.frames, candidates.daughter_b
+    evidence, unequal = candidates.llr, _are_unequal(candidates, detections, model)
+    daughters = np.unique(new)
+    log_unequal = np.where(unequal, PRIOR_WEIGHT * np.log(UNEQUAL_SHARE), 0)
+    best_alternative = np.zeros(count)
+    np.maximum.at(best_alternative, alternatives.after, np.maximum(alternatives.scores, 0))
+    at_border = detections.touches_border.astype(int)
+    unexplained = (linked.before == NO_DETECTION) & (best_alternative == 0) & (frames > 0)
+    counts, n_unexplained = (np.bincount(at_border[which], minlength=2) for which in (frames >= 0, unexplained))
+    in_first_frame = np.flatnonzero(frames[candidates.mother] == 0)
+    in_last_frame = np.flatnonzero(frames[new] == detections.n_frames - 1)
+    # About half of the possible merges and splits are real.
+    merge_rate, split_rate = (
+        (0.5 * n + PRIOR_OBJECTS * PRIOR_REPAIR_RATE) / (count + PRIOR_OBJECTS)
+        for n in (alternatives.n_merged, alternatives.n_split)
     )
-    ends = [np.flatnonzero(where) for where in (times[candidates.mother] == 0, times[new] == objects.frames - 1)]
-    # Of what may be mended about half is.
-    rates = [(0.5 * found + PRIOR_OBJECTS * USUAL_MENDED) / (count + PRIOR_OBJECTS) for found in mended]
-    total, alike, at_border = evidence + rare, np.flatnonzero(~unequal), cut[new]
-    for _ in range(EM_ROUNDS):
+    total, equal, daughter_at_border = evidence + log_unequal, np.flatnonzero(~unequal), at_border[new]
+    for _ in range(N_EM_ROUNDS):
         best = np.full(count, -np.inf)
-        np.maximum.at(best, new[alike], total[alike])
-        likely = expit(best[born] - gap[born])
-        equal = (likely.sum() + PRIOR_OBJECTS * PRIOR_DIVIDING) / (count + PRIOR_OBJECTS)
-        newcomers = _share_of_newcomers(counts, starts, np.bincount(cut[born], likely, minlength=2))
-        prior = np.minimum(PRIOR_COUNTS * np.log(equal / newcomers), MOST_PRIOR)
-        total = evidence + prior[at_border] + rare
-        for end, rate in zip(ends, rates, strict=True):
-            # What is mended looks the same, so that no evidence tells the two apart.
-            total[end] = -np.logaddexp(-total[end], np.log(rate / equal))
-    candidates.terms[:, 0] = total - evidence
+        np.maximum.at(best, new[equal], total[equal])
+        probabilities = expit(best[daughters] - best_alternative[daughters])
+        division_rate = (probabilities.sum() + PRIOR_OBJECTS * PRIOR_DIVISION_RATE) / (count + PRIOR_OBJECTS)
+        n_dividing = np.bincount(at_border[daughters], probabilities, minlength=2)
+        newcomer_rates = _newcomer_rates(counts, n_unexplained, n_dividing)
+        prior = np.minimum(PRIOR_WEIGHT * np.log(division_rate / newcomer_rates), MAX_PRIOR_LLR)
+        total = evidence + prior[daughter_at_border] + log_unequal
+        for indices, rate in ((in_first_frame, merge_rate), (in_last_frame, split_rate)):
+            # A merge or split at the end of the movie looks like a division, so evidence cannot exceed their odds.
+            total[indices] = -np.logaddexp(-total[indices], np.log(rate / division_rate))
+    return candidates.with_prior(total - evidence)
 
 
-def _unequal(candidates, objects, motion):
-    """Whether daughters are unequal, as far as sizes tell (candidates,); what the border cuts may be larger."""
-    ratio = motion.sizes_tell * np.log(objects.sizes[candidates.heir] / objects.sizes[candidates.new])
-    return (np.abs(ratio) > UNEQUAL) & ~objects.cut[np.where(ratio > 0, candidates.new, candidates.heir)]
+def _are_unequal(candidates: DivisionCandidates, detections: Detections, model: MotionModel) -> Bools:
+    """Whether the daughters' sizes differ (candidates,); a smaller one that touches the border may be larger."""
+    a, b = candidates.daughter_a, candidates.daughter_b
+    log_ratio = model.size_informativeness * np.log(detections.sizes[a] / detections.sizes[b])
+    smaller = np.where(log_ratio > 0, b, a)
+    unequal: Bools = (np.abs(log_ratio) > UNEQUAL_LOG_SIZE_RATIO) & ~detections.touches_border[smaller]
+    return unequal
 
 
-def _share_of_newcomers(counts, starts, dividing):
-    """Shares of the objects that are new for no reason: away from the border, and cut by it (2,).
+def _newcomer_rates(counts: Indices, n_unexplained: Indices, n_dividing: Floats) -> Floats:
+    """Share of objects that appear without a division: inside, at the border (2,).
 
     Args:
-        counts: objects (2,), away from the border and cut by it.
-        starts: those of them that nothing but a division explains (2,).
-        dividing: how many of them a division does explain, likely (2,).
+        counts: int64 (2,), objects inside and at the border.
+        n_unexplained: int64 (2,), those that nothing but a division explains.
+        n_dividing: float64 (2,), expected number of those that a division explains.
     """
-    rest = np.maximum(starts - dividing, 0)
-    shares = (rest + PRIOR_OBJECTS * np.array(USUAL_NEWCOMERS)) / (counts + PRIOR_OBJECTS)
-    return np.maximum(shares, LEAST_NEWCOMERS)
+    rest = np.maximum(n_unexplained - n_dividing, 0)
+    shares = (rest + PRIOR_OBJECTS * np.array(PRIOR_NEWCOMER_RATES)) / (counts + PRIOR_OBJECTS)
+    return np.maximum(shares, MIN_NEWCOMER_RATE)

@@ -1,128 +1,147 @@
-"""Drifts: how far a whole frame moved since the one before."""
+"""Drift correction: the displacement of a whole frame since the previous frame.
+
+`estimate_drift` lets objects vote for a common displacement. `align_foreground` refines it for frames with few objects
+by aligning their foreground masks.
+"""
+
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.signal import correlate
 from scipy.spatial import cKDTree
 
-ANCHORS = 1500  # objects whose neighbours vote
-NEIGHBOURS = 24
-FEWEST = 8  # objects below which a drift cannot be told from their own motion
-REACH = 6.0  # typical distances between neighbours, or radii, that a frame may jump
-SHARE = 0.4  # of the anchors that suffice to agree on a jump
-LEAST_SHARE = 0.2  # of the anchors that suffice where hardly any agree on another
-STAND_OUT = 3.0  # times as many as agree on any other
-FEW = 100  # objects whose masks are aligned as well
-FINEST_PX = 256  # side of the masks that are aligned; larger ones are made smaller
-BETTER = 1.2  # times as much that has to lie over each other when it is aligned
-MOST_OBJECTS = 0.7  # have to lie, by half or more, over others when they are aligned
+from tessera.tracking.array_types import Floats, Indices, Labels
+
+MAX_VOTERS = 1500  # objects whose neighbors vote
+NEIGHBORS_PER_VOTER = 24
+MIN_OBJECTS = 8  # with fewer objects, drift cannot be told from the objects' own motion
+MAX_JUMP = 6.0  # largest drift, as a multiple of the nearest-neighbor distance or the radius
+MAX_LOG_SIZE_RATIO = 0.4  # between an object and the object that it votes for
+MIN_AGREEMENT = 0.4  # share of the voters that must agree on a drift
+MIN_CLEAR_AGREEMENT = 0.2  # the same if hardly any voter agrees on another drift
+CLEAR_FACTOR = 3.0  # times as many votes as any other drift: it is clear
+MIN_GAIN_OVER_NO_DRIFT = 1.4  # times as many votes as no drift
+MAX_ALIGNED_OBJECTS = 100  # frames with fewer objects are also aligned by their foreground
+MAX_ALIGNED_PX = 256  # side of the masks that are aligned; larger masks are downsampled
+MIN_OVERLAP_GAIN = 1.2  # times as much overlap that an alignment must reach
+MIN_OVERLAPPING_SHARE = 0.7  # of the objects must overlap others by at least half after an alignment
+
+_Region = tuple[slice, ...]
 
 
-def estimate_drift(before, after, sizes_before, sizes_after, steps):
-    """How far most objects moved together, in pixels of x; zeros where no common motion stands out.
+def estimate_drift(
+    before: Floats, after: Floats, sizes_before: Floats, sizes_after: Floats, voxel_size: Floats
+) -> Floats:
+    """Estimate the displacement that most objects have in common; zeros if no common displacement stands out.
 
-    Each object votes for the ways to all objects around its place in the frame after that are about as large. Where
-    many agree, the frame has moved. The votes' densest place is found on a grid, then it is the median of those around.
+    Each object votes for the displacements to all objects of similar size around its position in the next frame. The
+    densest cell of a grid of displacements gives the drift, which is then refined to the median of the votes around it.
 
     Args:
-        before, after: centres (objects, 3) z, y, x in pixels of x.
-        sizes_before, sizes_after: pixels (objects,).
-        steps: size of a pixel in z, y, x.
+        before, after: centers (objects, 3), z, y, x in pixels of x.
+        sizes_before, sizes_after: float64 (objects,), pixels.
+        voxel_size: size of a voxel along z, y, x.
 
     Returns:
-        float64 (3,).
+        float64 (3,), z, y, x in pixels of x.
     """
-    if min(len(before), len(after)) < FEWEST:
+    if min(len(before), len(after)) < MIN_OBJECTS:
         return np.zeros(3)
-    chosen = np.linspace(0, len(before) - 1, min(len(before), ANCHORS)).astype(int)
+    voters = np.linspace(0, len(before) - 1, min(len(before), MAX_VOTERS)).astype(int)
     tree = cKDTree(after)
-    radius = np.sqrt(np.median(sizes_after) * steps[1] / np.pi)
-    spacing = np.median(tree.query(after[:: max(len(after) // ANCHORS, 1)], k=2)[0][:, 1])
-    reach = REACH * max(spacing, radius)
-    near, at = tree.query(before[chosen], k=min(NEIGHBOURS, len(after)), distance_upper_bound=reach)
-    one, rank = np.nonzero(np.isfinite(near))
-    two = at[one, rank]
-    ratio = np.log(sizes_after[two] / sizes_before[chosen][one])
-    alike = np.abs(ratio) < 0.4
-    ways = (after[two] - before[chosen[one]])[alike]
-    who = one[alike]
-    if not len(ways):
+    radius = np.sqrt(np.median(sizes_after) * voxel_size[1] / np.pi)
+    neighbor_distance = np.median(tree.query(after[:: max(len(after) // MAX_VOTERS, 1)], k=2)[0][:, 1])
+    max_distance = MAX_JUMP * max(neighbor_distance, radius)
+    distances, places = tree.query(
+        before[voters], k=min(NEIGHBORS_PER_VOTER, len(after)), distance_upper_bound=max_distance
+    )
+    voter, rank = np.nonzero(np.isfinite(distances))
+    target = places[voter, rank]
+    ratio = np.log(sizes_after[target] / sizes_before[voters][voter])
+    similar = np.abs(ratio) < MAX_LOG_SIZE_RATIO
+    votes = (after[target] - before[voters[voter]])[similar]
+    voter = voter[similar]
+    if not len(votes):
         return np.zeros(3)
     width = max(0.5 * radius, 1.0)
-    found = []
-    still = _agreeing(ways, who, np.zeros(3), width)
-    # Two grids, so that no cluster of votes is cut in each of them.
+    candidates = []
+    n_still = _count_voters(votes, voter, np.zeros(3), width)
+    # Two grids, shifted by half a cell, so that no cluster of votes is divided in both.
     for shift in (0.0, 0.5):
-        cells = np.floor(ways / width + shift).astype(int)
-        places, counts = np.unique(cells, axis=0, return_counts=True)
-        for place in places[np.argsort(-counts)[:3]]:
-            middle = (place + 0.5 - shift) * width
-            found.append((_agreeing(ways, who, middle, width), middle))
-    most, best = max(found, key=lambda pair: pair[0])
-    other = max((votes for votes, middle in found if np.linalg.norm(middle - best) > 3 * width), default=0)
-    enough = LEAST_SHARE if most >= STAND_OUT * other else SHARE
-    if most < max(enough * len(chosen), 1.4 * still, FEWEST / 2):
+        cells, counts = np.unique(np.floor(votes / width + shift).astype(int), axis=0, return_counts=True)
+        for cell in cells[np.argsort(-counts)[:3]]:
+            middle = (cell + 0.5 - shift) * width
+            candidates.append((_count_voters(votes, voter, middle, width), middle))
+    n_best, best = max(candidates, key=lambda candidate: candidate[0])
+    n_other = max((n for n, middle in candidates if np.linalg.norm(middle - best) > 3 * width), default=0)
+    min_share = MIN_CLEAR_AGREEMENT if n_best >= CLEAR_FACTOR * n_other else MIN_AGREEMENT
+    if n_best < max(min_share * len(voters), MIN_GAIN_OVER_NO_DRIFT * n_still, MIN_OBJECTS / 2):
         best = np.zeros(3)
-        if still < SHARE * len(chosen):
+        if n_still < MIN_AGREEMENT * len(voters):
             return best
     for _ in range(3):
-        close = np.linalg.norm(ways - best, axis=1) < width
+        close = np.linalg.norm(votes - best, axis=1) < width
         if not close.any():
             break
-        best = np.median(ways[close], axis=0)
+        best = np.median(votes[close], axis=0)
     return best
 
 
-def _agreeing(ways, who, middle, width):
-    return len(np.unique(who[np.linalg.norm(ways - middle, axis=1) < width]))
+def _count_voters(votes: Floats, voter: Indices, middle: Floats, width: float) -> int:
+    """Number of voters with a vote closer than `width` to `middle`."""
+    return len(np.unique(voter[np.linalg.norm(votes - middle, axis=1) < width]))
 
 
-def align_foreground(before, after, drift):
-    """How far the foreground moved as a whole, by where it covers most of what it was.
+def align_foreground(before: Labels, after: Labels, drift: Floats) -> Floats:
+    """Refine a drift by aligning the foreground of two frames.
 
-    A few cells that all moved or all divided at once tell no drift by themselves, but what they make up together is
-    much as it was. Cells that go their own ways are nowhere what they were.
+    If a few cells all move or divide at once, their votes give no drift, but their common outline hardly changes. The
+    alignment is used only if it increases the overlap clearly and most objects then overlap objects of the other frame.
 
     Args:
         before, after: labels, integers (z, y, x).
-        drift: pixels in z, y and x, float64 (3,): what there is to better.
+        drift: float64 (3,), z, y, x in pixels.
 
     Returns:
-        As `drift`; the same where no other place is clearly better.
+        float64 (3,), the refined drift in pixels, or `drift` if no alignment is clearly better.
     """
     masks = [(frame > 0).any(axis=0) for frame in (before, after)]
-    factor = -(-max(masks[0].shape) // FINEST_PX)
-    once, now = (_shrunk(mask, factor) for mask in masks)
-    ours, theirs = _common(once.shape, np.rint(drift[1:] / factor).astype(int))
-    known = (once[ours] * now[theirs]).sum()
-    if BETTER * known >= min(once.sum(), now.sum()):
+    factor = -(-max(masks[0].shape) // MAX_ALIGNED_PX)
+    mask_before, mask_after = (_downsample(mask, factor) for mask in masks)
+    region_before, region_after = _common_regions(mask_before.shape, np.rint(drift[1:] / factor).astype(int))
+    overlap = (mask_before[region_before] * mask_after[region_after]).sum()
+    if MIN_OVERLAP_GAIN * overlap >= min(mask_before.sum(), mask_after.sum()):
         return drift
-    shared = correlate(now, once, method="fft")  # at [i, j]: with `once` moved by i, j less its own sides
-    best = np.array(np.unravel_index(shared.argmax(), shared.shape)) - once.shape + 1
-    if shared.max() < BETTER * known or not _is_common(before, after, factor * best):
+    # At [i, j]: the overlap when `mask_before` is moved by (i, j) minus its own last index.
+    overlaps = correlate(mask_after, mask_before, method="fft")
+    best = np.array(np.unravel_index(overlaps.argmax(), overlaps.shape)) - mask_before.shape + 1
+    if overlaps.max() < MIN_OVERLAP_GAIN * overlap or not _most_objects_overlap(before, after, factor * best):
         return drift
     return np.append(drift[0], factor * best)
 
 
-def _shrunk(mask, factor):
-    """Share of each block of factor² pixels that is in the mask."""
+def _downsample(mask: NDArray[np.bool_], factor: int) -> Floats:
+    """Share of foreground in each block of factor x factor pixels."""
     sides = [(0, -side % factor) for side in mask.shape]
     blocks = np.pad(mask, sides).reshape(-(-mask.shape[0] // factor), factor, -1, factor)
     return blocks.mean(axis=(1, 3))
 
 
-def _common(shape, shift):
-    """Indices of what two frames (y, x) share when the first is moved by (y, x) pixels: of it, and of the other."""
-    return tuple(
+def _common_regions(shape: tuple[int, ...], shift: NDArray[Any]) -> tuple[_Region, _Region]:
+    """Regions (y, x) of two frames that coincide when the first frame is moved by `shift` (y, x) pixels."""
+    first, second = (
         tuple(slice(max(sign * by, 0), max(side + min(sign * by, 0), 0)) for by, side in zip(shift, shape, strict=True))
         for sign in (-1, 1)
     )
+    return first, second
 
 
-def _is_common(before, after, shift):
-    """Whether most objects, and more than one, lie over others when all are moved by (y, x) pixels."""
-    ours, theirs = _common(before.shape[1:], shift)
-    once, now = before[:, *ours], after[:, *theirs]
+def _most_objects_overlap(before: Labels, after: Labels, shift: NDArray[Any]) -> bool:
+    """Whether most objects, and more than one, overlap others by half when the frame is moved by (y, x) pixels."""
+    region_before, region_after = _common_regions(before.shape[1:], shift)
+    moved, target = before[:, *region_before], after[:, *region_after]
     labels, sizes = np.unique(before[before > 0], return_counts=True)
-    covered, pixels = np.unique(once[(once > 0) & (now > 0)], return_counts=True)
+    covered, pixels = np.unique(moved[(moved > 0) & (target > 0)], return_counts=True)
     shares = pixels / sizes[np.searchsorted(labels, covered)]
-    return len(labels) > 1 and (shares >= 0.5).sum() >= MOST_OBJECTS * len(labels)
+    return bool(len(labels) > 1 and (shares >= 0.5).sum() >= MIN_OVERLAPPING_SHARE * len(labels))

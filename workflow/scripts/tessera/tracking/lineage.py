@@ -1,25 +1,33 @@
-"""Lineages: which track each object belongs to, and which track came from which; all exports are written from them."""
+"""Lineages: the tables of tracks, divisions, gaps and repairs of one movie, from which all exports are written."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tessera.tracking.link_scores import NONE
+from tessera.tracking.array_types import Bools, Indices
+from tessera.tracking.detections import NO_DETECTION, Detections
+from tessera.tracking.tracker import TrackGraph
 
+FOUND, FILLED, SPLIT_FROM_MERGE, MERGED_FRAGMENT = "found", "filled", "split_from_merge", "merged_fragment"
 TABLES = {
     "nodes": {"track": "int64", "t": "int64", "label": "int64", "z": "float64", "y": "float64", "x": "float64",
               "pixels": "int64", "kind": "str"},
     "tracks": {"track": "int64", "first": "int64", "last": "int64", "parent": "int64", "lineage": "int64",
                "generation": "int64"},
-    "divisions": {"parent": "int64", "t": "int64", "one": "int64", "two": "int64", "confidence": "float64",
-                  "why": "str"},
+    "divisions": {"parent": "int64", "t": "int64", "daughter_1": "int64", "daughter_2": "int64",
+                  "confidence": "float64", "evidence": "str"},
     "gaps": {"track": "int64", "before": "int64", "after": "int64", "filled": "bool", "confidence": "float64"},
     "repairs": {"kind": "str", "t": "int64", "track": "int64", "label": "int64"},
 }  # fmt: skip
+
+PixelSize = tuple[float | None, float | None, float | None]
 
 
 @dataclass
@@ -28,18 +36,19 @@ class Lineage:
 
     Attributes:
         nodes: a row for each cell in each frame, by t and track: track, t, label (its id in the labels of `segment`, 0
-            where there was none), z, y, x of its centre in pixels, pixels, and kind: found; filled, a missed cell whose
-            mask was made up; parted, one that was part of another object.
+            if it has none), z, y, x of its center in pixels, pixels, and kind: found; filled, the interpolated mask of
+            a missed cell; split_from_merge, cut out of an object that holds several cells.
         tracks: a row for each track: first and last frame, parent (0: none), lineage (the track at its root) and
-            generation (0 at the root). A track ends where its cell divides.
-        divisions: parent, its last frame t, its daughters one and two, confidence from 0 to 1, and why: evidence by
-            kind, as JSON of log-likelihood ratios.
-        gaps: frames before and after which a track was missed, whether all of them were filled, confidence.
-        repairs: objects of the labels that were mended: kind (joined to another piece, parted), t, track, label.
-        pixel_size_um: size of a pixel in z, y, x, None where unknown.
-        frame_interval_s: seconds between frames, None where unknown.
+            generation (0 at the root). A track ends when its cell divides.
+        divisions: parent, its last frame t, the tracks daughter_1 and daughter_2, confidence from 0 to 1, and evidence:
+            JSON of the log-likelihood ratio of each of `tessera.tracking.division_scores.EVIDENCE_TERMS`.
+        gaps: track, the frames before and after which it was missed, whether all of them were filled, confidence.
+        repairs: objects of the labels that were repaired: kind (merged_fragment: merged with the rest of its cell;
+            split_from_merge: split between cells), t, track, label.
+        pixel_size_um: size of a pixel along z, y, x; None where unknown.
+        frame_interval_s: seconds between frames, None if unknown.
         frames: number of frames of the movie.
-        tracked: those of them that were tracked, rising.
+        tracked: the frames that were tracked, increasing.
         motion: how the objects move, see `tessera.tracking.track_movie.describe_motion`.
     """
 
@@ -48,142 +57,195 @@ class Lineage:
     divisions: pd.DataFrame
     gaps: pd.DataFrame
     repairs: pd.DataFrame
-    pixel_size_um: tuple = (None, None, None)
+    pixel_size_um: PixelSize = (None, None, None)
     frame_interval_s: float | None = None
     frames: int = 0
-    tracked: list = field(default_factory=list)
-    motion: dict = field(default_factory=dict)
+    tracked: list[int] = field(default_factory=list)
+    motion: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def voxel(self):
-        """Size of a pixel in z, y and x, in `unit`, as the tracks were made with."""
-        return measured_in(self.pixel_size_um)[0]
+    def voxel_size(self) -> tuple[float, float, float]:
+        """Size of a voxel along z, y and x, in `unit`, as it was used for tracking."""
+        return voxel_size_of(self.pixel_size_um)[0]
 
     @property
-    def unit(self):
-        """µm where the size of a pixel is known, else px."""
-        return measured_in(self.pixel_size_um)[1]
+    def unit(self) -> str:
+        """µm if the pixel size is known, else px."""
+        return voxel_size_of(self.pixel_size_um)[1]
 
     @property
-    def parents(self):
-        """{track: parent} of the tracks that have one."""
-        born = self.tracks[self.tracks["parent"] > 0]
-        return dict(zip(born["track"].tolist(), born["parent"].tolist(), strict=True))
+    def parents(self) -> dict[int, int]:
+        """{track: parent} of the tracks that have a parent."""
+        daughters = self.tracks[self.tracks["parent"] > 0]
+        return dict(zip(daughters["track"].tolist(), daughters["parent"].tolist(), strict=True))
 
-    def steps(self, edges):
-        """How many tracked frames further each of the edges, rows (edges, 2) of `nodes`, leads: int64 (edges,)."""
-        return np.diff(np.searchsorted(self.tracked, self.nodes["t"].to_numpy()[edges]), axis=1)[:, 0]
+    def steps(self, edges: Indices) -> Indices:
+        """Number of tracked frames that each edge spans: int64 (edges,).
 
-    def edges(self):
-        """Rows (edges, 2) of `nodes`, from the earlier to the later, and whether each is a division: bool (edges,)."""
+        Args:
+            edges: int64 (edges, 2), rows of `nodes`.
+        """
+        steps: Indices = np.diff(np.searchsorted(self.tracked, self.nodes["t"].to_numpy()[edges]), axis=1)[:, 0]
+        return steps
+
+    def edges(self) -> tuple[Indices, Bools]:
+        """Edges of the graph.
+
+        Returns:
+            int64 (edges, 2), rows of `nodes`, the earlier one first; and bool (edges,), whether it is a division.
+        """
         order = np.lexsort((self.nodes["t"], self.nodes["track"]))
         tracks = self.nodes["track"].to_numpy()[order]
-        same = tracks[1:] == tracks[:-1]
-        links = np.stack([order[:-1][same], order[1:][same]], axis=1)
-        head = order[np.append(True, ~same)] if len(order) else order
-        tail = order[np.append(~same, True)] if len(order) else order
-        heads = dict(zip(self.nodes["track"].to_numpy()[head].tolist(), head.tolist(), strict=True))
-        tails = dict(zip(self.nodes["track"].to_numpy()[tail].tolist(), tail.tolist(), strict=True))
-        births = [(tails[parent], heads[track]) for track, parent in self.parents.items()]
-        births = np.array(births, int).reshape(-1, 2)
-        return np.concatenate([links, births]), np.repeat([False, True], [len(links), len(births)])
+        same_track = tracks[1:] == tracks[:-1]
+        links = np.stack([order[:-1][same_track], order[1:][same_track]], axis=1)
+        first = order[np.append(True, ~same_track)] if len(order) else order
+        last = order[np.append(~same_track, True)] if len(order) else order
+        first_of = dict(zip(self.nodes["track"].to_numpy()[first].tolist(), first.tolist(), strict=True))
+        last_of = dict(zip(self.nodes["track"].to_numpy()[last].tolist(), last.tolist(), strict=True))
+        pairs = [(last_of[parent], first_of[track]) for track, parent in self.parents.items()]
+        divisions = np.array(pairs, int).reshape(-1, 2)
+        return np.concatenate([links, divisions]), np.repeat([False, True], [len(links), len(divisions)])
 
 
-def measured_in(pixel_size_um):
-    """What lengths are measured in, where sizes of a pixel in z, y and x may be None.
+def voxel_size_of(pixel_size_um: PixelSize) -> tuple[tuple[float, float, float], str]:
+    """Voxel size that tracking uses, from a pixel size of which parts may be unknown.
 
-    Planes that are an unknown distance apart are taken to be as far as pixels are.
+    If the distance between planes is unknown, it is taken to be the width of a pixel.
 
     Returns:
-        Size of a pixel in z, y and x, and its unit: µm where it is known in y and x, else px.
+        Size of a voxel along z, y, x, and its unit: µm if the size is known in y and x, else px.
     """
     depth, height, width = pixel_size_um
     return ((depth or width, height, width), "µm") if height and width else ((1.0, 1.0, 1.0), "px")
 
 
-def number_tracks(objects, trace):
-    """Id of the track of each object, from 1 in the order in which tracks begin: int64 (objects,)."""
-    tracks, count = np.zeros(len(objects.labels), np.int64), 0
-    for t in range(objects.frames):
-        rows = objects.indices(t)
-        before = trace.before[rows]
-        tracks[rows[before != NONE]] = tracks[before[before != NONE]]
-        new = rows[(before == NONE) & (trace.joins[rows] == NONE)]
+def number_tracks(detections: Detections, graph: TrackGraph) -> Indices:
+    """Number the tracks from 1 in the order in which they begin.
+
+    Returns:
+        int64 (detections,), the track of each detection; fragments have the track of their cell.
+    """
+    tracks, count = np.zeros(len(detections), np.int64), 0
+    for t in range(detections.n_frames):
+        indices = detections.frame_indices(t)
+        before = graph.before[indices]
+        tracks[indices[before != NO_DETECTION]] = tracks[before[before != NO_DETECTION]]
+        new = indices[(before == NO_DETECTION) & (graph.fragment_of[indices] == NO_DETECTION)]
         tracks[new] = count + 1 + np.arange(len(new))
         count += len(new)
-    pieces = trace.joins != NONE
-    tracks[pieces] = tracks[trace.joins[pieces]]
+    fragments = graph.fragment_of != NO_DETECTION
+    tracks[fragments] = tracks[graph.fragment_of[fragments]]
     return tracks
 
 
 def build_lineage(
-    objects, trace, tracks, nodes, *, tracked, pixel_size_um=(None, None, None), frame_interval_s=None, frames=None
-):
-    """The Lineage of a movie.
+    detections: Detections,
+    graph: TrackGraph,
+    tracks: Indices,
+    nodes: pd.DataFrame,
+    *,
+    tracked: Sequence[int],
+    pixel_size_um: PixelSize = (None, None, None),
+    frame_interval_s: float | None = None,
+    frames: int | None = None,
+) -> Lineage:
+    """Build the Lineage of a movie.
 
     Args:
-        objects: Detections.
-        trace: Trace.
-        tracks: of `number_tracks`.
-        nodes: track, t, z, y, x and pixels of what the labels with tracks hold, as in `Lineage`.
-        tracked: number of each frame of `objects` in the movie.
+        detections: Detections.
+        graph: TrackGraph.
+        tracks: int64 (detections,), of `number_tracks`.
+        nodes: track, t, z, y, x and pixels of all cells in the labels with track ids, see `Lineage`.
+        tracked: number in the movie of each frame of `detections`.
         pixel_size_um, frame_interval_s, frames: see `Lineage`.
     """
-    times = np.asarray(tracked, np.int64)[objects.times]
-    whole = trace.joins == NONE
-    found = pd.DataFrame({"track": tracks, "t": times, "label": objects.labels, "kind": "found"})[whole]
-    nodes = nodes.merge(found, how="left", on=["track", "t"]).sort_values(["t", "track"], ignore_index=True)
-    here = pd.MultiIndex.from_frame(nodes[["t", "track"]])
-    hidden = {(int(times[holder]), int(tracks[row])) for (row, _), holder in trace.hides.items()}
-    made_up = np.where(here.isin(list(hidden)), "parted", "filled")
-    nodes = nodes.assign(label=nodes["label"].fillna(0), kind=nodes["kind"].where(nodes["kind"].notna(), made_up))
-    mothers = np.flatnonzero(trace.mother != NONE)
-    parents = dict(zip(tracks[mothers].tolist(), tracks[trace.mother[mothers]].tolist(), strict=True))
-    gaps = []
-    for row, confidence in sorted(trace.gaps.items()):
-        first, last, track = int(times[trace.before[row]]), int(times[row]), int(tracks[row])
-        between = [(t, track) for t in tracked if first < t < last]
-        filled = all(each in here for each in between)
-        # A cell that was part of another object was not missed.
-        if not filled or not hidden.issuperset(between):
-            gaps.append((track, first, last, filled, confidence))
-    repairs = [
-        ("joined", int(times[row]), int(tracks[row]), int(objects.labels[row])) for row in np.flatnonzero(~whole)
-    ]
-    repairs += [
-        ("parted", int(times[holder]), int(tracks[row]), int(objects.labels[holder]))
-        for (row, _), holder in trace.hides.items()
-    ]
-    listed = list_tracks(nodes, parents)
-    # A mother that was missed at her division has a mask made up, later than she was seen.
-    last = dict(zip(listed["track"].tolist(), listed["last"].tolist(), strict=True))
-    divisions = [
-        (
-            int(tracks[mother]),
-            last[int(tracks[mother])],
-            *sorted((int(tracks[heir]), int(tracks[new]))),
-            confidence,
-            json.dumps(why),
-        )
-        for mother, heir, new, confidence, why in trace.divisions
-    ]
+    frame_numbers = np.asarray(tracked, np.int64)[detections.frames]
+    nodes = _with_labels(nodes, detections, graph, tracks, frame_numbers)
+    daughters = np.flatnonzero(graph.mother != NO_DETECTION)
+    parents = dict(zip(tracks[daughters].tolist(), tracks[graph.mother[daughters]].tolist(), strict=True))
+    track_table = list_tracks(nodes, parents)
     return Lineage(
-        nodes=typed(nodes, "nodes"),
-        tracks=listed,
-        divisions=table("divisions", sorted(divisions)),
-        gaps=table("gaps", gaps),
-        repairs=table("repairs", sorted(repairs, key=lambda each: each[1:])),
-        pixel_size_um=tuple(pixel_size_um),
+        nodes=with_types(nodes, "nodes"),
+        tracks=track_table,
+        divisions=make_table("divisions", _list_divisions(graph, tracks, track_table)),
+        gaps=make_table("gaps", _list_gaps(graph, tracks, frame_numbers, nodes, tracked)),
+        repairs=make_table("repairs", _list_repairs(detections, graph, tracks, frame_numbers)),
+        pixel_size_um=pixel_size_um,
         frame_interval_s=frame_interval_s,
-        frames=frames or objects.frames,
+        frames=frames or detections.n_frames,
         tracked=list(tracked),
     )
 
 
-def list_tracks(nodes, parents):
+def _with_labels(
+    nodes: pd.DataFrame, detections: Detections, graph: TrackGraph, tracks: Indices, frame_numbers: Indices
+) -> pd.DataFrame:
+    """The table of nodes with the columns label and kind, by t and track."""
+    columns = {"track": tracks, "t": frame_numbers, "label": detections.labels, "kind": FOUND}
+    found = pd.DataFrame(columns)[graph.fragment_of == NO_DETECTION]
+    nodes = nodes.merge(found, how="left", on=["track", "t"]).sort_values(["t", "track"], ignore_index=True)
+    hidden = list(_hidden_nodes(graph, tracks, frame_numbers))
+    kind = np.where(pd.MultiIndex.from_frame(nodes[["t", "track"]]).isin(hidden), SPLIT_FROM_MERGE, FILLED)
+    return nodes.assign(label=nodes["label"].fillna(0), kind=nodes["kind"].where(nodes["kind"].notna(), kind))
+
+
+def _hidden_nodes(graph: TrackGraph, tracks: Indices, frame_numbers: Indices) -> set[tuple[int, int]]:
+    """{(t, track)} of cells that are split from a merged object."""
+    return {
+        (int(frame_numbers[merged]), int(tracks[detection])) for (detection, _), merged in graph.merged_into.items()
+    }
+
+
+def _list_divisions(graph: TrackGraph, tracks: Indices, track_table: pd.DataFrame) -> list[tuple[Any, ...]]:
+    """Rows of the table of divisions."""
+    # A mother that was missed at her division has interpolated masks after the frame in which she was seen last.
+    last = dict(zip(track_table["track"].tolist(), track_table["last"].tolist(), strict=True))
+    rows = []
+    for division in graph.divisions:
+        parent = int(tracks[division.mother])
+        daughters = sorted((int(tracks[division.daughter_a]), int(tracks[division.daughter_b])))
+        rows.append((parent, last[parent], *daughters, division.confidence, json.dumps(division.evidence)))
+    return sorted(rows)
+
+
+def _list_gaps(
+    graph: TrackGraph, tracks: Indices, frame_numbers: Indices, nodes: pd.DataFrame, tracked: Sequence[int]
+) -> list[tuple[Any, ...]]:
+    """Rows of the table of gaps."""
+    existing = pd.MultiIndex.from_frame(nodes[["t", "track"]])
+    hidden = _hidden_nodes(graph, tracks, frame_numbers)
+    rows = []
+    for detection, confidence in sorted(graph.gaps.items()):
+        first, last = int(frame_numbers[graph.before[detection]]), int(frame_numbers[detection])
+        track = int(tracks[detection])
+        missing = [(t, track) for t in tracked if first < t < last]
+        filled = all(node in existing for node in missing)
+        # A cell that was merged with another in all frames was not missed.
+        if not filled or not hidden.issuperset(missing):
+            rows.append((track, first, last, filled, confidence))
+    return rows
+
+
+def _list_repairs(
+    detections: Detections, graph: TrackGraph, tracks: Indices, frame_numbers: Indices
+) -> list[tuple[Any, ...]]:
+    """Rows of the table of repairs."""
+    rows = [
+        (MERGED_FRAGMENT, int(frame_numbers[index]), int(tracks[index]), int(detections.labels[index]))
+        for index in np.flatnonzero(graph.fragment_of != NO_DETECTION)
+    ]
+    rows += [
+        (SPLIT_FROM_MERGE, int(frame_numbers[merged]), int(tracks[detection]), int(detections.labels[merged]))
+        for (detection, _), merged in graph.merged_into.items()
+    ]
+    return sorted(rows, key=lambda row: row[1:])
+
+
+def list_tracks(nodes: pd.DataFrame, parents: dict[int, int]) -> pd.DataFrame:
     """The table of tracks, see `Lineage`, of nodes (track, t) and {track: parent}."""
     spans = nodes.groupby("track")["t"].agg(["min", "max"])
-    root, generation = {}, {}
+    root: dict[int, int] = {}
+    generation: dict[int, int] = {}
     for track in spans.index[np.argsort(spans["min"], kind="stable")].tolist():
         parent = parents.get(track, 0)
         root[track] = root.get(parent, track)
@@ -192,37 +254,39 @@ def list_tracks(nodes, parents):
         (track, first, last, parents.get(track, 0), root[track], generation[track])
         for track, first, last in zip(spans.index.tolist(), spans["min"], spans["max"], strict=True)
     ]
-    return table("tracks", rows)
+    return make_table("tracks", rows)
 
 
-def table(name, rows):
+def make_table(name: str, rows: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
     """The table `name` of a Lineage with these rows."""
-    return typed(pd.DataFrame(rows, columns=list(TABLES[name])), name)
+    return with_types(pd.DataFrame(rows, columns=list(TABLES[name])), name)
 
 
-def typed(frame, name):
-    """A table of a Lineage with the types of TABLES."""
-    return frame.astype(TABLES[name])[list(TABLES[name])].reset_index(drop=True)
+def with_types(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """A table with the columns and types of the table `name` of TABLES."""
+    return table.astype(TABLES[name])[list(TABLES[name])].reset_index(drop=True)
 
 
-def write_lineage(lineage, folder):
-    """Write the tables of a Lineage as Parquet files into a new folder."""
+def write_lineage(lineage: Lineage, folder: Path) -> None:
+    """Write the tables of a Lineage as Parquet files, and lineage.json, into a new folder."""
     folder.mkdir(parents=True)
     for name in TABLES:
         pq.write_table(pa.Table.from_pandas(getattr(lineage, name), preserve_index=False), folder / f"{name}.parquet")
-    about = {
+    metadata = {
         "pixel_size_um": lineage.pixel_size_um,
         "frame_interval_s": lineage.frame_interval_s,
         "frames": lineage.frames,
         "tracked": lineage.tracked,
         "motion": lineage.motion,
     }
-    (folder / "lineage.json").write_text(json.dumps(about, indent=1))
+    (folder / "lineage.json").write_text(json.dumps(metadata, indent=1))
 
 
-def read_lineage(folder):
-    """The Lineage that `write_lineage` wrote."""
-    about = json.loads((folder / "lineage.json").read_text())
-    about["pixel_size_um"] = tuple(about["pixel_size_um"])
-    tables = {name: typed(pq.read_table(folder / f"{name}.parquet").to_pandas(), name) for name in TABLES}
-    return Lineage(**tables, **about)
+def read_lineage(folder: Path) -> Lineage:
+    """Read the Lineage that `write_lineage` wrote."""
+    metadata = json.loads((folder / "lineage.json").read_text())
+    metadata["pixel_size_um"] = tuple(metadata["pixel_size_um"])
+    tables: dict[str, Any] = {
+        name: with_types(pq.read_table(folder / f"{name}.parquet").to_pandas(), name) for name in TABLES
+    }
+    return Lineage(**tables, **metadata)

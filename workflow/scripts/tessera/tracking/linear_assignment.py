@@ -1,106 +1,111 @@
-"""Assignments: of pairs that may be, those that gain most together, each object in one at most."""
+"""Linear assignment: the pairs with the largest total score in which every object occurs at most once."""
 
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, min_weight_full_bipartite_matching
 
-ROUNDS = 2  # of taking what is certain; few pairs are left then
-BATCH = 2000  # pairs that are solved together, or more where more hang together
+from tessera.tracking.array_types import Bools, Floats, Indices
+
+MAX_FIXING_ROUNDS = 2  # rounds in which certain pairs are fixed; few pairs remain afterwards
+PAIRS_PER_PROBLEM = 2000  # pairs that are solved together; connected components are never divided
 
 
-def assign(first, second, gains):
-    """The pairs that gain most together, each object in one at most; pairs without a gain are left out.
+def assign(first: Indices, second: Indices, scores: Floats) -> Indices:
+    """Choose the pairs with the largest total score; every object is in at most one pair and may stay unpaired.
 
-    Pairs that are certain are taken first: one whose gain is not below the next best of both its objects together is in
-    a best solution. Of what is left, those that hang together get what they like best where no two like the same; the
-    rest is solved exactly, as a sparse assignment in which each object may stay alone.
+    A pair whose score is at least the sum of the second-best scores of both its objects belongs to some optimal
+    solution and is fixed first. In each remaining connected component, if the best pairs of all first objects have
+    different second objects, these pairs are optimal. Only the other components are solved as sparse linear assignment
+    problems, in which each object may stay alone.
 
     Args:
-        first, second: non-negative integers (pairs,), objects of the two sides.
-        gains: float64 (pairs,).
+        first, second: non-negative int64 (pairs,), the two objects of each pair.
+        scores: float64 (pairs,); pairs without a positive score are never chosen.
 
     Returns:
         Indices of the chosen pairs.
     """
-    left = np.flatnonzero(gains > 0)
+    open_pairs = np.flatnonzero(scores > 0)
     chosen = []
-    for _ in range(ROUNDS):
-        if not len(left):
+    for _ in range(MAX_FIXING_ROUNDS):
+        if not len(open_pairs):
             break
-        gain = gains[left]
-        sides = [side[left] - side[left].min() for side in (first, second)]
-        (best_one, other_one), (best_two, other_two) = (weigh_rivals(side, gain) for side in sides)
-        sure = best_one & best_two & (gain >= other_one + other_two)
-        if not sure.any():
+        score = scores[open_pairs]
+        objects = [side[open_pairs] - side[open_pairs].min() for side in (first, second)]
+        (best_first, rival_first), (best_second, rival_second) = (best_and_rival(side, score) for side in objects)
+        certain = best_first & best_second & (score >= rival_first + rival_second)
+        if not certain.any():
             break
-        chosen.append(left[sure])
-        taken = np.zeros(len(left), bool)
-        for side in sides:
-            gone = np.zeros(side.max() + 1, bool)
-            gone[side[sure]] = True
-            taken |= gone[side]
-        left = left[~taken]
-    if len(left):
-        free, batches = _part(first[left], second[left], gains[left])
-        chosen.append(left[free])
-        for pairs in (left[batch] for batch in batches):
-            chosen.append(pairs[_solve(first[pairs], second[pairs], gains[pairs])])
+        chosen.append(open_pairs[certain])
+        conflicting = np.zeros(len(open_pairs), bool)
+        for side in objects:
+            paired = np.zeros(side.max() + 1, bool)
+            paired[side[certain]] = True
+            conflicting |= paired[side]
+        open_pairs = open_pairs[~conflicting]
+    if len(open_pairs):
+        uncontested, problems = _split_into_problems(first[open_pairs], second[open_pairs], scores[open_pairs])
+        chosen.append(open_pairs[uncontested])
+        for pairs in (open_pairs[problem] for problem in problems):
+            chosen.append(pairs[_solve(first[pairs], second[pairs], scores[pairs])])
     return np.concatenate(chosen) if chosen else np.zeros(0, int)
 
 
-def weigh_rivals(objects, gains):
-    """Which of several that want the same is the best one.
+def best_and_rival(objects: Indices, scores: Floats) -> tuple[Bools, Floats]:
+    """For each claim on an object: whether it is the best claim, and the best score of the other claims.
 
     Args:
-        objects: non-negative integers (claims,), what is wanted.
-        gains: float64 (claims,), positive.
+        objects: non-negative int64 (claims,), the object that each claim is about.
+        scores: float64 (claims,), positive.
 
     Returns:
-        bool (claims,), whether it is the best of its object, the first of those that are as good; float64 (claims,),
-        the gain of the best other one, 0 where there is none.
+        bool (claims,), whether it is the best claim on its object, the first one of equal claims; and float64
+        (claims,), the best score among the other claims on the same object, 0 if there are none.
     """
     best = np.zeros(objects.max() + 1)
-    np.maximum.at(best, objects, gains)
-    top = np.flatnonzero(gains == best[objects])
+    np.maximum.at(best, objects, scores)
+    top = np.flatnonzero(scores == best[objects])
     first = np.empty(len(best), int)
-    first[objects[top[::-1]]] = top[::-1]  # of several that are as good, the first
+    first[objects[top[::-1]]] = top[::-1]  # the first one of equal claims
     is_best = first[objects] == np.arange(len(objects))
     second = np.zeros(len(best))
-    np.maximum.at(second, objects, np.where(is_best, 0, gains))
+    np.maximum.at(second, objects, np.where(is_best, 0, scores))
     return is_best, np.where(is_best, second[objects], best[objects])
 
 
-def _part(first, second, gains):
-    """Positions of pairs that are chosen, and of those that are still to be solved, in batches.
+def _split_into_problems(first: Indices, second: Indices, scores: Floats) -> tuple[Indices, list[Indices]]:
+    """Positions of pairs that are optimal without a solver, and those to be solved, in independent problems.
 
-    Where all first objects that hang together can have what they gain most by, no more can be gained. No two batches
-    have an object in common: the solver's time grows faster than what it is given.
+    Problems share no object. They are kept small, since the solver's time grows faster than its input.
     """
     a, b = (np.unique(side, return_inverse=True)[1] for side in (first, second))
     count = int(a.max()) + int(b.max()) + 2
     graph = coo_array((np.ones(len(a), bool), (a, a.max() + 1 + b)), shape=(count, count))
-    group = connected_components(graph, directed=False)[1][a]
-    best = np.flatnonzero(weigh_rivals(a, gains)[0])
-    wanted = np.bincount(b[best])[b[best]] > 1
-    contested = np.isin(group, group[best[wanted]])
+    component = connected_components(graph, directed=False)[1][a]
+    best = np.flatnonzero(best_and_rival(a, scores)[0])
+    shared = np.bincount(b[best])[b[best]] > 1
+    contested = np.isin(component, component[best[shared]])
     rest = np.flatnonzero(contested)
-    rest = rest[np.argsort(group[rest], kind="stable")]
-    heads = np.flatnonzero(np.diff(group[rest], prepend=-1) != 0)
-    batch = heads // BATCH
-    batches = np.split(rest, heads[1:][np.diff(batch) > 0]) if len(rest) else []
-    return best[~contested[best]], batches
+    rest = rest[np.argsort(component[rest], kind="stable")]
+    heads = np.flatnonzero(np.diff(component[rest], prepend=-1) != 0)
+    problem = heads // PAIRS_PER_PROBLEM
+    problems = np.split(rest, heads[1:][np.diff(problem) > 0]) if len(rest) else []
+    return best[~contested[best]], problems
 
 
-def _solve(first, second, gains):
-    """Exact assignment with dummies: object a may stay alone at no gain; positions of the chosen pairs."""
-    ones, a = np.unique(first, return_inverse=True)
-    twos, b = np.unique(second, return_inverse=True)
-    n, m = len(ones), len(twos)
-    ceiling = gains.max() + 1.0
-    # Rows are objects before and a stand-in for each after; columns the other way round.
+def _solve(first: Indices, second: Indices, scores: Floats) -> Indices:
+    """Solve one assignment problem exactly; returns the positions of the chosen pairs.
+
+    Each object has a dummy partner with score 0, so that it may stay alone.
+    """
+    firsts, a = np.unique(first, return_inverse=True)
+    seconds, b = np.unique(second, return_inverse=True)
+    n, m = len(firsts), len(seconds)
+    ceiling = scores.max() + 1.0
+    # Rows: first objects, then a dummy for each second object. Columns: second objects, then a dummy for each first.
     rows = np.concatenate([a, np.arange(n), n + np.arange(m), n + b])
     columns = np.concatenate([b, m + np.arange(n), np.arange(m), m + a])
-    costs = np.concatenate([ceiling - gains, np.full(n, ceiling), np.full(m, ceiling), np.full(len(a), ceiling)])
+    costs = np.concatenate([ceiling - scores, np.full(n, ceiling), np.full(m, ceiling), np.full(len(a), ceiling)])
     matrix = coo_array((costs, (rows, columns)), shape=(n + m, n + m)).tocsr()
     row, column = min_weight_full_bipartite_matching(matrix)
     real = (row < n) & (column < m)

@@ -1,270 +1,320 @@
-"""Habits: how the objects of a movie move and change, learned from the movie itself by linking a sample of it."""
+"""Estimation of the motion model: link a sample of the movie's frames a few times and learn from the links.
 
-from dataclasses import replace
+It is a module of its own, apart from `tessera.tracking.motion_model`, since it needs the linker, which needs the model.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tessera.tracking.frame_linking import link_frames
-from tessera.tracking.link_scores import NONE
+from tessera.tracking.array_types import Bools, Floats, Indices
+from tessera.tracking.detections import NO_DETECTION, Detections
+from tessera.tracking.frame_linking import LinkedFrames, link_frames
 from tessera.tracking.motion_model import (
-    LEAST_SHIFT_PX,
-    OVERLAP_EDGES,
-    T_MEDIANS,
-    Motion,
-    lengths_of,
-    overlap_bins,
-    spread_of,
-    wide_spread_of,
+    IOU_BIN_EDGES,
+    MIN_DISPLACEMENT_SCALE_PX,
+    T_MEDIAN_LENGTHS,
+    MotionModel,
+    iou_bins,
+    robust_scale,
+    robust_wide_scale,
+    vector_lengths,
 )
 
-SAMPLED = 12  # transitions that a movie's motion is learned from, at most
-ENOUGH = 4000  # objects that it is learned from, where there are so many: of large frames a band is looked at
-ROUNDS = 3
-LEAST_SIZE_SPREAD = 0.03
-LEAST_INTENSITY_SPREAD = 0.05
-LEAST_SHAPE_SPREAD = 0.01
-PRIOR_LINKS = 20.0  # links that the rates known beforehand count as
-USUAL_LOST, USUAL_LOST_CUT = 0.02, 0.15
-USUAL_SIZE_SPREAD, USUAL_CUT_SPREAD, USUAL_INTENSITY_SPREAD = 0.15, 0.4, 0.5
-FEW_LINKS = 12
-# Links and neighbours known beforehand, by bins of OVERLAP_EDGES.
-USUAL_LINKED = np.array([0.4, 0.5, 1, 1, 1, 1, 1, 1])
-USUAL_APART = np.array([5, 1, 0.5, 0.3, 0.15, 0.05, 0.02, 0.01])
-OVERLAP_COUNTS, MOST_OVERLAP = 0.7, 4.0  # nats: centres say part of what overlap says already
-LASTING_SPREAD = 0.15  # of the logarithms of sizes that last, from which on they tell all they can
+MAX_SAMPLED_TRANSITIONS = 12  # pairs of consecutive frames that are linked to learn from
+MAX_SAMPLED_OBJECTS = 4000  # objects to learn from; of large frames, only a band of rows is used
+N_ROUNDS = 3
+MIN_SIZE_CHANGE_SCALE = 0.03
+MIN_INTENSITY_CHANGE_SCALE = 0.05
+MIN_ELONGATION_SCALE = 0.01
+PRIOR_LINKS = 20.0  # number of links that the prior values count as
+PRIOR_DEATH_RATE, PRIOR_BORDER_DEATH_RATE = 0.02, 0.15
+PRIOR_SIZE_CHANGE_SCALE, PRIOR_BORDER_SIZE_CHANGE_SCALE, PRIOR_INTENSITY_CHANGE_SCALE = 0.15, 0.4, 0.5
+MIN_LINKS = 12  # with fewer links, velocity persistence and elongations are not estimated
+# Pseudo-counts of linked pairs and of other neighbors in each bin of IOU_BIN_EDGES.
+PRIOR_LINKED_IOU = np.array([0.4, 0.5, 1, 1, 1, 1, 1, 1])
+PRIOR_UNLINKED_IOU = np.array([5, 1, 0.5, 0.3, 0.15, 0.05, 0.02, 0.01])
+IOU_WEIGHT, MAX_IOU_LLR = 0.7, 4.0  # the weight is below 1 since positions carry part of the same information
+INFORMATIVE_SIZE_SPREAD = 0.15  # spread of persistent log sizes from which on sizes are fully informative
 
 
-def learn_motion(objects):
-    """What is usual in a movie, found by linking a sample of its frames a few times.
+@dataclass(frozen=True)
+class _Sample:
+    """The part of a movie that is linked to learn from.
 
-    Args:
-        objects: Detections.
-
-    Returns:
-        Motion.
+    Attributes:
+        transitions: frames t that are linked with t + 1, increasing.
+        included: bool (detections,), detections that are linked to later ones.
+        median_radius: of all detections, pixels of x.
     """
-    logs = np.log(np.maximum(objects.sizes, 1))
-    middle = float(np.median(logs)) if len(logs) else 0.0
-    spread = max(spread_of(logs - middle, 0.0), 0.25)
-    cut = logs[objects.cut]
-    middle_cut = float(np.median(cut)) if len(cut) else middle
-    radius = float(np.median(objects.radii)) if len(logs) else 1.0
-    motion = Motion(
-        shift=max(radius, LEAST_SHIFT_PX),
-        sizes=(middle, spread),
-        cut_sizes=(middle_cut, max(spread_of(cut - middle_cut, 0.0), 0.5)),
-        dimensions=objects.dimensions,
-        lost=USUAL_LOST,
+
+    transitions: Sequence[int]
+    included: Bools
+    median_radius: float
+
+
+@dataclass(frozen=True)
+class _Links:
+    """Links of the sample.
+
+    Attributes:
+        before, after: int64 (links,), indices of the linked detections.
+        previous: int64 (links,), index of the predecessor of `before`; NO_DETECTION.
+        at_border: bool (links,), whether one of the two touches the border.
+        used: bool (links,), links to learn from: those away from the border, or all if these are few.
+    """
+
+    before: Indices
+    after: Indices
+    previous: Indices
+    at_border: Bools
+    used: Bools
+
+
+def learn_motion(detections: Detections) -> MotionModel:
+    """Learn the motion model of a movie by linking a sample of its frames N_ROUNDS times."""
+    log_sizes = np.log(np.maximum(detections.sizes, 1))
+    median = float(np.median(log_sizes)) if len(log_sizes) else 0.0
+    border_log_sizes = log_sizes[detections.touches_border]
+    border_median = float(np.median(border_log_sizes)) if len(border_log_sizes) else median
+    radius = float(np.median(detections.radii)) if len(log_sizes) else 1.0
+    model = MotionModel(
+        displacement_scale=max(radius, MIN_DISPLACEMENT_SCALE_PX),
+        log_size_median=median,
+        log_size_scale=max(robust_scale(log_sizes - median, 0.0), 0.25),
+        border_log_size_median=border_median,
+        border_log_size_scale=max(robust_scale(border_log_sizes - border_median, 0.0), 0.5),
+        n_dims=detections.n_dims,
+        death_rate=PRIOR_DEATH_RATE,
     )
-    pairs = _sample(objects)
-    if not pairs:
-        return motion
-    among = _band(objects, pairs)
-    motion = replace(motion, shift=_first_shift(objects, pairs, among, radius), spacing=_spacing(objects, pairs, among))
-    for _ in range(ROUNDS):
-        motion = _learn(objects, motion, pairs, among, radius)
-    return motion
-
-
-def _sample(objects):
-    """Transitions (t, t + 1) between frames that both have objects, in runs of two, so that speeds are seen to last."""
-    counts = np.diff(objects.starts)
-    full = [t for t in range(objects.frames - 1) if counts[t] and counts[t + 1]]
-    typical = np.mean(counts[full]) if full else 1
-    most = int(np.clip(ENOUGH / typical, 2, SAMPLED))
-    if len(full) <= most:
-        return full
-    starts = np.linspace(0, len(full) - 2, most // 2).astype(int)
-    return sorted({full[start + more] for start in starts for more in (0, 1)})
-
-
-def _band(objects, pairs):
-    """The objects that are looked at, bool (objects,): in rows of pixels about the middle, with ENOUGH of them."""
-    rows = np.concatenate([objects.indices(t) for t in pairs])
-    share = min(ENOUGH / len(rows), 1.0)
-    heights = objects.centres[:, 1]
-    low, high = np.quantile(heights[rows], [0.5 - share / 2, 0.5 + share / 2])
-    return (heights >= low) & (heights <= high)
-
-
-def _first_shift(objects, pairs, among, radius):
-    """Scale of the displacements of objects that are each other's nearest and about as large."""
-    found = []
-    for t in pairs:
-        one, two = objects.rows(t), objects.rows(t + 1)
-        mine, drift = np.flatnonzero(among[one]), objects.drifts[t + 1]
-        near, at = (column[:, 0] for column in objects.nearest(t + 1, objects.centres[one][mine] + drift, 1))
-        back = objects.nearest(t, objects.centres[two][at] - drift, 1)[1][:, 0]
-        ratio = np.abs(objects.logs[two][at] - objects.logs[one][mine])
-        found.append(near[(back == mine) & (ratio < 0.5)])
-    found = np.concatenate(found)
-    # Wide at first: in the next rounds it can only be found to be less.
-    return max(1.5 * float(np.median(found)) if len(found) else radius, 0.15 * radius, LEAST_SHIFT_PX)
-
-
-def _spacing(objects, pairs, among):
-    """Median distance from an object to the next one of its frame, 0 where each is alone."""
-    found = []
-    for t in pairs:
-        centres, mine = objects.centres[objects.rows(t)], among[objects.rows(t)]
-        if len(centres) > 1 and mine.any():
-            found.append(objects.nearest(t, centres[mine], 2)[0][:, 1])
-    return float(np.median(np.concatenate(found))) if found else 0.0
-
-
-def _learn(objects, motion, pairs, among, radius):
-    """What the links show that are made with `motion`."""
-    chains = link_frames(objects, motion, pairs, among)
-    one = np.flatnonzero(chains.after >= 0)
-    if len(one) < 2:
-        return motion
-    two = chains.after[one]
-    cut = objects.cut[one] | objects.cut[two]
-    whole = ~cut if (~cut).sum() > FEW_LINKS else np.ones(len(one), bool)
-    shift, persistence = _learn_steps(objects, motion, one, two, chains.before[one], whole)
-    lost, lost_cut = (
-        _lost(objects, chains.after, pairs, among & (objects.cut == at_border), usual)
-        for at_border, usual in ((False, USUAL_LOST), (True, USUAL_LOST_CUT))
+    transitions = _sample_transitions(detections)
+    if not transitions:
+        return model
+    sample = _Sample(transitions, _middle_band(detections, transitions), radius)
+    model = replace(
+        model,
+        displacement_scale=_initial_displacement_scale(detections, sample),
+        neighbor_distance=_median_neighbor_distance(detections, sample),
     )
-    overlap, usual_overlap = _learn_overlap(objects, chains.after, pairs, among)
+    for _ in range(N_ROUNDS):
+        model = _refine(detections, model, sample)
+    return model
+
+
+def _sample_transitions(detections: Detections) -> list[int]:
+    """Frames t such that t and t + 1 have objects, in runs of two, so that persistent velocities can be seen."""
+    counts = np.diff(detections.frame_starts)
+    transitions = [t for t in range(detections.n_frames - 1) if counts[t] and counts[t + 1]]
+    mean_count = np.mean(counts[transitions]) if transitions else 1
+    maximum = int(np.clip(MAX_SAMPLED_OBJECTS / mean_count, 2, MAX_SAMPLED_TRANSITIONS))
+    if len(transitions) <= maximum:
+        return transitions
+    starts = np.linspace(0, len(transitions) - 2, maximum // 2).astype(int)
+    return sorted({transitions[start + offset] for start in starts for offset in (0, 1)})
+
+
+def _middle_band(detections: Detections, transitions: Sequence[int]) -> Bools:
+    """Detections in a horizontal band around the middle that holds MAX_SAMPLED_OBJECTS: bool (detections,)."""
+    indices = np.concatenate([detections.frame_indices(t) for t in transitions])
+    share = min(MAX_SAMPLED_OBJECTS / len(indices), 1.0)
+    y = detections.centers[:, 1]
+    low, high = np.quantile(y[indices], [0.5 - share / 2, 0.5 + share / 2])
+    return (y >= low) & (y <= high)
+
+
+def _initial_displacement_scale(detections: Detections, sample: _Sample) -> float:
+    """Scale of the displacements between objects of similar size that are each other's nearest neighbor."""
+    distances = []
+    for t in sample.transitions:
+        before, after = detections.frame_slice(t), detections.frame_slice(t + 1)
+        included, drift = np.flatnonzero(sample.included[before]), detections.drifts[t + 1]
+        moved = detections.centers[before][included] + drift
+        distance, place = (column[:, 0] for column in detections.nearest(t + 1, moved, 1))
+        back = detections.nearest(t, detections.centers[after][place] - drift, 1)[1][:, 0]
+        log_ratio = np.abs(detections.log_sizes[after][place] - detections.log_sizes[before][included])
+        distances.append(distance[(back == included) & (log_ratio < 0.5)])
+    distance = np.concatenate(distances)
+    scale = 1.5 * float(np.median(distance)) if len(distance) else sample.median_radius
+    # It is wide, since later rounds only find links within the reach that it allows.
+    return max(scale, 0.15 * sample.median_radius, MIN_DISPLACEMENT_SCALE_PX)
+
+
+def _median_neighbor_distance(detections: Detections, sample: _Sample) -> float:
+    """Median distance from an object to its nearest neighbor in the same frame; 0 if frames have single objects."""
+    distances = []
+    for t in sample.transitions:
+        frame = detections.frame_slice(t)
+        centers, included = detections.centers[frame], sample.included[frame]
+        if len(centers) > 1 and included.any():
+            distances.append(detections.nearest(t, centers[included], 2)[0][:, 1])
+    return float(np.median(np.concatenate(distances))) if distances else 0.0
+
+
+def _refine(detections: Detections, model: MotionModel, sample: _Sample) -> MotionModel:
+    """Link the sample with `model` and estimate the parameters from the links."""
+    linked = link_frames(detections, model, transitions=sample.transitions, included=sample.included)
+    before = np.flatnonzero(linked.after >= 0)
+    if len(before) < 2:
+        return model
+    after = linked.after[before]
+    at_border = detections.touches_border[before] | detections.touches_border[after]
+    used = ~at_border if (~at_border).sum() > MIN_LINKS else np.ones(len(before), bool)
+    links = _Links(before, after, linked.before[before], at_border, used)
+    scale, velocity_persistence = _displacement_parameters(detections, model, links)
+    iou_llr, median_iou = _iou_parameters(detections, linked, sample)
+    model = replace(
+        model,
+        displacement_scale=max(scale, MIN_DISPLACEMENT_SCALE_PX, 0.02 * sample.median_radius),
+        velocity_persistence=velocity_persistence,
+        iou_llr=iou_llr,
+        median_iou=median_iou,
+        death_rate=_death_rate(detections, linked, sample, at_border=False),
+        border_death_rate=_death_rate(detections, linked, sample, at_border=True),
+    )
+    model = _with_size_parameters(model, detections, links)
+    model = _with_intensity_parameters(model, detections, links)
+    return with_elongation_parameters(model, detections.elongations[before], detections.elongations[after])
+
+
+def _displacement_parameters(detections: Detections, model: MotionModel, links: _Links) -> tuple[float, float]:
+    """Scale of the prediction errors of positions, and the velocity persistence that makes them smallest."""
+    displacements = _displacements(detections, links.before, links.after)
+    known = links.previous != NO_DETECTION
+    if known.sum() <= MIN_LINKS:
+        return _displacement_scale(displacements[links.used], model), 0.0
+    previous = _displacements(detections, links.previous[known], links.before[known])
+    current, used = displacements[known], links.used[known]
+    used = used if used.any() else ~used
+    persistence = _median_persistence(previous, current)
+    without, with_persistence = (
+        _displacement_scale((current - share * previous)[used], model) for share in (0, persistence)
+    )
+    return (with_persistence, persistence) if with_persistence <= 0.95 * without else (without, 0.0)
+
+
+def _displacements(detections: Detections, before: Indices, after: Indices) -> Floats:
+    """Displacements (links, 3) between linked detections, without the drift."""
+    drifts = detections.drifts[detections.frames[after]]
+    displacements: Floats = detections.centers[after] - detections.centers[before] - drifts
+    return displacements
+
+
+def _displacement_scale(displacements: Floats, model: MotionModel) -> float:
+    """Scale along each axis of a Student's t, from the median length of displacements (links, 3)."""
+    if not len(displacements):
+        return MIN_DISPLACEMENT_SCALE_PX
+    return float(np.median(vector_lengths(displacements))) / T_MEDIAN_LENGTHS[model.n_dims]
+
+
+def _with_size_parameters(model: MotionModel, detections: Detections, links: _Links) -> MotionModel:
+    before, after = detections.log_sizes[links.before], detections.log_sizes[links.after]
+    log_ratios = after - before
+    growth = float(np.median(log_ratios[links.used]))
+    scale = robust_wide_scale(log_ratios[links.used] - growth, MIN_SIZE_CHANGE_SCALE)
+    border_scale = robust_scale(log_ratios[links.at_border], MIN_SIZE_CHANGE_SCALE)
     return replace(
-        motion,
-        shift=max(shift, LEAST_SHIFT_PX, 0.02 * radius),
-        persistence=persistence,
-        overlap=overlap,
-        usual_overlap=usual_overlap,
-        lost=lost,
-        lost_cut=lost_cut,
-        **_learn_changes(objects, one, two, cut, whole),
+        model,
+        growth=growth,
+        size_change_scale=_shrink_to_prior(scale, PRIOR_SIZE_CHANGE_SCALE, len(before)),
+        border_size_change_scale=_shrink_to_prior(border_scale, PRIOR_BORDER_SIZE_CHANGE_SCALE, links.at_border.sum()),
+        size_informativeness=_size_informativeness(before[links.used], after[links.used]),
     )
 
 
-def _learn_steps(objects, motion, one, two, earlier, whole):
-    """Scale of the displacements that remain when they are foreseen, and the share of each that is made again.
+def _with_intensity_parameters(model: MotionModel, detections: Detections, links: _Links) -> MotionModel:
+    changes = (detections.intensities[links.after] - detections.intensities[links.before])[links.used]
+    if not np.isfinite(changes).all():
+        return replace(model, intensity_change_scale=None)
+    scale = robust_scale(changes, MIN_INTENSITY_CHANGE_SCALE)
+    scale = _shrink_to_prior(scale, PRIOR_INTENSITY_CHANGE_SCALE, len(links.before))
+    return replace(model, intensity_change_scale=scale)
+
+
+def with_elongation_parameters(model: MotionModel, before: Floats, after: Floats) -> MotionModel:
+    """The model with the parameters of elongations.
 
     Args:
-        objects, motion: Detections, Motion.
-        one, two, earlier: rows (links,) of objects, of their next and of their former selves; NONE.
-        whole: bool (links,), those that are looked at.
+        model: MotionModel.
+        before, after: float64 (links, 2), elongations of linked detections; NaN if unknown.
     """
-    steps, known = _steps(objects, one, two), earlier != NONE
-    if known.sum() <= FEW_LINKS:
-        return _scale(steps[whole], motion), 0.0
-    past, now, whole = _steps(objects, earlier[known], one[known]), steps[known], whole[known]
-    whole = whole if whole.any() else ~whole
-    persistence = _share_that_lasts(past, now)
-    scales = [_scale((now - share * past)[whole], motion) for share in (0, persistence)]
-    return (scales[1], persistence) if scales[1] <= 0.95 * scales[0] else (scales[0], 0.0)
-
-
-def _steps(objects, one, two):
-    """Ways (links, 3) from objects to their next selves, less what the frame moved."""
-    return objects.centres[two] - objects.centres[one] - objects.drifts[objects.times[two]]
-
-
-def _learn_changes(objects, one, two, cut, whole):
-    """What is usual of changes of size and intensity, of links from rows `one` to `two`: fields of Motion.
-
-    `cut` are those that the border cuts, `whole` those that are looked at: bool (links,).
-    """
-    ratios = objects.logs[two] - objects.logs[one]
-    growth = float(np.median(ratios[whole]))
-    changes = (objects.intensities[two] - objects.intensities[one])[whole]
-    intensity_spread = None
-    if np.isfinite(changes).all():
-        intensity_spread = _blend(spread_of(changes, LEAST_INTENSITY_SPREAD), USUAL_INTENSITY_SPREAD, len(one))
-    spread = wide_spread_of(ratios[whole] - growth, LEAST_SIZE_SPREAD)
-    return {
-        "growth": growth,
-        "size_spread": _blend(spread, USUAL_SIZE_SPREAD, len(one)),
-        "cut_spread": _blend(spread_of(ratios[cut], LEAST_SIZE_SPREAD), USUAL_CUT_SPREAD, cut.sum()),
-        "intensity_spread": intensity_spread,
-        **_learn_shapes(objects.shapes[one], objects.shapes[two]),
-        "sizes_tell": _sizes_tell(objects.logs[one][whole], objects.logs[two][whole]),
-    }
-
-
-def _learn_shapes(before, after):
-    """What is usual of `shapes` (links, 2) of objects and of their next selves: fields of Motion."""
     known = np.isfinite(before + after).all(1)
-    if known.sum() <= FEW_LINKS:
-        return {"shape_lasting": 0.0}
-    middle = np.median(after[known], axis=0)
-    before, after = before[known] - middle, after[known] - middle
-    lasting = _share_that_lasts(before, after)
-    change, spread = (
-        max(float(np.median(lengths_of(ways))) / T_MEDIANS[2], LEAST_SHAPE_SPREAD)
-        for ways in (after - lasting * before, after)
+    if known.sum() <= MIN_LINKS:
+        return replace(model, elongation_persistence=0.0)
+    median = np.median(after[known], axis=0)
+    before, after = before[known] - median, after[known] - median
+    persistence = _median_persistence(before, after)
+    change_scale, scale = (
+        max(float(np.median(vector_lengths(vectors))) / T_MEDIAN_LENGTHS[2], MIN_ELONGATION_SCALE)
+        for vectors in (after - persistence * before, after)
     )
-    change = _blend(change, spread, known.sum())
-    return {"shape_lasting": lasting, "shape_spread": change, "shapes": (middle, spread)}
+    return replace(
+        model,
+        elongation_persistence=persistence,
+        elongation_change_scale=_shrink_to_prior(change_scale, scale, known.sum()),
+        elongation_median=median,
+        elongation_scale=scale,
+    )
 
 
-def _share_that_lasts(before, after):
-    """Median share of `before` that `after` has, 0 to 1, of the longer half of vectors (links, 3 or 2).
+def _median_persistence(before: Floats, after: Floats) -> float:
+    """Median share of vectors `before` that `after` repeats, 0 to 1, among the longer half (links, 3 or 2).
 
-    Outliers are wrong links; a median is not moved by them.
+    A median, since wrong links are outliers.
     """
-    length = lengths_of(before)
-    long = length >= np.median(length)
-    shares = np.einsum("ij,ij->i", before, after)[long] / np.maximum(length[long] ** 2, 1e-9)
+    lengths = vector_lengths(before)
+    long = lengths >= np.median(lengths)
+    shares = np.einsum("ij,ij->i", before, after)[long] / np.maximum(lengths[long] ** 2, 1e-9)
     return float(np.clip(np.median(shares), 0, 1))
 
 
-def _scale(steps, motion):
-    """Scale of Student's t in each direction, from the median length of displacements."""
-    if not len(steps):
-        return LEAST_SHIFT_PX
-    return float(np.median(lengths_of(steps))) / T_MEDIANS[motion.dimensions]
+def _shrink_to_prior(scale: float, prior: float, n_links: int) -> float:
+    """Geometric mean of a scale and its prior, weighted by the number of links and PRIOR_LINKS."""
+    weight = n_links / (n_links + PRIOR_LINKS)
+    return float(scale**weight * prior ** (1 - weight))
 
 
-def _blend(spread, usual, links):
-    """A spread that so many links show, drawn to the usual one where they are few."""
-    weight = links / (links + PRIOR_LINKS)
-    return float(spread**weight * usual ** (1 - weight))
+def _size_informativeness(log_sizes_before: Floats, log_sizes_after: Floats) -> float:
+    """How much sizes tell about divisions, 0 to 1: the variance of log sizes that persists from frame to frame."""
+    before, after = (np.clip(sizes - np.median(sizes), -1, 1) for sizes in (log_sizes_before, log_sizes_after))
+    # The covariance is the persistent part; one standard error is subtracted, so that few links give a low value.
+    products = (before - before.mean()) * (after - after.mean())
+    persistent = products.mean() - products.std() / np.sqrt(len(products))
+    return float(np.clip(persistent / INFORMATIVE_SIZE_SPREAD**2, 0, 1))
 
 
-def _sizes_tell(before, after):
-    """How much of what divisions do to sizes would be seen, 0 to 1.
-
-    Args:
-        before, after: logarithms of the sizes of objects and of their next selves.
-    """
-    one, two = (np.clip(logs - np.median(logs), -1, 1) for logs in (before, after))
-    # What they have in common is what lasts; at least so much, as far as it can be known from so many.
-    shared = (one - one.mean()) * (two - two.mean())
-    return float(np.clip((shared.mean() - shared.std() / np.sqrt(len(shared))) / LASTING_SPREAD**2, 0, 1))
+def _death_rate(detections: Detections, linked: LinkedFrames, sample: _Sample, *, at_border: bool) -> float:
+    """Share of the objects inside, or at the border, that have no successor; a prior keeps it above 0."""
+    indices = np.concatenate([detections.frame_indices(t) for t in sample.transitions])
+    indices = indices[(sample.included & (detections.touches_border == at_border))[indices]]
+    prior = PRIOR_BORDER_DEATH_RATE if at_border else PRIOR_DEATH_RATE
+    n_lost = (linked.after[indices] == NO_DETECTION).sum() + prior * PRIOR_LINKS
+    return float(np.clip(n_lost / (len(indices) + PRIOR_LINKS), 0.005, 0.3))
 
 
-def _lost(objects, after, pairs, mine, usual):
-    """Share of the objects that are `mine` that have no successor; a prior keeps it from being none."""
-    rows = np.concatenate([objects.indices(t) for t in pairs])
-    rows = rows[mine[rows]]
-    lost = (after[rows] == NONE).sum() + usual * PRIOR_LINKS
-    return float(np.clip(lost / (len(rows) + PRIOR_LINKS), 0.005, 0.3))
-
-
-def _learn_overlap(objects, after, pairs, among):
-    """Log-likelihood ratio of each bin of the intersection over union of links against neighbours'; its median."""
-    linked, apart = np.full((2, len(OVERLAP_EDGES)), 0.0)
-    shares = []
-    for t in pairs:
-        one, two, shared = (column[among[objects.overlaps[t][0]]] for column in objects.overlaps[t])
-        same = after[one] == two
-        bins = overlap_bins(shared, objects.sizes[one], objects.sizes[two])
-        linked += np.bincount(bins[same], minlength=len(linked))
-        apart += np.bincount(bins[~same], minlength=len(apart))
-        count = (after[objects.rows(t)] >= 0).sum()
-        linked[0] += count - same.sum()
-        # Of an object's neighbours that it is not linked with, most share no pixel.
-        apart[0] += max(4 * count - (~same).sum(), 0)
-        ious = shared[same] / (objects.sizes[one] + objects.sizes[two] - shared)[same]
-        shares.append(np.concatenate([ious, np.zeros(max(count - same.sum(), 0))]))
-    shares = np.concatenate(shares)
-    linked, apart = linked + USUAL_LINKED, apart + USUAL_APART
-    ratios = np.log(linked / linked.sum()) - np.log(apart / apart.sum())
-    # More overlap never speaks less for a link.
+def _iou_parameters(detections: Detections, linked: LinkedFrames, sample: _Sample) -> tuple[Floats, float]:
+    """Log-likelihood ratio of each bin of IOU_BIN_EDGES, links against other neighbors; and the median IoU of links."""
+    n_linked, n_other = np.full((2, len(IOU_BIN_EDGES)), 0.0)
+    ious_of_links = []
+    sizes = detections.sizes
+    for t in sample.transitions:
+        overlaps = detections.overlaps[t]
+        included = sample.included[overlaps.before]
+        before, after, shared = (column[included] for column in overlaps)
+        same = linked.after[before] == after
+        bins = iou_bins(shared, sizes[before], sizes[after])
+        n_linked += np.bincount(bins[same], minlength=len(n_linked))
+        n_other += np.bincount(bins[~same], minlength=len(n_other))
+        n_links = (linked.after[detections.frame_slice(t)] >= 0).sum()
+        n_linked[0] += n_links - same.sum()
+        # Of about four other neighbors of an object, most share no pixel with it.
+        n_other[0] += max(4 * n_links - (~same).sum(), 0)
+        ious = shared[same] / (sizes[before] + sizes[after] - shared)[same]
+        ious_of_links.append(np.concatenate([ious, np.zeros(max(n_links - same.sum(), 0))]))
+    ious = np.concatenate(ious_of_links)
+    n_linked, n_other = n_linked + PRIOR_LINKED_IOU, n_other + PRIOR_UNLINKED_IOU
+    ratios = np.log(n_linked / n_linked.sum()) - np.log(n_other / n_other.sum())
+    # A larger overlap is never weaker evidence for a link.
     ratios = np.maximum.accumulate(ratios)
-    return OVERLAP_COUNTS * np.clip(ratios, -MOST_OVERLAP, MOST_OVERLAP), float(np.median(shares)) if len(
-        shares
-    ) else 0.0
+    ratios = IOU_WEIGHT * np.clip(ratios, -MAX_IOU_LLR, MAX_IOU_LLR)
+    return ratios, float(np.median(ious)) if len(ious) else 0.0

@@ -1,87 +1,127 @@
-"""Movies: the labels of one image through time, read and written a frame at a time."""
+"""Track one movie: read its labels and pixels frame by frame, track, and write the labels with track ids.
+
+The movie is read twice, two frames at a time: once to measure the objects, and once to write the labels. All decisions
+in between are made on tables. Nodes of the lineage are measured in the labels that are written, so that both agree
+whatever was interpolated or repaired.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from tessera.common.progress import Progress
 from tessera.io.ome_zarr_store import chunk_layout, create_store, finish_labels, open_array, read_block, read_metadata
-from tessera.tracking.detections import detect, measure_frame
+from tessera.settings.sections import TrackSettings
+from tessera.tracking.array_types import Labels
+from tessera.tracking.detections import Detections, detect, measure_frame
 from tessera.tracking.export_ctc import ChallengeFolder
-from tessera.tracking.lineage import build_lineage, measured_in, number_tracks
-from tessera.tracking.mask_interpolation import Masks
-from tessera.tracking.tracker import trace
+from tessera.tracking.lineage import Lineage, build_lineage, number_tracks, voxel_size_of
+from tessera.tracking.mask_interpolation import Region, TrackLabels
+from tessera.tracking.motion_model import MotionModel
+from tessera.tracking.tracker import track_detections
 
 
-def read_frames(labels, pixels, times):
-    """Yield labels (z, y, x) and pixels (c, z, y, x) of each of the frames `times` of arrays (t, c, z, y, x)."""
+def read_frames(
+    labels: Any, pixels: Any, times: Sequence[int], progress: Progress
+) -> Iterator[tuple[Labels, NDArray[Any]]]:
+    """Yield labels (z, y, x) and pixels (c, z, y, x) of the frames `times` of arrays (t, c, z, y, x)."""
     for t in times:
         yield read_block(labels, (t, 0)), read_block(pixels, (t,))
+        progress.advance()
 
 
-def track_movie(labels, image, folder, *, name, times, interpolate_gaps, **settings):
-    """Track the objects of a movie: write labels whose ids last, and a Cell Tracking Challenge folder of them.
+@dataclass(frozen=True)
+class _LabelReader:
+    """Reads regions of the labels that are tracked; frames are numbered among the tracked ones."""
+
+    labels: Any
+    times: Sequence[int]
+
+    def __call__(self, t: int, region: Region) -> Labels:
+        block: Labels = read_block(self.labels, (self.times[t], 0, *region))
+        return block
+
+
+def track_movie(
+    labels: Path,
+    image: Path,
+    folder: Path,
+    *,
+    name: str,
+    times: Sequence[int],
+    settings: TrackSettings,
+) -> tuple[Lineage, bool]:
+    """Track the objects of a movie and write labels with track ids and a Cell Tracking Challenge folder.
 
     Args:
-        labels, image: paths of stores (t, c, z, y, x) of the same t, z, y and x.
-        folder: gets labels.ome.zarr and challenge/, of the frames that were tracked, numbered from 0.
+        labels, image: paths of stores (t, c, z, y, x) of equal t, z, y and x.
+        folder: gets labels.ome.zarr, and challenge/ with the tracked frames, numbered from 0.
         name: of the image.
-        times: the frames to track, rising; others stay empty.
-        interpolate_gaps: whether cells that were missed get masks, made up from those before and after.
-        settings: max_gap_frames, allow_divisions, correct_merges_and_splits and max_distance_px, see `tessera.tracking.tracker.trace`.
+        times: the frames to track, increasing; the others stay empty.
+        settings: TrackSettings.
 
     Returns:
-        Lineage, and whether the ids are of 16 bits, as the Challenge's tools expect.
+        The Lineage, and whether all ids fit into 16 bits, which the tools of the Challenge expect.
     """
-    found, pixels, metadata = open_array(labels), open_array(image), read_metadata(image)
-    objects = detect(read_frames(found, pixels, times), steps=measured_in(metadata.pixel_size_um)[0])
-    decided = trace(objects, **settings)
-    tracks = number_tracks(objects, decided)
-    store = create_store(folder / "labels.ome.zarr", found.shape, np.int32, **chunk_layout(found))
-    count = int(tracks.max(initial=0))
-    challenge = ChallengeFolder(folder / "challenge", count, len(times))
-
-    def read(t, region):
-        return read_block(found, (times[t], 0, *region))
-
-    masks = Masks(objects, decided, tracks, read, fill=interpolate_gaps)
+    source, pixels, metadata = open_array(labels), open_array(image), read_metadata(image)
+    voxel_size, _ = voxel_size_of(metadata.pixel_size_um)
+    frames = read_frames(source, pixels, times, Progress(len(times), "frames measured", name))
+    detections = detect(frames, voxel_size=voxel_size)
+    graph = track_detections(detections, settings)
+    tracks = number_tracks(detections, graph)
+    store = create_store(folder / "labels.ome.zarr", source.shape, np.int32, **chunk_layout(source))
+    challenge = ChallengeFolder(folder / "challenge", int(tracks.max(initial=0)), len(times))
+    reader = _LabelReader(source, times)
+    track_labels = TrackLabels(detections, graph, tracks, reader, interpolate_gaps=settings.interpolate_gaps)
     nodes = []
-    for place, t in enumerate(times):
-        frame = masks.frame(place, read_block(found, (t, 0)), np.int32)
+    progress = Progress(len(times), "frames written", name)
+    for number, t in enumerate(times):
+        frame = track_labels.frame(number, read_block(source, (t, 0)), np.int32)
         store[t, 0] = frame
-        challenge.add(place, frame)
+        challenge.add(number, frame)
         nodes.append(list_nodes(t, frame))
-    about = {
-        "pixel_size_um": metadata.pixel_size_um,
-        "frame_interval_s": metadata.frame_interval_s,
-        "frames": found.shape[0],
-    }
-    lineage = build_lineage(objects, decided, tracks, pd.concat(nodes), tracked=times, **about)
-    lineage.motion = describe_motion(decided.motion, objects)
-    narrow = challenge.finish(lineage.parents)
-    about = lineage.tracks[["track", "first", "last", "parent"]].to_numpy().tolist()
+        progress.advance()
+    lineage = build_lineage(
+        detections,
+        graph,
+        tracks,
+        pd.concat(nodes),
+        tracked=times,
+        pixel_size_um=metadata.pixel_size_um,
+        frame_interval_s=metadata.frame_interval_s,
+        frames=source.shape[0],
+    )
+    lineage.motion = describe_motion(graph.model, detections)
+    fits_16_bits = challenge.finish(lineage.parents)
     finish_labels(
         folder / "labels.ome.zarr",
         name=name,
         pixel_size_um=metadata.pixel_size_um,
         frame_interval_s=metadata.frame_interval_s,
-        extra={"lineage": about},
+        extra={"lineage": lineage.tracks[["track", "first", "last", "parent"]].to_numpy().tolist()},
     )
-    return lineage, narrow
+    return lineage, fits_16_bits
 
 
-def list_nodes(t, frame):
-    """The table of the tracks in frame t, labels (z, y, x): track, t, z, y, x of the centre in pixels, and pixels."""
-    seen = measure_frame(frame, None, np.ones(3))
-    places = dict(zip("zyx", seen["centres"].T, strict=True))
-    return pd.DataFrame({"track": seen["labels"], "t": t} | places | {"pixels": seen["sizes"]})
+def list_nodes(t: int, frame: Labels) -> pd.DataFrame:
+    """The cells of frame t, labels (z, y, x) with track ids: track, t, z, y, x of the center in pixels, and pixels."""
+    measured = measure_frame(frame, None, np.ones(3))
+    positions = dict(zip("zyx", measured["centers"].T, strict=True))
+    return pd.DataFrame({"track": measured["labels"], "t": t} | positions | {"pixels": measured["sizes"]})
 
 
-def describe_motion(motion, objects):
-    """What a movie showed of how its objects move, in numbers to be kept: lengths in pixels of x."""
+def describe_motion(model: MotionModel, detections: Detections) -> dict[str, Any]:
+    """Main parameters of a MotionModel and the drift of each frame (y, x), for lineage.json; lengths in pixels of x."""
     return {
-        "shift_px": round(motion.shift, 3),
-        "persistence": round(motion.persistence, 3),
-        "size_spread": round(motion.size_spread, 3),
-        "usual_overlap": round(motion.usual_overlap, 3),
-        "lost": round(motion.lost, 4),
-        "drift_px": np.round(objects.drifts[:, 1:], 2).tolist(),
+        "displacement_scale_px": round(model.displacement_scale, 3),
+        "velocity_persistence": round(model.velocity_persistence, 3),
+        "size_change_scale": round(model.size_change_scale, 3),
+        "median_iou": round(model.median_iou, 3),
+        "death_rate": round(model.death_rate, 4),
+        "drift_px": np.round(detections.drifts[:, 1:], 2).tolist(),
     }

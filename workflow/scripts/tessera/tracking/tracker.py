@@ -1,154 +1,205 @@
-"""Traces: from the objects of a movie to what became of each, links, gaps, divisions and repairs decided together."""
+"""The tracker: from the detections of a movie to tracks, divisions, gaps and repairs, chosen together.
+
+1. Learn how the objects of the movie move and change (`tessera.tracking.motion_estimation`).
+2. Link the detections of consecutive frames; uncertain links stay open (`tessera.tracking.frame_linking`).
+3. List what may explain the open ends and starts: the uncertain links, closed gaps (`gap_closing`), divisions
+   (`division_candidates`), split and merged cells (`split_merge_repair`), each with its log-likelihood ratio.
+4. Choose the combination with the largest total score (`hypotheses`).
+
+Consecutive frames are consecutive tracked frames.
+"""
 
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import expit
 
-from tessera.tracking.division_candidates import decide_divisions, find_divisions
-from tessera.tracking.division_scores import REASONS
-from tessera.tracking.frame_linking import link_frames
-from tessera.tracking.gap_closing import bridge, find_gaps, weigh_doubts
-from tessera.tracking.hypotheses import Doubts, gather, of_families, of_pairs, of_repairs
-from tessera.tracking.ilp_selection import choose
-from tessera.tracking.link_scores import NONE
+from tessera.settings.sections import TrackSettings
+from tessera.tracking.array_types import Floats, Indices
+from tessera.tracking.detections import NO_DETECTION, Detections
+from tessera.tracking.division_candidates import (
+    Alternatives,
+    DivisionCandidates,
+    find_divisions,
+    learn_division_prior,
+)
+from tessera.tracking.division_scores import EVIDENCE_TERMS
+from tessera.tracking.frame_linking import CandidateLinks, LinkedFrames, link_frames
+from tessera.tracking.gap_closing import close_gaps, find_gaps, rescore_uncertain_links
+from tessera.tracking.hypotheses import (
+    UncertainLinks,
+    division_hypotheses,
+    link_hypotheses,
+    repair_hypotheses,
+    select_hypotheses,
+)
 from tessera.tracking.motion_estimation import learn_motion
-from tessera.tracking.motion_model import Motion, lengths_of, shape_evidence
-from tessera.tracking.split_merge_repair import find_merged, find_mergers, find_splits
+from tessera.tracking.motion_model import MotionModel, log_likelihood_ratio_shape, vector_lengths
+from tessera.tracking.split_merge_repair import Repair, find_merged, find_mergers, find_splits
 
-LEAST_EVIDENCE = 0.5  # of a division: a false one spoils a lineage more than a missed one
+
+@dataclass(frozen=True)
+class Division:
+    """A division.
+
+    Attributes:
+        mother, daughter_a, daughter_b: indices of detections. Daughters are in the frame after the mother, or one later
+            if one of the three was missed.
+        confidence: probability from the total log-likelihood ratio.
+        evidence: {term: log-likelihood ratio}, of EVIDENCE_TERMS.
+    """
+
+    mother: int
+    daughter_a: int
+    daughter_b: int
+    confidence: float
+    evidence: dict[str, float]
 
 
 @dataclass
-class Trace:
-    """What became of the objects of a movie.
+class TrackGraph:
+    """What became of the detections of a movie.
 
     Attributes:
-        after: int64 (objects,), row of the object's next self, as `before`.
-        before: int64 (objects,), row of the object's former self, in the frame before or, after a gap, earlier; NONE.
-        mother: int64 (objects,), row of the mother of a newborn; NONE.
-        joins: int64 (objects,), row of the same frame that a piece of a cell belongs to; NONE: the object is no piece.
-        hides: {(row after a gap, frame in it): row of the object that the missed cell is part of}.
-        divisions: [(mother, heir, new, confidence, {reason: log-likelihood ratio}), ...], rows; daughters are of the
-            frame after the mother, or one later where one of the three was missed.
-        gaps: {row after a gap: confidence}.
-        motion: Motion that was found.
+        after: int64 (detections,), index of the successor, in the next frame or after a gap; NO_DETECTION.
+        before: int64 (detections,), index of the predecessor; NO_DETECTION.
+        mother: int64 (detections,), index of the mother of the first detection of a daughter; NO_DETECTION.
+        fragment_of: int64 (detections,), index of the detection of the same frame that a fragment belongs to;
+            NO_DETECTION for detections that are no fragments.
+        model: MotionModel of the movie.
+        merged_into: {(detection after a gap, frame in the gap): detection that the missed cell is merged into}.
+        divisions: Divisions.
+        gaps: {detection after a gap: confidence}.
     """
 
-    after: np.ndarray
-    before: np.ndarray
-    mother: np.ndarray
-    joins: np.ndarray
-    hides: dict = field(default_factory=dict)
-    divisions: list = field(default_factory=list)
-    gaps: dict = field(default_factory=dict)
-    motion: Motion = None
+    after: Indices
+    before: Indices
+    mother: Indices
+    fragment_of: Indices
+    model: MotionModel
+    merged_into: dict[tuple[int, int], int] = field(default_factory=dict)
+    divisions: list[Division] = field(default_factory=list)
+    gaps: dict[int, float] = field(default_factory=dict)
 
-    def link(self, objects, old, new, confidence=1.0):
-        """Objects go on as later ones, rows (links,), with `confidence` where there is a gap between the two."""
-        old, new = np.asarray(old, int), np.asarray(new, int)
-        self.after[old], self.before[new] = new, old
-        over = objects.times[new] - objects.times[old] > 1
-        self.gaps |= zip(new[over].tolist(), np.broadcast_to(confidence, new.shape)[over].tolist(), strict=True)
+    @staticmethod
+    def of_confident_links(linked: LinkedFrames, model: MotionModel) -> "TrackGraph":
+        """The graph of the confident links alone; all open ends and starts are unexplained."""
+        after = np.where(linked.open_ends, NO_DETECTION, linked.after)
+        before = np.where(linked.open_starts, NO_DETECTION, linked.before)
+        mother, fragment_of = np.full((2, len(after)), NO_DETECTION)
+        return TrackGraph(after, before, mother, fragment_of, model)
 
-    def divide(self, found):
-        """What the Candidates `found` say happened."""
-        for daughters in (found.heir, found.new):
-            self.before[daughters], self.mother[daughters] = NONE, found.mother
-        self.after[found.mother] = NONE
-        rows = (each.tolist() for each in (found.mother, found.heir, found.new, expit(found.evidence)))
-        reasons = (dict(zip(REASONS, each, strict=True)) for each in np.round(found.terms, 2).tolist())
-        self.divisions += zip(*rows, reasons, strict=True)
+    def add_links(
+        self, detections: Detections, before: ArrayLike, after: ArrayLike, confidence: float | Floats = 1.0
+    ) -> None:
+        """Link detections to later ones, int64 (links,); `confidence` is kept for links over a gap."""
+        first, second = np.asarray(before, int), np.asarray(after, int)
+        self.after[first], self.before[second] = second, first
+        is_gap = detections.frames[second] - detections.frames[first] > 1
+        confidences = np.broadcast_to(confidence, second.shape)[is_gap]
+        self.gaps |= zip(second[is_gap].tolist(), confidences.tolist(), strict=True)
 
-    def join(self, objects, split):
-        """Make the smaller pieces parts of the larger ones, through which the cell goes on."""
-        stays, joins = split.one, split.two
-        if objects.sizes[joins].sum() > objects.sizes[stays].sum():
-            stays, joins = joins, stays
-        self.before[joins], self.after[joins] = NONE, NONE
-        self.joins[joins] = stays
-        whole = [*split.first, *stays, *split.last]
-        self.link(objects, whole[:-1], whole[1:])
+    def add_divisions(self, chosen: DivisionCandidates) -> None:
+        """Add divisions."""
+        for daughters in (chosen.daughter_a, chosen.daughter_b):
+            self.before[daughters], self.mother[daughters] = NO_DETECTION, chosen.mother
+        self.after[chosen.mother] = NO_DETECTION
+        columns = (chosen.mother, chosen.daughter_a, chosen.daughter_b, expit(chosen.llr))
+        terms = np.round(chosen.terms, 2).tolist()
+        for mother, a, b, confidence, llrs in zip(*(column.tolist() for column in columns), terms, strict=True):
+            self.divisions.append(Division(mother, a, b, confidence, dict(zip(EVIDENCE_TERMS, llrs, strict=True))))
 
-    def part(self, objects, merger):
-        """Lead two cells through the objects that hold both, each to what is most like it."""
-        (other, first), (heir, last), holders = merger.first, merger.last, merger.one
-        straight, crossed = (self._unlike(objects, [first, other], each).sum() for each in ([last, heir], [heir, last]))
-        if straight > crossed:
-            last, heir = heir, last
-        # The other cell keeps the rows of the merged objects, the first one skips them.
-        self.link(objects, [other, *holders, first], [*holders, heir, last])
-        for holder in holders:
-            self.hides[last, int(objects.times[holder])] = holder
+    def merge_fragments(self, detections: Detections, split: Repair) -> None:
+        """Repair a split cell: its track goes through the larger fragments, and the others belong to them."""
+        kept, fragments = split.chain, split.second_chain
+        if detections.sizes[fragments].sum() > detections.sizes[kept].sum():
+            kept, fragments = fragments, kept
+        self.before[fragments], self.after[fragments] = NO_DETECTION, NO_DETECTION
+        self.fragment_of[fragments] = kept
+        track = [*split.before, *kept, *split.after]
+        self.add_links(detections, track[:-1], track[1:])
 
-    def _unlike(self, objects, one, two):
-        """How unlike objects are to later ones, rows (pairs,)."""
-        distance = lengths_of(objects.centres[one] - objects.centres[two]) / self.motion.shift
-        size = (objects.logs[one] - objects.logs[two]) / max(self.motion.size_spread, 0.1)
-        frames = (objects.times[two] - objects.times[one]).max()
-        shape = shape_evidence(objects.shapes, one, two, self.motion, frames)
+    def split_merged(self, detections: Detections, merger: Repair) -> None:
+        """Repair merged cells: two tracks go through the merged objects, in the order in which they look alike."""
+        other_before, first_before = merger.before
+        other_after, first_after = merger.after
+        merged = merger.chain
+        before = [first_before, other_before]
+        same_order = self._dissimilarity(detections, before, [first_after, other_after]).sum()
+        exchanged = self._dissimilarity(detections, before, [other_after, first_after]).sum()
+        if same_order > exchanged:
+            first_after, other_after = other_after, first_after
+        # The track of one cell goes through the merged objects; that of the other has a gap there.
+        self.add_links(detections, [other_before, *merged, first_before], [*merged, other_after, first_after])
+        for detection in merged:
+            self.merged_into[first_after, int(detections.frames[detection])] = detection
+
+    def _dissimilarity(self, detections: Detections, before: list[int], after: list[int]) -> Floats:
+        """How different detections are from later ones, in position, size and shape (pairs,)."""
+        first, second = np.asarray(before), np.asarray(after)
+        displacements = detections.centers[first] - detections.centers[second]
+        distance = vector_lengths(displacements) / self.model.displacement_scale
+        size = (detections.log_sizes[first] - detections.log_sizes[second]) / max(self.model.size_change_scale, 0.1)
+        n_frames = int((detections.frames[second] - detections.frames[first]).max())
+        shape = log_likelihood_ratio_shape(detections.elongations, first, second, self.model, n_frames)
         return np.log1p(distance**2 / 3) + np.log1p(size**2 / 3) - shape
 
 
-def trace(objects, *, max_gap_frames=3, allow_divisions=True, correct_merges_and_splits=True, max_distance_px=None):
-    """Decide what became of each object of a movie.
-
-    Args:
-        objects: Detections.
-        max_gap_frames: frames that an object may be missed for.
-        allow_divisions: whether objects may divide.
-        correct_merges_and_splits: whether cells that are split or merged for some frames are mended.
-        max_distance_px: from where an object is expected, for each frame, in pixels of x; None: as learned.
-
-    Returns:
-        Trace.
-    """
-    motion = learn_motion(objects)
-    chains = link_frames(objects, motion, reach=max_distance_px)
-    doubts = Doubts(chains, weigh_doubts(objects, motion, chains))
-    gaps = find_gaps(objects, motion, chains, max_gap_frames, max_distance_px)
-    chains = bridge(chains, gaps)
-    far = {"missed": min(max_gap_frames, 1), "reach": max_distance_px}
-    found = find_divisions(objects, motion, chains, **far)
-    splits, merged = [], []
-    if correct_merges_and_splits:
-        mergers = find_mergers(objects, motion, chains, **far)
-        splits, merged = (find(objects, motion, found, mergers, chains.after) for find in (find_splits, find_merged))
-    if allow_divisions:
-        _learn_divisions(found, objects, motion, chains, doubts, gaps, splits, merged)
+def track_detections(detections: Detections, settings: TrackSettings) -> TrackGraph:
+    """Decide what became of each detection of a movie; distances in `settings` are in pixels of x."""
+    max_gap_frames, max_distance_px = settings.max_gap_frames, settings.max_distance_px
+    model = learn_motion(detections)
+    linked = link_frames(detections, model, max_distance_px=max_distance_px)
+    uncertain = UncertainLinks(rescore_uncertain_links(detections, model, linked), linked)
+    gaps = find_gaps(detections, model, linked, max_gap_frames=max_gap_frames, max_distance_px=max_distance_px)
+    linked = close_gaps(linked, gaps)
+    max_missed = min(max_gap_frames, 1)
+    divisions = find_divisions(detections, model, linked, max_missed_frames=max_missed, max_distance_px=max_distance_px)
+    splits: list[Repair] = []
+    merged: list[Repair] = []
+    if settings.correct_merges_and_splits:
+        mergers = find_mergers(detections, model, linked, max_missed_frames=max_missed, max_distance_px=max_distance_px)
+        splits = find_splits(detections, model, divisions, mergers, linked.after)
+        merged = find_merged(detections, model, divisions, mergers, linked.after)
+    if settings.allow_divisions:
+        alternatives = _alternatives(gaps, uncertain, splits, merged)
+        divisions = learn_division_prior(divisions, detections, model, linked, alternatives)
     else:
-        found = found.chosen(np.zeros(0, int))
-    return _decide(objects, motion, chains, doubts, gaps, found, splits, merged)
+        divisions = divisions.select(np.zeros(0, int))
+    count = len(detections)
+    chosen_links, chosen_gaps, chosen_divisions, chosen_splits, chosen_merged = select_hypotheses(
+        [
+            link_hypotheses(uncertain.links, count),
+            link_hypotheses(gaps, count),
+            division_hypotheses(divisions, uncertain, count),
+            repair_hypotheses(splits, uncertain, count),
+            repair_hypotheses(merged, uncertain, count),
+        ]
+    )
+    graph = TrackGraph.of_confident_links(linked, model)
+    graph.add_links(detections, uncertain.links.before[chosen_links], uncertain.links.after[chosen_links])
+    confidences = expit(gaps.scores[chosen_gaps])
+    graph.add_links(detections, gaps.before[chosen_gaps], gaps.after[chosen_gaps], confidences)
+    graph.add_divisions(divisions.select(chosen_divisions))
+    for index in chosen_splits:
+        graph.merge_fragments(detections, splits[index])
+    for index in chosen_merged:
+        graph.split_merged(detections, merged[index])
+    return graph
 
 
-def _learn_divisions(found, objects, motion, chains, doubts, gaps, splits, merged):
-    """How likely divisions are, in view of what else explains objects that are new."""
-    links = doubts.linked
-    rivals = [gaps[1], doubts.second[links], [each.two[0] for each in splits], [each.last[1] for each in merged]]
-    gains = [gaps[2], doubts.gains[links], *([each.gain for each in repairs] for repairs in (splits, merged))]
-    mended = [len({each.one[0] for each in repairs}) for repairs in (merged, splits)]
-    rivals, gains = np.concatenate(rivals).astype(int), np.concatenate(gains)
-    decide_divisions(found, objects, motion, chains.before, rivals, gains, mended)
-
-
-def _decide(objects, motion, chains, doubts, gaps, found, splits, merged):
-    """Trace in which each end and each start of a chain is explained once, by what is likeliest for all together."""
-    count = len(objects.labels)
-    after, before = np.where(chains.ends, NONE, chains.after), np.where(chains.starts, NONE, chains.before)
-    result = Trace(after, before, *np.full((2, count), NONE), motion=motion)
-    outcomes, kinds, places = gather([
-        of_pairs(doubts.first, doubts.second, doubts.gains, count),
-        of_pairs(*gaps, count),
-        of_families(found, LEAST_EVIDENCE, doubts, count),
-        of_repairs(splits, doubts, count),
-        of_repairs(merged, doubts, count),
-    ])  # fmt: skip
-    chosen = choose(outcomes.gains, outcomes.uses)
-    links, bridges, families, *mended = (places[chosen[kinds[chosen] == kind]] for kind in range(5))
-    result.link(objects, doubts.first[links], doubts.second[links])
-    result.link(objects, *(rows[bridges] for rows in gaps[:2]), expit(gaps[2][bridges]))
-    result.divide(found.chosen(families))
-    for mend, repairs, of in zip((result.join, result.part), (splits, merged), mended, strict=True):
-        for place in of:
-            mend(objects, repairs[place])
-    return result
+def _alternatives(
+    gaps: CandidateLinks, uncertain: UncertainLinks, splits: list[Repair], merged: list[Repair]
+) -> Alternatives:
+    """What explains objects without a predecessor if they are no daughters."""
+    links, in_tracks = uncertain.links, uncertain.in_tracks
+    after = [
+        gaps.after,
+        links.after[in_tracks],
+        [repair.second_chain[0] for repair in splits],
+        [repair.after[1] for repair in merged],
+    ]
+    scores = [gaps.scores, links.scores[in_tracks], *([each.score for each in repairs] for repairs in (splits, merged))]
+    n_merged, n_split = (len({repair.chain[0] for repair in repairs}) for repairs in (merged, splits))
+    return Alternatives(np.concatenate(after).astype(int), np.concatenate(scores), n_merged, n_split)

@@ -7,9 +7,9 @@ import pytest
 
 from movies import shuffled, tracked
 from scenes import place_discs
-from tessera.tracking.daughter_geometry import USUAL_COUNTS, Partings, Places
 from tessera.tracking.detections import detect
 from tessera.tracking.division_candidates import find_divisions
+from tessera.tracking.division_scores import PRIOR_DIVISIONS, DaughterDistribution, DaughterGeometry
 from tessera.tracking.frame_linking import link_frames
 from tessera.tracking.motion_estimation import learn_motion
 from tessera.tracking.split_merge_repair import find_mergers
@@ -103,52 +103,54 @@ def test_divisions_are_found_whatever_masks_are_like(look, movie, share, seed):
     ("look", "told"), [(whole, 1), (markers, 0), (markers_of_any_size, 0), (markers_of_two_sizes, 0)]
 )
 def test_sizes_tell_of_divisions_where_they_last(look, told):
-    objects = detect((frame[None], None) for frame in colony(look)[0])
-    assert learn_motion(objects).sizes_tell == pytest.approx(told, abs=0.15)
+    detections = detect((frame[None], None) for frame in colony(look)[0])
+    assert learn_motion(detections).size_informativeness == pytest.approx(told, abs=0.15)
 
 
 def test_markers_of_daughters_may_be_of_unequal_sizes():
     movie, parents = colony(markers_of_two_sizes)
     _, found, decided = tracked(shuffled(movie))
     assert len(found) == len(parents)
-    assert len({reasons["prior"] for *_, reasons in decided.divisions}) == 1
+    assert len({division.evidence["prior"] for division in decided.divisions}) == 1
 
 
 def linked(movie):
-    objects = detect((frame[None], None) for frame in movie)
-    motion = replace(learn_motion(objects), growth=0.0, persistence=0.0)
-    return objects, motion, link_frames(objects, motion)
+    detections = detect((frame[None], None) for frame in movie)
+    model = replace(learn_motion(detections), growth=0.0, velocity_persistence=0.0)
+    return detections, model, link_frames(detections, model)
 
 
 @pytest.mark.parametrize(("look", "spreads"), [(whole, (0.2, 0.45)), (markers, (0.5, 0.7))])
 def test_where_daughters_lie_is_learned_from_those_that_are_likely(look, spreads):
     movie, parents = colony(look)
-    objects, motion, chains = linked(movie)
-    found = find_divisions(objects, motion, chains)
-    mothers = np.array([parents.get(label, 0) for label in objects.labels])
-    true = (mothers[found.heir] == mothers[found.new]) & (mothers[found.new] == objects.labels[found.mother])
-    places = Places(objects, motion, found, chains.before)
-    assert places.learn(found.new, np.full(len(true), -20.0)) == Partings()
-    learned = places.learn(found.new, np.where(true, 20.0, -20.0))
-    known = true.sum() / (true.sum() + USUAL_COUNTS)
-    assert learned.apart == pytest.approx(known * np.median(places.apart[true]), abs=0.05)
-    assert spreads[0] < learned.spread < spreads[1]
-    assert learned.overlap == pytest.approx(np.clip(1 - 2 * learned.apart, 0, 1))
-    assert (learned.overlap < 0.6) == (look is markers)
+    detections, model, chains = linked(movie)
+    found = find_divisions(detections, model, chains)
+    mothers = np.array([parents.get(label, 0) for label in detections.labels])
+    true = (mothers[found.daughter_a] == mothers[found.daughter_b]) & (
+        mothers[found.daughter_b] == detections.labels[found.mother]
+    )
+    places = DaughterGeometry(detections, model, found, chains.before)
+    assert places.learn(found.daughter_b, np.full(len(true), -20.0)) == DaughterDistribution()
+    learned = places.learn(found.daughter_b, np.where(true, 20.0, -20.0))
+    known = true.sum() / (true.sum() + PRIOR_DIVISIONS)
+    assert learned.log_distance_median == pytest.approx(known * np.median(places.log_distance[true]), abs=0.05)
+    assert spreads[0] < learned.log_distance_scale < spreads[1]
+    assert learned.overlap_weight == pytest.approx(np.clip(1 - 2 * learned.log_distance_median, 0, 1))
+    assert (learned.overlap_weight < 0.6) == (look is markers)
     # What is learned says more for the true ones, and less for the others.
-    gains = places.weigh(learned) - places.weigh(Partings())
+    gains = places.log_likelihood_ratio(learned) - places.log_likelihood_ratio(DaughterDistribution())
     assert gains[true].mean() > 0 > gains[~true].mean()
 
 
 def test_mergers_are_weighed_as_they_are_seen_not_as_the_movies_daughters_lie():
-    objects, motion, chains = linked(colony(markers)[0])
-    found = find_divisions(objects, motion, chains, learn=False)
-    again = find_mergers(objects.reversed(), motion, chains.reversed())
-    ours, theirs = (np.stack([each.mother, each.heir, each.new], 1) for each in (found, again))
-    assert {*map(tuple, ours)} == {*map(tuple, len(objects.labels) - 1 - theirs)}
-    assert np.sort(found.evidence) == pytest.approx(np.sort(again.evidence))
-    assert np.sort(found.geometry) == pytest.approx(np.sort(again.geometry))
-    assert not np.allclose(find_divisions(objects, motion, chains).evidence, found.evidence)
+    detections, model, chains = linked(colony(markers)[0])
+    found = find_divisions(detections, model, chains, learn=False)
+    again = find_mergers(detections.reversed(), model, chains.reversed())
+    ours, theirs = (np.stack([each.mother, each.daughter_a, each.daughter_b], 1) for each in (found, again))
+    assert {*map(tuple, ours)} == {*map(tuple, len(detections) - 1 - theirs)}
+    assert np.sort(found.llr) == pytest.approx(np.sort(again.llr))
+    assert np.sort(found.geometry_llr) == pytest.approx(np.sort(again.geometry_llr))
+    assert not np.allclose(find_divisions(detections, model, chains).llr, found.llr)
 
 
 @pytest.mark.parametrize("side", [-1, 1])
