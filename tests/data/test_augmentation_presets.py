@@ -6,7 +6,7 @@ import pytest
 
 from tessera.data.augmentation import check_transforms
 from tessera.data.augmentation_presets import PRESETS, preset_transforms
-from tessera.planning.schemas import read_schema
+from tessera.planning.schema_validation import read_schema
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 5])

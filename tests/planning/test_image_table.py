@@ -11,7 +11,7 @@ import pytest
 from conftest import REPOSITORY
 from tessera.common.errors import InputError
 from tessera.planning.image_table import assign_batches, load_table
-from tessera.planning.schemas import read_schema
+from tessera.planning.schema_validation import read_schema
 
 COLUMNS = [
     "image",

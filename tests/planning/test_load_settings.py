@@ -11,8 +11,8 @@ from jsonschema import Draft202012Validator
 
 from conftest import REPOSITORY
 from tessera.common.errors import InputError
-from tessera.planning.load_settings import check_files, load_settings
-from tessera.planning.schemas import read_schema
+from tessera.planning.load_settings import check_duplicate_keys, load_settings
+from tessera.planning.schema_validation import read_schema
 
 SHIPPED = REPOSITORY / "config" / "config.yaml"
 
@@ -36,13 +36,13 @@ def parts(schema, path=""):
             yield from parts(schema[keyword], f"{path}.*")
 
 
-def test_no_settings_at_all_are_those_of_the_shipped_file():
+def test_defaults_equal_the_shipped_file():
     shipped = yaml.safe_load(SHIPPED.read_text())
     assert load_settings({}, "config.yaml") == shipped
     assert load_settings(shipped, "config.yaml") == shipped
 
 
-def test_the_shipped_file_keeps_the_order_of_the_schema():
+def test_shipped_file_has_the_order_of_the_schema():
     shipped = yaml.safe_load(SHIPPED.read_text())
     assert list(shipped) == list(read_schema("config")["properties"])
     for section, values in shipped.items():
@@ -50,7 +50,7 @@ def test_the_shipped_file_keeps_the_order_of_the_schema():
             assert list(values) == list(read_schema("config")["properties"][section]["properties"])
 
 
-def test_the_demo_is_accepted_and_each_movie_has_all_its_settings():
+def test_demo_is_accepted_and_each_movie_has_all_settings():
     demo = yaml.safe_load((REPOSITORY / "config" / "demo" / "config.yaml").read_text())
     movies = load_settings(demo, "config.yaml")["simulate"]["movies"]
     known = set(read_schema("config")["properties"]["simulate"]["properties"]) - {"movies"}
@@ -59,8 +59,9 @@ def test_the_demo_is_accepted_and_each_movie_has_all_its_settings():
 
 
 @pytest.mark.parametrize("name", ["config", "images"])
-def test_schemas_are_schemas(name):
+def test_schema_is_valid_and_refuses_unknown_keys(name):
     Draft202012Validator.check_schema(read_schema(name))
+    assert not Draft202012Validator(read_schema(name)).is_valid({"unknown": 1})
 
 
 @pytest.mark.parametrize("name", ["config", "images"])
@@ -87,7 +88,7 @@ def test_every_setting_of_a_section_has_a_default():
             assert "default" in setting, f"{section}.{name}"
 
 
-def test_settings_of_a_movie_are_the_arguments_of_the_script_that_simulates():
+def test_movie_settings_match_the_arguments_of_simulate():
     from simulate import simulate
 
     arguments = inspect.signature(simulate).parameters.values()
@@ -95,12 +96,12 @@ def test_settings_of_a_movie_are_the_arguments_of_the_script_that_simulates():
     assert load_settings({"simulate": {"movies": {"a": {}}}}, "x")["simulate"]["movies"]["a"] == theirs
 
 
-def test_names_of_movies_are_names_of_images():
+def test_movie_names_follow_the_rules_of_image_names():
     names = read_schema("config")["properties"]["simulate"]["properties"]["movies"]["propertyNames"]
     assert names["pattern"] == read_schema("images")["properties"]["image"]["pattern"]
 
 
-def test_a_section_may_be_partial_or_empty():
+def test_sections_may_be_partial_or_empty():
     settings = load_settings(
         {"augment": {"patch_size_px": 64}, "segment": None, "simulate": {"movies": {"a": None}}}, "x"
     )
@@ -110,23 +111,23 @@ def test_a_section_may_be_partial_or_empty():
     assert settings["simulate"]["movies"]["a"]["frames"] == 20
 
 
-def test_losses_that_are_not_named_are_not_used():
+def test_losses_without_a_weight_are_not_used():
     assert load_settings({"train": {"losses": {"focal": 2}}}, "x")["train"]["losses"] == {"focal": 2.0}
 
 
-def test_a_movie_takes_what_all_share_unless_it_has_its_own():
+def test_movie_settings_override_shared_ones():
     simulate = {"frames": 5, "cells": 3, "movies": {"a": {"cells": 7}, "b": {}}}
     movies = load_settings({"simulate": simulate}, "x")["simulate"]["movies"]
     assert [(movie["frames"], movie["cells"]) for movie in movies.values()] == [(5, 7), (5, 3)]
 
 
-def test_one_and_one_point_zero_are_the_same_setting():
+def test_integers_and_equal_floats_give_the_same_settings():
     ones = [{"train": {"learning_rate": 1, "epochs": 1.0}}, {"train": {"learning_rate": 1.0, "epochs": 1}}]
     first, second = (json.dumps(load_settings(one, "x")) for one in ones)
     assert first == second
 
 
-def test_text_that_stands_for_a_number_is_one():
+def test_text_is_converted_to_numbers_booleans_and_null():
     text = {"learning_rate": "1e-3", "epochs": "50", "max_minutes": "null", "encoder_weights": "null"}
     train = load_settings({"train": text}, "x")["train"]
     assert [train[name] for name in text] == [0.001, 50, None, None]
@@ -139,7 +140,7 @@ def test_text_that_stands_for_a_number_is_one():
     assert load_settings({"report": {"title": "7"}}, "x")["report"]["title"] == "7"
 
 
-def test_what_was_given_is_not_changed_nor_shared():
+def test_given_configuration_is_neither_changed_nor_shared():
     config = {"augment": {"transforms": [{"name": "D4"}]}, "simulate": {"frames": 2, "movies": {"a": None}}}
     before = json.dumps(config)
     settings = load_settings(config, "x")
@@ -149,7 +150,7 @@ def test_what_was_given_is_not_changed_nor_shared():
     assert load_settings({}, "x")["classes"] == ["background", "cell"]
 
 
-def test_all_problems_are_named_at_once():
+def test_all_problems_are_reported_at_once():
     problems = refusal(
         {
             "clases": ["a"],
@@ -167,7 +168,7 @@ def test_all_problems_are_named_at_once():
         "augment.transforms[2].name": problems["augment.transforms[2].name"],
         "augment.transforms[2].p": "2 is out of range; give 0 to 1",
         "split.train": "train 0.5, val 0.2 and test 0.1 add up to 0.8; change them to add up to 1",
-        "predict.tile_px": "256 leaves nothing within halos of predict.halo_px, 128, on each side; give more, or auto",
+        "predict.tile_px": "256 is not larger than 2 × predict.halo_px, 256; give more, or auto",
         "ingest.shard_px": "700 is not a multiple of ingest.chunk_px, 512; give 512 or 1024",
     }
     assert problems["augment.transforms[2].name"].endswith("; did you mean Affine?")
@@ -176,12 +177,12 @@ def test_all_problems_are_named_at_once():
 @pytest.mark.parametrize(
     ("config", "path", "text"),
     [
-        ({"epochs": 3}, "epochs", "is no setting of this section; it belongs in train"),
+        ({"epochs": 3}, "epochs", "is not a setting of this section; it belongs in train"),
         ({"train": {"seeed": 3}}, "train.seeed", "unknown setting; did you mean seed?"),
         (
             {"select_model": {"metric": "val_iuo"}},
             "select_model.metric",
-            "'val_iuo' is not recorded of the validation images; give one of "
+            "'val_iuo' is not a metric of the validation images; give one of "
             "val_loss, val_iou, val_iou_interior, val_iou_boundary",
         ),
         ({"select_model": {"zzz": 3}}, "select_model.zzz", "unknown setting; known are metric, ensemble"),
@@ -204,7 +205,7 @@ def test_all_problems_are_named_at_once():
         (
             {"classes": ["background", "a", "a"], "task": "semantic"},
             "classes",
-            "'a' is there twice; give each once",
+            "'a' is duplicated",
         ),
         ({"segment": 3}, "segment", "3 is not a section of settings"),
         (
@@ -215,39 +216,39 @@ def test_all_problems_are_named_at_once():
         (
             {"evaluate": {"iou_thresholds": [0.5, 0.501]}},
             "evaluate.iou_thresholds",
-            "two of them, or one and 0.5, are the same in hundredths; give each once, such as 0.5 and 0.55",
+            "two of them, or one and 0.5, are equal when rounded to hundredths; keep one, such as 0.5 or 0.55",
         ),
         (
             {"evaluate": {"iou_thresholds": [0.504]}},
             "evaluate.iou_thresholds",
-            "two of them, or one and 0.5, are the same in hundredths; give each once, such as 0.5 and 0.55",
+            "two of them, or one and 0.5, are equal when rounded to hundredths; keep one, such as 0.5 or 0.55",
         ),
         ({"predict": {"halo_px": 100}}, "predict.halo_px", "100 is not a multiple of 32; give 96 or 128, or auto"),
         ({"predict": {"halo_px": "aut"}}, "predict.halo_px", "'aut' is not a whole number, or auto"),
         (
             {"predict": {"engine": "openvino", "device": "gpu"}},
             "predict.engine",
-            "openvino computes on the CPU, and predict.device is gpu; give tensorflow, or another device",
+            "openvino computes on the CPU, but predict.device is gpu; give tensorflow, or another device",
         ),
         (
             {"predict": {"engine": "openvino", "precision": "float16"}},
             "predict.engine",
-            "openvino has no float16 on the CPU, predict.precision; give bfloat16 or auto there",
+            "openvino has no float16 on the CPU, but predict.precision is float16; give bfloat16 or auto there",
         ),
         (
             {"predict": {"object_diameter_px": 20, "rescale": False}},
             "predict.object_diameter_px",
-            "is 20, but predict.rescale is false, so no image is resized; give true there, or null here",
+            "is 20, but predict.rescale is false, so no image is rescaled; give true there, or null here",
         ),
         (
             {"explain": {"n_examples": 0, "layers": ["relu0"]}},
             "explain.layers",
-            "is a list of 1, but explain.n_examples is 0, so no layer is shown; give images there, or auto here",
+            "is a list of 1, but explain.n_examples is 0, so no layer is shown; give a number there, or auto here",
         ),
         (
             {"predict": {"seam_check_windows": 0}, "evaluate": {"min_seam_f1": 0.9}},
             "evaluate.min_seam_f1",
-            "is 0.9, but predict.seam_check_windows is 0, so no seam is looked at; give some there, or null here",
+            "is 0.9, but predict.seam_check_windows is 0, so no seam is checked; give more there, or null here",
         ),
         (
             {"segment": {"max_hole_um2": 4, "fill_holes": False}},
@@ -257,12 +258,12 @@ def test_all_problems_are_named_at_once():
         (
             {"ingest_truth": {"ignore_label": 0}},
             "ingest_truth.ignore_label",
-            "is 0, which stands for background; give a value that annotations use for nothing else",
+            "is 0, which means background; give a value that annotations use for nothing else",
         ),
         (
             {"ingest_truth": {"ignore_label": 1}, "task": "semantic"},
             "ingest_truth.ignore_label",
-            "is 1, which stands for cell; give a value that annotations use for nothing else",
+            "is 1, which means cell; give a value that annotations use for nothing else",
         ),
         (
             {"augment": {"target_pixel_size_um": 1}},
@@ -277,28 +278,29 @@ def test_all_problems_are_named_at_once():
         (
             {"task": "semantic", "augment": {"rescale_by": "object_diameter"}},
             "augment.rescale_by",
-            "is object_diameter, but task is semantic, whose truth does not tell objects apart; give pixel_size, none or auto",
+            "is object_diameter, but task is semantic, whose ground truth does not separate objects; give pixel_size, "
+            "none or auto",
         ),
         (
             {"augment": {"preset": "em", "transforms": []}},
             "augment.preset",
-            "is em, but augment.transforms says what is done instead; give auto here, or null there",
+            "is em, but augment.transforms replaces the preset; give auto here, or null there",
         ),
         (
             {"task": "semantic", "classes": ["background", "mean"]},
             "classes",
-            "has the name mean, which the table of scores has for the mean over classes; give another",
+            "has the name mean, which the table of scores uses for the mean over classes; give another name",
         ),
         ({"augment": {"transforms": [{"p": 1}]}}, "augment.transforms[1].name", "is missing; every entry needs it"),
         (
             {"train": {"losses": {"dice": 0}}},
             "train.losses",
-            "has no weight above 0; give a loss one, such as {dice: 1.0}",
+            "has no weight above 0; give one to a loss, such as {dice: 1.0}",
         ),
-        ({"train": {"losses": {}}}, "train.losses", "has no weight above 0; give a loss one, such as {dice: 1.0}"),
+        ({"train": {"losses": {}}}, "train.losses", "has no weight above 0; give one to a loss, such as {dice: 1.0}"),
     ],
 )
-def test_each_problem_says_what_would_be_right(config, path, text):
+def test_problem_names_the_setting_and_what_would_be_right(config, path, text):
     assert refusal(config) == {path: text}
 
 
@@ -316,39 +318,40 @@ def test_each_problem_says_what_would_be_right(config, path, text):
         ({"images": None}, "images", "is empty; it must be text"),
     ],
 )
-def test_what_is_nearly_right_is_told(settings, path, text):
+def test_similar_names_are_suggested(settings, path, text):
     (found,) = refusal(settings).items()
     assert found[0] == path
     assert re.search(text.replace("?", r"\?"), found[1])
 
 
-def test_a_key_that_is_given_twice_is_refused_with_both_lines(tmp_path):
+def test_duplicate_keys_are_refused_with_both_lines(tmp_path):
     path = tmp_path / "settings.yaml"
     path.write_text(
-        "task: instances\ntrack:\n  correct_merges_and_splits: true\ntrain: &shared\n  epochs: 3\ntrack:\n  allow_divisions: false\n"
+        "task: instances\ntrack:\n  interpolate_gaps: true\ntrain: &shared\n  epochs: 3\ntrack:\n"
+        "  allow_divisions: false\n"
     )
     with pytest.raises(InputError, match=rf"{path}: track: is given in line 2 and in line 6; give it once"):
-        check_files([path])
+        check_duplicate_keys([path])
     path.write_text("train:\n  epochs: 3\n  epochs: 4\naugment:\n  transforms: [{p: 1}, {p: 1}]\n")
     with pytest.raises(InputError, match=rf"^{path}: train.epochs: is given in line 2 and in line 3; give it once$"):
-        check_files([path])
+        check_duplicate_keys([path])
     path.write_text("")
-    check_files([path])
+    check_duplicate_keys([path])
     path.write_text("a: &around\n  b: *around\n")
-    check_files([path])
+    check_duplicate_keys([path])
 
 
-def test_instances_know_one_class_and_semantic_many():
+def test_instances_have_two_classes_and_semantic_many():
     classes = ["background", "mother", "daughter"]
     assert list(refusal({"classes": classes})) == ["classes"]
     assert load_settings({"classes": classes, "task": "semantic"}, "x")["classes"] == classes
 
 
-def test_a_pattern_that_does_not_compile_is_refused():
+def test_invalid_group_pattern_is_refused():
     assert "is not a regular expression" in refusal({"split": {"group_pattern": "(dish"}})["split.group_pattern"]
 
 
-def test_weights_have_to_be_there(tmp_path, monkeypatch):
+def test_missing_encoder_weights_are_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = {"train": {"encoder_weights": "weights.h5"}}
     assert "there is no file or folder weights.h5" in refusal(config)["train.encoder_weights"]
@@ -356,7 +359,7 @@ def test_weights_have_to_be_there(tmp_path, monkeypatch):
     assert load_settings(config, "x")["train"]["encoder_weights"] == "weights.h5"
 
 
-def test_an_earlier_model_has_to_be_whole_and_not_what_is_trained(tmp_path, monkeypatch):
+def test_encoder_weights_from_incomplete_or_own_models_are_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for folder in ("yesterday", "results/models/fold1"):
         config = {"train": {"encoder_weights": folder}}
@@ -369,30 +372,35 @@ def test_an_earlier_model_has_to_be_whole_and_not_what_is_trained(tmp_path, monk
     assert load_settings(config, "x")["train"]["encoder_weights"] == "yesterday"
 
 
-def test_a_plain_unet_takes_no_weights_of_a_backbone(tmp_path, monkeypatch):
+def test_plain_unet_refuses_backbone_weights(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plain = {"architecture": "PlainUnet", "backbone": None}
     assert "has no backbone" in refusal({"train": plain | {"encoder_weights": "imagenet"}})["train.encoder_weights"]
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", ".hidden", "-dash", "x" * 101, "two words"])
-def test_a_movie_with_an_unsafe_name_is_refused(name):
+def test_unsafe_movie_names_are_refused(name):
     assert "is not a safe name" in str(refusal({"simulate": {"movies": {name: {}}}}))
 
 
-def test_a_check_of_two_settings_waits_until_both_are_right():
+def test_cross_checks_skip_invalid_settings():
     assert list(refusal({"ingest": {"chunk_px": "big", "shard_px": 7000}})) == ["ingest.chunk_px"]
     assert list(refusal({"split": 3})) == ["split"]
     assert list(refusal({"simulate": 3})) == ["simulate"]
     assert list(refusal({"simulate": {"movies": [1]}})) == ["simulate.movies"]
 
 
-def test_the_transforms_on_offer_work():
+def test_offered_transforms_are_accepted():
     from tessera.data.augmentation import check_transforms
 
     items = read_schema("config")["properties"]["augment"]["properties"]["transforms"]["items"]
+    refused = {}
     for name in items["properties"]["name"]["enum"]:
-        check_transforms([{"name": name}], channels=3)
+        try:
+            check_transforms([{"name": name}], channels=3)
+        except InputError as error:
+            refused[name] = str(error)
+    assert refused == {}
 
 
 @pytest.mark.slow
@@ -401,8 +409,8 @@ def test_the_transforms_on_offer_work():
     [
         ({"architecture": "PlainUnet"}, "backbone", "has no backbone; give null"),
         ({"backbone": None}, "backbone", "Unet, which needs one"),
-        ({"width": 16}, "width", "are of PlainUnet"),
-        ({"depth": 3}, "width", "are of PlainUnet"),
+        ({"width": 16}, "width", "are settings of PlainUnet"),
+        ({"depth": 3}, "width", "are settings of PlainUnet"),
         (
             {"deep_supervision": [1, 1, 1, 1], "architecture": "PlainUnet", "backbone": None},
             "deep_supervision",
@@ -413,29 +421,29 @@ def test_the_transforms_on_offer_work():
         ({"finetune_lr_factor": 0.2}, "finetune_lr_factor", "train.frozen_epochs is 0"),
         ({"tversky_beta": 0.6}, "tversky_beta", "train.losses has no tversky"),
         ({"weight_decay": 0.1}, "weight_decay", "train.optimizer is adam"),
-        ({"class_weights": {"cell": 2}}, "class_weights", "'cell' is no output"),
-        ({"class_weights": {"background": 0, "interior": 0, "boundary": 0}}, "class_weights", "leaves no output"),
-        ({"class_weights": "much"}, "class_weights", "'much' is not right"),
-        ({"monitor": "val_iou_cell"}, "monitor", "is not recorded"),
-        ({"monitor": "loss"}, "monitor", "is not right"),
+        ({"class_weights": {"cell": 2}}, "class_weights", "'cell' is not an output"),
+        ({"class_weights": {"background": 0, "interior": 0, "boundary": 0}}, "class_weights", "gives no output"),
+        ({"class_weights": "much"}, "class_weights", "'much' is not a section of settings, or none or auto"),
+        ({"monitor": "val_iou_cell"}, "monitor", "is not a metric"),
+        ({"monitor": "loss"}, "monitor", "is not valid"),
         ({"batch_size": 0}, "batch_size", "0 is out of range; give 1 to 4096, or auto"),
         ({"wandb_mode": "yes"}, "wandb_mode", "is not one of off, offline, online"),
     ],
 )
-def test_settings_of_training_that_would_do_nothing_or_harm_are_refused(train, setting, text):
+def test_training_settings_without_effect_are_refused(train, setting, text):
     found = refusal({"train": train})
     assert list(found) == [f"train.{setting}"]
     assert text in found[f"train.{setting}"]
 
 
-def test_the_backbones_on_offer_are_those_of_the_library():
+def test_backbones_match_those_of_the_library():
     from tessera.networks.tensorflow_setup import sm
 
     backbones = read_schema("config")["properties"]["train"]["properties"]["backbone"]["enum"]
     assert set(backbones) - {None} == set(sm.get_available_backbone_names())
 
 
-def test_loading_takes_no_time():
+def test_loading_is_fast():
     load_settings({}, "x")
     started = time.process_time()
     load_settings(yaml.safe_load(SHIPPED.read_text()), "x")

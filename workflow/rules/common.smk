@@ -16,11 +16,11 @@ sys.path.insert(0, str(workflow.current_basedir.join("../scripts")))
 from tessera.planning.code_hash import script_hash
 from tessera.planning.digests import remember_in
 from tessera.planning.orphans import list_leftovers
-from tessera.planning.existing_models import find_models
+from tessera.planning.existing_models import find_existing_models
 from tessera.planning.rerun_planner import Products
 from tessera.planning.provenance import ProvenanceHashes, effective
-from tessera.planning.schemas import read_schema
-from tessera.planning.load_settings import check_files, check_masked, load_settings
+from tessera.planning.schema_validation import read_schema
+from tessera.planning.load_settings import check_duplicate_keys, check_with_masks, load_settings
 from tessera.planning.sweeps import list_models, list_variants, read_sweep
 from tessera.planning.image_table import load_table
 from tessera.common.batch_outputs import keep_stores, read_skipped
@@ -42,7 +42,7 @@ class Batches(dict):
 remember_in(".snakemake/tessera/digests.json", keep=workflow.is_main_process)
 
 try:
-    check_files(workflow.configfiles)
+    check_duplicate_keys(workflow.configfiles)
     config.update(load_settings(config, source=", ".join(map(str, workflow.configfiles)) or "--config"))
     MOVIES = config["simulate"]["movies"]
     SIMULATED = {
@@ -52,8 +52,8 @@ try:
     # Masks that were made elsewhere stand in for all that a network is needed for.
     MASKED = any(row["masks"] for row in table)
     if MASKED:
-        check_masked(config)
-    EXISTING = find_models(config["model"], config["task"], config["classes"])
+        check_with_masks(config)
+    EXISTING = find_existing_models(config["model"], config["task"], config["classes"])
     if EXISTING or MASKED:
         # Nothing is learnt here, so that whatever has truth tests the model or the masks.
         SIDES = {row["image"]: "test" if row["truth"] and row["split"] != PREDICT else PREDICT for row in table}

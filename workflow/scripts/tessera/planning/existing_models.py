@@ -5,10 +5,10 @@ from pathlib import Path
 
 from tessera.common.constants import INSTANCE_OUTPUTS, SETTINGS
 from tessera.common.errors import InputError
-from tessera.planning.messages import shown
+from tessera.planning.messages import format_value
 
 
-def find_models(paths, task, classes):
+def find_existing_models(paths, task, classes):
     """The folders of existing models, each checked against what the configuration looks for.
 
     Args:
@@ -59,4 +59,4 @@ def _misfits(folder, task, classes):
 
 
 def _listed(value):
-    return ", ".join(map(str, value)) if isinstance(value, list) else shown(value)
+    return ", ".join(map(str, value)) if isinstance(value, list) else format_value(value)

@@ -8,9 +8,10 @@ import unicodedata
 from pathlib import Path
 
 from tessera.common.errors import InputError
-from tessera.planning.messages import shown, suggestion
-from tessera.planning.schemas import read_schema
-from tessera.planning.table_paths import Finder
+from tessera.planning.file_finder import FileFinder
+from tessera.planning.messages import format_value, suggestion
+from tessera.planning.schema_validation import read_schema
+from tessera.settings import renamed
 
 SHOWN_PROBLEMS = 20
 SEPARATORS = {",": "commas", ";": "semicolons", " ": "spaces"}
@@ -35,7 +36,7 @@ def load_table(path, *, batch_size, simulated=()):
     """
     path = Path(path)
     rows, problems = _read_rows(path)
-    finder = Finder(path.parent, simulated)
+    finder = FileFinder(path.parent, simulated)
     for row in rows:
         problems += [(row["line"], column, text) for column, text in _check_row(row, finder)]
     problems += (
@@ -147,9 +148,11 @@ def _read_header(path, line, cells):
     for column in dict.fromkeys(columns):
         if not column:
             problems.append((line, "", "a column has no name; give it one, or remove it"))
+        elif column in renamed.COLUMNS:
+            problems.append((line, column, f"was renamed to {renamed.COLUMNS[column]}"))
         elif column not in known:
             hint = suggestion(column, known) or f"; known are {', '.join(known)}"
-            problems.append((line, shown(column)[1:-1], f"unknown column{hint}"))
+            problems.append((line, format_value(column)[1:-1], f"unknown column{hint}"))
         elif columns.count(column) > 1:
             problems.append((line, column, f"is there {columns.count(column)} times; keep one"))
     lost = [column for column in schema["required"] if column not in columns]
@@ -175,7 +178,7 @@ def _check_row(row, finder):
                 yield column, _number_advice(text, rule)
         elif "enum" in rule and text not in rule["enum"]:
             hint = suggestion(text, rule["enum"], cutoff=0.4)
-            yield column, f"{shown(text)} is not one of {', '.join(rule['enum'])}{hint}"
+            yield column, f"{format_value(text)} is not one of {', '.join(rule['enum'])}{hint}"
         elif "pattern" in rule and not re.search(rule["pattern"], text):
             yield column, ADVICE[column](text) if column in ADVICE else _name_advice(text, column)
     row |= {"roi": _box(row["roi"]), "frames": row["frames"] or None}
@@ -203,21 +206,26 @@ def _number(text):
 
 def _number_advice(text, rule):
     if re.fullmatch(r"\d+,\d+", text):
-        return f"{shown(text)} is not a number; write {text.replace(',', '.')}"
+        return f"{format_value(text)} is not a number; write {text.replace(',', '.')}"
     fault = "is not a number" if _number(text) is None else "is out of range"
-    return f"{shown(text)} {fault}; give more than {rule['exclusiveMinimum']} and at most {rule['maximum']}, or nothing"
+    wanted = f"more than {rule['exclusiveMinimum']} and at most {rule['maximum']}"
+    return f"{format_value(text)} {fault}; give {wanted}, or nothing"
 
 
 def _axes_advice(text):
-    return f"{shown(text)} are not axes; give letters of TCZYXS, each once, with Y and X, such as TCYX; or nothing"
+    return (
+        f"{format_value(text)} are not axes; give letters of TCZYXS, each once, with Y and X, such as TCYX; or nothing"
+    )
 
 
 def _roi_advice(text):
-    return f"{shown(text)} is no region; give y0:y1,x0:x1 in pixels, such as 0:512,1024:2048, or nothing"
+    return f"{format_value(text)} is no region; give y0:y1,x0:x1 in pixels, such as 0:512,1024:2048, or nothing"
 
 
 def _frames_advice(text):
-    return f"{shown(text)} are no frames; give numbers from 0, such as 0,5,9, or first:end:step, such as 0:100:10"
+    return (
+        f"{format_value(text)} are no frames; give numbers from 0, such as 0,5,9, or first:end:step, such as 0:100:10"
+    )
 
 
 def _box(text):
@@ -228,11 +236,11 @@ def _box(text):
 
 def _name_advice(text, column):
     if column == "batch" and text.lower().startswith("auto"):
-        return f"{shown(text)} begins with auto, as the batches of rows without one do; give another name"
+        return f"{format_value(text)} begins with auto, as the batches of rows without one do; give another name"
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     plain = re.sub(r"\.+", ".", re.sub(r"[^A-Za-z0-9._+-]+", "_", plain)).lstrip(".+-")[:100]
     wanted = "letters a to z, digits and . _ + -, first a letter, digit or _, no two dots in a row, 100 at most"
-    return f"{shown(text)} is not a safe name; use {wanted}{f': {plain}' if plain.strip('_') else ''}"
+    return f"{format_value(text)} is not a safe name; use {wanted}{f': {plain}' if plain.strip('_') else ''}"
 
 
 ADVICE = {"axes": _axes_advice, "roi": _roi_advice, "frames": _frames_advice}

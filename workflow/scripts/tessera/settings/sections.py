@@ -180,9 +180,9 @@ class SplitSettings(Section):
     group_pattern: Annotated[
         Name | None,
         Field(
-            description="Regular expression that finds the group in an image name; null: each image is its own "
-            "group. The group is the first bracket of the match, or the whole match. The column `group` of the table "
-            "takes precedence."
+            description="Regular expression to read the group from an image name; null: none. Without it, each image "
+            "is its own group. The group is the first bracket of the match, or the whole match. The column `group` "
+            "of the table takes precedence."
         ),
     ] = None
     folds: Annotated[
@@ -198,8 +198,8 @@ class SplitSettings(Section):
     leakage_similarity: Annotated[
         Fraction,
         Field(
-            description="Similarity above which images of two sets are reported as look-alikes; 1 is the same image. "
-            "Lower it to see more pairs."
+            description="Similarity above which images of two sets are reported; 1: the same image. Lower it to see "
+            "more pairs."
         ),
     ] = 0.8
 
@@ -250,8 +250,8 @@ class AugmentSettings(Section):
     class_balanced_fraction: Annotated[
         Fraction,
         Field(
-            description="Fraction of patches centered on a class that is drawn evenly; the others are anywhere. "
-            "Raise it if a class is rare, lower it if background is mistaken for cells."
+            description="Fraction of patches centered on a randomly drawn class; others are anywhere. All classes "
+            "are drawn equally often. Raise it if a class is rare, lower it if background is mistaken for cells."
         ),
     ] = 0.5
     boundary_px: Annotated[
@@ -276,33 +276,33 @@ class AugmentSettings(Section):
     rescale_by: Annotated[
         Literal["auto", "none", "pixel_size", "object_diameter"],
         Field(
-            description="What images are rescaled to have in common, for training and prediction. `pixel_size` needs "
-            "the pixel size of all images, `object_diameter` measures objects of the ground truth. `auto` takes "
-            "`pixel_size` if all pixel sizes are known and differ by more than a tenth; `object_diameter` if pixel "
-            "sizes are unknown and objects of some images are more than twice as wide as in others, or if large "
-            "objects are wider than 128 px; else `none`."
+            description="Common scale of all images. `pixel_size` needs the pixel size of all images, "
+            "`object_diameter` measures objects of the ground truth. `auto` takes `pixel_size` if all pixel sizes "
+            "are known and differ by more than a tenth; `object_diameter` if pixel sizes are unknown and objects of "
+            "some images are more than twice as wide as in others, or if large objects are wider than 128 px; else "
+            "`none`."
         ),
     ] = "auto"
     target_pixel_size_um: Annotated[
         Annotated[float, Field(gt=0, le=1000)] | None,
         UM,
         Field(
-            description="Pixel size after rescaling, with rescale_by: pixel_size; null: the median of the training "
-            "images."
+            description="Pixel size to rescale to, with rescale_by: pixel_size; null: their median. The median is "
+            "that of the training images."
         ),
     ] = None
     target_diameter_px: Annotated[
         Annotated[float, Field(gt=0, le=1000)] | None,
         PX,
         Field(
-            description="Object diameter after rescaling, with rescale_by: object_diameter; null: the median. The "
-            "median is that of the training images, and at least 20 px."
+            description="Diameter to rescale to, with rescale_by: object_diameter; null: their median. The median is "
+            "that of the training images, and at least 20 px."
         ),
     ] = None
     preset: Annotated[
         Literal["auto", "fluorescence", "brightfield", "histology", "em", "mixed", "none"],
         Field(
-            description="Kind of microscopy, which decides how patches are varied. All presets but `none` rotate, "
+            description="Kind of microscopy. It decides how patches are varied. All presets but `none` rotate, "
             "resize (0.75 to 1.33 times), bend, blur and add noise. `fluorescence` also varies exposure, contrast "
             "and gamma widely; `brightfield` (and phase contrast) varies focus and uneven light; `histology` varies "
             "hue, saturation and tint; `em` varies contrast and noise; `mixed` also inverts, swaps and tints "
@@ -353,10 +353,10 @@ class TrainSettings(Section):
     encoder_weights: Annotated[
         Name | None,
         Field(
-            description="Initial weights: imagenet, a weights file, or an earlier model's folder; null: random. "
-            "`imagenet` is downloaded at first use and helps with few images, above all with color images. The "
-            "folder of an earlier model, such as a copy of results/models/fold1, continues from it: channels and "
-            "classes may differ. Paths are relative to the working directory."
+            description="Initial weights: imagenet, a file, or an earlier model's folder; null: random. `imagenet` "
+            "is downloaded at first use and helps with few images, above all with color images. The folder of an "
+            "earlier model, such as a copy of results/models/fold1, continues from it: channels and classes may "
+            "differ. Paths are relative to the working directory."
         ),
     ] = None
     frozen_epochs: Annotated[
@@ -374,9 +374,9 @@ class TrainSettings(Section):
         list[Annotated[Weight, Field(description="Weight of the loss of a decoder level.")]],
         Field(
             max_length=4,
-            description="Weights of additional losses on lower decoder levels, finest first, such as [0.5, 0.25]. "
-            "They can help deep networks to learn sooner. The trained network is the same, and `val_loss` is that of "
-            "the full size.",
+            description="Weights of losses on lower decoder levels, finest first, such as [0.5, 0.25]. They can help "
+            "deep networks to learn sooner. The trained network has the same size, and val_loss is the loss of the "
+            "full-size output.",
         ),
     ] = []
     losses: Annotated[
@@ -396,9 +396,9 @@ class TrainSettings(Section):
     class_weights: Annotated[
         Literal["none", "auto"] | dict[str, Annotated[Weight, Field(description="Weight of an output.")]],
         Field(
-            description="Weights of the network's outputs in the losses, such as {boundary: 3}. `none` weighs all "
-            "alike. `auto` gives outputs with few pixels more weight, by the inverse square root of their share. "
-            "Outputs that are not named weigh 1."
+            description="Weights of the outputs in the losses. An example is {boundary: 3}; outputs that are not "
+            "named weigh 1. `auto` gives outputs with few pixels more weight, by the inverse square root of their "
+            "share.",
         ),
     ] = "none"
     optimizer: Annotated[
@@ -463,7 +463,7 @@ class TrainSettings(Section):
     precision: Annotated[
         Precision,
         Field(
-            description="Precision of the computation; weights stay float32. `auto` takes bfloat16 or float16 on "
+            description="Precision of the computation. Weights stay float32. `auto` takes bfloat16 or float16 on "
             "GPUs that are faster with them, else float32."
         ),
     ] = "auto"
@@ -522,8 +522,8 @@ class SelectModelSettings(Section):
     ensemble: Annotated[
         Literal["auto", "all", "best"],
         Field(
-            description="Models whose mean probabilities count. `auto` takes all folds of the best variant, `best` "
-            "only its best fold, `all` every model. Prediction takes as many times as long."
+            description="Models that predict together. Their mean probabilities count. `auto` takes all folds of the "
+            "best variant, `best` only its best fold, `all` every model. Prediction takes as many times as long."
         ),
     ] = "auto"
 
@@ -541,7 +541,10 @@ class ExplainSettings(Section):
         ),
     ] = 2
     layers: Annotated[
-        Auto | Annotated[list[Name], *Unique, Field(min_length=1, max_length=40)],
+        Auto
+        | Annotated[
+            list[Annotated[Name, Field(description="Name of a layer.")]], *Unique, Field(min_length=1, max_length=40)
+        ],
         Field(
             description="Layers whose activations are shown, such as [decoder_stage3b_relu]. `auto` takes one per "
             "level of encoder and decoder. The message about an unknown name lists all names."
@@ -582,8 +585,8 @@ class PredictSettings(Section):
         Auto | Annotated[int, Field(ge=0, le=4096, multiple_of=32)],
         PX,
         Field(
-            description="Margin of a tile that the network sees but whose output is discarded. `auto` takes the "
-            "width that was measured on the selected model."
+            description="Margin of each tile that is computed and discarded. Cells at tile borders are seen whole. "
+            "`auto` takes the width that was measured on the selected model."
         ),
     ] = "auto"
     batch_tiles: Annotated[
@@ -609,17 +612,18 @@ class PredictSettings(Section):
         Auto | Annotated[float, Field(gt=0, le=10_000)] | None,
         PX,
         Field(
-            description="Diameter of the objects in the images, to rescale them to the training objects; null: not "
-            "used. `auto` measures it for each image if the model was trained with rescale_by: object_diameter, or "
-            "if the image only looks like the training images at another scale. A number holds for all images of the "
-            "table. null rescales by pixel size only."
+            description="Diameter of the objects in the images. Images are rescaled to the objects of the training. "
+            "`auto` measures it for each image if the model was trained with rescale_by: object_diameter, or if the "
+            "image only looks like the training images at another scale. A number holds for all images of the table. "
+            "null rescales by pixel size only."
         ),
     ] = "auto"
     empty_contrast_threshold: Annotated[
         Fraction,
         Field(
-            description="Regions with less contrast, as a fraction of the contrast limits, are background; 0: "
-            "predict all. Saves time on slides that are mostly empty. Start with 0.1 for fluorescence."
+            description="Regions with less relative contrast are background; 0: predict all. The contrast is a "
+            "fraction of the contrast limits. Saves time on slides that are mostly empty. Start with 0.1 for "
+            "fluorescence."
         ),
     ] = 0
     seam_check_windows: Annotated[
@@ -627,8 +631,8 @@ class PredictSettings(Section):
         Field(
             ge=0,
             le=10_000,
-            description="Windows on tile borders per image that are predicted again without a border. evaluate "
-            "compares the objects.",
+            description="Windows on tile borders per image to predict again without a border. evaluate compares the "
+            "objects.",
         ),
     ] = 4
     device: Annotated[
@@ -661,15 +665,19 @@ class SegmentSettings(Section):
         Field(
             ge=0,
             le=1_000_000_000,
-            description="Smaller objects are removed, or merged into the neighbor they touch most. For task: "
-            "semantic, they are only left out of the table. In a stack, this is the area of each cross-section.",
+            description="Smallest area of an object. Smaller ones are removed, or merged into the neighbor they "
+            "touch most. For task: semantic, they are only left out of the table. In a stack, this is the area of "
+            "each cross-section.",
         ),
     ] = 16
     fill_holes: Annotated[bool, Field(description="Instances: fill holes in cells.")] = True
     min_area_um2: Annotated[
         Area | None,
         UM2,
-        Field(description="Used instead of min_area_px if it is not null. Needs images with a known pixel size."),
+        Field(
+            description="Smallest area of an object in µm², used instead of min_area_px if given. Needs images with "
+            "a known pixel size."
+        ),
     ] = None
     max_hole_um2: Annotated[
         Area | None, UM2, Field(description="Largest hole to fill; null: holes of any size are filled.")
@@ -677,9 +685,8 @@ class SegmentSettings(Section):
     stitch_threshold: Annotated[
         PositiveFraction | None,
         Field(
-            description="Stacks: overlap above which cross-sections in adjacent planes are one object; null: not "
-            "stitched. The overlap is a fraction of the smaller cross-section, and each must be what the other "
-            "overlaps most."
+            description="Stacks: overlap to join cross-sections of adjacent planes; null: not stitched. The overlap "
+            "is a fraction of the smaller cross-section, and each must be what the other overlaps most."
         ),
     ] = 0.5
 
@@ -691,8 +698,8 @@ class TrackSettings(Section):
         Annotated[float, Field(gt=0, le=100_000)] | None,
         PX,
         Field(
-            description="Largest distance per frame between a cell and its expected position; null: learned. Set it "
-            "if links are too long. It also limits gap closing, and daughters, measured from the rim of their mother."
+            description="Largest distance per frame from the expected position; null: learned. Set it if links are "
+            "too long. It also limits gap closing, and daughters, measured from the rim of their mother."
         ),
     ] = None
     max_gap_frames: Annotated[

@@ -13,7 +13,7 @@ from tessera.common.errors import InputError
 HINTS = 20
 
 
-class Finder:
+class FileFinder:
     """Finds what cells name, relative to one folder.
 
     Folders are listed and resolved once, so that ten thousand cells and globs of files in one folder stay quick.
