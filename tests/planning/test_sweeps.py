@@ -105,7 +105,7 @@ def test_loaded_sweep_names_all_values_and_loads_again():
             {"encoder_weights": ["imagenet", "weights/mine.h5"]},
             {
                 "sweep.encoder_weights[2]": "'weights/mine.h5' cannot be part of a model's name; name the values, "
-                "names, such as {first: …, second: …}"
+                "such as {first: …, second: …}"
             },
         ),
         (
