@@ -18,6 +18,16 @@ def place_discs(shape, centres, radius):
     return ids
 
 
+def scatter_discs(shape, count, radius, apart, seed=0):
+    """Ids of at most `count` discs at random places whose centers are at least `apart` from each other."""
+    random, centres = np.random.default_rng(seed), np.empty((0, 2))
+    for _ in range(count):
+        place = random.uniform(0, shape)
+        if not len(centres) or np.hypot(*(centres - place).T).min() >= apart:
+            centres = np.append(centres, [place], axis=0)
+    return place_discs(shape, centres, radius)
+
+
 def photograph(ids, channels=1):
     """A noisy picture of labels: uint16 (c, y, x)."""
     random = np.random.default_rng(0)

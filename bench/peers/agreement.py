@@ -7,8 +7,7 @@ import numpy as np
 import yaml
 from tasks import answer
 
-from tessera.evaluation.label_comparison import compare_objects
-from tessera.evaluation.seam_audit import audit_seams
+from tessera.evaluation.seam_check import check_seams, compare_objects, seam_f1
 from tessera.io.ome_zarr_store import create_store, finish_labels, open_array
 from tessera.segmentation.seeded_growth import segment_plane
 from tessera.settings.sections import SegmentSettings
@@ -24,12 +23,12 @@ def run(tiled, whole, exact, labels, names):
         tiled: made tile by tile, with windows on their seams.
         whole: made at once, in the same precision.
         exact: made at once in float32.
-        labels: store to write, for the audit.
+        labels: store to write, for the seam check.
         names: of the stores.
 
     Returns:
         {"whole", "exact": (mean absolute difference of probabilities, share of pixels of the same argmax) between tiled
-        and these, "object_f1": of all objects, tiled against whole, and of the audit "seam_f1", "seam_windows",
+        and these, "object_f1": of all objects, tiled against whole, and of the seam check "seam_f1", "seam_windows",
         "seam_objects"}.
     """
     segment = SegmentSettings.model_validate(yaml.safe_load(CONFIGURATION.read_text())["segment"])
@@ -42,8 +41,8 @@ def run(tiled, whole, exact, labels, names):
         store = create_store(labels, (1, 1, 1, *found.shape), np.int32)
         store[0, 0, 0] = found
         finish_labels(labels, name="tiled")
-        audit, _ = audit_seams(f"{tiled}/{name}", labels, task="instances", segment=segment)
-        seams.update({key: count for key, count in audit.items() if key != "seam_f1" and count})
+        checked = check_seams(Path(tiled, name), labels, task="instances", segment=segment)
+        seams.update({key: count for key, count in checked.row.items() if key != "seam_f1" and count})
     figures = {Path(other).name: _differ(tiled, other, names) for other in (whole, exact)}
     figures |= {"object_f1": _f1(objects), "seam_f1": _f1(seams), "seam_windows": seams["seam_windows"]}
     return figures | {"seam_objects": seams["seam_tp"] + seams["seam_fn"]}
@@ -63,9 +62,7 @@ def _differ(tiled, other, names):
 
 
 def _f1(counts):
-    """2 tp / (2 tp + fp + fn), None where nothing was compared."""
-    whole = 2 * counts["seam_tp"] + counts["seam_fp"] + counts["seam_fn"]
-    return 2 * counts["seam_tp"] / whole if whole else None
+    return seam_f1(counts["seam_tp"], counts["seam_fp"], counts["seam_fn"])
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from annotated_batch import Batch, cells
 from scenes import place_discs
 from tessera.data.augmentation_check import count_damage, measure_label_damage
 from tessera.data.augmentation_presets import preset_transforms
-from tessera.report.model_report import warn
+from tessera.report.model_report import ModelSummary, model_warnings
 
 MILD = [{"name": "D4", "p": 1.0}, *preset_transforms("fluorescence", 1)]
 
@@ -73,9 +73,7 @@ def test_pieces_of_classes_count_as_objects(tmp_path):
 
 def test_damage_is_among_the_warnings_of_the_report():
     table = pd.DataFrame({"image": ["a"], "frames_scored": [1]})
-    models = [
-        {"label_check": {"warnings": ["augment.transforms, entry 1 (Affine): loses 9%"]}},
-        {"label_check": None},
-        {},
+    models = [ModelSummary("a", label_warnings=["augment.transforms, entry 1 (Affine): loses 9%"]), ModelSummary("b")]
+    assert model_warnings(table, models, [], existing=False) == [
+        ("augment.transforms, entry 1 (Affine): loses 9%.", "training")
     ]
-    assert warn(table, models, [], existing=False) == [("augment.transforms, entry 1 (Affine): loses 9%.", "training")]

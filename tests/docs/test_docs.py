@@ -5,7 +5,7 @@ import re
 import pytest
 
 from conftest import REPOSITORY
-from tessera.evaluation.tracking_metrics import COUNTS, SCORES
+from tessera.evaluation.tracking_metrics import TRACK_COUNTS, TRACK_SCORES
 from tessera.segmentation.object_table import SCHEMA
 from tessera.tracking.lineage import TABLES
 from tessera.tracking.track_columns import COLUMNS
@@ -27,4 +27,4 @@ def test_columns_of_objects_are_told():
 
 
 def test_scores_of_tracks_are_told():
-    assert {*SCORES, *COUNTS} <= WORDS
+    assert {*TRACK_SCORES, *TRACK_COUNTS} <= WORDS

@@ -213,7 +213,7 @@ def test_overlaps_are_those_of_scikit_image_however_they_are_cut_into_blocks():
     cut = count_overlaps(blocks)
     expected = contingency_table(truth, found).toarray()
     table = np.zeros((9, 9), dtype=int)
-    table[cut.truth, cut.found] = cut.pixels
+    table[cut.truth, cut.labels] = cut.pixels
     np.testing.assert_array_equal(table, expected)
     for one, other in zip(whole, cut, strict=True):
         np.testing.assert_array_equal(one, other)

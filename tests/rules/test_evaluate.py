@@ -7,47 +7,33 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from evaluate import evaluate, worst_frame
+from evaluated import evaluate_batch
 from scenes import damage, place_discs, write_batch, write_image, write_labels
 from tessera.common.constants import UNKNOWN
 from tessera.common.errors import InputError
+from tessera.evaluation.segmentation_metrics import worst_frame
 from tessera.io.ome_zarr_store import create_store, finish_labels
 from tessera.report.overlay_images import (
-    FOUND_COLOURS,
-    TRUTH_COLOURS,
-    draw_pictures,
-    is_colour,
-    outlines,
+    LABEL_COLORS,
+    TRUTH_COLORS,
+    apply_contrast_limits,
+    draw_overlays,
+    is_rgb,
+    outline_objects,
     resize_nearest,
-    stretch,
 )
 
-IOUS = [0.5, 0.75, 0.95]
 CLASSES = ["background", "mother", "daughter"]
 CENTRES = [(12, 12), (12, 40), (40, 12), (40, 40)]
 CELLS = place_discs((64, 64), CENTRES, 8)
 TRIO = np.where(CELLS == 4, 0, CELLS)
 
 
-def run(tmp_path, folders, sides, *, task="instances", classes=("background", "cell"), truth=True, **options):
-    """Evaluate a batch: (table, folder of pictures). `truth`: whether all images have one, or the names of those."""
-    images, labels, annotated = folders
-    evaluate(
-        labels,
-        images,
-        [annotated] if truth else [],
-        provenance={image: f"provenance of {image}" for image in sides},
-        sides=sides,
-        annotated=truth if isinstance(truth, list) else list(sides),
-        metrics=tmp_path / "one.tsv",
-        pictures=tmp_path / "pictures",
-        task=task,
-        classes=list(classes),
-        iou_thresholds=IOUS,
-        **options,
-    )
-    table = pd.read_csv(tmp_path / "one.tsv", sep="\t", keep_default_na=False, na_values=[""], dtype={"image": str})
-    return table.set_index("image"), tmp_path / "pictures"
+def run(tmp_path, folders, subsets, **options):
+    """Evaluate a batch: (table, folder of pictures); for the options see `evaluate_batch`."""
+    path, pictures = evaluate_batch(tmp_path, folders, subsets, **options)
+    table = pd.read_csv(path, sep="\t", keep_default_na=False, na_values=[""], dtype={"image": str})
+    return table.set_index("image"), pictures
 
 
 def test_each_image_has_a_row_with_its_scores(tmp_path):
@@ -64,7 +50,7 @@ def test_each_image_has_a_row_with_its_scores(tmp_path):
 
 def test_an_image_without_truth_is_measured_and_not_scored(tmp_path):
     folders = write_batch(tmp_path, {"NA": (CELLS[None], None)})
-    table, pictures = run(tmp_path, folders, {"NA": "predict"}, truth=[])
+    table, pictures = run(tmp_path, folders, {"NA": "predict"}, annotated=[])
     row = table.loc["NA"]
     assert row["objects_found"] == 4
     assert row["frames_scored"] == 0
@@ -73,18 +59,18 @@ def test_an_image_without_truth_is_measured_and_not_scored(tmp_path):
     assert (pictures / "NA" / "labels.png").exists()
 
 
-def test_a_stated_side_asks_for_no_truth_that_is_not_there(tmp_path):
+def test_an_image_assigned_to_test_by_the_table_needs_no_ground_truth(tmp_path):
     folders = write_batch(tmp_path, {"a": (CELLS[None], None), "b": (CELLS[None], CELLS[None])})
-    table, _ = run(tmp_path, folders, {"a": "test", "b": "test"}, truth=["b"])
+    table, _ = run(tmp_path, folders, {"a": "test", "b": "test"}, annotated=["b"])
     assert table["frames_scored"].to_dict() == {"a": 0, "b": 1}
-    table, _ = run(tmp_path, folders, {"a": "test"}, truth=[])
+    table, _ = run(tmp_path, folders, {"a": "test"}, annotated=[])
     assert table["frames_scored"].to_dict() == {"a": 0}
 
 
-def test_what_a_job_before_left_behind_is_replaced(tmp_path):
+def test_outputs_of_an_earlier_job_are_replaced(tmp_path):
     folders = write_batch(tmp_path, {"a": (CELLS[None], None), "b": (CELLS[None], None)})
-    run(tmp_path, folders, {"a": "predict", "b": "predict"}, truth=[])
-    table, pictures = run(tmp_path, folders, {"b": "predict"}, truth=[])
+    run(tmp_path, folders, {"a": "predict", "b": "predict"}, annotated=[])
+    table, pictures = run(tmp_path, folders, {"b": "predict"}, annotated=[])
     assert list(table.index) == ["b"]
     assert [path.name for path in pictures.iterdir()] == ["b"]
 
@@ -104,7 +90,7 @@ def test_an_object_of_a_stack_is_scored_once_through_all_its_planes(tmp_path):
     assert row[["splits", "merges"]].tolist() == [0, 0]
 
 
-def test_labels_that_are_no_classes_are_refused_with_the_store_they_are_in(tmp_path):
+def test_labels_that_are_not_classes_are_refused_with_their_store(tmp_path):
     strange = (CELLS > 0).astype(np.uint8) * 7
     folders = write_batch(tmp_path, {"yeast": (strange[None], strange[None])}, classes=CLASSES)
     with pytest.raises(InputError, match=r"labels/one/yeast\.ome\.zarr, .*truth/one/yeast\.ome\.zarr: labels \[7\]"):
@@ -115,7 +101,7 @@ def test_tables_with_and_without_truth_have_the_same_columns(tmp_path):
     with_truth = write_batch(tmp_path / "a", {"a": (CELLS[None], CELLS[None])})
     without = write_batch(tmp_path / "b", {"b": (CELLS[None], None)})
     scored, _ = run(tmp_path / "a", with_truth, {"a": "test"})
-    measured, _ = run(tmp_path / "b", without, {"b": "predict"}, truth=[])
+    measured, _ = run(tmp_path / "b", without, {"b": "predict"}, annotated=[])
     assert list(scored.columns) == list(measured.columns)
 
 
@@ -131,7 +117,7 @@ def test_frames_that_are_not_annotated_are_not_scored(tmp_path):
     assert json.loads((pictures / "movie" / "picture.json").read_text())["t"] == 2
 
 
-def test_the_picture_of_a_movie_is_its_worst_frame(tmp_path):
+def test_a_movie_is_drawn_at_its_worst_frame(tmp_path):
     folders = write_batch(tmp_path, {"movie": (np.stack([CELLS, TRIO, CELLS]), np.stack([CELLS] * 3))})
     table, pictures = run(tmp_path, folders, {"movie": "test"})
     assert table.loc["movie", "ap_50"] == pytest.approx(11 / 12)
@@ -139,7 +125,7 @@ def test_the_picture_of_a_movie_is_its_worst_frame(tmp_path):
     assert (described["t"], described["score"]) == (1, 0.75)
 
 
-def test_without_a_score_the_middle_frame_is_shown():
+def test_worst_frame_is_the_middle_frame_without_a_score():
     assert worst_frame({0: np.nan, 4: np.nan, 7: np.nan}) == (4, None)
     assert worst_frame({0: np.nan, 3: 0.5, 4: 0.5}) == (3, 0.5)
 
@@ -155,27 +141,27 @@ def test_classes_are_scored_by_name(tmp_path):
     assert row["tp_mother"] == (truth == 1).sum()
 
 
-def test_an_image_that_was_set_aside_has_no_row(tmp_path):
+def test_a_skipped_image_has_no_row(tmp_path):
     folders = write_batch(tmp_path, {"good": (CELLS[None], CELLS[None])}, skipped={"bad": "bad.tif: is empty"})
     table, _ = run(tmp_path, folders, {"bad": "train", "good": "test"})
     assert list(table.index) == ["good"]
 
 
-def test_a_batch_of_which_nothing_is_left_has_an_empty_table(tmp_path):
+def test_a_batch_of_skipped_images_has_an_empty_table(tmp_path):
     folders = write_batch(tmp_path, {}, skipped={"bad": "bad.tif: is empty"})
     table, pictures = run(tmp_path, folders, {"bad": "train"})
     assert len(table) == 0
     assert pictures.is_dir()
 
 
-def test_truth_of_another_shape_is_refused(tmp_path):
+def test_ground_truth_of_another_shape_is_refused(tmp_path):
     images, labels, truth = write_batch(tmp_path, {"a": (CELLS[None], None)})
     write_labels(truth, "a", CELLS[None, :32])
     with pytest.raises(InputError, match=r"a\.ome\.zarr: has shape \(1, 1, 1, 32, 64\)"):
         run(tmp_path, (images, labels, truth), {"a": "test"})
 
 
-def test_an_image_whose_truth_was_set_aside_is_only_measured(tmp_path):
+def test_an_image_with_skipped_ground_truth_is_measured_and_not_scored(tmp_path):
     folders = write_batch(tmp_path, {"a": (CELLS[None], None)})
     (folders[2] / "skipped.json").write_text(json.dumps({"a": "a_mask.png: has another shape"}))
     table, _ = run(tmp_path, folders, {"a": "train"})
@@ -183,7 +169,7 @@ def test_an_image_whose_truth_was_set_aside_is_only_measured(tmp_path):
     assert table.loc["a", "objects_found"] == 4
 
 
-def test_truth_that_was_lost_is_noticed(tmp_path):
+def test_missing_ground_truth_is_refused(tmp_path):
     folders = write_batch(tmp_path, {"a": (CELLS[None], None)})
     with pytest.raises(InputError, match="a: no store"):
         run(tmp_path, folders, {"a": "test"})
@@ -204,37 +190,37 @@ def test_scores_do_not_depend_on_shards(tmp_path):
     pd.testing.assert_frame_equal(table, expected)
 
 
-def test_outlines_lie_inside_objects_and_part_those_that_touch():
+def test_outlines_are_inside_objects_and_separate_touching_objects():
     labels = np.zeros((12, 20), dtype=np.int32)
     labels[2:10, 2:9], labels[2:10, 9:18] = 1, 2
-    rims = outlines(labels, 1)
-    assert not rims[labels == 0].any()
-    assert rims[2:10, 2].all()
-    assert rims[2:10, 8].all()
-    assert rims[2:10, 9].all()
-    assert not rims[4:8, 4:7].any()
+    edges = outline_objects(labels, 1)
+    assert not edges[labels == 0].any()
+    assert edges[2:10, 2].all()
+    assert edges[2:10, 8].all()
+    assert edges[2:10, 9].all()
+    assert not edges[4:8, 4:7].any()
 
 
 def test_outlines_of_classes_carry_their_class():
     labels = np.zeros((10, 20), dtype=np.uint8)
     labels[2:8, 2:8], labels[2:8, 12:18] = 1, 2
     labels[9, :] = 255
-    rims = outlines(labels, 1, CLASSES)
-    assert set(np.unique(rims)) == {0, 1, 2}
-    assert rims[2, 2] == 1
-    assert rims[2, 12] == 2
+    edges = outline_objects(labels, 1, CLASSES)
+    assert set(np.unique(edges)) == {0, 1, 2}
+    assert edges[2, 2] == 1
+    assert edges[2, 12] == 2
 
 
-def test_a_picture_reads_back_with_outlines_in_their_colours(tmp_path):
+def test_a_picture_reads_back_with_outlines_in_their_colors(tmp_path):
     images, labels, truth = write_batch(tmp_path, {"a": (TRIO[None], CELLS[None])})
     stores = {"image": images / "a.ome.zarr", "labels": labels / "a.ome.zarr", "truth": truth / "a.ome.zarr"}
-    draw_pictures(tmp_path / "a", **stores)
+    draw_overlays(tmp_path / "a", **stores)
     base = Image.open(tmp_path / "a" / "base.jpg")
     assert base.size == (768, 768)
-    for layer, colours, fourth in (("labels", FOUND_COLOURS, False), ("truth", TRUTH_COLOURS, True)):
+    for layer, colors, fourth in (("labels", LABEL_COLORS, False), ("truth", TRUTH_COLORS, True)):
         drawn = np.array(Image.open(tmp_path / "a" / f"{layer}.png").convert("RGBA"))
         opaque = drawn[..., 3] > 0
-        assert (drawn[opaque][:, :3] == list(bytes.fromhex(colours[0][1:]))).all()
+        assert (drawn[opaque][:, :3] == list(bytes.fromhex(colors[0][1:]))).all()
         assert opaque[:384, :384].any()
         assert opaque[384:, 384:].any() == fourth
     assert (tmp_path / "a" / "labels.png").stat().st_size < 20_000
@@ -245,41 +231,41 @@ def test_a_large_image_is_drawn_from_its_pyramid(tmp_path):
     pixels[..., :850, :] = 200
     image = write_image(tmp_path, "large", pixels)
     labels = write_labels(tmp_path, "labels", (pixels[:, 0, 0] > 0).astype(np.int32))
-    draw_pictures(tmp_path / "picture", image=image, labels=labels)
+    draw_overlays(tmp_path / "picture", image=image, labels=labels)
     base = np.array(Image.open(tmp_path / "picture" / "base.jpg"))
     assert base.shape == (768, 407)
     assert base[100, 100] > 250
     assert base[700, 100] < 5
-    rims = np.array(Image.open(tmp_path / "picture" / "labels.png").convert("RGBA"))[..., 3] > 0
-    assert rims[382:384, 200].all()
-    assert not rims[386:, :].any()
+    edges = np.array(Image.open(tmp_path / "picture" / "labels.png").convert("RGBA"))[..., 3] > 0
+    assert edges[382:384, 200].all()
+    assert not edges[386:, :].any()
 
 
-def test_outlines_from_a_pyramid_lie_where_the_object_is(tmp_path):
+def test_outlines_from_a_pyramid_level_are_centered_on_the_object(tmp_path):
     disc = place_discs((3200, 3200), [(1599.5, 1599.5)], 1200).astype(np.uint8)
     image = write_image(tmp_path, "large", 200 * disc[None, None, None])
     labels = write_labels(tmp_path, "labels", disc[None].astype(np.int32))
-    draw_pictures(tmp_path / "picture", image=image, labels=labels)
+    draw_overlays(tmp_path / "picture", image=image, labels=labels)
     base = np.array(Image.open(tmp_path / "picture" / "base.jpg")) > 127
-    rims = np.array(Image.open(tmp_path / "picture" / "labels.png").convert("RGBA"))[..., 3] > 0
-    for drawn in (base, rims):
+    edges = np.array(Image.open(tmp_path / "picture" / "labels.png").convert("RGBA"))[..., 3] > 0
+    for drawn in (base, edges):
         assert np.argwhere(drawn).mean(0) == pytest.approx([383.5, 383.5], abs=0.1)
 
 
-def test_colour_keeps_its_hues_and_other_channels_become_grey():
+def test_rgb_keeps_its_hues_and_other_channels_become_grey():
     pixels = np.array([[[100]], [[50]], [[0]]], dtype=np.uint8)
-    windows = [(0, 100), (0, 50), (0, 10)]
-    assert stretch(pixels, windows, colour=True).tolist() == [[[255, 128, 0]]]
-    assert stretch(pixels, windows).tolist() == [[255]]
-    assert is_colour(["red", "green", "blue"])
-    assert is_colour(["R", "G", "B"])
-    assert not is_colour(["RFP", "GFP", "BFP"])
-    assert not is_colour(["DAPI", "GFP", "RFP"])
+    limits = [(0, 100), (0, 50), (0, 10)]
+    assert apply_contrast_limits(pixels, limits, rgb=True).tolist() == [[[255, 128, 0]]]
+    assert apply_contrast_limits(pixels, limits).tolist() == [[255]]
+    assert is_rgb(["red", "green", "blue"])
+    assert is_rgb(["R", "G", "B"])
+    assert not is_rgb(["RFP", "GFP", "BFP"])
+    assert not is_rgb(["DAPI", "GFP", "RFP"])
 
 
 def test_a_constant_or_broken_channel_is_drawn_without_failing():
     pixels = np.array([[[5.0, np.nan, np.inf, -np.inf]]])
-    assert stretch(pixels, [(5.0, 5.0)]).tolist() == [[0, 0, 255, 0]]
+    assert apply_contrast_limits(pixels, [(5.0, 5.0)]).tolist() == [[0, 0, 255, 0]]
 
 
 def test_labels_are_resized_without_new_ids():
@@ -290,35 +276,35 @@ def test_labels_are_resized_without_new_ids():
     assert (resize_nearest(large, (2, 2)) == labels).all()
 
 
-def test_truth_outside_of_the_region_of_interest_counts_nowhere(tmp_path):
+def test_ground_truth_outside_the_region_of_interest_does_not_count(tmp_path):
     folders = write_batch(tmp_path, {"a": (TRIO[None], CELLS[None])})
     for roi, counts in (([0, 32, 0, 64], [2, 0, 32 * 64]), ([0, 64, 32, 64], [1, 1, 64 * 32])):
         table, _ = run(tmp_path, folders, {"a": "test"}, regions={"a": {"roi": roi, "frames": None}})
         assert table.loc["a", ["tp_50", "fn_50", "pixels"]].tolist() == counts
 
 
-def test_frames_that_were_not_chosen_are_not_scored_nor_shown(tmp_path):
+def test_frames_that_were_not_selected_are_neither_scored_nor_drawn(tmp_path):
     found = np.stack([CELLS, TRIO, 0 * CELLS, CELLS])
     folders = write_batch(tmp_path, {"a": (found, np.stack([CELLS] * 4)), "b": (found, None)})
     regions = {image: {"roi": None, "frames": "0:2"} for image in "ab"}
-    table, pictures = run(tmp_path, folders, {"a": "test", "b": "predict"}, truth=["a"], regions=regions)
+    table, pictures = run(tmp_path, folders, {"a": "test", "b": "predict"}, annotated=["a"], regions=regions)
     assert table.loc["a", ["frames", "frames_scored", "tp_50", "fn_50"]].tolist() == [2, 2, 7, 1]
     assert table.loc["b", ["frames", "objects_found"]].tolist() == [2, 7]
     assert json.loads((pictures / "a" / "picture.json").read_text())["t"] == 1
     assert json.loads((pictures / "b" / "picture.json").read_text())["t"] in (0, 1)
 
 
-def test_what_does_not_fit_the_model_is_kept_in_words(tmp_path):
+def test_domain_shift_is_described_in_the_table(tmp_path):
     folders = write_batch(tmp_path, {"a": (CELLS[None], CELLS[None])})
-    about = {"channels": ["0"], "diameter_px": 40.0}
-    table, _ = run(tmp_path, folders, {"a": "test"}, about=about)
-    assert table.loc["a", "fit"].startswith("a: the objects found are 15")
-    table, _ = run(tmp_path, folders, {"a": "test"}, about=about | {"diameter_px": 16.0})
-    assert np.isnan(table.loc["a", "fit"])
+    model = {"channels": ["0"], "diameter_px": 40.0}
+    table, _ = run(tmp_path, folders, {"a": "test"}, model=model)
+    assert table.loc["a", "domain_shift"].startswith("a: the objects found are 15")
+    table, _ = run(tmp_path, folders, {"a": "test"}, model=model | {"diameter_px": 16.0})
+    assert np.isnan(table.loc["a", "domain_shift"])
 
 
 @pytest.mark.parametrize("kind", ["labels", "truth", "images"])
-def test_a_store_that_is_damaged_in_the_middle_is_named(tmp_path, kind):
+def test_a_damaged_store_is_named(tmp_path, kind):
     folders = write_batch(tmp_path, {"a": (CELLS[None], CELLS[None])})
     damage(tmp_path / kind / "one" / "a.ome.zarr" / "0" / "c" / "0" / "0" / "0" / "0" / "0")
     with pytest.raises(
@@ -327,7 +313,7 @@ def test_a_store_that_is_damaged_in_the_middle_is_named(tmp_path, kind):
         run(tmp_path, folders, {"a": "test"})
 
 
-def test_where_nobody_annotated_nothing_is_scored_and_the_truth_is_hatched(tmp_path):
+def test_pixels_without_annotation_are_hatched_and_not_scored(tmp_path):
     marked = np.where(np.arange(64) < 26, CELLS, UNKNOWN)
     for name, found in (("all", CELLS), ("half", np.where(CELLS % 2, CELLS, 0))):
         folders = write_batch(tmp_path / name, {"a": (found[None], marked[None])})

@@ -1,4 +1,4 @@
-"""The selected model is explained by its validation patches, or the reason is told why not."""
+"""The selected model is explained with its validation patches, or skipped with a reason."""
 
 import json
 
@@ -8,9 +8,10 @@ import zarr
 from PIL import Image
 from sklearn.calibration import calibration_curve
 
-from explain import explain, rank
+from explain import explain
 from tessera.common.constants import FORMAT, IGNORE, WEIGHTS
 from tessera.common.errors import InputError
+from tessera.evaluation.validation_patches import rank_patches
 from tessera.networks.build import build_network
 from tessera.networks.model_folder import write_validation_patches
 from tessera.networks.tensorflow_setup import keras
@@ -33,7 +34,7 @@ ABOUT = {
 def network():
     keras.utils.set_random_seed(0)
     network = build_network("PlainUnet", None, channels=1, outputs=3, width=4, depth=2)
-    # Random weights answer nearly the same everywhere; these make what the network is sure of vary.
+    # The outputs of random weights hardly vary; larger ones make probabilities vary.
     last = network.layers[-2]
     last.set_weights([20 * weight for weight in last.get_weights()])
     return network
@@ -71,11 +72,11 @@ def explained(project, *, existing=False, **settings):
     return json.loads((project / "explanation" / "explanation.json").read_text())
 
 
-def test_best_and_worst_patches_are_pictured_and_those_without_objects_passed_over(project):
+def test_best_and_worst_patches_are_drawn_without_those_that_lack_objects(project):
     (project / ".explanation.part").mkdir()
     (project / ".explanation.part" / "left.png").write_text("of a job that was killed")
     found = explained(project)
-    assert found["left_out"] is None
+    assert found["reason_skipped"] is None
     assert [(image["kind"], image["rank"]) for image in found["images"]] == [
         ("best", 1), ("best", 2), ("worst", 1), ("worst", 2),
     ]  # fmt: skip
@@ -83,7 +84,7 @@ def test_best_and_worst_patches_are_pictured_and_those_without_objects_passed_ov
     assert best >= second >= last >= worst
     assert 0 not in [image["patch"] for image in found["images"]]
     folder = project / "explanation"
-    names = {name for image in found["images"] for name in (image["picture"], image["layers"])}
+    names = {name for image in found["images"] for name in (image["figure"], image["layers"])}
     assert {path.name for path in folder.iterdir()} == names | {"explanation.json"}
     for name in names:
         with Image.open(folder / name) as picture:
@@ -91,7 +92,7 @@ def test_best_and_worst_patches_are_pictured_and_those_without_objects_passed_ov
     assert {layer["stride"] for layer in found["layers"]} == {1, 2, 4}
 
 
-def test_probabilities_are_checked_over_all_known_pixels_of_all_patches(project, network):
+def test_calibration_covers_all_annotated_pixels_of_all_patches(project, network):
     found = explained(project, n_examples=1)
     pixels, targets = draw_patches()
     probabilities, known = network.predict(pixels, verbose=0), targets != IGNORE
@@ -99,43 +100,45 @@ def test_probabilities_are_checked_over_all_known_pixels_of_all_patches(project,
     for number, name in enumerate(OUTPUTS):
         said, right = probabilities[known][:, number], targets[known] == number
         shares, means = calibration_curve(right, said, n_bins=10)
-        assert [share for share in curves[name]["right"] if share is not None] == pytest.approx(shares.tolist())
-        assert [mean for mean in curves[name]["said"] if mean is not None] == pytest.approx(means.tolist(), abs=1e-5)
+        assert [share for share in curves[name]["accuracy"] if share is not None] == pytest.approx(shares.tolist())
+        assert [mean for mean in curves[name]["probability"] if mean is not None] == pytest.approx(
+            means.tolist(), abs=1e-5
+        )
     assert sum(found["calibration"]["top"]["pixels"]) == known.sum()
-    assert found["patches"] == found["all_patches"] == 6
+    assert found["n_patches"] == found["n_available"] == 6
 
 
-def test_a_layer_can_be_named_and_one_that_is_not_there_is_refused(project):
+def test_layers_are_chosen_by_name_and_unknown_layers_refused(project):
     found = explained(project, n_examples=1, layers=["encoder_stage1a_relu"])
     assert [(layer["name"], layer["stride"]) for layer in found["layers"]] == [("encoder_stage1a_relu", 2)]
-    with pytest.raises(InputError, match=r"explain\.layers: the network has no layer relu_9 with maps"):
+    with pytest.raises(InputError, match=r"explain\.layers: the network has no layer relu_9 with feature maps"):
         explained(project, layers=["relu_9"])
 
 
-def test_an_existing_model_is_explained_by_the_patches_that_it_keeps(project):
+def test_an_existing_model_is_explained_with_the_patches_in_its_folder(project):
     write_validation_patches(project / "models" / "fold1", *draw_patches(3))
     found = explained(project, existing=True, n_examples=1)
-    assert found["all_patches"] == 3
+    assert found["n_available"] == 3
     assert [image["kind"] for image in found["images"]] == ["best", "worst"]
 
 
-def test_an_existing_model_without_patches_or_weights_is_left_out_with_the_reason(project):
+def test_an_existing_model_without_patches_or_weights_is_skipped_with_a_reason(project):
     assert explained(project, existing=True) == {
         "model": "fold1",
-        "left_out": "the model's folder keeps no validation patches to explain",
+        "reason_skipped": "the model's folder has no validation patches",
     }
     (project / "models" / "fold1" / WEIGHTS).unlink()
-    assert f"lacks {WEIGHTS}" in explained(project, existing=True)["left_out"]
+    assert f"lacks {WEIGHTS}" in explained(project, existing=True)["reason_skipped"]
     assert [path.name for path in (project / "explanation").iterdir()] == ["explanation.json"]
 
 
-def test_no_images_no_explanation(project):
-    assert explained(project, n_examples=0)["left_out"] == "explain.n_examples is 0"
+def test_zero_examples_skip_the_explanation(project):
+    assert explained(project, n_examples=0)["reason_skipped"] == "explain.n_examples is 0"
 
 
-def test_no_patch_is_among_the_best_and_the_worst():
+def test_no_patch_is_both_among_the_best_and_the_worst():
     kinds = {"best": [], "worst": []}
-    for image in rank({4: 0.2, 5: 0.9, 6: 0.5}, 2):
+    for image in rank_patches({4: 0.2, 5: 0.9, 6: 0.5}, 2):
         kinds[image["kind"]].append(image["patch"])
     assert kinds == {"best": [5, 6], "worst": [4]}
-    assert rank({}, 2) == []
+    assert rank_patches({}, 2) == []

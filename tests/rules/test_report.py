@@ -16,21 +16,17 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
-from evaluate import evaluate
+from evaluated import evaluate_batch
 from report import report
 from scenes import outputs_of, place_discs, write_batch, write_predictions
 from tessera.data.split import LEAKS_KEPT
 from tessera.evaluation.calibration import Calibration
-from tessera.report.report_tables import (
-    choose_pictures,
-    count_engines,
-    histogram,
-    learning_curves,
-    read_table,
-    run_times,
-    say_nothing_left,
-    warn,
-)
+from tessera.report.model_report import learning_curves
+from tessera.report.report_content import ReportInputs
+from tessera.report.report_tables import choose_images, explain_empty_run, histogram, read_table, summarize_engines
+from tessera.report.run_report import run_times
+from tessera.report.split_report import split_warnings
+from tessera.settings.sections import ReportSettings, SegmentSettings
 from tessera.tracking.lineage import TABLES, Lineage, list_tracks, make_table, with_types, write_lineage
 
 HOSTILE = """<img src=x onerror="window.hacked=1">&'"""
@@ -44,15 +40,6 @@ IMAGES = {
     "unseen": (TRIO, None, "predict"),
 }
 CLASSES = ["background", "mother", "daughter"]
-SEGMENT = {
-    "foreground_threshold": 0.5,
-    "seed_threshold": 0.8,
-    "min_area_px": 16,
-    "min_area_um2": None,
-    "fill_holes": True,
-    "max_hole_um2": None,
-    "stitch_threshold": None,
-}
 MODEL = {
     "format": "tessera-model/1",
     "normalization": {"method": "percentile", "low": 1, "high": 99.8},
@@ -79,28 +66,28 @@ def write_explanation(folder):
     """What rule explain leaves: the network says 0.85 of 200 pixels, and 120 are right."""
     folder.mkdir()
     calibration = Calibration(["background", "cell"])
-    said = np.full((1, 10, 20), 0.85, np.float32)
-    targets = (np.arange(200) < 120).astype(np.uint8).reshape(said.shape)
-    calibration.add(np.stack([1 - said, said], axis=-1), targets)
+    predicted = np.full((1, 10, 20), 0.85, np.float32)
+    targets = (np.arange(200) < 120).astype(np.uint8).reshape(predicted.shape)
+    calibration.add(np.stack([1 - predicted, predicted], axis=-1), targets)
     images = [
         {"kind": kind, "rank": 1, "patch": patch, "iou": iou, "missed": missed}
-        | {"picture": f"{kind}_1.png", "layers": f"{kind}_1_layers.png"}
+        | {"figure": f"{kind}_1.png", "layers": f"{kind}_1_layers.png"}
         for kind, patch, iou, missed in (("best", 7, 0.912, []), ("worst", 3, 0.123, ["cell"]))
     ]
-    for name in (name for image in images for name in (image["picture"], image["layers"])):
+    for name in (name for image in images for name in (image["figure"], image["layers"])):
         Image.new("RGB", (60, 40), "white").save(folder / name)
-    content = {"model": "model", "left_out": None, "patches": 16, "all_patches": 40, "images": images}
-    (folder / "explanation.json").write_text(json.dumps(content | {"calibration": calibration.summarise()}))
+    content = {"model": "model", "reason_skipped": None, "n_patches": 16, "n_available": 40, "images": images}
+    (folder / "explanation.json").write_text(json.dumps(content | {"calibration": calibration.summarize()}))
 
 
 def write_products(root, images, *, task="instances", classes=("background", "cell"), leaks=(), skipped=None, seams=()):
-    """Everything that the report reads, under `root`; its keyword arguments. `seams`: rows where windows lie."""
-    settings = {
+    """Write what the report reads, under `root`; the arguments of `write_report`. `seams`: rows with windows."""
+    config = {
         "task": task,
         "classes": list(classes),
         "evaluate": {"iou_thresholds": [0.5, 0.75]},
         "split": {"leakage_similarity": 0.9},
-        "report": {"title": "A <run>", "max_images": 10},
+        "predict": {"max_precision_iou_change": 0.01},
     }
     sides = {image: side for image, (_, _, side) in images.items()}
     scenes = {image: (found[None], None if true is None else true[None]) for image, (found, true, _) in images.items()}
@@ -110,21 +97,10 @@ def write_products(root, images, *, task="instances", classes=("background", "ce
         if seams:
             path = root / "predictions" / f"{image}.ome.zarr"
             write_predictions(path, outputs_of(truth)[None, :, None], seams, [], side_px=48)
-    evaluate(
-        folders[1],
-        folders[0],
-        [folders[2]],
-        [root / "predictions"] if seams else [],
-        provenance=dict.fromkeys(sides, "provenance"),
-        sides=sides,
-        annotated=list(sides),
-        metrics=root / "one.tsv",
-        pictures=root / "pictures",
-        task=task,
-        classes=list(classes),
-        segment=SEGMENT,
-        **settings["evaluate"],
-    )
+    evaluate_batch(
+        root, folders, sides, task=task, classes=classes, ious=config["evaluate"]["iou_thresholds"],
+        predictions=root / "predictions" if seams else None, segment=SegmentSettings(),
+    )  # fmt: skip
     annotated = [
         {"image": image, "group": image[:4], "split": side, "why": "hash", "fold": "1" if side == "val" else ""}
         for image, side in sides.items()
@@ -146,6 +122,8 @@ def write_products(root, images, *, task="instances", classes=("background", "ce
     (root / "benchmarks" / "train").mkdir(parents=True)
     (root / "benchmarks" / "train" / "model.tsv").write_text("s\th:m:s\tmax_rss\n90.0\t0:01:30\t512.5\n")
     return {
+        "labels": [],
+        "tracks": [],
         "metrics": [root / "one.tsv"],
         "pictures": [root / "pictures"],
         "objects": [root / "one.parquet"],
@@ -161,12 +139,17 @@ def write_products(root, images, *, task="instances", classes=("background", "ce
         "table": root / "metrics.tsv",
         "groups": {image: image[:4] for image, side in sides.items() if side != "predict"},
         "points": {},
-        "title": settings["report"]["title"],
-        "pictures_limit": settings["report"]["pictures"],
-        "settings": settings,
+        "settings": ReportSettings(title="A <run>", max_images=10),
+        "config": config,
         "provenance": "aaaabbbbccccdddd",
         "benchmarks": root / "benchmarks",
     }
+
+
+def write_report(**arguments):
+    """Write a report: `report` with the arguments of `write_products`, some of them changed."""
+    inputs = {name: arguments.pop(name) for name in ReportInputs.__dataclass_fields__}
+    report(ReportInputs(**inputs), **arguments)
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +158,7 @@ def page(tmp_path_factory):
     leak = ("good", 0, "NA", 3, "train", "test", 0.97)
     root = tmp_path_factory.mktemp("report")
     arguments = write_products(root, IMAGES, leaks=[leak], skipped={"bad": "bad.tif: is cut off; copy it again"})
-    report(**arguments)
+    write_report(**arguments)
     return arguments["page"]
 
 
@@ -199,34 +182,36 @@ def test_the_summary_tells_the_score_of_the_test_side_and_what_to_beware_of(page
     summary = text[text.index('id="summary"') : text.index('id="pictures"')]
     assert '<p class="figure">0.750</p>' in summary
     assert "1 image, 1 frame, 4 annotated objects" in summary
-    assert "1 pair of nearly the same image in two sets (similarity up to 0.97)." in summary
-    assert "1 image set aside" in summary
+    assert "1 pair of nearly identical images in different subsets (similarity up to 0.97)." in summary
+    assert "1 image was skipped." in summary
     assert "bad.tif: is cut off; copy it again" in text
 
 
 def test_a_list_of_leaks_that_was_cut_is_not_counted_as_all():
     leaks = pd.DataFrame({"similarity": [0.9] * LEAKS_KEPT})
     split = pd.DataFrame({"split": [], "why": []})
-    ((text, _),) = warn({"test": {"scored": 1}}, split, leaks, [])
-    assert text.startswith("1000 pairs or more of nearly the same image")
-    ((text, _),) = warn({"test": {"scored": 1}}, split, leaks[1:], [])
+    ((text, _),) = split_warnings(split, leaks, test_is_scored=True, trained=True)
+    assert text.startswith("1000 pairs or more of nearly identical images")
+    ((text, _),) = split_warnings(split, leaks[1:], test_is_scored=True, trained=True)
     assert text.startswith("999 pairs of")
 
 
 def test_sets_that_chance_left_empty_are_named():
     split = pd.DataFrame({"split": ["val", "test", "test"], "why": ["filled", "filled", "hash"]})
     for rows, told in (
-        (split, "the validation set and the test set would have been empty and were given one each."),
-        (split[1:], "the test set would have been empty and was given one."),
+        (split, "the validation set and the test set would have been empty and got one group each."),
+        (split[1:], "the test set would have been empty and got one group."),
     ):
-        ((text, _),) = warn({"test": {"scored": 1}}, rows, pd.DataFrame(), [])
+        ((text, _),) = split_warnings(rows, pd.DataFrame(), test_is_scored=True, trained=True)
         assert text == f"There are few groups: {told}"
 
 
 def test_scores_of_a_side_come_from_summed_counts(page):
     # train: 4 of 4 and 2 of 4, so 6 of 8
     text = page.read_text()
-    row = re.search(r'<tr><th scope="row"><span class="side train">.*?</tr>', text[text.index('id="scores"') :]).group()
+    row = re.search(
+        r'<tr><th scope="row"><span class="subset train">.*?</tr>', text[text.index('id="scores"') :]
+    ).group()
     assert re.findall(r"<td>([^<]*)</td>", row)[:3] == ["2", "8", "0.750"]
 
 
@@ -245,13 +230,13 @@ def test_run_times_versions_settings_and_digests_are_told(page):
 
 def test_what_was_chosen_for_a_training_is_told_with_its_reasons_and_its_pace(page):
     text = page.read_text()
-    listed = text[text.index("What was chosen for model, and why") :]
+    listed = text[text.index("Automatic choices for model") :]
     assert (
         '<th scope="row">train.batch_size</th><td class="text">4</td><td class="text">so few &amp; small</td>' in listed
     )
-    assert "<dt>Speed</dt><dd>12.3 patches/s through the network, 400 from the input pipeline alone; " in text
+    assert "<dt>Throughput</dt><dd>12.3 patches/s in the network, 400 patches/s from the input pipeline alone; " in text
     assert "the input pipeline keeps up" in text
-    assert "Smoothed loss against the learning rate" in listed
+    assert "Learning rate test: smoothed loss against the learning rate" in listed
 
 
 def test_the_table_has_every_image_the_worst_first(page):
@@ -261,39 +246,40 @@ def test_the_table_has_every_image_the_worst_first(page):
     assert table["objects_found"].tolist() == [2, 3, 4, 4, 3]
 
 
-def why_of(text):
-    return text[text.index('<section id="why"') : text.index('<section id="split"')]
+def explanation_of(text):
+    return text[text.index('<section id="explanation"') : text.index('<section id="split"')]
 
 
 def test_whether_probabilities_are_right_is_said_in_words_and_drawn(page):
-    text = why_of(page.read_text())
+    text = explanation_of(page.read_text())
     assert (
-        "Where the network says 0.85 (from 0.8 to 0.9), it is right 60 % of the time, so it is overconfident." in text
+        "Pixels predicted with a probability of 0.8 to 0.9 (mean 0.85) are correct in 60 % of cases: "
+        "the network is overconfident there." in text
     )
-    assert "are 25.0 % apart" in text
-    assert "25.0 % surer than right" in text
-    assert "<title>says 0.850, right 0.600, 200 pixels</title>" in text
-    assert "on 16 of 40 validation patches, evenly spread" in text
+    assert "is 25.0 %" in text
+    assert "the network is 25.0 % overconfident" in text
+    assert "<title>probability 0.850, accuracy 0.600, 200 pixels</title>" in text
+    assert "on 16 of 40 validation patches, evenly spaced" in text
     assert text.count('<figure class="chart">') == 3
 
 
 def test_the_best_and_the_worst_patches_are_shown_with_what_speaks_for_classes(page):
-    text = why_of(page.read_text())
+    text = explanation_of(page.read_text())
     assert re.findall(r"<strong>(\w+)</strong> .*validation patch (\d+), mean IoU</span> ([\d.]+)", text) == [
         ("Best", "7", "0.912"),
         ("Worst", "3", "0.123"),
     ]
     assert text.count('<img class="sheet" src="data:image/jpeg') == 4
-    assert "explained by its true pixels:</span> cell" in text
+    assert "not predicted, explained by its true pixels:</span> cell" in text
 
 
 def test_an_explanation_that_there_cannot_be_is_told_with_the_reason(tmp_path):
     arguments = write_products(tmp_path, {"good": (CELLS, CELLS, "test")})
-    left = {"model": "given", "left_out": "its folder keeps <no> patches"}
+    left = {"model": "given", "reason_skipped": "its folder has <no> patches"}
     (tmp_path / "explanation" / "explanation.json").write_text(json.dumps(left))
-    report(**arguments)
-    text = why_of(arguments["page"].read_text())
-    assert "There is no explanation of given: its folder keeps &lt;no&gt; patches." in text
+    write_report(**arguments)
+    text = explanation_of(arguments["page"].read_text())
+    assert "There is no explanation of given: its folder has &lt;no&gt; patches." in text
     assert "<figure" not in text
 
 
@@ -304,10 +290,10 @@ def seams_of(text):
 def test_what_seams_changed_is_listed_and_pictured(tmp_path):
     cut = np.where((CELLS > 0) & (np.indices(CELLS.shape)[0] >= 36), CELLS + 4, CELLS)
     arguments = write_products(tmp_path, {"cut": (cut, CELLS, "test"), "good": (CELLS, CELLS, "test")}, seams=[36])
-    report(**arguments)
+    write_report(**arguments)
     text = arguments["page"].read_text()
     # 8 objects in 2 windows, two of them cut in the middle: each with one half above an IoU of 0.5 and one below
-    assert "Labels are not the same without seams: F1 0.8889 where tiles meet." in text
+    assert "Seams between tiles change the labels: F1 is 0.8889 where tiles meet." in text
     assert "<dt>F1</dt><dd>0.8889</dd>" in seams_of(text)
     assert "<dt>Objects compared</dt><dd>8</dd>" in seams_of(text)
     rows = re.findall(r'<tr><th scope="row">(\w+)</th><td class="text">(\w+)</td>', seams_of(text))
@@ -319,55 +305,56 @@ def test_what_seams_changed_is_listed_and_pictured(tmp_path):
 
 def test_seams_that_changed_nothing_are_told(tmp_path):
     arguments = write_products(tmp_path, {"good": (CELLS, CELLS, "test")}, seams=[36])
-    report(**arguments)
-    assert "Every label that was compared is the same without seams." in seams_of(arguments["page"].read_text())
-    assert "Labels are not the same" not in arguments["page"].read_text()
+    write_report(**arguments)
+    assert "All compared labels are the same with and without seams." in seams_of(arguments["page"].read_text())
+    assert "change the labels" not in arguments["page"].read_text()
 
 
 def test_without_windows_no_seam_is_judged(page):
-    assert "No seam was compared" in seams_of(page.read_text())
+    assert "There was no seam to check" in seams_of(page.read_text())
 
 
 def test_classes_are_told_apart(tmp_path):
     true = np.where(CELLS > 2, 2, CELLS > 0).astype(np.uint8)
     found = np.where(true == 2, 0, true).astype(np.uint8)
     arguments = write_products(tmp_path, {"yeast": (found, true, "test")}, task="semantic", classes=CLASSES)
-    report(**arguments)
+    write_report(**arguments)
     text = arguments["page"].read_text()
     assert "Mean foreground IoU" in text
     assert "<dt>IoU of mother</dt><dd>1.000</dd>" in text
     assert "<dt>IoU of daughter</dt><dd>0.000</dd>" in text
-    assert "No image looks like one of another set" in text
+    assert "No image is nearly the same as one of another subset" in text
 
 
 def test_a_run_without_truth_and_benchmarks_has_a_page(tmp_path):
     arguments = write_products(tmp_path, {"unseen": (CELLS, None, "predict")})
     shutil.rmtree(arguments["benchmarks"])
-    report(**arguments)
+    write_report(**arguments)
     text = arguments["page"].read_text()
     assert "No score" in text
-    assert "No image has truth to score" in text
-    assert "No image of the test set has a score" in text
+    assert "No image has ground truth to score" in text
+    assert "The test set has no scores" in text
 
 
-def test_a_run_of_which_nothing_is_left_says_so_and_why(tmp_path, capsys):
+def test_a_run_of_which_nothing_is_left_says_so_and_why(tmp_path, caplog):
+    caplog.set_level("INFO")
     bad = {"bad": "bad.tif: is <empty>; replace it", "worse": "worse.tif: is empty"}
     arguments = write_products(tmp_path, {}, skipped=bad)
-    report(**arguments)
+    write_report(**arguments)
     text = arguments["page"].read_text()
     summary = text[text.index('id="summary"') : text.index('id="pictures"')]
     assert "<strong>No image could be read</strong>" in summary
-    assert "bad.tif: is &lt;empty&gt;; replace it (and 1 image more)." in summary
-    assert "has truth to compare with" not in summary
-    why = "No image could be read: bad.tif: is <empty>; replace it (and 1 image more)"
-    assert capsys.readouterr().out.splitlines()[-1] == f"{arguments['page']}: {why}"
+    assert "bad.tif: is &lt;empty&gt;; replace it (and 1 more image)." in summary
+    assert "of this run has ground truth" not in summary
+    why = "No image could be read: bad.tif: is <empty>; replace it (and 1 more image)"
+    assert caplog.messages[-1] == f"{arguments['page']}: {why}"
 
 
 def test_images_that_were_read_and_of_no_use_are_not_said_to_be_unread():
     table = pd.DataFrame({"image": ["a"]})
-    assert say_nothing_left(table, {"b": "b.tif: is empty"}, ["b"]) is None
-    assert say_nothing_left(table[:0], {}, []) is None
-    assert say_nothing_left(table[:0], {"b": "b: has 2 channels"}, []) == (
+    assert explain_empty_run(table, {"b": "b.tif: is empty"}, ["b"]) is None
+    assert explain_empty_run(table[:0], {}, []) is None
+    assert explain_empty_run(table[:0], {"b": "b: has 2 channels"}, []) == (
         "No image could be used",
         "b: has 2 channels",
     )
@@ -379,16 +366,16 @@ def test_pictures_are_the_worst_of_each_side_test_first():
         + [(f"predict{n}", "predict", None) for n in range(5)],
         columns=["image", "split", "ap_50"],
     ).sample(frac=1, random_state=0)
-    assert choose_pictures(table, "ap_50", 6) == ["test0", "test1", "val0", "val1", "train0", "predict0"]
-    assert len(choose_pictures(table, "ap_50", 100)) == 20
-    assert choose_pictures(table, "ap_50", 0) == []
+    assert choose_images(table, "ap_50", 6) == ["test0", "test1", "val0", "val1", "train0", "predict0"]
+    assert len(choose_images(table, "ap_50", 100)) == 20
+    assert choose_images(table, "ap_50", 0) == []
 
 
 def test_engines_are_told_with_what_the_check_gave_or_nothing_where_none_was_made():
     rows = [("a", "float32", None), ("b", "bfloat16", 0.001), ("c", "bfloat16", 0.002)]
     table = pd.DataFrame(rows, columns=["image", "engine", "precision_iou_change"]).assign(halo_px=96, scale=1.0)
     for some in (table, table[:1]):  # a column of nothing has another type
-        changes = {line["engine"]: line["change"] for line in count_engines(some.convert_dtypes())}
+        changes = {line.engine: line.iou_change for line in summarize_engines(some.convert_dtypes())}
         assert changes == ({"float32": None, "bfloat16": 0.002} if len(some) > 1 else {"float32": None})
 
 
@@ -402,9 +389,9 @@ def test_run_times_are_summed_by_rule(tmp_path):
         (tmp_path / "ingest" / f"{batch}.tsv").write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0:00:01\t100\n")
     (tmp_path / "split.tsv").write_text("s\th:m:s\tmax_rss\n0.5\t0:00:00\t-\n")
     first, second = run_times(tmp_path)
-    assert first == {"rule": "ingest", "jobs": 2, "seconds": 4.0, "longest": 2.5, "memory_mb": 100.0}
-    assert second["rule"] == "split"
-    assert np.isnan(second["memory_mb"])
+    assert first == ("ingest", 2, 4.0, 2.5, 100.0)
+    assert second.rule == "split"
+    assert np.isnan(second.memory_mb)
     assert run_times(tmp_path / "nowhere") == []
 
 
@@ -419,21 +406,21 @@ def test_epochs_are_marked_by_whole_numbers(page):
 def test_curves_leave_out_what_is_not_a_number():
     history = pd.DataFrame({"epoch": [1, 2], "loss": [2.0, 1.0], "val_loss": [3.0, np.nan], "seconds": [1, 1]})
     (curve,) = learning_curves(history)
-    assert curve["lines"] == {"train": [(1.0, 2.0), (2.0, 1.0)], "val": [(1.0, 3.0)]}
-    assert (curve["first"], curve["last"], curve["top"]) == (1, 2, 3.0)
+    assert curve.lines == {"train": [(1.0, 2.0), (2.0, 1.0)], "val": [(1.0, 3.0)]}
+    assert (curve.first, curve.last, curve.top) == (1, 2, 3.0)
 
 
 def test_image_warnings_are_listed_one_line_for_all_images_that_have_the_same(tmp_path):
     arguments = write_products(tmp_path, {"good": (CELLS, CELLS, "test")})
-    report(**arguments)
-    assert '<h2 id="image-warnings">' not in arguments["page"].read_text()
+    write_report(**arguments)
+    assert '<h2 id="image-warnings-title">' not in arguments["page"].read_text()
     many = {f"image{number:04d}": [f"{number + 1} pixels are <odd>"] for number in range(5000)}
     (arguments["images"][0] / "warnings.json").write_text(json.dumps(many))
     (arguments["truth"][0] / "warnings.json").write_text(json.dumps({"image0007": ["truth has a single id"]}))
-    report(**arguments)
+    write_report(**arguments)
     text = arguments["page"].read_text()
     assert "5000 images have warnings about their files." in text
-    listed = text[text.index('<h2 id="image-warnings">') :]
+    listed = text[text.index('<h2 id="image-warnings-title">') :]
     told = re.findall("<dt>(.*?)</dt><dd>(.*?)</dd>", listed[: listed.index("</section>")])
     first = "image0000, image0001, image0002 and 4\u2009997 more"
     assert told == [(first, "1–5000 pixels are &lt;odd&gt;"), ("image0007", "truth has a single id")]
@@ -456,12 +443,12 @@ def page_of_movie(root, side, **columns):
     arguments = write_products(root, {"film": (TRIO, None if side == "predict" else CELLS, side)})
     scores = read_table(arguments["metrics"][0]).assign(**columns)
     scores.to_csv(arguments["metrics"][0], sep="\t", index=False)
-    report(**arguments, tracks=[write_tracks(root, "film")])
+    write_report(**arguments | {"tracks": [write_tracks(root, "film")]})
     return arguments["page"].read_text()
 
 
 def test_truth_without_tracks_is_told_where_tracks_have_no_score(tmp_path):
-    told = "the truth of film has no tracks"
+    told = "the ground truth of film has no tracks"
     assert told in page_of_movie(tmp_path / "cells", "test")
     # Tracks of which there was nothing to score are tracks.
     assert told not in page_of_movie(tmp_path / "tracks", "test", divisions_truth=0, tra=np.nan)
@@ -478,9 +465,9 @@ def test_every_column_of_movies_that_is_no_count_is_explained(tmp_path):
 @pytest.mark.parametrize(
     ("side", "frames", "caption"),
     [
-        ("predict", 20, "not scored frame 0, one of 20; all: 3 found"),
-        ("test", 20, "AP 0.5 0.750 frame 0, one of 20; all: 0.750, 3 found, 4 true"),
-        ("test", 1, "AP 0.5 0.750, 3 found, 4 true"),
+        ("predict", 20, "no score in frame 0, one of 20 frames 3 objects"),
+        ("test", 20, "AP 0.5 0.750 in frame 0, 0.750 in all 20 frames 3 objects, 4 in the ground truth"),
+        ("test", 1, "AP 0.5 0.750 3 objects, 4 in the ground truth"),
     ],
 )
 def test_captions_tell_frames_and_scores_that_there_are(tmp_path, side, frames, caption):
@@ -581,17 +568,17 @@ def test_the_page_works_in_a_browser(page, browser, tmp_path):
     assert all(shown(browser, "img.labels"))
     browser.switch_to.active_element.send_keys(" ")
     assert all(shown(browser, "img.truth"))
-    click(browser, "[data-every=labels]")
+    click(browser, "[data-all=labels]")
     assert not any(shown(browser, "img.labels"))
-    click(browser, "[data-every=labels]")
+    click(browser, "[data-all=labels]")
     assert all(shown(browser, "img.labels"))
 
-    Select(browser.find_element("id", "gallery-side")).select_by_visible_text("val")
+    Select(browser.find_element("id", "gallery-subset")).select_by_visible_text("val")
     cards = browser.execute_script(
         "return [...document.querySelectorAll('.card')].map(card => card.offsetParent !== null)"
     )
     assert cards.count(True) == 1
-    button = click(browser, ".card[data-side=val] .enlarge")
+    button = click(browser, ".card[data-subset=val] .enlarge")
     assert button.get_attribute("aria-pressed") == "true"
 
     assert browser.save_screenshot(str(tmp_path / "page.png"))
@@ -619,13 +606,13 @@ def test_five_thousand_images_are_sorted_at_once(tmp_path, browser):
     many["image"] = [f"image{number:04d}" for number in np.random.default_rng(0).permutation(5000)]
     many["ap_50"] = np.random.default_rng(1).random(5000)
     many.to_csv(arguments["metrics"][0], sep="\t", index=False)
-    report(**arguments | {"pictures_limit": 0})
+    write_report(**arguments | {"settings": ReportSettings(max_images=0)})
     assert arguments["page"].stat().st_size < 5_000_000
     started = time.monotonic()
     browser.get(arguments["page"].as_uri())
     click(browser, "#table thead button", 0)
     assert names(browser) == sorted(many["image"])[:500]
-    assert browser.find_element("id", "shown").text == "5000 of 5000, the first 500 are shown"
+    assert browser.find_element("id", "shown").text == "5000 of 5000, showing the first 500"
     browser.find_element("id", "find").send_keys("4999")
     assert names(browser) == ["image4999"]
     assert time.monotonic() - started < 20
@@ -656,10 +643,10 @@ def applied(tmp_path_factory):
     (root / "model" / "model.json").write_text(json.dumps(model | {"sources": {"train": ["good"], "val": []}}))
     (root / "model" / "history.csv").unlink()
     table = read_table(arguments["metrics"][0])
-    table["fit"] = [None, "unseen: its detail is unlike; see to it; unseen: the objects found are 2 px wide"]
+    table["domain_shift"] = [None, "unseen: its detail is unlike; see to it; unseen: the objects found are 2 px wide"]
     table.to_csv(arguments["metrics"][0], sep="\t", index=False)
-    arguments["settings"]["model"] = "model"
-    report(**arguments | {"split": [], "leakage": [], "sheets": [], "groups": {}})
+    arguments["config"]["model"] = "model"
+    write_report(**arguments | {"split": None, "leakage": None, "sheets": [], "groups": {}})
     return arguments["page"].read_text()
 
 
@@ -673,11 +660,11 @@ def test_a_page_of_an_existing_model_says_so_where_it_lies_and_knows_no_split(ap
 
 def test_images_that_do_not_fit_are_listed_and_warned_of(applied):
     summary = applied[applied.index('id="summary"') : applied.index('id="pictures"')]
-    assert "1 image differs from what the model was trained on." in summary
-    assert '<a href="#misfits">See the list</a>' in summary
-    listed = applied[applied.index('id="misfits"') :]
+    assert "1 image differs from the training images." in summary
+    assert '<a href="#domain-shift">Details</a>' in summary
+    listed = applied[applied.index('id="domain-shift"') :]
     assert "<dd>its detail is unlike; see to it.<br>the objects found are 2 px wide.</dd>" in listed
 
 
 def test_scores_of_images_that_trained_the_existing_model_are_warned_of(applied):
-    assert "1 image with truth, by name, trained the model; their scores say little." in applied
+    assert "1 image has the name of a training image of the model; scores on training images are too good." in applied

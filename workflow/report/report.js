@@ -1,8 +1,8 @@
 "use strict";
 
-for (const every of document.querySelectorAll("[data-every]")) {
-  every.addEventListener("change", () => {
-    for (const box of document.querySelectorAll(`[data-layer="${every.dataset.every}"]`)) box.checked = every.checked;
+for (const all of document.querySelectorAll("[data-all]")) {
+  all.addEventListener("change", () => {
+    for (const box of document.querySelectorAll(`[data-layer="${all.dataset.all}"]`)) box.checked = all.checked;
   });
 }
 
@@ -16,36 +16,36 @@ for (const button of document.querySelectorAll(".enlarge")) {
   });
 }
 
-document.getElementById("gallery-side").addEventListener("change", (event) => {
+document.getElementById("gallery-subset").addEventListener("change", (event) => {
   for (const card of document.querySelectorAll("#gallery .card")) {
-    card.hidden = event.target.value !== "" && card.dataset.side !== event.target.value;
+    card.hidden = event.target.value !== "" && card.dataset.subset !== event.target.value;
   }
 });
 
-// Laying out thousands of rows takes seconds, so that at first only some are.
+// Laying out thousands of rows takes seconds, so only some are shown at first.
 const SHOWN_AT_FIRST = 500;
 const MISSING = "–";
 const body = document.querySelector("#table tbody");
 const find = document.getElementById("find");
-const tableSide = document.getElementById("table-side");
+const tableSubset = document.getElementById("table-subset");
 const showAll = document.getElementById("show-all");
 const collator = new Intl.Collator("en", { numeric: true });
 let rows = Array.from(body.rows);
 let limit = SHOWN_AT_FIRST;
 
 function showRows() {
-  const part = find.value.toLowerCase();
+  const text = find.value.toLowerCase();
   let matching = 0;
   for (const row of rows) {
     const matches =
-      (tableSide.value === "" || row.dataset.side === tableSide.value) &&
-      row.cells[0].textContent.toLowerCase().includes(part);
+      (tableSubset.value === "" || row.dataset.subset === tableSubset.value) &&
+      row.cells[0].textContent.toLowerCase().includes(text);
     matching += matches;
     row.hidden = !matches || matching > limit;
   }
   const cut = matching > limit;
   document.getElementById("shown").textContent =
-    `${matching} of ${rows.length}` + (cut ? `, the first ${limit} are shown` : "");
+    `${matching} of ${rows.length}` + (cut ? `, showing the first ${limit}` : "");
   showAll.hidden = !cut;
 }
 
@@ -62,7 +62,7 @@ function sortRows(header) {
     const text = row.cells[column].textContent;
     return { row, text, number: Number(text), missing: text === MISSING };
   });
-  // What is missing comes last, whichever way round.
+  // Missing values come last in both orders.
   cells.sort((a, b) => a.missing - b.missing || (descending ? compareCells(b, a) : compareCells(a, b)));
   rows = cells.map((cell) => cell.row);
   showRows();
@@ -70,7 +70,7 @@ function sortRows(header) {
 }
 
 find.addEventListener("input", showRows);
-tableSide.addEventListener("change", showRows);
+tableSubset.addEventListener("change", showRows);
 showAll.addEventListener("click", () => {
   limit = Infinity;
   showRows();

@@ -1,5 +1,5 @@
 rule evaluate:
-    """Score the labels of batch {wildcards.batch} against truth where there is some, audit their seams, and draw both."""
+    """Score the labels of batch {wildcards.batch} against ground truth, check their seams, and draw them over the images."""
     input:
         labels=reads("evaluate", "results/labels/{batch}"),
         predictions=reads("evaluate", [] if MASKED else "results/predictions/{batch}"),
@@ -24,7 +24,7 @@ rule evaluate:
         runtime=minutes(15, 0.1),
     params:
         provenance=lambda wildcards: provenance_of("evaluate", wildcards.batch),
-        sides=lambda wildcards: {image: SIDES[image] for image in BATCHES[wildcards.batch]},
+        subsets=lambda wildcards: {image: SIDES[image] for image in BATCHES[wildcards.batch]},
         annotated=lambda wildcards: with_truth(BATCHES[wildcards.batch]),
         task=config["task"],
         classes=config["classes"],

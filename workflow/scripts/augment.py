@@ -31,7 +31,7 @@ from tessera.data.channels import align_channels
 from tessera.data.dataset_fingerprint import compute_fingerprint, summarize_images
 from tessera.data.patch_renderer import PatchRenderer
 from tessera.data.split import check_subsets
-from tessera.report.contact_sheet import draw_sheet
+from tessera.report.contact_sheet import draw_contact_sheet
 
 PER_SHARD = 32
 SHOWN = 8  # patches on the sheet
@@ -100,7 +100,7 @@ def augment(
         print(describe_label_damage(described["label_check"]), flush=True)
         (workplace / "patches.json").write_text(json.dumps(described, indent=1))
         shown = np.linspace(0, n_patches - 1, min(SHOWN, n_patches)).astype(int).tolist()
-        draw_sheet(sheet, [render(number) for number in shown], classes, instances=task == "instances")
+        draw_contact_sheet(sheet, [render(number) for number in shown], classes, instances=task == "instances")
 
 
 def write_patches(path, keys, make, shape, workers):

@@ -1,79 +1,91 @@
-"""Calibrations: whether probabilities are what they say, so that of the pixels with 0.8 four in five are right."""
+"""Calibration: among pixels predicted with a probability of 0.8, are 80 % correct?
+
+`Calibration` keeps counts in ten bins of probability, for each output and for the most probable output, and no pixels.
+"""
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-BINS = 10
-LEAST_PIXELS = 100  # of a bin that is spoken about
-FAIR = 0.05  # what is said and what is right may differ by so much
-_EXEMPLARY = (8, 7, 6, 5, 9)  # bins to speak about, the first that has pixels enough
+N_BINS = 10
+MIN_PIXELS = 100  # in a bin that `describe_curve` quotes
+MAX_FAIR_GAP = 0.05  # between probability and accuracy of a network that is called well calibrated
+_QUOTED_BINS = (8, 7, 6, 5, 9)  # `describe_curve` quotes the first of these with enough pixels
 
 
 class Calibration:
-    """Counts of pixels by what a network said of them and whether that was right; they take no memory of the pixels.
+    """Numbers of pixels by predicted probability and by whether the prediction is correct.
 
     Args:
         outputs: names of the network's outputs.
     """
 
-    def __init__(self, outputs):
+    def __init__(self, outputs: Sequence[str]) -> None:
         self._outputs = list(outputs)
-        shape = len(self._outputs) + 1, BINS  # the last row is of the most probable output
-        self._pixels, self._right, self._said = np.zeros(shape, int), np.zeros(shape, int), np.zeros(shape)
+        shape = len(self._outputs) + 1, N_BINS  # the last row is for the most probable output
+        self._pixels, self._correct = np.zeros(shape, int), np.zeros(shape, int)
+        self._probability_sums = np.zeros(shape)
 
-    def add(self, probabilities, targets):
-        """Count some pixels.
+    def add(self, probabilities: NDArray[np.floating[Any]], targets: NDArray[np.uint8]) -> None:
+        """Count the pixels of some patches.
 
         Args:
-            probabilities: float (n, y, x, outputs), of 0 to 1.
-            targets: uint8 (n, y, x), the true outputs; what is no output, such as IGNORE, is unknown and not counted.
+            probabilities: (n, y, x, outputs), from 0 to 1.
+            targets: (n, y, x), the true outputs; other values, such as IGNORE, do not count.
         """
         known = targets < len(self._outputs)
-        said, true = probabilities[known], targets[known]
+        predicted, true = probabilities[known], targets[known]
         for output in range(len(self._outputs)):
-            self._count(output, said[:, output], true == output)
-        self._count(-1, said.max(-1), said.argmax(-1) == true)
+            self._count(output, predicted[:, output], true == output)
+        self._count(-1, predicted.max(-1), predicted.argmax(-1) == true)
 
-    def _count(self, row, said, right):
-        bins = np.minimum((said * BINS).astype(np.intp), BINS - 1)
-        self._pixels[row] += np.bincount(bins, minlength=BINS)
-        self._right[row] += np.bincount(bins[right], minlength=BINS)
-        self._said[row] += np.bincount(bins, said, minlength=BINS)
+    def _count(self, row: int, predicted: NDArray[Any], correct: NDArray[np.bool_]) -> None:
+        bins = np.minimum((predicted * N_BINS).astype(np.intp), N_BINS - 1)
+        self._pixels[row] += np.bincount(bins, minlength=N_BINS)
+        self._correct[row] += np.bincount(bins[correct], minlength=N_BINS)
+        self._probability_sums[row] += np.bincount(bins, predicted, minlength=N_BINS)
 
-    def summarise(self):
-        """How what was said and what was right agree.
+    def summarize(self) -> dict[str, Any]:
+        """How well probabilities and accuracies agree.
 
-        The expected calibration error is the mean over all pixels of the distance between the two means of their bin:
-        Naeini et al. 2015, https://doi.org/10.1609/aaai.v29i1.9602; of the most probable output, as in Guo et al. 2017,
-        https://arxiv.org/abs/1706.04599; of one output, as in Kull et al. 2019, https://arxiv.org/abs/1910.12656.
+        The expected calibration error (ECE) is the mean over all pixels of the distance between the mean probability
+        and the accuracy of their bin (Naeini et al. 2015, https://doi.org/10.1609/aaai.v29i1.9602); for the most
+        probable output as in Guo et al. 2017 (https://arxiv.org/abs/1706.04599), for a single output as in Kull et al.
+        2019 (https://arxiv.org/abs/1910.12656).
 
         Returns:
-            {"top", "outputs": {output}}, each a dict of `pixels` in each bin, `said` and `right`, means of the bin or
-            None where it is empty, `ece`, None where no pixel is known, and `excess`, by how much more is said than is
-            right on the whole.
+            {"top": curve of the most probable output, "outputs": {name: curve}}. A curve has `pixels` in each bin;
+            `probability` (mean) and `accuracy` of each bin, None for an empty bin; `ece`, None if no pixel is known;
+            and `overconfidence`, the mean probability of all pixels minus their accuracy.
         """
-        rows = [self._summarise(row) for row in range(len(self._pixels))]
-        return {"top": rows[-1], "outputs": dict(zip(self._outputs, rows[:-1], strict=True))}
+        curves = [self._summarize(row) for row in range(len(self._pixels))]
+        return {"top": curves[-1], "outputs": dict(zip(self._outputs, curves[:-1], strict=True))}
 
-    def _summarise(self, row):
-        pixels, right, said = self._pixels[row], self._right[row], self._said[row]
-        total, full = int(pixels.sum()), pixels > 0
+    def _summarize(self, row: int) -> dict[str, Any]:
+        pixels, correct, predicted = self._pixels[row], self._correct[row], self._probability_sums[row]
+        total, occupied = int(pixels.sum()), pixels > 0
         means = {
             name: [float(value / count) if count else None for value, count in zip(sums, pixels, strict=True)]
-            for name, sums in (("said", said), ("right", right))
+            for name, sums in (("probability", predicted), ("accuracy", correct))
         }
-        ece = float(np.abs(said - right)[full].sum() / total) if total else None
-        excess = float((said.sum() - right.sum()) / total) if total else None
-        return {"pixels": pixels.tolist()} | means | {"ece": ece, "excess": excess}
+        ece = float(np.abs(predicted - correct)[occupied].sum() / total) if total else None
+        overconfidence = float((predicted.sum() - correct.sum()) / total) if total else None
+        return {"pixels": pixels.tolist()} | means | {"ece": ece, "overconfidence": overconfidence}
 
 
-def say(curve):
-    """A sentence on a curve of `Calibration.summarise`, by one bin of it."""
-    bin_ = next((bin_ for bin_ in _EXEMPLARY if curve["pixels"][bin_] >= LEAST_PIXELS), None)
-    if bin_ is None:
-        return "Too few pixels are known to say whether the network's probabilities are right."
-    said, right = curve["said"][bin_], curve["right"][bin_]
-    verdict = "which is fair"
-    if abs(said - right) > FAIR:
-        verdict = "so it is overconfident" if said > right else "so it is more cautious than it need be"
-    span = f"from {bin_ / BINS:.1f} to {(bin_ + 1) / BINS:.1f}"
-    return f"Where the network says {said:.2f} ({span}), it is right {100 * right:.0f} % of the time, {verdict}."
+def describe_curve(curve: dict[str, Any]) -> str:
+    """A sentence on a curve of `Calibration.summarize`, which quotes one of its bins."""
+    quoted = next((number for number in _QUOTED_BINS if curve["pixels"][number] >= MIN_PIXELS), None)
+    if quoted is None:
+        return "Too few pixels are annotated to tell whether the network is well calibrated."
+    probability, accuracy = curve["probability"][quoted], curve["accuracy"][quoted]
+    verdict = "well calibrated"
+    if abs(probability - accuracy) > MAX_FAIR_GAP:
+        verdict = "overconfident" if probability > accuracy else "underconfident"
+    span = f"{quoted / N_BINS:.1f} to {(quoted + 1) / N_BINS:.1f}"
+    return (
+        f"Pixels predicted with a probability of {span} (mean {probability:.2f}) are correct in "
+        f"{100 * accuracy:.0f} % of cases: the network is {verdict} there."
+    )

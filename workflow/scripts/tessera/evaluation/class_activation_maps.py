@@ -1,9 +1,16 @@
-"""Explanations: what a network's layers answer to a patch, and which places speak for a class."""
+"""Class activation maps: which pixels of a patch speak for a class, and what the layers of a network respond to.
+
+The tensors at the bottleneck, at the decoder's last level and of chosen layers become outputs of one more Keras model,
+together with the scores that enter the softmax. One forward pass, and one backward pass for each class, give the
+feature maps of the layers and the class activation maps.
+"""
 
 import difflib
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tessera.common.errors import InputError
 from tessera.networks.architectures import bottleneck, decoder_levels
@@ -12,77 +19,83 @@ from tessera.networks.tensorflow_setup import keras, tf
 LEVELS = ("bottleneck", "last decoder level")
 PARTS = ("encoder", "decoder")
 _PROBE_PX = 64  # a multiple of every stride
-_LARGEST_STRIDE = 32
+_MAX_STRIDE = 32
 _CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+
+FeatureMaps = NDArray[np.float32]
 
 
 class Layer(NamedTuple):
-    """A layer that answers with maps.
+    """A layer whose output is a set of feature maps.
 
     Attributes:
-        name: in the network.
+        name: its name in the network.
         part: "encoder" or "decoder".
-        stride: pixels of the image per pixel of a map, along y and x.
+        stride: pixels of the image per pixel of a feature map, along y and x.
         output: its tensor (n, y, x, c).
     """
 
     name: str
     part: str
     stride: int
-    output: object
+    output: Any
 
 
-def choose_layers(network, architecture, names="auto"):
-    """The layers to look at, in the network's order.
+def choose_layers(network: Any, architecture: str, names: Sequence[str] | Literal["auto"] = "auto") -> list[Layer]:
+    """The layers to inspect, in the network's order.
 
     Args:
-        network: of `tessera.networks.build`.
-        architecture: its name.
-        names: of layers; "auto" is the last layer of the encoder at each stride, and each level of the decoder.
+        network: a network of `tessera.networks.build`.
+        architecture: name of its architecture.
+        names: names of layers; "auto" chooses the last layer of the encoder at each stride and each level of the
+            decoder.
 
     Raises:
-        InputError: the network has no layer of a name.
+        InputError: the network has no layer of one of the names.
     """
     layers = list_layers(network, architecture)
     if names == "auto":
         return _choose_levels(network, architecture, layers)
-    known = [layer.name for layer in layers]
+    available = [layer.name for layer in layers]
     for name in names:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=3)
-            hint = f"did you mean {' or '.join(close)}? " if close else ""
+        if name not in available:
+            close = difflib.get_close_matches(name, available, n=3)
+            hint = f" Did you mean {' or '.join(close)}?" if close else ""
             raise InputError(
-                f"explain.layers: the network has no layer {name} with maps; {hint}Its layers are {', '.join(known)}"
+                f"explain.layers: the network has no layer {name} with feature maps.{hint} Its layers are "
+                f"{', '.join(available)}"
             )
     return [layer for layer in layers if layer.name in names]
 
 
-def list_layers(network, architecture):
-    """Every layer of a network that answers with maps at a stride of 1 to 32, from the first convolution on."""
-    places = [place for place, layer in enumerate(network.layers) if isinstance(layer, _CONVOLUTIONS)]
-    found = [
+def list_layers(network: Any, architecture: str) -> list[Layer]:
+    """All layers with feature maps at a stride of 1 to 32, from the first convolution on."""
+    convolutions = [place for place, layer in enumerate(network.layers) if isinstance(layer, _CONVOLUTIONS)]
+    candidates = [
         layer
-        for layer in network.layers[places[0] :]
+        for layer in network.layers[convolutions[0] :]
         if len(getattr(layer.output, "shape", ())) == 4 and not isinstance(layer, keras.layers.ZeroPadding2D)
     ]
     encoder = {layer.name for layer in keras.Model(network.inputs, bottleneck(network, architecture)).layers}
     blank = tf.zeros((1, _PROBE_PX, _PROBE_PX, network.input_shape[-1]))
-    answers = tf.nest.flatten(keras.Model(network.inputs, [layer.output for layer in found])(blank, training=False))
-    # What is no whole part of the image, such as something padded, has no stride.
-    strides = [None if _PROBE_PX % answer.shape[1] else _PROBE_PX // answer.shape[1] for answer in answers]
+    outputs = keras.Model(network.inputs, [layer.output for layer in candidates])(blank, training=False)
+    # Feature maps that are not a whole fraction of the image, such as padded ones, have no stride.
+    strides = [
+        None if _PROBE_PX % output.shape[1] else _PROBE_PX // output.shape[1] for output in tf.nest.flatten(outputs)
+    ]
     return [
         Layer(layer.name, "encoder" if layer.name in encoder else "decoder", stride, layer.output)
-        for layer, stride in zip(found, strides, strict=True)
-        if stride is not None and stride <= _LARGEST_STRIDE
+        for layer, stride in zip(candidates, strides, strict=True)
+        if stride is not None and stride <= _MAX_STRIDE
     ]
 
 
-def last_level(network):
-    """The decoder's last tensor (n, y, x, c), from which the scores are made."""
+def last_level(network: Any) -> Any:
+    """The decoder's last tensor (n, y, x, c), from which the scores are computed."""
     return [layer for layer in network.layers if isinstance(layer, keras.layers.Conv2D)][-1].input
 
 
-def _choose_levels(network, architecture, layers):
+def _choose_levels(network: Any, architecture: str, layers: Sequence[Layer]) -> list[Layer]:
     deepest = {layer.stride: layer.name for layer in layers if layer.part == "encoder"}
     levels = [*decoder_levels(network, architecture), last_level(network)]
     names = {*deepest.values(), *(layer.name for layer in layers if any(layer.output is level for level in levels))}
@@ -90,45 +103,47 @@ def _choose_levels(network, architecture, layers):
 
 
 class Probe:
-    """Looks into a network.
+    """Inspects a network.
 
     Args:
         network: a Keras model, pixels (n, y, x, c) to probabilities (n, y, x, outputs); its last layer is the softmax.
-        levels: tensors (n, y, x, c) at which class activation maps are made.
-        layers: of `choose_layers`, whose answers are wanted.
+        levels: tensors (n, y, x, c) at which class activation maps are computed.
+        layers: layers whose feature maps are wanted, from `choose_layers`.
     """
 
-    def __init__(self, network, levels, layers=()):
-        # What the softmax is given: its own gradients vanish where the network is sure.
+    def __init__(self, network: Any, levels: Sequence[Any], layers: Sequence[Layer] = ()) -> None:
+        # The scores before the softmax: its own gradients vanish where the network is certain.
         scores = network.layers[-1].input
-        wanted = [*levels, *(layer.output for layer in layers)]
-        self._model = keras.Model(network.inputs, [scores, *wanted])
-        self._levels = len(levels)
+        outputs = [*levels, *(layer.output for layer in layers)]
+        self._model = keras.Model(network.inputs, [scores, *outputs])
+        self._n_levels = len(levels)
 
-    def look(self, pixels, regions):
-        """What layers answer to a patch, and which places of it speak for classes.
+    def inspect(
+        self, pixels: NDArray[np.float32], regions: Mapping[int, NDArray[np.bool_]]
+    ) -> tuple[list[FeatureMaps], dict[int, list[FeatureMaps]]]:
+        """Feature maps of a patch, and class activation maps of some of its regions.
 
-        A class activation map is the sum of the level's channels, each weighed by the mean over its pixels of the
-        gradient of the class's scores, summed over a region of the image; what is below 0 speaks against the class and
-        is cut off: Vinogradova et al. 2020, Seg-Grad-CAM, https://arxiv.org/abs/2002.11434, equations 1 and 2.
+        A class activation map is the sum of the level's channels, each weighted with the mean over its pixels of the
+        gradient of the class's scores, summed over a region of the image. Values below 0 speak against the class and
+        are set to 0 (Seg-Grad-CAM, Vinogradova et al. 2020, https://arxiv.org/abs/2002.11434, equations 1 and 2).
 
         Args:
-            pixels: float32 (y, x, c), normalized.
-            regions: {output: bool (y, x)}, the pixels whose scores are explained.
+            pixels: patch (y, x, c), normalized.
+            regions: {output: mask (y, x)}, the pixels whose scores are explained.
 
         Returns:
-            Answers of the layers, a float32 array (y, x, c) each; and {output: maps (y, x) float32 of each level}, from
-            0 on, in no unit.
+            The feature maps (y, x, c) of each layer; and {output: the class activation map (y, x) at each level}, at
+            least 0, without a unit.
         """
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
-            seen = tf.constant(pixels[None], tf.float32)
-            tape.watch(seen)
-            scores, *answers = tf.nest.flatten(self._model(seen, training=False))
+            inputs = tf.constant(pixels[None], tf.float32)
+            tape.watch(inputs)
+            scores, *outputs = tf.nest.flatten(self._model(inputs, training=False))
             totals = {
                 output: tf.reduce_sum(tf.where(region[None], scores[..., output], 0))
                 for output, region in regions.items()
             }
-        levels = answers[: self._levels]
+        levels = outputs[: self._n_levels]
         maps = {}
         for output, total in totals.items():
             gradients = tape.gradient(total, levels, unconnected_gradients="zero")
@@ -137,9 +152,9 @@ class Probe:
                 tf.nn.relu(tf.reduce_sum(weight * level, -1))[0].numpy()
                 for weight, level in zip(weights, levels, strict=True)
             ]
-        return [answer[0].numpy() for answer in answers[self._levels :]], maps
+        return [output[0].numpy() for output in outputs[self._n_levels :]], maps
 
 
-def strongest(maps, number):
-    """Which channels of maps (y, x, c) vary the most from place to place, at most `number`, the first the most."""
+def most_variable_channels(maps: FeatureMaps, number: int) -> list[int]:
+    """The channels of feature maps (y, x, c) that vary most over the patch, the most variable first."""
     return np.argsort(-maps.std((0, 1)), kind="stable")[:number].tolist()

@@ -1,13 +1,25 @@
-"""Associations: how well tracks agree with true ones, by the measures and libraries of the field."""
+"""Metrics of tracks against ground truth, computed with the libraries of the field.
+
+TRA, DET and LNK are those of the Cell Tracking Challenge (Matula et al. 2015), CHOTA is that of Kaiser et al. 2024, BIO
+and complete tracks are those of Ulman et al. 2017; all are computed by py-ctcmetrics. BIO tolerates divisions that are
+one frame off. Target effectiveness and the F1 of divisions, in their frame and with a tolerance of one frame, are
+computed by traccuracy.
+
+To add a column to results/metrics.tsv, add its name to TRACK_SCORES or TRACK_COUNTS and its value to `score_tracks`.
+"""
 
 import contextlib
 import io
 import itertools
 import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import networkx as nx
 import numpy as np
 import tifffile
+from numpy.typing import NDArray
 
 from tessera.common.errors import InputError
 from tessera.common.run_length import count_shared_pixels
@@ -15,23 +27,29 @@ from tessera.io.ome_zarr_store import open_array, read_block, read_metadata
 from tessera.io.region_of_interest import clip_to_roi
 from tessera.tracking.lineage import read_lineage
 
-SCORES = ("tra", "det", "lnk", "chota", "bio", "te", "complete_tracks", "division_f1", "division_f1_shifted")
-COUNTS = ("divisions_truth", "divisions_found", "divisions_right", "divisions_right_shifted")
-MEASURES = ["CHOTA", "DET", "TRA", "LNK", "CT", "TF", "BC", "CCA"]
+TRACK_SCORES = ("tra", "det", "lnk", "chota", "bio", "te", "complete_tracks", "division_f1", "division_f1_shifted")
+TRACK_COUNTS = ("divisions_truth", "divisions_found", "divisions_right", "divisions_right_shifted")
+_CTC_MEASURES = ["CHOTA", "DET", "TRA", "LNK", "CT", "TF", "BC", "CCA"]
+_CTC_NAMES = {"tra": "TRA", "det": "DET", "lnk": "LNK", "chota": "CHOTA", "bio": "BIO(1)", "complete_tracks": "CT"}
+
+Frames = Iterable[tuple[NDArray[Any], NDArray[Any]]]
+TrackRows = Sequence[Sequence[int]]  # [track, first, last, parent] of each track without gaps, as in man_track.txt
 
 
-def score_movie(folder, truth, *, roi=None):
-    """Scores of the tracks of a movie, those of `score_tracks`; {} where the truth does not come with tracks.
+def score_movie(folder: Path, truth: Path | None, *, roi: tuple[int, int, int, int] | None = None) -> dict[str, Any]:
+    """Scores of the tracks of a movie, those of `score_tracks`; {} if the ground truth has no tracks.
 
-    Truth of some frames alone says which cells are there, not which is which, and is left to the scores of labels.
+    Ground truth of single frames tells where cells are, but not which is which. It is left to
+    `tessera.evaluation.segmentation_metrics`.
 
     Args:
-        folder: of the movie's tracks, with a Cell Tracking Challenge folder in it; it may be missing.
-        truth: path of the store of truth, or None.
-        roi: (y0, y1, x0, x1) that was looked at, or None: all. Frames that were not tracked count nowhere either.
+        folder: folder of the movie's tracks, with a Cell Tracking Challenge folder in it; it may be missing.
+        truth: store of the ground truth, or None.
+        roi: region of interest (y0, y1, x0, x1), or None for the whole plane. Frames that were not tracked do not count
+            either.
 
     Raises:
-        InputError: the two are not of the same movie.
+        InputError: tracks and ground truth differ in their number of frames.
     """
     challenge = folder / "challenge"
     tracks = read_metadata(truth).extra.get("lineage") if truth and challenge.is_dir() else None
@@ -41,9 +59,9 @@ def score_movie(folder, truth, *, roi=None):
     reference, masks = open_array(truth), sorted(challenge.glob("mask*.tif"))
     if lineage.frames != reference.shape[0]:
         raise InputError(
-            f"{folder}: is of {lineage.frames} frames, {truth} of {reference.shape[0]}; remove the older folder"
+            f"{folder}: has {lineage.frames} frames, {truth} has {reference.shape[0]}; remove the older folder"
         )
-    inside = clip_to_roi(roi, tuple(slice(0, side) for side in reference.shape[-2:]))
+    inside = clip_to_roi(roi, tuple(slice(0, length) for length in reference.shape[-2:]))
     frames = (
         (read_block(reference, (t, 0, slice(None), *inside)), mask.reshape(reference.shape[2:])[:, *inside])
         for t, mask in zip(lineage.tracked, map(tifffile.imread, masks), strict=True)
@@ -52,82 +70,119 @@ def score_movie(folder, truth, *, roi=None):
     return score_tracks(frames, tracks, [list(map(int, line.split())) for line in lines])
 
 
-def score_tracks(frames, true_tracks, found_tracks):
-    """Scores of tracks against true ones.
-
-    TRA, DET and LNK are those of the Cell Tracking Challenge (Matula et al. 2015), CHOTA that of Kaiser et al. 2024,
-    BIO and complete tracks those of Ulman et al. 2017, by py-ctcmetrics; BIO allows divisions to be a frame off. Target
-    effectiveness and the F1 of divisions, at their frame and with one frame of tolerance, are those of traccuracy.
+def score_tracks(frames: Frames, true_tracks: TrackRows, found_tracks: TrackRows) -> dict[str, Any]:
+    """Scores of tracks against the true tracks; the module's docstring names their sources.
 
     Args:
-        frames: pairs (true, found) of label arrays (z, y, x) of each frame, with the ids of tracks.
-        true_tracks, found_tracks: [track, first, last, parent] of each track without gaps, as in man_track.txt.
+        frames: pairs (truth, labels) of arrays (z, y, x) of each frame, whose ids are those of the tracks.
+        true_tracks: [track, first, last, parent] of each true track without gaps, as in man_track.txt.
+        found_tracks: the same for the tracks to score.
 
     Returns:
-        {name: number} of SCORES and COUNTS; NaN where there is nothing to score.
+        {name: number} of TRACK_SCORES and TRACK_COUNTS; NaN where there is nothing to score.
     """
-    # Both compile code when they are imported, for seconds: most images have no tracks to score.
-    from ctc_metrics.scripts.evaluate import calculate_metrics
-    from traccuracy import TrackingGraph
-    from traccuracy.matchers import Matched
-    from traccuracy.metrics import DivisionMetrics, TrackOverlapMetrics
-
-    matches = {name: [] for name in ("labels_ref", "labels_comp", "mapped_ref", "mapped_comp", "ious")}
-    alike = []
-    for t, (true, found) in enumerate(frames):
-        one, two, pixels = count_shared_pixels(true, found)
-        (of_true, true_sizes), (of_found, found_sizes) = (_sizes(labels) for labels in (true, found))
-        sizes = true_sizes[np.searchsorted(of_true, one)], found_sizes[np.searchsorted(of_found, two)]
-        ious = pixels / (sizes[0] + sizes[1] - pixels)
-        covered = pixels > 0.5 * sizes[0]
-        columns = (of_true, of_found, one[covered], two[covered], ious[covered])
-        for column, values in zip(matches.values(), columns, strict=True):
-            column.append(values.tolist())
-        alike += [((int(a), t), (int(b), t)) for a, b in zip(one[ious > 0.5], two[ious > 0.5], strict=True)]
-    tables = [
-        _observed(*pair) for pair in ((true_tracks, matches["labels_ref"]), (found_tracks, matches["labels_comp"]))
-    ]
-    scores = dict.fromkeys(SCORES, np.nan) | dict.fromkeys(COUNTS, 0)
-    if not len(tables[0]):
+    matches, pairs = _match_frames(frames)
+    true_table = _clip_tracks(true_tracks, matches["labels_ref"])
+    found_table = _clip_tracks(found_tracks, matches["labels_comp"])
+    scores: dict[str, Any] = dict.fromkeys(TRACK_SCORES, np.nan) | dict.fromkeys(TRACK_COUNTS, 0)
+    if not len(true_table):
         return scores
-    graphs = [
-        TrackingGraph(_graph(labels, table))
-        for labels, table in zip((matches["labels_ref"], matches["labels_comp"]), tables, strict=True)
-    ]
-    scores["divisions_truth"], scores["divisions_found"] = (len(graph.get_divisions()) for graph in graphs)
-    if not alike:
+    # traccuracy and ctc_metrics compile code on import, which takes seconds: most images have no tracks to score.
+    from traccuracy import TrackingGraph
+
+    true_graph = TrackingGraph(_build_graph(matches["labels_ref"], true_table))
+    found_graph = TrackingGraph(_build_graph(matches["labels_comp"], found_table))
+    scores["divisions_truth"] = len(true_graph.get_divisions())
+    scores["divisions_found"] = len(found_graph.get_divisions())
+    if not pairs:
         return scores | dict.fromkeys(("tra", "det", "lnk", "chota", "bio", "te", "complete_tracks"), 0.0)
-    with contextlib.redirect_stdout(io.StringIO()), np.errstate(all="ignore"):
-        found = calculate_metrics(tables[1], tables[0], matches, {}, list(MEASURES), 1)
-    named = {"tra": "TRA", "det": "DET", "lnk": "LNK", "chota": "CHOTA", "bio": "BIO(1)", "complete_tracks": "CT"}
-    scores |= {name: np.nan if found.get(key) is None else float(found[key]) for name, key in named.items()}
-    if not graphs[0].edges:
+    scores |= _score_challenge(true_table, found_table, matches)
+    if not true_graph.edges:
         scores["lnk"] = np.nan
-    matched = Matched(*graphs, alike, {"name": "IoU above 0.5", "matching type": "one-to-one"})
-    logger = logging.getLogger("traccuracy")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        overlap = TrackOverlapMetrics()._compute(matched)
-        divisions = DivisionMetrics(max_frame_buffer=1)._compute(matched)
-    finally:
-        logger.setLevel(level)
-    scores["te"] = float(overlap["target_effectiveness"])
-    scores["divisions_right"] = divisions["Frame Buffer 0"]["True Positive Divisions"]
-    scores["divisions_right_shifted"] = divisions["Frame Buffer 1"]["True Positive Divisions"]
+    scores |= _score_graphs(true_graph, found_graph, pairs)
     return scores | division_scores(scores)
 
 
-def division_scores(counts):
-    """F1 of divisions from (sums of) COUNTS, NaN where there are none, true or found."""
-    both = counts["divisions_truth"] + counts["divisions_found"]
+def division_scores(counts: Mapping[str, float]) -> dict[str, float]:
+    """F1 of divisions from (sums of) TRACK_COUNTS; NaN if there are no divisions, true or found."""
+    total = counts["divisions_truth"] + counts["divisions_found"]
     names = {"division_f1": "divisions_right", "division_f1_shifted": "divisions_right_shifted"}
-    return {score: 2 * counts[right] / both if both else np.nan for score, right in names.items()}
+    return {score: 2 * counts[correct] / total if total else np.nan for score, correct in names.items()}
 
 
-def _observed(tracks, labels):
-    """The table of tracks (tracks, 4) with the frames in which they are seen, without those that are in none."""
-    spans = {}
+def _match_frames(frames: Frames) -> tuple[dict[str, list[Any]], list[tuple[tuple[int, int], tuple[int, int]]]]:
+    """Compare the masks of all frames.
+
+    Returns:
+        Columns for py-ctcmetrics, a list for each frame: ids, ids of matches (more than half of a true mask covered)
+        and their IoU; and pairs ((true id, t), (found id, t)) of masks with an IoU above 0.5, for traccuracy.
+    """
+    matches: dict[str, list[Any]] = {
+        name: [] for name in ("labels_ref", "labels_comp", "mapped_ref", "mapped_comp", "ious")
+    }
+    pairs = []
+    for t, (truth, labels) in enumerate(frames):
+        true_ids, label_ids, pixels = count_shared_pixels(truth, labels)
+        (all_true, true_sizes), (all_labels, label_sizes) = (_measure_sizes(ids) for ids in (truth, labels))
+        true_size = true_sizes[np.searchsorted(all_true, true_ids)]
+        label_size = label_sizes[np.searchsorted(all_labels, label_ids)]
+        ious = pixels / (true_size + label_size - pixels)
+        covered = pixels > 0.5 * true_size
+        columns = (all_true, all_labels, true_ids[covered], label_ids[covered], ious[covered])
+        for column, values in zip(matches.values(), columns, strict=True):
+            column.append(values.tolist())
+        alike = ious > 0.5
+        pairs += [((int(a), t), (int(b), t)) for a, b in zip(true_ids[alike], label_ids[alike], strict=True)]
+    return matches, pairs
+
+
+def _score_challenge(
+    true_table: NDArray[np.int_], found_table: NDArray[np.int_], matches: dict[str, list[Any]]
+) -> dict[str, float]:
+    """The scores of py-ctcmetrics, of which NaN stands for those that do not apply."""
+    from ctc_metrics.scripts.evaluate import calculate_metrics
+
+    with contextlib.redirect_stdout(io.StringIO()), np.errstate(all="ignore"):
+        results = calculate_metrics(found_table, true_table, matches, {}, list(_CTC_MEASURES), 1)
+    return {name: np.nan if results.get(key) is None else float(results[key]) for name, key in _CTC_NAMES.items()}
+
+
+def _score_graphs(true_graph: Any, found_graph: Any, pairs: list[Any]) -> dict[str, Any]:
+    """Target effectiveness and numbers of correct divisions, by traccuracy."""
+    from traccuracy.matchers import Matched
+    from traccuracy.metrics import DivisionMetrics, TrackOverlapMetrics
+
+    matched = Matched(true_graph, found_graph, pairs, {"name": "IoU above 0.5", "matching type": "one-to-one"})
+    with _quiet("traccuracy"):
+        overlap = TrackOverlapMetrics()._compute(matched)
+        divisions = DivisionMetrics(max_frame_buffer=1)._compute(matched)
+    return {
+        "te": float(overlap["target_effectiveness"]),
+        "divisions_right": divisions["Frame Buffer 0"]["True Positive Divisions"],
+        "divisions_right_shifted": divisions["Frame Buffer 1"]["True Positive Divisions"],
+    }
+
+
+@contextlib.contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Let a library log nothing below an error within the block."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _clip_tracks(tracks: TrackRows, labels: Sequence[Sequence[int]]) -> NDArray[np.int_]:
+    """The table of tracks (tracks, 4) with the frames in which each has a mask; tracks without any are left out.
+
+    Args:
+        tracks: [track, first, last, parent] of each track.
+        labels: the ids in each frame.
+    """
+    spans: dict[int, tuple[int, int]] = {}
     for t, ids in enumerate(labels):
         for label in ids:
             spans[label] = (spans.get(label, (t, t))[0], t)
@@ -138,20 +193,20 @@ def _observed(tracks, labels):
     return np.array(rows, int).reshape(-1, 4)
 
 
-def _sizes(labels):
+def _measure_sizes(labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
     ids, sizes = np.unique(labels, return_counts=True)
     return ids[ids > 0], sizes[ids > 0]
 
 
-def _graph(labels, tracks):
+def _build_graph(labels: Sequence[Sequence[int]], tracks: NDArray[np.int_]) -> nx.DiGraph:
     """A graph with a node (track, t) for each id in each frame."""
     graph = nx.DiGraph()
     for t, ids in enumerate(labels):
         graph.add_nodes_from(((label, t), {"t": t, "x": 0, "y": 0, "segmentation_id": label}) for label in ids)
-    last = {track: end for track, _, end, _ in tracks.tolist()}
-    for track, first, end, parent in tracks.tolist():
-        seen = [t for t in range(first, end + 1) if (track, t) in graph]
-        graph.add_edges_from(((track, one), (track, two)) for one, two in itertools.pairwise(seen))
+    last_frames = {track: last for track, _, last, _ in tracks.tolist()}
+    for track, first, last, parent in tracks.tolist():
+        frames = [t for t in range(first, last + 1) if (track, t) in graph]
+        graph.add_edges_from(((track, t), (track, following)) for t, following in itertools.pairwise(frames))
         if parent:
-            graph.add_edge((parent, last[parent]), (track, first))
+            graph.add_edge((parent, last_frames[parent]), (track, first))
     return graph

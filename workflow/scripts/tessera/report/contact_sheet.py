@@ -1,33 +1,38 @@
-"""Contact sheets: patches before and after their transforms, with outlines."""
+"""Contact sheets: training patches before and after augmentation, with outlines of their ground truth."""
+
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 from skimage.segmentation import find_boundaries
 
 from tessera.common.constants import IGNORE
+from tessera.data.patch_renderer import Patch
 from tessera.training.patch_overlays import class_color, display_rgb, hatch_unknown, magnify
 
-ZOOM = 2  # outlines are drawn on magnify pixels, so that they hide little
+ZOOM = 2  # outlines are drawn on magnified pixels, so that they hide little
 
 
-def draw_sheet(path, samples, names, instances):
-    """Write a picture of patches: each as it was, and after its transforms with the truth outlined.
+def draw_contact_sheet(path: Path, samples: Sequence[Patch], names: Sequence[str], instances: bool) -> None:
+    """Write a figure of patches: each before augmentation, and after it with the ground truth outlined.
 
-    What is not learnt from is darkened and hatched.
+    Pixels that training ignores are darkened and hatched.
 
     Args:
-        path: PNG to write.
-        samples: list of `tessera.data.patch_renderer.Patch`.
-        names: of the classes, background first.
-        instances: outlines part objects, all of one colour, rather than classes.
+        path: PNG file to write.
+        samples: the patches.
+        names: names of the classes, background first.
+        instances: outline touching objects separately, in one color, rather than classes.
     """
-    pairs = min(2, len(samples))
-    rows = -(-len(samples) // pairs)
-    figure = Figure(figsize=(8 * pairs, 4.4 * rows + 0.5), dpi=100, layout="constrained")
-    axes = figure.subplots(rows, 2 * pairs, squeeze=False).ravel()
+    n_pairs = min(2, len(samples))
+    n_rows = -(-len(samples) // n_pairs)
+    figure = Figure(figsize=(8 * n_pairs, 4.4 * n_rows + 0.5), dpi=100, layout="constrained")
+    axes = figure.subplots(n_rows, 2 * n_pairs, squeeze=False).ravel()
     for axis in axes:
         axis.set_axis_off()
     for number, sample in enumerate(samples):
@@ -36,18 +41,20 @@ def draw_sheet(path, samples, names, instances):
         inner = slice(margin, margin + len(sample.pixels))
         before.imshow(display_rgb(sample.window[inner, inner]))
         before.set_title("before", fontsize=9)
-        after.imshow(_outlined(sample, instances))
-        after.set_title(_wrapped(sample.transforms) or "unchanged", fontsize=9)
+        after.imshow(_draw_outlines(sample, instances))
+        after.set_title(_wrap(sample.transforms) or "unchanged", fontsize=9)
     lines = [Line2D([], [], color=class_color(id_), label=name) for id_, name in enumerate(names) if id_]
-    figure.legend(handles=lines, loc="outside upper center", ncols=len(lines), title="hatched: not learnt from")
+    figure.legend(handles=lines, loc="outside upper center", ncols=len(lines), title="hatched: ignored in training")
     figure.savefig(path)
 
 
-def _wrapped(names):
+def _wrap(names: Sequence[str]) -> str:
+    """Names, three in a line."""
     return "\n".join(", ".join(names[start : start + 3]) for start in range(0, len(names), 3))
 
 
-def _outlined(sample, instances):
+def _draw_outlines(sample: Patch, instances: bool) -> NDArray[np.float32]:
+    """The augmented patch (y, x, 3), from 0 to 1, with its outlines."""
     shown, ids, target = (magnify(plane, ZOOM) for plane in (display_rgb(sample.pixels), sample.ids, sample.target))
     unknown = target == IGNORE
     hatch_unknown(shown, unknown)

@@ -1,67 +1,36 @@
-"""Pages: HTML from the templates of workflow/report, which are given numbers and say how they look."""
+"""HTML of the report, rendered from the Jinja templates in workflow/report."""
 
-import base64
-import io
 from pathlib import Path
+from typing import Any
 
-import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.ticker import MaxNLocator
-from PIL import Image
+
+from tessera.report.wording import format_duration, format_integer, format_number, format_score
 
 TEMPLATES = Path(__file__).resolve().parents[3] / "report"
 
 
-def score(value):
-    """Three decimals."""
-    return "–" if pd.isna(value) else f"{value:.3f}"
+def axis_ticks(low: float, high: float, integer: bool = False) -> list[float]:
+    """A few round numbers from `low` to `high`; whole numbers if `integer`."""
+    ticks = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10], integer=integer).tick_values(low, high)
+    return [float(tick) for tick in ticks if low <= tick <= high]
 
 
-def number(value):
-    """An integer."""
-    return "–" if pd.isna(value) else f"{value:.0f}"
-
-
-def grouped(value):
-    """An integer with thin spaces between thousands."""
-    return f"{value:,}".replace(",", "\u2009")
-
-
-def duration(seconds):
-    """Seconds as a person says them."""
-    minutes, hours = seconds / 60, seconds / 3600
-    if minutes < 1:
-        return f"{seconds:.1f} s"
-    return f"{minutes:.1f} min" if hours < 1 else f"{hours:.1f} h"
-
-
-def ticks(low, high, integer=False):
-    """A few round numbers from `low` to `high`."""
-    found = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10], integer=integer).tick_values(low, high)
-    return [tick for tick in found.tolist() if low <= tick <= high]
-
-
-def embed(path, longest_px=None):
-    """A picture file as a data URI; with `longest_px`, a JPEG of at most that size."""
-    content, kind = path.read_bytes(), {".jpg": "jpeg", ".png": "png"}[path.suffix]
-    if longest_px:
-        sheet = Image.open(path).convert("RGB")
-        sheet.thumbnail((longest_px, longest_px))
-        buffer = io.BytesIO()
-        sheet.save(buffer, "JPEG", quality=85)
-        content, kind = buffer.getvalue(), "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
-
-
-def render(template, content):
-    """The page as text; names of images and all other content are escaped."""
-    page = Environment(
+def render_html(template: str, **content: Any) -> str:
+    """A rendered template; the names of images and all other content are escaped."""
+    environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page.filters |= {"score": score, "number": number, "grouped": grouped, "duration": duration}
-    page.globals["ticks"] = ticks
-    return page.get_template(template).render(content)
+    environment.filters |= {
+        "score": format_score,
+        "number": format_number,
+        "grouped": format_integer,
+        "duration": format_duration,
+    }
+    environment.globals["ticks"] = axis_ticks
+    return environment.get_template(template).render(**content)

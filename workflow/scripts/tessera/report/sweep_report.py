@@ -1,118 +1,238 @@
-"""Comparisons of models: what a report says of the variants of a sweep and of their folds."""
+"""Hyperparameter sweeps and cross-validation in the report: a comparison of several models."""
 
 import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+from tessera.report.model_report import ModelSummary
 from tessera.training.history import is_smaller_better
 
 QUANTITIES = {
-    "epochs": "epochs until training was over",
-    "minutes": "minutes of training",
-    "million_parameters": "million parameters of the network",
+    "epochs": "epochs",
+    "minutes": "training time (minutes)",
+    "million_parameters": "parameters (millions)",
 }
 
 
-def compare_models(models, selected, points):
-    """How several models did, or None for one.
+@dataclass(frozen=True)
+class ComparedModel:
+    """A model of the comparison.
+
+    Attributes:
+        name: name of the model.
+        value: its value of the metric, or None.
+        in_use: whether it predicts.
+        epochs: number of epochs of its training.
+        best_epoch: the epoch whose weights were kept.
+        stopped_early: whether training ended before all epochs were done.
+        seconds: duration of the training.
+        parameters: number of parameters of the network.
+        scores: {metric: its value at the best epoch, or None}.
+    """
+
+    name: str
+    value: float | None
+    in_use: bool
+    epochs: int | None
+    best_epoch: int | None
+    stopped_early: bool
+    seconds: float | None
+    parameters: int | None
+    scores: Mapping[str, float | None]
+
+    @property
+    def minutes(self) -> float | None:
+        return self.seconds and self.seconds / 60
+
+    @property
+    def million_parameters(self) -> float | None:
+        return self.parameters and self.parameters / 1e6
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A point of the sweep: the models with the same hyperparameters, one for each fold.
+
+    Attributes:
+        number: its place in the ranking, from 1.
+        name: name of the variant.
+        values: its value on each axis of the sweep.
+        chosen: whether it predicts.
+        mean: mean of the metric over its models, or None.
+        spread: standard deviation of the metric over its models; None for a single model.
+        models: its models.
+    """
+
+    number: int
+    name: str
+    values: list[str]
+    chosen: bool
+    mean: float | None
+    spread: float | None
+    models: list[ComparedModel]
+
+    def average(self, quantity: str) -> float | None:
+        """Mean of an attribute of its models, without those that lack it; None if all do."""
+        values = [value for model in self.models if (value := getattr(model, quantity)) is not None]
+        return statistics.mean(values) if values else None
+
+
+@dataclass(frozen=True)
+class ChartPoint:
+    """A model in a chart, with the number of its variant."""
+
+    x: float
+    y: float
+    number: int
+    chosen: bool
+    stopped_early: bool
+
+
+@dataclass(frozen=True)
+class ChartMean:
+    """A variant of several models in a chart: the mean `y`, and one standard deviation below and above it."""
+
+    x: float
+    y: float
+    low: float
+    high: float
+    number: int
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart of the metric against a quantity.
+
+    Attributes:
+        title: title of the chart.
+        x_label: the quantity.
+        points: the models.
+        means: the variants of several models.
+        x_low, x_high: ends of the horizontal axis.
+        y_low, y_high: ends of the vertical axis.
+    """
+
+    title: str
+    x_label: str
+    points: list[ChartPoint]
+    means: list[ChartMean]
+    x_low: float
+    x_high: float
+    y_low: float
+    y_high: float
+
+
+@dataclass(frozen=True)
+class ModelComparison:
+    """A comparison of several models.
+
+    Attributes:
+        metric: the metric that ranks them.
+        smaller_better: whether smaller values of it are better.
+        note: a remark on the metric, or None.
+        axes: settings that the sweep varies; empty without a sweep.
+        variants: points of the sweep, the best first.
+        models: all models, the best first.
+        columns: metrics of the table of models.
+        charts: charts of the metric.
+        n_folds: largest number of models of a variant.
+    """
+
+    metric: str
+    smaller_better: bool
+    note: str | None
+    axes: list[str]
+    variants: list[Variant]
+    models: list[ComparedModel]
+    columns: list[str]
+    charts: list[Chart]
+    n_folds: int
+
+
+def compare_models(
+    models: Sequence[ModelSummary], selected: Mapping[str, Any], points: Mapping[str, Mapping[str, str]]
+) -> ModelComparison | None:
+    """Compare several models; None for a single model.
 
     Args:
-        models: of `tessera.report.model_report.describe_model`.
+        models: the models.
         selected: content of selected.json.
-        points: {variant: {axis of the sweep: name of its value}}; none without a sweep.
-
-    Returns:
-        `metric`, `smaller_better`, `note` on the metric or None, `axes`; `variants`, of `_describe_variant`, and
-        `models`, of `_describe_model`, the best first; `columns` of the models' scores; `charts`, of `_chart`.
+        points: {variant: {axis of the sweep: its value}}; empty without a sweep.
     """
     if len(models) < 2:
         return None
-    smaller_better = is_smaller_better(selected["metric"])
-    described = {model["name"]: _describe_model(model, selected) for model in models}
+    metric = selected["metric"]
+    smaller_better = is_smaller_better(metric)
+    compared = {model.name: _describe_model(model, selected) for model in models}
+    ranked = sorted(selected["variants"].items(), key=lambda pair: _rank(pair[1]["mean"], smaller_better))
     variants = [
-        _describe_variant(name, summary, [described[model] for model in summary["models"]])
-        | {"values": [*points.get(name, {}).values()], "chosen": name == selected["variant"]}
-        for name, summary in selected["variants"].items()
+        Variant(
+            number=number,
+            name=name,
+            values=[*points.get(name, {}).values()],
+            chosen=name == selected["variant"],
+            mean=summary["mean"],
+            spread=summary["spread"],
+            models=[compared[model] for model in summary["models"]],
+        )
+        for number, (name, summary) in enumerate(ranked, start=1)
     ]
-    variants.sort(key=lambda variant: _rank(variant["mean"], smaller_better))
-    for number, variant in enumerate(variants, start=1):
-        variant["number"] = number
-    columns = list(dict.fromkeys(column for model in described.values() for column in model["scores"]))
-    charts = [_chart(variants, selected["metric"], quantity, label) for quantity, label in QUANTITIES.items()]
-    return {
-        "metric": selected["metric"],
-        "smaller_better": smaller_better,
-        "note": selected.get("note"),
-        "axes": list(next(iter(points.values()), {})),
-        "variants": variants,
-        "models": sorted(described.values(), key=lambda model: _rank(model["value"], smaller_better)),
-        "columns": columns,
-        "charts": [chart for chart in charts if chart],
-        "folds": max(len(variant["models"]) for variant in variants),
-    }
+    charts = [_draw_chart(variants, metric, quantity, label) for quantity, label in QUANTITIES.items()]
+    return ModelComparison(
+        metric=metric,
+        smaller_better=smaller_better,
+        note=selected.get("note"),
+        axes=list(next(iter(points.values()), {})),
+        variants=variants,
+        models=sorted(compared.values(), key=lambda model: _rank(model.value, smaller_better)),
+        columns=list(dict.fromkeys(column for model in compared.values() for column in model.scores)),
+        charts=[chart for chart in charts if chart],
+        n_folds=max(len(variant.models) for variant in variants),
+    )
 
 
-def _rank(value, smaller_better):
+def _rank(value: float | None, smaller_better: bool) -> tuple[bool, float]:
     return value is None, (value or 0) if smaller_better else -(value or 0)
 
 
-def _describe_model(model, selected):
-    """name, value of the metric, member, epochs, early (it stopped before all), parameters, scores and so on."""
-    epochs, seconds = model.get("epochs"), model.get("seconds")
-    planned = (model.get("settings") or {}).get("epochs")
-    return {
-        "name": model["name"],
-        "value": selected["candidates"].get(model["name"]),
-        "member": model["name"] in selected["members"],
-        "epochs": epochs,
-        "best_epoch": model.get("best_epoch"),
-        "early": bool(epochs and planned and epochs < planned),
-        "minutes": seconds and seconds / 60,
-        "seconds": seconds,
-        "parameters": model.get("parameters"),
-        "million_parameters": model.get("parameters") and model["parameters"] / 1e6,
-        "scores": model.get("validation") or {},
-    }
+def _describe_model(model: ModelSummary, selected: Mapping[str, Any]) -> ComparedModel:
+    return ComparedModel(
+        name=model.name,
+        value=selected["candidates"].get(model.name),
+        in_use=model.name in selected["members"],
+        epochs=model.epochs,
+        best_epoch=model.best_epoch,
+        stopped_early=bool(model.epochs and model.planned_epochs and model.epochs < model.planned_epochs),
+        seconds=model.seconds,
+        parameters=model.parameters,
+        scores=model.validation,
+    )
 
 
-def _describe_variant(name, summary, models):
-    """name, models, mean and spread of the metric, and means of quantities."""
-    means = {}
-    for quantity in ("epochs", "minutes", "seconds", "parameters", "million_parameters"):
-        known = [model[quantity] for model in models if model[quantity] is not None]
-        means[quantity] = statistics.mean(known) if known else None
-    return {
-        "name": name,
-        "models": models,
-        "mean": summary["mean"],
-        "spread": summary["spread"],
-    } | means
-
-
-def _chart(variants, metric, quantity, label):
-    """A chart of the metric against a quantity, or None where not two models differ in it.
-
-    `points`, a dict for each model: x, y, number (of its variant), chosen and early; `means`, one for each variant of
-    several: x, y, low and high (a spread below and above), number, chosen; `x_low`, `x_high`, `y_low`, `y_high`.
-    """
+def _draw_chart(variants: Sequence[Variant], metric: str, quantity: str, label: str) -> Chart | None:
+    """A chart of the metric against a quantity; None if all models have the same quantity."""
     points, means = [], []
     for variant in variants:
-        marks = {"number": variant["number"], "chosen": variant["chosen"]}
-        for model in variant["models"]:
-            if model[quantity] is not None and model["value"] is not None:
-                points.append({"x": model[quantity], "y": model["value"], "early": model["early"]} | marks)
-        if variant["spread"] is not None and variant[quantity] is not None:
-            y, spread = variant["mean"], variant["spread"]
-            means.append({"x": variant[quantity], "y": y, "low": y - spread, "high": y + spread} | marks)
-    if len({point["x"] for point in points}) < 2:
+        for model in variant.models:
+            x = getattr(model, quantity)
+            if x is not None and model.value is not None:
+                points.append(ChartPoint(x, model.value, variant.number, variant.chosen, model.stopped_early))
+        x, y, spread = variant.average(quantity), variant.mean, variant.spread
+        if spread is not None and y is not None and x is not None:
+            means.append(ChartMean(x, y, y - spread, y + spread, variant.number, variant.chosen))
+    if len({point.x for point in points}) < 2:
         return None
-    ends = [point["y"] for point in points] + [mean[end] for mean in means for end in ("low", "high")]
+    ends = [point.y for point in points] + [end for mean in means for end in (mean.low, mean.high)]
     margin = 0.1 * (max(ends) - min(ends)) or 0.05
-    return {
-        "title": f"{metric} against {quantity.replace('_', ' ')}",
-        "x_label": label,
-        "points": points,
-        "means": means,
-        "x_low": 0,
-        "x_high": 1.08 * max(point["x"] for point in points) or 1,
-        "y_low": min(ends) - margin,
-        "y_high": max(ends) + margin,
-    }
+    return Chart(
+        title=f"{metric} against {quantity.replace('_', ' ')}",
+        x_label=label,
+        points=points,
+        means=means,
+        x_low=0,
+        x_high=1.08 * max(point.x for point in points) or 1,
+        y_low=min(ends) - margin,
+        y_high=max(ends) + margin,
+    )
