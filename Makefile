@@ -11,13 +11,14 @@ DEV_READY := .venv/ready-dev
 COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --universal --fork-strategy fewest \
            --python-version 3.11 --no-header --no-annotate
 
-.PHONY: help setup demo test test-quick lint format lock docs
+.PHONY: help setup demo test test-quick lint format lock docs settings
 
 help:
 	@echo "make demo   simulate movies, run the whole pipeline on them, write results/report.html"
 	@echo "make test   run the tests (make test-quick leaves out the slow ones)"
 	@echo "make lint   check style, rules, types, imports and docs;  make format fixes the style"
 	@echo "make docs   show the documentation in a browser while you edit it"
+	@echo "make settings  renew the files made from the settings: schemas, config.yaml, tables of config/README.md"
 	@echo "make lock   renew the locked requirements and envs/ from requirements/*.in"
 	@echo "make bench-…  measure a claim: see bench/README.md"
 	@echo "Options: PYTHON=python3.12 (3.11 to 3.13; remove .venv to change it), GPU=1 (the CUDA build), CORES=4"
@@ -66,6 +67,10 @@ lint: $(DEV_READY)
 
 docs: $(DEV_READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
+
+# The schemas, config/config.yaml and the tables of config/README.md are made from the classes of tessera.settings.
+settings: $(READY)
+	PYTHONPATH=workflow/scripts $(BIN)/python -m tessera.settings.generate
 
 format: $(DEV_READY)
 	$(BIN)/ruff check --fix .
