@@ -14,24 +14,22 @@ include: "workflow/rules/common.smk"
 
 
 onstart:
-    lock_results()
-    keep_unchanged()
+    start_run()
 
 
 onsuccess:
-    name_leftovers()
-    name_skipped()
+    end_run()
 
 
 rule all:
     """Everything: labels, objects and tracks of every batch, the metrics and the report."""
     input:
-        labels=expand("results/labels/{batch}", batch=BATCHES),
-        objects=expand("results/objects/{batch}.parquet", batch=BATCHES),
+        labels=expand("results/labels/{batch}", batch=PROJECT.batches),
+        objects=expand("results/objects/{batch}.parquet", batch=PROJECT.batches),
         # Classes of pixels are not followed through time.
         tracks=expand(
             ["results/tracks/{batch}", "results/tracked/{batch}.parquet"],
-            batch=BATCHES if config["task"] == "instances" else [],
+            batch=PROJECT.batches if config["task"] == "instances" else [],
         ),
         metrics="results/metrics.tsv",
         report="results/report.html",
@@ -42,7 +40,7 @@ include: "workflow/rules/ingest.smk"
 include: "workflow/rules/ingest_truth.smk"
 
 
-if MASKED:
+if PROJECT.masks_given:
 
     include: "workflow/rules/import_masks.smk"
 

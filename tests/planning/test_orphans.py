@@ -2,7 +2,8 @@
 
 import pytest
 
-from tessera.planning.orphans import list_leftovers
+from tessera.planning.orphans import list_orphans
+from tessera.planning.project import Project
 
 
 @pytest.fixture
@@ -18,16 +19,23 @@ def results(tmp_path):
         "models/seed~0.5_fold1",
         "models/.seed~1_fold1.part",
     ):
-        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / "results" / name).mkdir(parents=True)
     for name in ("objects/one.parquet", "metrics/one.tsv", "sheets/fold1.png", "provenance/train/seed~1_fold1.json"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    return tmp_path
+        (tmp_path / "results" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "results" / name).touch()
+    return tmp_path / "results"
+
+
+def project_of(batches, scored, folds, models):
+    rows = {batch: {"batch": batch, "truth": batch if batch in scored else None} for batch in {*batches, *scored}}
+    return Project(
+        settings={}, rows=rows, subsets={}, folds={fold: {} for fold in folds}, models={model: {} for model in models}
+    )
 
 
 def named(results, batches=("one",), scored=("one",), folds=("fold1",), models=("seed~0.5_fold1", "seed~1_fold1")):
     """[(sentence before the paths, the paths below `results`)]."""
-    lines = [line.split(": ", maxsplit=1) for line in list_leftovers(results, batches, scored, folds, models)]
+    lines = [line.split(": ", maxsplit=1) for line in list_orphans(results, project_of(batches, scored, folds, models))]
     return [(text, paths.replace(f"{results}/", "").split()) for text, paths in lines]
 
 
@@ -36,11 +44,12 @@ def test_what_is_still_wanted_is_not_left_over(results):
 
 
 def test_each_is_left_over_from_what_it_was_of(results):
-    assert named(results, batches=["one-again"]) == [
+    assert named(results, batches=["one-again"], scored=["one-again"]) == [
         (
             "Left over from batches no longer in the table; delete if not needed",
             ["images/.one.part", "images/one", "metrics/one.tsv", "objects/one.parquet", "predictions/.one.regions"],
-        )
+        ),
+        ("Left over from truth no longer in the table; delete if not needed", ["truth/one"]),
     ]
     assert named(results, scored=[]) == [
         ("Left over from truth no longer in the table; delete if not needed", ["truth/one"])

@@ -1,12 +1,12 @@
-"""ProvenanceHashes change with what matters and with nothing else."""
+"""Provenance hashes change with what a result depends on, and with nothing else."""
 
 import shutil
-from pathlib import Path
 
 import pytest
 
 from tessera.planning.digests import digest_path
-from tessera.planning.provenance import ProvenanceHashes
+from tessera.planning.project import Project
+from tessera.planning.provenance import Provenance
 
 RULES = (
     "ingest",
@@ -24,14 +24,11 @@ RULES = (
 )
 
 
-KEYS = {"augment": "fold1", "train": "fold1"}
-
-
-def recipes_of(folder, *, sides=None, models=None, existing=None, columns=None, **sections):
-    """{rule: provenance} of the annotated training image "a", of the one fold, of the model fold1, and of the whole.
+def hashes_of(folder, *, sides=None, models=None, existing=None, columns=None, **sections):
+    """{rule: hash} of the annotated training image "a", of the one fold, of the model fold1, and of the whole.
 
     Args:
-        sides, existing: see `ProvenanceHashes`.
+        sides, existing: the subsets and the existing models, see `Project`.
         models: {model: {"fold", "variant", "point", "train": settings}}; None: fold1 alone, by the section train.
         columns: {column: cell} of the table, for all images.
         sections: of the settings, changed.
@@ -53,19 +50,27 @@ def recipes_of(folder, *, sides=None, models=None, existing=None, columns=None, 
         files = empty.get("files") or [folder / f"{image}.tif"]
         masks = {"masks_files": [folder / empty["masks"]] if empty["masks"] else []}
         rows[image] = empty | {
-            "image": image, "path": f"{image}.tif", "files": files, "truth": truth, "truth_files": truth_files
+            "image": image, "batch": image, "path": f"{image}.tif", "files": files, "truth": truth, "truth_files": truth_files
         } | masks  # fmt: skip
     digest_path.cache_clear()
     sides = sides or {"a": "train", "b": "test", "c": "predict"}
     learners = {"fold1": {image: side for image, side in sides.items() if side in ("train", "val")}}
     if models is None:
         models = {"fold1": {"fold": "fold1", "variant": "", "point": {}, "train": settings["train"]}}
-    made = ProvenanceHashes(settings, rows, {}, sides, learners, {} if existing else models, {}, existing)
-    keys = dict.fromkeys((*RULES, "import_masks"), "a") | KEYS
-    rules = [rule for rule in RULES if not (existing and rule in KEYS)]
-    if rows["a"]["masks"]:
-        rules = ["ingest", "ingest_truth", "import_masks", "track", "evaluate", "report"]
-    return {rule: value(keys[rule]) if callable(value := getattr(made, rule)) else value for rule in rules}
+    project = Project(
+        settings=settings,
+        rows=rows,
+        subsets=sides,
+        folds={} if existing or rows["a"]["masks"] else learners,
+        models={} if existing else models,
+        existing=existing or {},
+    )
+    provenance = Provenance(project)
+    keys = {"batch": "a", "fold": "fold1", "model": "fold1", None: None}
+    hashes = {
+        name: provenance.hashes(name, keys[step.key]) for name, step in provenance.steps.items() if name != "simulate"
+    }
+    return {name: value["a"] if isinstance(value, dict) else value for name, value in hashes.items()}
 
 
 def changed(before, after):
@@ -74,8 +79,8 @@ def changed(before, after):
 
 @pytest.mark.parametrize("rule", RULES)
 def test_a_setting_changes_its_rule_and_those_after_it(tmp_path, rule):
-    before = recipes_of(tmp_path)
-    after = recipes_of(tmp_path, **{rule: {"seed": 1, "engine": "auto"}})
+    before = hashes_of(tmp_path)
+    after = hashes_of(tmp_path, **{rule: {"seed": 1, "engine": "auto"}})
     everything_after = {
         "ingest_truth": [r for r in RULES if r not in ("ingest", "split")],
         "split": ["split", "report"],
@@ -85,25 +90,25 @@ def test_a_setting_changes_its_rule_and_those_after_it(tmp_path, rule):
 
 
 def test_the_policy_for_bad_images_changes_nothing(tmp_path):
-    before = recipes_of(tmp_path, ingest={"on_bad_image": "fail"})
-    assert changed(before, recipes_of(tmp_path, ingest={"on_bad_image": "skip"})) == []
+    before = hashes_of(tmp_path, ingest={"on_bad_image": "fail"})
+    assert changed(before, hashes_of(tmp_path, ingest={"on_bad_image": "skip"})) == []
 
 
 def test_pixels_that_do_not_train_do_not_train(tmp_path):
-    before = recipes_of(tmp_path)
+    before = hashes_of(tmp_path)
     (tmp_path / "c.tif").write_bytes(b"other pixels")
-    assert changed(before, recipes_of(tmp_path)) == ["report"]
+    assert changed(before, hashes_of(tmp_path)) == ["report"]
 
 
 def test_pixels_of_a_test_image_reach_the_leakage_check_alone(tmp_path):
-    before = recipes_of(tmp_path)
+    before = hashes_of(tmp_path)
     (tmp_path / "b.tif").write_bytes(b"other pixels")
-    assert changed(before, recipes_of(tmp_path)) == ["split", "report"]
+    assert changed(before, hashes_of(tmp_path)) == ["split", "report"]
 
 
 def test_an_image_that_changes_sides_trains_anew(tmp_path):
-    before = recipes_of(tmp_path)
-    after = recipes_of(tmp_path, sides={"a": "train", "b": "train", "c": "predict"})
+    before = hashes_of(tmp_path)
+    after = hashes_of(tmp_path, sides={"a": "train", "b": "train", "c": "predict"})
     assert changed(before, after) == [
         "augment",
         "train",
@@ -119,8 +124,8 @@ def test_an_image_that_changes_sides_trains_anew(tmp_path):
 
 @pytest.mark.parametrize("columns", [{"roi": [0, 64, 0, 64]}, {"frames": "0:5"}])
 def test_where_to_look_matters_to_what_is_learnt_and_predicted(tmp_path, columns):
-    before = recipes_of(tmp_path)
-    assert changed(before, recipes_of(tmp_path, columns=columns)) == [
+    before = hashes_of(tmp_path)
+    assert changed(before, hashes_of(tmp_path, columns=columns)) == [
         "ingest_truth",
         "augment",
         "train",
@@ -138,22 +143,12 @@ def test_an_existing_model_stands_for_all_training(tmp_path):
     model = tmp_path / "model"
     model.mkdir()
     (model / "model.json").write_text("{}")
-    before = recipes_of(tmp_path, existing={"model": model})
+    before = hashes_of(tmp_path, existing={"model": model})
     trained = {rule: {"seed": 1} for rule in ("split", "augment", "train")}
     applied = ["select_model", "explain", "predict", "segment", "track", "evaluate", "report"]
-    assert not set(applied) & set(changed(before, recipes_of(tmp_path, existing={"model": model}, **trained)))
+    assert not set(applied) & set(changed(before, hashes_of(tmp_path, existing={"model": model}, **trained)))
     (model / "model.json").write_text("{ }")
-    assert changed(before, recipes_of(tmp_path, existing={"model": model})) == applied
-
-
-def test_names_of_raw_files_count_since_they_may_say_which_frame_they_are_of():
-    class Rows(ProvenanceHashes):
-        def _raw(self, files):
-            return ["the same"] * len(files)
-
-    rows = Rows.__new__(Rows)
-    assert rows._named([Path("a/man_seg001.tif")]) == rows._named([Path("b/man_seg001.tif")])
-    assert rows._named([Path("a/man_seg001.tif")]) != rows._named([Path("a/man_seg003.tif")])
+    assert changed(before, hashes_of(tmp_path, existing={"model": model})) == applied
 
 
 def test_frames_of_a_glob_count_by_their_names_too(tmp_path):
@@ -162,7 +157,7 @@ def test_frames_of_a_glob_count_by_their_names_too(tmp_path):
         for number in (1, last):
             files.append(tmp_path / f"t{number}.tif")
             files[-1].write_bytes(b"the same")
-    names = [recipes_of(tmp_path, columns={"files": files})["ingest"] for files in (before, after, before)]
+    names = [hashes_of(tmp_path, columns={"files": files})["ingest"] for files in (before, after, before)]
     assert names[0] == names[2] != names[1]
 
 
@@ -170,14 +165,14 @@ def test_masks_stand_for_all_that_a_network_does(tmp_path):
     masks = tmp_path / "masks.tif"
     masks.write_bytes(b"1")
     columns = {"masks": masks.name}
-    before = recipes_of(tmp_path, columns=columns)
+    before = hashes_of(tmp_path, columns=columns)
     networks = {rule: {"seed": 1} for rule in ("split", "augment", "train", "explain", "predict", "segment")}
-    assert changed(before, recipes_of(tmp_path, columns=columns, **networks)) == []
+    assert changed(before, hashes_of(tmp_path, columns=columns, **networks)) == []
     imported = ["import_masks", "track", "evaluate", "report"]
-    assert changed(before, recipes_of(tmp_path, columns=columns | {"frames": "0"})) == ["ingest_truth", *imported]
-    assert changed(before, recipes_of(tmp_path, columns=columns, track={"seed": 1})) == imported[1:]
+    assert changed(before, hashes_of(tmp_path, columns=columns | {"frames": "0"})) == ["ingest_truth", *imported]
+    assert changed(before, hashes_of(tmp_path, columns=columns, track={"seed": 1})) == imported[1:]
     masks.write_bytes(b"2")
-    assert changed(before, recipes_of(tmp_path, columns=columns)) == imported
+    assert changed(before, hashes_of(tmp_path, columns=columns)) == imported
 
 
 TRAINED = ["train", "select_model", "explain", "predict", "segment", "track", "evaluate", "report"]
@@ -185,7 +180,7 @@ TRAINED = ["train", "select_model", "explain", "predict", "segment", "track", "e
 
 def test_weights_to_start_from_count_by_their_content_wherever_they_lie(tmp_path):
     def provenance(path):
-        return recipes_of(tmp_path, train={"encoder_weights": path and str(path)})
+        return hashes_of(tmp_path, train={"encoder_weights": path and str(path)})
 
     weights, copy = tmp_path / "weights.h5", tmp_path / "copy.h5"
     weights.write_bytes(b"1")
@@ -200,7 +195,7 @@ def test_weights_to_start_from_count_by_their_content_wherever_they_lie(tmp_path
 
 def test_an_earlier_model_to_start_from_counts_by_its_weights_and_description_alone(tmp_path):
     def provenance(folder):
-        return recipes_of(tmp_path, train={"encoder_weights": str(folder)})
+        return hashes_of(tmp_path, train={"encoder_weights": str(folder)})
 
     model, moved = tmp_path / "model", tmp_path / "moved"
     model.mkdir()

@@ -1,68 +1,172 @@
-"""What an outdated product waits for: all that is before it and may run, but not many times many."""
+"""Which outputs are outdated, and what makes Snakemake run exactly their jobs."""
 
 import json
+import os
+import random
+import re
+import shutil
+from pathlib import Path
 
 import pytest
+import yaml
 
-from tessera.planning.rerun_planner import Products
-
-IMAGES = [f"image{number}" for number in range(40)]
-EVERYTHING = [("ingest", image) for image in IMAGES] + [("train", "net"), ("choose", "best"), ("predict", "image0")]
-
-
-def outputs(rule, key):
-    return [f"results/provenance/{rule}/{key}.json", f"results/{rule}/{key}"]
+from fake_results import fake_results, planner_of
+from planner import dry_run
+from projects import make_project, planned
+from tessera.planning.steps import STEPS, Step
 
 
-def upstream(rule, key):
-    before = {"train": EVERYTHING[:40], "choose": [("train", "net")], "predict": [("ingest", key), ("choose", "best")]}
-    return before.get(rule, [])
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A project of two batches whose results look finished; tests must not change it."""
+    return fake_results(make_project(tmp_path_factory.mktemp("made") / "project"))
 
 
 @pytest.fixture
-def plan(tmp_path, monkeypatch):
-    """A function that gives the Products of images that a network learns from, where all but `lost` were made."""
-    monkeypatch.chdir(tmp_path)
-
-    def make(changed=(), lost=()):
-        for product in EVERYTHING:
-            for path in [] if product in lost else map(tmp_path.joinpath, outputs(*product)):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(json.dumps("as it was"))
-        return Products(
-            lambda *product: "new" if product in changed else "as it was",
-            upstream,
-            outputs,
-            wanted=["predict"],
-            gathering=["choose"],
-        )
-
-    return make
+def project(made, tmp_path, monkeypatch):
+    folder = shutil.copytree(made, tmp_path / "project", symlinks=True)
+    monkeypatch.chdir(folder)
+    return folder
 
 
-def records(*products):
-    return sorted(outputs(*product)[0] for product in products)
+def change_hash(folder, step, key):
+    """Let the record of an output tell of another hash, as if a setting of that step had changed."""
+    path = Path(folder, planner_of(folder).record_path(step, key))
+    record = json.loads(path.read_text())
+    record["hash"] = dict.fromkeys(record["hash"], "other") if isinstance(record["hash"], dict) else "other"
+    path.write_text(json.dumps(record))
 
 
-def test_what_is_up_to_date_waits_for_nothing(plan):
-    assert [plan().rerun_if(*product) for product in EVERYTHING] == [[]] * len(EVERYTHING)
+def downstream(planner, changed):
+    """The outputs that are made from those that changed, and these."""
+    outputs = [(name, key) for name, step in planner.steps.items() for key in step.keys(planner.project) or [None]]
+    found = set(changed)
+    for _ in planner.steps:
+        found |= {output for output in outputs if set(planner.provenance.upstream(*output)) & found}
+    return found
 
 
-def test_what_is_first_made_does_not_name_all_that_its_network_learnt_from(plan):
-    products = plan(changed=EVERYTHING)
-    *waits, newer = products.rerun_if("predict", "image0")
-    assert waits == records(("ingest", "image0"), ("choose", "best"))
+def test_outputs_that_are_up_to_date_wait_for_nothing(project):
+    planner = planner_of(project)
+    for name, step in planner.steps.items():
+        for key in step.keys(planner.project) or [None]:
+            assert planner.rerun_if(name, key) == []
+    assert planned(project) == {}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_jobs_that_run_are_those_of_changed_and_deleted_outputs(project, seed):
+    """Whatever changes together: what changed runs, deleted deliverables run, deleted intermediates run if read."""
+    draw = random.Random(seed)
+    planner = planner_of(project)
+    outputs = [(name, key) for name, step in planner.steps.items() for key in step.keys(planner.project) or [None]]
+    outputs = [output for output in outputs if output[0] != "simulate"]
+    changed = downstream(planner, draw.sample(outputs, 1))
+    for output in changed:
+        change_hash(project, *output)
+    deleted = [output for output in draw.sample(outputs, 3) if output not in changed]
+    for name, key in deleted:
+        for path in map(Path, planner.steps[name].outputs):
+            path = Path(planner.steps[name].path(str(path), key))
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    output = dry_run(project)
+    read_by = {
+        (output_paths.split(", ")[-1]): set(inputs.split(", "))
+        for inputs, output_paths in re.findall(r"^    input: (.*)\n    output: (.*)$", output, re.M)
+    }
+    runs = changed | {output for output in deleted if planner.steps[output[0]].is_deliverable}
+    for _ in planner.steps:  # a deleted intermediate is made again for a job that reads it
+        read = set().union(*(read_by.get(planner.record_path(*job), set()) for job in runs))
+        runs |= {output for output in deleted if read & set(planner.steps[output[0]].paths(output[1])[:-1])}
+    expected = {}
+    for name, _ in runs:
+        expected[name] = expected.get(name, 0) + 1
+    assert planned(project) == expected
+
+
+def test_a_first_run_names_the_nearest_jobs_alone(tmp_path, monkeypatch):
+    folder = make_project(tmp_path / "project")
+    monkeypatch.chdir(folder)
+    planner = planner_of(folder)
+    assert planner.rerun_if("predict", "one") == []
+    assert planner.rerun_if("report") == sorted(
+        planner.record_path(name, batch) for name in ("evaluate",) for batch in ("one", "two")
+    )
+
+
+def test_a_changed_output_waits_for_the_nearest_jobs_that_run(project):
+    for output in (("ingest", "two"), ("predict", "one"), ("segment", "one")):
+        change_hash(project, *output)
+    planner = planner_of(project)
+    *records, newer = planner.rerun_if("predict", "one")
+    # Ingest of batch two comes before the network; nothing between the two runs.
+    assert records == ["results/provenance/ingest/two.json"]
     assert not newer.startswith("results/")
-    assert len(products.rerun_if("choose", "best")) == 42
+    assert planner.rerun_if("segment", "one")[:-1] == ["results/provenance/predict/one.json"]
 
 
-def test_what_was_removed_is_waited_for_by_what_reads_it_alone(plan):
-    products = plan(changed=[("predict", "image0")], lost=[("ingest", "image0"), ("choose", "best")])
-    assert len(products.rerun_if("predict", "image0")) == 1  # the file that is newer than all
-    assert products.rerun_if("choose", "best") == records(("train", "net"), *EVERYTHING[1:40])
+def producers(planner, text):
+    """{rule: rules whose outputs it reads} of a dry run that runs everything."""
+    made = {
+        planner.steps[name].path(pattern, key): name
+        for name in planner.steps
+        for key in planner.steps[name].keys(planner.project) or [None]
+        for pattern in planner.steps[name].outputs
+    }
+    rules = {}
+    for rule, inputs in re.findall(r"^rule (\w+):\n    input: (.*)$", text, re.M):
+        rules.setdefault(rule, set()).update(made[path] for path in inputs.split(", ") if path in made)
+    return rules
 
 
-def test_what_has_another_recipe_waits_for_what_runs_behind_a_network_that_stays(plan):
-    products = plan(changed=[("predict", "image0"), ("ingest", "image7")])
-    *waits, _ = products.rerun_if("predict", "image0")
-    assert waits == records(("ingest", "image0"), ("choose", "best"), ("ingest", "image7"))
+@pytest.mark.parametrize("kind", ["trained", "masks", "semantic", "simulated"])
+def test_the_declared_upstream_steps_are_those_that_rules_read(tmp_path, monkeypatch, kind):
+    folder = make_project(tmp_path / "project")
+    monkeypatch.chdir(folder)
+    settings = yaml.safe_load(Path("config/config.yaml").read_text())
+    if kind == "masks":
+        Path("config/images.tsv").write_text("image\tpath\tmasks\na\t../raw/val.ome.tif\t../raw/val_truth\n")
+    if kind == "semantic":
+        settings |= {"task": "semantic", "classes": ["background", "cell"]}
+    if kind == "simulated":
+        settings |= {"simulate": {"movies": {"a": {"seed": 1}}}}
+        table = Path("config/images.tsv")
+        row = "sim\t../resources/demo/a.ome.tif\t../resources/demo/a_truth\ttest\tone\n"
+        table.write_text(table.read_text() + row)
+    Path("config/config.yaml").write_text(yaml.safe_dump(settings))
+    planner = planner_of(folder)
+    read = producers(planner, dry_run(folder, "--forceall"))
+    for name, step in planner.steps.items():
+        if name == "simulate" and kind != "simulated":
+            continue
+        declared = {other for other in step.upstream if other in planner.steps}
+        if kind != "simulated":
+            declared -= {"simulate"}
+        before, waiting = set(), list(declared)
+        while waiting:
+            before.add(each := waiting.pop())
+            waiting += [other for other in STEPS[each].upstream if other in planner.steps]
+        assert read.get(name, set()) - before == set(), f"{name} reads what its step does not declare"
+        if name not in ("report", "ingest_truth"):
+            assert declared - read.get(name, set()) == set(), f"{name} does not read what its step declares"
+
+
+def test_declared_outputs_are_those_of_the_rules():
+    for name, step in STEPS.items():
+        text = Path(__file__, "..", "..", "..", "workflow", "rules", f"{name}.smk").resolve().read_text()
+        block = text.split("    output:\n")[1].split("    log:\n")[0]
+        assert sorted(re.findall(r'"((?:results|resources)/[^"]+)"', block)) == sorted([*step.outputs, step.record])
+
+
+def test_a_step_for_the_whole_project_has_one_path():
+    step = Step("report", ("results/report.html",))
+    assert step.paths(None) == ["results/report.html", "results/provenance/report.json"]
+
+
+def test_a_damaged_record_makes_its_output_outdated(project):
+    Path("results/provenance/select_model.json").write_text('{"hash": ')
+    assert planner_of(project).is_changed("select_model")
+    os.remove("results/provenance/select_model.json")
+    planner = planner_of(project)
+    assert planner.is_outdated("select_model")
+    assert not planner.is_changed("select_model")

@@ -1,9 +1,9 @@
 rule augment:
     """Render training patches by random transforms, and validation patches as they are, for {wildcards.fold}."""
     input:
-        images=reads("augment", image_folders(learning_images())),
-        truth=reads("augment", truth_folders(learning_images())),
-        rerun_if=lambda wildcards: PRODUCTS.rerun_if("augment", wildcards.fold),
+        images=ancient_inputs("augment", image_folders(PROJECT.training_images)),
+        truth=ancient_inputs("augment", truth_folders(PROJECT.training_images)),
+        rerun_if=rerun_if("augment"),
     output:
         patches=directory("results/patches/{fold}"),
         sheet="results/sheets/{fold}.png",
@@ -19,8 +19,9 @@ rule augment:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: (10 + config["augment"]["n_patches"] // 100) * attempt,
     params:
-        provenance=lambda wildcards: provenance_of("augment", wildcards.fold),
-        sides=lambda wildcards: dict(sorted(LEARNERS[wildcards.fold].items())),
+        provenance=provenance_of("augment"),
+        record=record_of("augment"),
+        sides=lambda wildcards: dict(sorted(PROJECT.folds[wildcards.fold].items())),
         task=config["task"],
         classes=config["classes"],
         settings=config["augment"],

@@ -1,6 +1,7 @@
-"""What the rules share: the settings, the table, the batches, the provenance, and resources that follow the data."""
+"""What the rules share: the project, the rerun planner, and functions for inputs, params and resources."""
 
-import os
+import atexit
+import datetime
 import re
 import sys
 from functools import cache
@@ -8,111 +9,76 @@ from pathlib import Path
 
 import psutil
 from snakemake.exceptions import WorkflowError
-from snakemake.io import strip_wildcard_constraints
 
-# The only place that puts the package `tessera` on the path. Scripts lie beside it and need no help.
+# The only place that puts the package `tessera` on the path. Scripts are beside it and need no help.
 sys.path.insert(0, str(workflow.current_basedir.join("../scripts")))
 
-from tessera.planning.code_hash import script_hash
-from tessera.planning.digests import remember_in
-from tessera.planning.orphans import list_leftovers
-from tessera.planning.existing_models import find_existing_models
-from tessera.planning.rerun_planner import Products
-from tessera.planning.provenance import ProvenanceHashes, effective
-from tessera.planning.schema_validation import read_schema
-from tessera.planning.load_settings import check_duplicate_keys, check_with_masks, load_settings
-from tessera.planning.sweeps import list_models, list_variants, read_sweep
-from tessera.planning.image_table import load_table
 from tessera.common.batch_outputs import keep_stores, read_skipped
 from tessera.common.errors import InputError
-from tessera.data.cross_validation import subsets_in_fold
 from tessera.common.file_lock import hold_lock
-from tessera.data.split import PREDICT, check_subsets, assign_split
+from tessera.planning.acceptance import accept_results, list_accepted
+from tessera.planning.code_hash import script_hash
+from tessera.planning.digests import remember_in
+from tessera.planning.orphans import list_orphans
+from tessera.planning.project import load_project
+from tessera.planning.rerun_planner import RerunPlanner
+from tessera.planning.rerun_reasons import explain_reruns
+from tessera.planning.resources import JobResources
+from tessera.planning.steps import result_settings
 
 
-class Batches(dict):
-    """{batch: its images}."""
 
-    def __missing__(self, batch):
-        known = ", ".join(list(self)[:5]) + (", …" if len(self) > 5 else "")
-        raise WorkflowError(f"{config['images']}: has no batch called {batch}; it has {known}")
+IS_MODULE = not workflow.modifier.is_main_snakefile()
 
 
-# Jobs have nothing to add to what the plan has read.
+@cache
+def check_rerun_triggers():
+    """Refuse a profile with which Snakemake reruns more than what changed.
+
+    A workflow that imports this one as a module decides for itself: it gets a warning.
+    """
+    triggers = sorted(map(str, workflow.rerun_triggers))
+    if not workflow.is_main_process or triggers == ["mtime"]:
+        return
+    problem = (
+        f"Snakemake's rerun triggers are {', '.join(triggers)}: jobs would rerun that need not. Tessera finds out itself "
+        "what has changed. Add this line to your profile, or the option --rerun-triggers mtime to the command:\n"
+        "    rerun-triggers: [mtime]"
+    )
+    if not IS_MODULE:
+        raise WorkflowError(problem)
+    print(f"Warning: {problem}", file=sys.stderr, flush=True)
+
+
+# Jobs add nothing to the digests of raw files that the plan has remembered.
 remember_in(".snakemake/tessera/digests.json", keep=workflow.is_main_process)
 
 try:
-    check_duplicate_keys(workflow.configfiles)
-    config.update(load_settings(config, source=", ".join(map(str, workflow.configfiles)) or "--config"))
-    MOVIES = config["simulate"]["movies"]
-    SIMULATED = {
-        Path("resources/demo", f"{movie}{end}").resolve(): movie for movie in MOVIES for end in (".ome.tif", "_truth")
-    }
-    table = load_table(config["images"], batch_size=config["batch_size"], simulated=SIMULATED)
-    # Masks that were made elsewhere stand in for all that a network is needed for.
-    MASKED = any(row["masks"] for row in table)
-    if MASKED:
-        check_with_masks(config)
-    EXISTING = find_existing_models(config["model"], config["task"], config["classes"])
-    if EXISTING or MASKED:
-        # Nothing is learnt here, so that whatever has truth tests the model or the masks.
-        SIDES = {row["image"]: "test" if row["truth"] and row["split"] != PREDICT else PREDICT for row in table}
-        LEARNERS, lines = {}, []
-    else:
-        if not any(row["truth"] for row in table):
-            raise InputError(
-                f"{config['images']}: no image has truth to train a network on; fill in the column truth for some, name "
-                "a trained model's folder (model), or give masks of all images to track and measure (column masks)"
-            )
-        lines, _ = assign_split(
-            table,
-            **{key: value for key, value in config["split"].items() if key != "leakage_similarity"},
-        )
-        SIDES = {line["image"]: line["split"] for line in lines}
-        LEARNERS = {f"fold{fold}": subsets_in_fold(lines, fold) for fold in range(1, config["split"]["folds"] + 1)}
-        for sides in LEARNERS.values():
-            check_subsets(sides.values())
+    PROJECT = load_project(config, workflow.configfiles)
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
-VARIANTS = list_variants(read_sweep(config["sweep"], read_schema("config"))[0], config["train"])
-# {model: {"variant", "fold", "point", "train": settings}}; no model where there are existing ones, since there is no fold.
-MODELS = list_models(VARIANTS, LEARNERS)
-LABELLING = "import_masks" if MASKED else "segment"  # the rule that makes labels
-MODEL_FOLDERS = EXISTING or {model: f"results/models/{model}" for model in MODELS}
-
-GROUPS = {row["image"]: row["group"] for row in table if row["group"]} | {
-    line["image"]: line["group"] for line in lines
-}
-GROUPS = dict(sorted(GROUPS.items()))  # the order of rows is no cause to rerun
-ROWS = {row["image"]: row for row in sorted(table, key=lambda row: row["image"])}
-BATCHES = Batches()
-for image, row in ROWS.items():
-    BATCHES.setdefault(row["batch"], []).append(image)
-
-ANNOTATED = [image for image in ROWS if ROWS[image]["truth"]]
-LEARNING = {row["batch"] for image, row in ROWS.items() if SIDES[image] in ("train", "val")}
-SCORED = {ROWS[image]["batch"] for image in ANNOTATED}
-PROVENANCE = ProvenanceHashes(config, ROWS, MOVIES, SIDES, LEARNERS, MODELS, SIMULATED, EXISTING)
+PLANNER = RerunPlanner(PROJECT)
+RESOURCES = JobResources(PROJECT)
 
 
 def share_machine():
-    """Where jobs run on this machine, let no more run at once than it has memory for, and one that trains or predicts.
+    """Let local jobs use no more memory than the machine has, and only one at a time train or predict.
 
-    What --resources or a profile says goes before.
+    Limits of --resources or of a profile come first.
     """
     if workflow.is_main_process and workflow.local_exec:
         memory_mb = int(0.9 * psutil.virtual_memory().total / 1e6)
-        for name, most in (("networks", 1), ("mem_mb", memory_mb)):
+        for name, limit in (("networks", 1), ("mem_mb", memory_mb)):
             if name not in workflow.global_resources:
-                workflow.register_resource(name, most)
+                workflow.register_resource(name, limit)
 
 
 share_machine()
 
 
 def lock_results():
-    """Let no other run write the same results; unlike Snakemake's own lock, this one ends with a process that is killed."""
+    """Let no other run write the same results. Unlike Snakemake's own lock, this one ends with a killed process."""
     try:
         hold_lock("results", f"{Path.cwd()}: another run is at work on these results; wait for it, or stop it")
     except InputError as error:
@@ -120,196 +86,142 @@ def lock_results():
 
 
 def is_forced():
-    """Whether jobs were asked for by --force and its like, whatever is there."""
-    asked = workflow.dag_settings
-    return bool(asked.forceall or asked.forcerun or asked.forcetargets)
+    """Whether jobs are requested by --force and its like, whatever exists."""
+    settings = workflow.dag_settings
+    return bool(settings.forceall or settings.forcerun or settings.forcetargets)
 
 
 def keep_unchanged():
-    """Before Snakemake removes the batches that are to be made again, keep the images in them that need not be."""
-    if is_forced():
-        return
-    labelled = [(LABELLING, "labels", BATCHES), ("track", "tracks", BATCHES if config["task"] == "instances" else [])]
-    for rule, kind, batches in (("ingest", "images", BATCHES), ("ingest_truth", "truth", SCORED), *labelled):
-        for batch in batches:
-            made = PRODUCTS.made_by(rule, batch)
-            if made and PRODUCTS.is_outdated(rule, batch):
-                keep_stores(f"results/{kind}/{batch}", made, provenance_of(rule, batch))
+    """Before Snakemake removes the batches that are made again, keep the images in them that are up to date."""
+    if not is_forced():
+        for folder, made, wanted in PLANNER.unchanged_stores():
+            keep_stores(folder, made, wanted)
 
 
-def name_leftovers():
-    """Say what under results is of no row of the table, fold or model any more."""
-    for line in list_leftovers(Path("results"), BATCHES, SCORED, LEARNERS, MODELS):
+def outputs_that_run():
+    """{(rule, key): what Snakemake says of it, or ""} of the outputs whose jobs run, by their records."""
+    records = {PLANNER.record_path(*output): output for output in PLANNER.all_outputs()}
+    outputs = {}
+    for job in workflow.dag.needrun_jobs(exclude_finished=False):
+        reason = workflow.dag.reason(job)
+        said = "forced" if reason.forced else "interrupted" if reason.incomplete_output else ""
+        outputs |= {records[path]: said for path in map(str, job.output) if path in records}
+    return outputs
+
+
+def print_reasons():
+    """Say why jobs run: each cause once."""
+    for line in explain_reruns(PLANNER, outputs_that_run()):
+        print(line, file=sys.stderr, flush=True)
+
+
+def print_reasons_of_dry_run():
+    """Snakemake has no hook for dry runs, so that this runs when the process ends."""
+    if workflow.dryrun and workflow._dag is not None:
+        print_reasons()
+
+
+if workflow.is_main_process:
+    atexit.register(print_reasons_of_dry_run)
+
+
+def start_run():
+    """What happens before the first job: lock the results, and say why jobs run or, with --touch, accept results."""
+    lock_results()
+    if workflow.touch:
+        for line in accept_results(PLANNER, outputs_that_run(), datetime.date.today()):
+            print(line, file=sys.stderr, flush=True)
+    else:
+        print_reasons()
+        keep_unchanged()
+
+
+def end_run():
+    """What happens after the last job: name results that belong to nothing any more, and images that were skipped."""
+    print_orphans()
+    print_skipped()
+
+
+def print_orphans():
+    """Name the results that belong to no row of the table, no fold and no model any more."""
+    for line in list_orphans(Path("results"), PROJECT):
         print(line, file=sys.stderr)
 
 
-def name_skipped():
-    """Say which images were set aside; a run of which none is left fails."""
-    folders = [f"results/{kind}/{batch}" for kind in ("images", "truth", "predictions", "labels") for batch in BATCHES]
-    aside = sorted(read_skipped(folders).keys() & ROWS.keys())
-    if not aside:
+def print_skipped():
+    """Name the images that were skipped. A run that skipped all of them fails."""
+    skipped = sorted(read_skipped(PLANNER.store_folders()).keys() & PROJECT.rows.keys())
+    if not skipped:
         return
-    text = f"Set aside: {', '.join(aside[:5])}{f' and {len(aside) - 5} more' if len(aside) > 5 else ''}"
+    text = f"Skipped: {', '.join(skipped[:5])}{f' and {len(skipped) - 5} more' if len(skipped) > 5 else ''}"
     print(f"{text}; results/report.html says why", file=sys.stderr)
-    if len(aside) == len(ROWS):
-        raise WorkflowError("No image is left: all were set aside")
+    if len(skipped) == len(PROJECT.rows):
+        raise WorkflowError("No image is left: all were skipped")
+
+
+def key_of(wildcards):
+    """The value of a rule's one wildcard; None for a rule without."""
+    name, key = next(iter(wildcards.items()), (None, None))
+    if name == "batch" and key not in PROJECT.batches:
+        batches = list(PROJECT.batches)
+        listed = ", ".join(batches[:5]) + (", …" if len(batches) > 5 else "")
+        raise WorkflowError(f"{config['images']}: has no batch called {key}; it has {listed}")
+    return key
+
+
+def ancient_inputs(rule, paths):
+    """An input function for the data that a rule reads: paths or patterns whose age does not matter.
+
+    If you delete an intermediate result to free disk space, Snakemake would make it again for every output that is
+    made from it. So for an output that is up to date, inputs that do not exist are left out. With --force and its like
+    nothing is left out.
+    """
+
+    def list_paths(wildcards):
+        given = paths(wildcards) if callable(paths) else paths
+        listed = given if isinstance(given, list) else [given]
+        for name, value in wildcards.items():
+            listed = [path.replace(f"{{{name}}}", value) for path in listed]
+        if not is_forced() and not PLANNER.is_outdated(rule, key_of(wildcards)):
+            listed = [path for path in listed if Path(path).exists()]
+        return ancient(listed if isinstance(given, list) or not listed else listed[0])
+
+    return list_paths
+
+
+def rerun_if(rule):
+    """An input function: what makes Snakemake run the job of a rule if its outputs are outdated, and only then."""
+
+    def list_paths(wildcards):
+        check_rerun_triggers()  # not known before Snakemake has read this file
+        return PLANNER.rerun_if(rule, key_of(wildcards))
+
+    return list_paths
+
+
+def provenance_of(rule):
+    """A function for params: {image: hash} of a batch, or the hash of the one result."""
+    return lambda wildcards: PLANNER.provenance.hashes(rule, key_of(wildcards))
+
+
+def record_of(rule):
+    """A function for params: the record that the job leaves, see `tessera.planning.provenance.Provenance.record`."""
+    return lambda wildcards: PLANNER.provenance.record(rule, key_of(wildcards))
 
 
 def image_folders(images):
     """The folders under results/images that hold `images`."""
-    return sorted({f"results/images/{ROWS[image]['batch']}" for image in images})
-
-
-def with_truth(images):
-    """Those of `images` that the table gives a truth."""
-    return [image for image in images if ROWS[image]["truth"]]
+    return sorted({f"results/images/{PROJECT.rows[image]['batch']}" for image in images})
 
 
 def truth_folders(images):
-    """The folders under results/truth that hold the truth of those of `images` that have one."""
-    return sorted({f"results/truth/{ROWS[image]['batch']}" for image in with_truth(images)})
-
-
-def raw_rows(batch, *columns):
-    """The rows of a batch that have the first of the `columns` (files, truth_files or masks_files): the image and these.
-
-    Files are relative to the working directory, so that it can move.
-    """
-    rows = [{column: ROWS[image][column] for column in ("image", *columns)} for image in BATCHES[batch]]
-    return [
-        row
-        | {column: [os.path.relpath(file) for file in row[column]] for column in columns if column.endswith("files")}
-        for row in rows
-        if row[columns[0]]
-    ]
-
-
-def simulated_files(batch, files):
-    """Those of the `files` (files, truth_files or masks_files) of a batch that rule simulate makes."""
-    return [os.path.relpath(file) for image in BATCHES[batch] for file in ROWS[image][files] if file in SIMULATED]
-
-
-def regions_of(batch):
-    """{image: its `roi` and `frames`} of the images of a batch that are not looked at in whole."""
-    regions = {image: {key: ROWS[image][key] for key in ("roi", "frames")} for image in BATCHES[batch]}
-    return {image: region for image, region in regions.items() if any(region.values())}
-
-
-def learning_images():
-    """The images that a network learns from: those of the sides train and val."""
-    return [image for image in ROWS if SIDES[image] in ("train", "val")]
-
-
-@cache
-def raw_mb(batch):
-    """Megabytes of the largest raw file of a batch, and of all of them; a simulated one counts as 50."""
-    files = [file for image in BATCHES[batch] for path in ROWS[image]["files"] for file in [path, *path.rglob("*")]]
-    simulated = [50 for file in files if file in SIMULATED]
-    sizes = [os.path.getsize(file) / 1e6 for file in files if file not in SIMULATED and file.is_file()] + simulated
-    return max(sizes, default=0), sum(sizes)
-
-
-def memory_mb(base, per_mb, most=16_000):
-    """Memory that grows with the largest raw file of the batch up to `most`, and then with each attempt."""
-    return lambda wildcards, attempt: int(attempt * min(base + per_mb * raw_mb(wildcards.batch)[0], most))
-
-
-def minutes(base, per_mb, most=1440):
-    """Run time that grows with the raw megabytes of the batch, and with each attempt, up to `most`.
-
-    A queue may never start a job that asks for more than it allows; one that is stopped goes on when it is tried again.
-    """
-    return lambda wildcards, attempt: min(int(attempt * (base + per_mb * raw_mb(wildcards.batch)[1])), most)
-
-
-def training_minutes(model):
-    """Run time to ask for when a model is trained."""
-    return 60 + int(1.2 * (MODELS[model]["train"]["max_minutes"] or 150))
-
-
-def provenance_of(rule, key=None):
-    """{image: digest} of what the batch `key` of a rule is made from, or the digest of its one product."""
-    match rule:
-        case "ingest_truth":
-            return {image: PROVENANCE.ingest_truth(image) for image in with_truth(BATCHES[key])}
-        case "ingest" | "import_masks" | "predict" | "segment" | "track" | "evaluate":
-            return {image: getattr(PROVENANCE, rule)(image) for image in BATCHES[key]}
-        case "simulate" | "augment" | "train":
-            return getattr(PROVENANCE, rule)(key)
-    return getattr(PROVENANCE, rule)
-
-
-def upstream_of(rule, key=None):
-    """The products, (rule, key), that the product of a rule is made from."""
-    match rule:
-        case "ingest":
-            kinds = ("files", "truth_files", "masks_files")
-            files = [file for image in BATCHES[key] for kind in kinds for file in ROWS[image][kind]]
-            return [("simulate", SIMULATED[file]) for file in dict.fromkeys(files) if file in SIMULATED]
-        case "ingest_truth" | "import_masks":
-            return [("ingest", key)]
-        case "split":
-            return [("ingest", batch) for batch in SCORED]
-        case "augment":
-            return [(before, batch) for batch in LEARNING for before in ("ingest", "ingest_truth")]
-        case "train":
-            return [("augment", MODELS[key]["fold"])]
-        case "select_model":
-            return [("train", model) for model in MODELS]
-        case "explain":
-            return [("select_model", None), *(("augment", fold) for fold in LEARNERS)]
-        case "predict":
-            return [("ingest", key), ("select_model", None)]
-        case "segment":
-            return [("predict", key)]
-        case "track":
-            return [(LABELLING, key)]
-        case "evaluate":
-            tracked = [("track", key)] if config["task"] == "instances" else []
-            return [(LABELLING, key), *tracked, *([("ingest_truth", key)] if key in SCORED else [])]
-        case "report":
-            whole = [*([] if MASKED else [("explain", None)]), *([("split", None)] if LEARNERS else [])]
-            return [*whole, *(("evaluate", batch) for batch in BATCHES)]
-    return []
-
-
-def outputs_of(rule, key=None):
-    """Paths of the files and folders that a rule makes."""
-    made = workflow.get_rule(rule)
-    return [strip_wildcard_constraints(path).format(**dict.fromkeys(made.wildcard_names, key)) for path in made.output]
-
-
-PRODUCTS = Products(
-    provenance_of,
-    upstream_of,
-    outputs_of,
-    wanted=(LABELLING, "track", "evaluate", "report"),
-    gathering=("split", "augment", "select_model", "explain"),
-)
-
-
-def reads(rule, paths):
-    """An input function: what a rule reads, paths or patterns, whose age is of no matter.
-
-    Of a product that is up to date, what is not there any more is left out: Snakemake would make it again for what is
-    there already, and then that as well. With --force and its like nothing is left out.
-    """
-
-    def find(wildcards):
-        found = paths(wildcards) if callable(paths) else paths
-        several = found if isinstance(found, list) else [found]
-        for name, value in wildcards.items():
-            several = [path.replace(f"{{{name}}}", value) for path in several]
-        if not is_forced() and not PRODUCTS.is_outdated(rule, next(iter(wildcards), None)):
-            several = [path for path in several if Path(path).exists()]
-        return ancient(several if isinstance(found, list) or not several else several[0])
-
-    return find
+    """The folders under results/truth that hold the ground truth of those of `images` that have one."""
+    return sorted({f"results/truth/{PROJECT.rows[image]['batch']}" for image in PROJECT.with_truth(images)})
 
 
 wildcard_constraints:
     batch="[^/]+",
-    # An existing model may well lie where this workflow would put its own; it must not train it then.
-    fold="|".join(LEARNERS) or "(?!)",
-    model="|".join(map(re.escape, MODELS)) or "(?!)",
+    # An existing model may be where this workflow would put its own; it must not train that one.
+    fold="|".join(PROJECT.folds) or "(?!)",
+    model="|".join(map(re.escape, PROJECT.models)) or "(?!)",
     movie="[^/]+",

@@ -1,14 +1,14 @@
 rule evaluate:
     """Score the labels of batch {wildcards.batch} against ground truth, check their seams, and draw them over the images."""
     input:
-        labels=reads("evaluate", "results/labels/{batch}"),
-        predictions=reads("evaluate", [] if MASKED else "results/predictions/{batch}"),
-        images=reads("evaluate", "results/images/{batch}"),
-        truth=reads("evaluate", lambda wildcards: truth_folders(BATCHES[wildcards.batch])),
-        tracks=reads("evaluate", "results/tracks/{batch}" if config["task"] == "instances" else []),
-        selected=reads("evaluate", [] if MASKED else "results/selected.json"),
-        models=reads("evaluate", list(MODEL_FOLDERS.values())),
-        rerun_if=lambda wildcards: PRODUCTS.rerun_if("evaluate", wildcards.batch),
+        labels=ancient_inputs("evaluate", "results/labels/{batch}"),
+        predictions=ancient_inputs("evaluate", [] if PROJECT.masks_given else "results/predictions/{batch}"),
+        images=ancient_inputs("evaluate", "results/images/{batch}"),
+        truth=ancient_inputs("evaluate", lambda wildcards: truth_folders(PROJECT.batches[wildcards.batch])),
+        tracks=ancient_inputs("evaluate", "results/tracks/{batch}" if config["task"] == "instances" else []),
+        selected=ancient_inputs("evaluate", [] if PROJECT.masks_given else "results/selected.json"),
+        models=ancient_inputs("evaluate", list(PROJECT.model_folders.values())),
+        rerun_if=rerun_if("evaluate"),
     output:
         metrics="results/metrics/{batch}.tsv",
         pictures=directory("results/pictures/{batch}"),
@@ -20,16 +20,17 @@ rule evaluate:
     conda:
         "../../envs/images.yaml"
     resources:
-        mem_mb=memory_mb(2000, 20),
-        runtime=minutes(15, 0.1),
+        mem_mb=RESOURCES.memory_mb(2000, 20),
+        runtime=RESOURCES.minutes(15, 0.1),
     params:
-        provenance=lambda wildcards: provenance_of("evaluate", wildcards.batch),
-        subsets=lambda wildcards: {image: SIDES[image] for image in BATCHES[wildcards.batch]},
-        annotated=lambda wildcards: with_truth(BATCHES[wildcards.batch]),
+        provenance=provenance_of("evaluate"),
+        record=record_of("evaluate"),
+        subsets=lambda wildcards: {image: PROJECT.subsets[image] for image in PROJECT.batches[wildcards.batch]},
+        annotated=lambda wildcards: PROJECT.with_truth(PROJECT.batches[wildcards.batch]),
         task=config["task"],
         classes=config["classes"],
-        regions=lambda wildcards: regions_of(wildcards.batch),
-        segment=None if MASKED else config["segment"],
+        regions=lambda wildcards: PROJECT.regions(wildcards.batch),
+        segment=None if PROJECT.masks_given else config["segment"],
         settings=config["evaluate"],
     script:
         "../scripts/evaluate.py"

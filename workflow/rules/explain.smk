@@ -1,10 +1,10 @@
 rule explain:
     """Show what speaks for the classes in validation patches, and whether probabilities are right."""
     input:
-        selected=reads("explain", "results/selected.json"),
-        models=reads("explain", list(MODEL_FOLDERS.values())),
-        patches=reads("explain", expand("results/patches/{fold}", fold=LEARNERS)),
-        rerun_if=lambda wildcards: PRODUCTS.rerun_if("explain"),
+        selected=ancient_inputs("explain", "results/selected.json"),
+        models=ancient_inputs("explain", list(PROJECT.model_folders.values())),
+        patches=ancient_inputs("explain", expand("results/patches/{fold}", fold=PROJECT.folds)),
+        rerun_if=rerun_if("explain"),
     output:
         explanation=directory("results/explanation"),
         provenance="results/provenance/explain.json",
@@ -21,8 +21,9 @@ rule explain:
         gpu=int(config["predict"]["device"] == "gpu"),
         networks=int(config["predict"]["device"] != "cpu"),
     params:
-        provenance=lambda wildcards: provenance_of("explain"),
-        folds={model: MODELS[model]["fold"] for model in MODELS},
+        provenance=provenance_of("explain"),
+        record=record_of("explain"),
+        folds={model: PROJECT.models[model]["fold"] for model in PROJECT.models},
         settings=config["explain"],
     script:
         "../scripts/explain.py"

@@ -1,9 +1,9 @@
 rule import_masks:
     """Take the masks that the table names for the labels of batch {wildcards.batch}, and measure each object."""
     input:
-        images=reads("import_masks", "results/images/{batch}"),
-        simulated=lambda wildcards: ancient(simulated_files(wildcards.batch, "masks_files")),
-        rerun_if=lambda wildcards: PRODUCTS.rerun_if("import_masks", wildcards.batch),
+        images=ancient_inputs("import_masks", "results/images/{batch}"),
+        simulated=lambda wildcards: ancient(PROJECT.simulated_files(wildcards.batch, "masks_files")),
+        rerun_if=rerun_if("import_masks"),
     output:
         labels=directory("results/labels/{batch}"),
         objects="results/objects/{batch}.parquet",
@@ -16,12 +16,13 @@ rule import_masks:
     conda:
         "../../envs/images.yaml"
     resources:
-        mem_mb=memory_mb(2500, 2),
-        runtime=minutes(15, 0.1),
+        mem_mb=RESOURCES.memory_mb(2500, 2),
+        runtime=RESOURCES.minutes(15, 0.1),
     params:
-        provenance=lambda wildcards: provenance_of("import_masks", wildcards.batch),
-        rows=lambda wildcards: raw_rows(wildcards.batch, "masks_files", "files", "axes"),
-        regions=lambda wildcards: regions_of(wildcards.batch),
+        provenance=provenance_of("import_masks"),
+        record=record_of("import_masks"),
+        rows=lambda wildcards: PROJECT.raw_rows(wildcards.batch, "masks_files", "files", "axes"),
+        regions=lambda wildcards: PROJECT.regions(wildcards.batch),
         classes=config["classes"],
         settings=config["ingest_truth"],
     script:

@@ -1,9 +1,9 @@
 rule ingest_truth:
     """Turn the annotations of batch {wildcards.batch} into OME-Zarr labels that fit their images."""
     input:
-        images=reads("ingest_truth", "results/images/{batch}"),
-        simulated=lambda wildcards: ancient(simulated_files(wildcards.batch, "truth_files")),
-        rerun_if=lambda wildcards: PRODUCTS.rerun_if("ingest_truth", wildcards.batch),
+        images=ancient_inputs("ingest_truth", "results/images/{batch}"),
+        simulated=lambda wildcards: ancient(PROJECT.simulated_files(wildcards.batch, "truth_files")),
+        rerun_if=rerun_if("ingest_truth"),
     output:
         truth=directory("results/truth/{batch}"),
         provenance="results/provenance/ingest_truth/{batch}.json",
@@ -14,12 +14,13 @@ rule ingest_truth:
     conda:
         "../../envs/images.yaml"
     resources:
-        mem_mb=memory_mb(1500, 2),
-        runtime=minutes(10, 0.02),
+        mem_mb=RESOURCES.memory_mb(1500, 2),
+        runtime=RESOURCES.minutes(10, 0.02),
     params:
-        provenance=lambda wildcards: provenance_of("ingest_truth", wildcards.batch),
-        rows=lambda wildcards: raw_rows(wildcards.batch, "truth_files", "files", "axes"),
-        regions=lambda wildcards: regions_of(wildcards.batch),
+        provenance=provenance_of("ingest_truth"),
+        record=record_of("ingest_truth"),
+        rows=lambda wildcards: PROJECT.raw_rows(wildcards.batch, "truth_files", "files", "axes"),
+        regions=lambda wildcards: PROJECT.regions(wildcards.batch),
         task=config["task"],
         classes=config["classes"],
         settings=config["ingest_truth"],

@@ -1,11 +1,11 @@
 rule predict:
     """Apply the chosen network to the images of batch {wildcards.batch}, tile by tile."""
     input:
-        images=reads("predict", "results/images/{batch}"),
-        selected=reads("predict", "results/selected.json"),
-        converted=reads("predict", "results/converted"),
-        models=reads("predict", list(MODEL_FOLDERS.values())),
-        rerun_if=lambda wildcards: PRODUCTS.rerun_if("predict", wildcards.batch),
+        images=ancient_inputs("predict", "results/images/{batch}"),
+        selected=ancient_inputs("predict", "results/selected.json"),
+        converted=ancient_inputs("predict", "results/converted"),
+        models=ancient_inputs("predict", list(PROJECT.model_folders.values())),
+        rerun_if=rerun_if("predict"),
     output:
         predictions=directory("results/predictions/{batch}"),
         provenance="results/provenance/predict/{batch}.json",
@@ -18,13 +18,14 @@ rule predict:
     threads: 8
     resources:
         mem_mb=lambda wildcards, attempt: 5000 * attempt,
-        runtime=minutes(15, 0.1),
+        runtime=RESOURCES.minutes(15, 0.1),
         gpu=int(config["predict"]["device"] == "gpu"),
         networks=int(config["predict"]["device"] != "cpu"),
     params:
-        provenance=lambda wildcards: provenance_of("predict", wildcards.batch),
+        provenance=provenance_of("predict"),
+        record=record_of("predict"),
         code=script_hash("predict.py"),
-        regions=lambda wildcards: regions_of(wildcards.batch),
-        settings=effective(config, "predict"),
+        regions=lambda wildcards: PROJECT.regions(wildcards.batch),
+        settings=result_settings(config, "predict"),
     script:
         "../scripts/predict.py"

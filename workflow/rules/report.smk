@@ -1,20 +1,20 @@
 rule report:
     """Gather everything into one page."""
     input:
-        metrics=reads("report", expand("results/metrics/{batch}.tsv", batch=BATCHES)),
-        pictures=reads("report", expand("results/pictures/{batch}", batch=BATCHES)),
-        objects=reads("report", expand("results/objects/{batch}.parquet", batch=BATCHES)),
-        tracks=reads("report", expand("results/tracks/{batch}", batch=BATCHES if config["task"] == "instances" else [])),
-        images=reads("report", expand("results/images/{batch}", batch=BATCHES)),
-        truth=reads("report", truth_folders(ANNOTATED)),
-        labels=reads("report", expand("results/labels/{batch}", batch=BATCHES)),
-        split=reads("report", "results/split.tsv" if LEARNERS else []),
-        leakage=reads("report", "results/leakage.tsv" if LEARNERS else []),
-        sheets=reads("report", expand("results/sheets/{fold}.png", fold=LEARNERS)),
-        models=reads("report", list(MODEL_FOLDERS.values())),
-        selected=reads("report", [] if MASKED else "results/selected.json"),
-        explanation=reads("report", [] if MASKED else "results/explanation"),
-        rerun_if=lambda wildcards: PRODUCTS.rerun_if("report"),
+        metrics=ancient_inputs("report", expand("results/metrics/{batch}.tsv", batch=PROJECT.batches)),
+        pictures=ancient_inputs("report", expand("results/pictures/{batch}", batch=PROJECT.batches)),
+        objects=ancient_inputs("report", expand("results/objects/{batch}.parquet", batch=PROJECT.batches)),
+        tracks=ancient_inputs("report", expand("results/tracks/{batch}", batch=PROJECT.batches if config["task"] == "instances" else [])),
+        images=ancient_inputs("report", expand("results/images/{batch}", batch=PROJECT.batches)),
+        truth=ancient_inputs("report", truth_folders(PROJECT.annotated)),
+        labels=ancient_inputs("report", expand("results/labels/{batch}", batch=PROJECT.batches)),
+        split=ancient_inputs("report", "results/split.tsv" if PROJECT.folds else []),
+        leakage=ancient_inputs("report", "results/leakage.tsv" if PROJECT.folds else []),
+        sheets=ancient_inputs("report", expand("results/sheets/{fold}.png", fold=PROJECT.folds)),
+        models=ancient_inputs("report", list(PROJECT.model_folders.values())),
+        selected=ancient_inputs("report", [] if PROJECT.masks_given else "results/selected.json"),
+        explanation=ancient_inputs("report", [] if PROJECT.masks_given else "results/explanation"),
+        rerun_if=rerun_if("report"),
     output:
         report=report("results/report.html", category="Tessera", caption="../report/report.rst"),
         metrics=report("results/metrics.tsv", category="Tessera", caption="../report/metrics.rst"),
@@ -26,12 +26,14 @@ rule report:
     conda:
         "../../envs/images.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: (2000 + 2 * len(ROWS) // 10) * attempt,
-        runtime=lambda wildcards, attempt: (10 + len(ROWS) // 100) * attempt,
+        mem_mb=lambda wildcards, attempt: (2000 + 2 * len(PROJECT.rows) // 10) * attempt,
+        runtime=lambda wildcards, attempt: (10 + len(PROJECT.rows) // 100) * attempt,
     params:
-        provenance=lambda wildcards: provenance_of("report"),
-        groups=GROUPS,
-        points={model["variant"]: model["point"] for model in MODELS.values()},
+        provenance=provenance_of("report"),
+        record=record_of("report"),
+        accepted=lambda wildcards: list_accepted(PLANNER),
+        groups=PROJECT.groups,
+        points={model["variant"]: model["point"] for model in PROJECT.models.values()},
         settings=config["report"],
     script:
         "../scripts/report.py"

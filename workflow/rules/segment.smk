@@ -1,9 +1,9 @@
 rule segment:
     """Turn the predictions of batch {wildcards.batch} into labels, and measure each object."""
     input:
-        predictions=reads("segment", "results/predictions/{batch}"),
-        images=reads("segment", "results/images/{batch}"),
-        rerun_if=lambda wildcards: PRODUCTS.rerun_if("segment", wildcards.batch),
+        predictions=ancient_inputs("segment", "results/predictions/{batch}"),
+        images=ancient_inputs("segment", "results/images/{batch}"),
+        rerun_if=rerun_if("segment"),
     output:
         labels=directory("results/labels/{batch}"),
         objects="results/objects/{batch}.parquet",
@@ -17,12 +17,13 @@ rule segment:
     threads: 8
     resources:
         mem_mb=lambda wildcards, attempt: 3000 * attempt,
-        runtime=minutes(15, 0.1),
+        runtime=RESOURCES.minutes(15, 0.1),
     params:
-        provenance=lambda wildcards: provenance_of("segment", wildcards.batch),
+        provenance=provenance_of("segment"),
+        record=record_of("segment"),
         task=config["task"],
         classes=config["classes"],
-        regions=lambda wildcards: regions_of(wildcards.batch),
+        regions=lambda wildcards: PROJECT.regions(wildcards.batch),
         settings=config["segment"],
     script:
         "../scripts/segment.py"

@@ -1,8 +1,8 @@
 rule select_model:
     """Choose the network that did best on its validation images, and make it ready to predict."""
     input:
-        models=reads("select_model", list(MODEL_FOLDERS.values())),
-        rerun_if=lambda wildcards: PRODUCTS.rerun_if("select_model"),
+        models=ancient_inputs("select_model", list(PROJECT.model_folders.values())),
+        rerun_if=rerun_if("select_model"),
     output:
         selected="results/selected.json",
         converted=directory("results/converted"),
@@ -16,12 +16,13 @@ rule select_model:
     threads: 8
     resources:
         mem_mb=lambda wildcards, attempt: 5000 * attempt,
-        runtime=lambda wildcards, attempt: (10 + 2 * len(MODEL_FOLDERS)) * attempt,
+        runtime=lambda wildcards, attempt: (10 + 2 * len(PROJECT.model_folders)) * attempt,
         gpu=int(config["predict"]["device"] == "gpu"),
         networks=int(config["predict"]["device"] != "cpu"),
     params:
-        provenance=lambda wildcards: provenance_of("select_model"),
-        variants={model: MODELS[model]["variant"] for model in MODELS},
+        provenance=provenance_of("select_model"),
+        record=record_of("select_model"),
+        variants={model: PROJECT.models[model]["variant"] for model in PROJECT.models},
         engine=config["predict"]["engine"],
         settings=config["select_model"],
     script:

@@ -14,7 +14,8 @@ rule simulate:
         mem_mb=lambda wildcards, attempt: 1000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
     params:
-        provenance=lambda wildcards: provenance_of("simulate", wildcards.movie),
-        settings=lambda wildcards: MOVIES[wildcards.movie],
+        provenance=provenance_of("simulate"),
+        record=record_of("simulate"),
+        settings=lambda wildcards: PROJECT.movies[wildcards.movie],
     script:
         "../scripts/simulate.py"

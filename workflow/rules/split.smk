@@ -1,8 +1,8 @@
 rule split:
     """Write down the side of every annotated image, and look for near-duplicates across sides."""
     input:
-        images=reads("split", image_folders(ANNOTATED)),
-        rerun_if=lambda wildcards: PRODUCTS.rerun_if("split"),
+        images=ancient_inputs("split", image_folders(PROJECT.annotated)),
+        rerun_if=rerun_if("split"),
     output:
         split="results/split.tsv",
         leakage="results/leakage.tsv",
@@ -15,10 +15,11 @@ rule split:
         "../../envs/images.yaml"
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=lambda wildcards, attempt: (10 + len(ANNOTATED) // 20) * attempt,
+        runtime=lambda wildcards, attempt: (10 + len(PROJECT.annotated) // 20) * attempt,
     params:
-        provenance=lambda wildcards: provenance_of("split"),
-        rows=[{key: ROWS[image][key] for key in ("image", "truth", "group", "split")} for image in sorted(ANNOTATED)],
+        provenance=provenance_of("split"),
+        record=record_of("split"),
+        rows=[{key: PROJECT.rows[image][key] for key in ("image", "truth", "group", "split")} for image in sorted(PROJECT.annotated)],
         settings=config["split"],
     script:
         "../scripts/split.py"

@@ -1,10 +1,10 @@
 rule track:
     """Link the objects of the movies of batch {wildcards.batch} through time, and find which divide."""
     input:
-        labels=reads("track", "results/labels/{batch}"),
-        images=reads("track", "results/images/{batch}"),
-        objects=reads("track", "results/objects/{batch}.parquet"),
-        rerun_if=lambda wildcards: PRODUCTS.rerun_if("track", wildcards.batch),
+        labels=ancient_inputs("track", "results/labels/{batch}"),
+        images=ancient_inputs("track", "results/images/{batch}"),
+        objects=ancient_inputs("track", "results/objects/{batch}.parquet"),
+        rerun_if=rerun_if("track"),
     output:
         tracks=directory("results/tracks/{batch}"),
         objects="results/tracked/{batch}.parquet",
@@ -16,11 +16,12 @@ rule track:
     conda:
         "../../envs/images.yaml"
     resources:
-        mem_mb=memory_mb(2500, 2),
-        runtime=minutes(15, 0.1),
+        mem_mb=RESOURCES.memory_mb(2500, 2),
+        runtime=RESOURCES.minutes(15, 0.1),
     params:
-        provenance=lambda wildcards: provenance_of("track", wildcards.batch),
-        regions=lambda wildcards: regions_of(wildcards.batch),
+        provenance=provenance_of("track"),
+        record=record_of("track"),
+        regions=lambda wildcards: PROJECT.regions(wildcards.batch),
         settings=config["track"],
     script:
         "../scripts/track.py"

@@ -1,8 +1,8 @@
 rule train:
     """Train network {wildcards.model} on its patches."""
     input:
-        patches=reads("train", lambda wildcards: f"results/patches/{MODELS[wildcards.model]['fold']}"),
-        rerun_if=lambda wildcards: PRODUCTS.rerun_if("train", wildcards.model),
+        patches=ancient_inputs("train", lambda wildcards: f"results/patches/{PROJECT.models[wildcards.model]['fold']}"),
+        rerun_if=rerun_if("train"),
     output:
         model=directory("results/models/{model}"),
         provenance="results/provenance/train/{model}.json",
@@ -15,12 +15,13 @@ rule train:
     threads: 8
     resources:
         mem_mb=lambda wildcards, attempt: 6000 * attempt,
-        runtime=lambda wildcards, attempt: attempt * training_minutes(wildcards.model),
+        runtime=lambda wildcards, attempt: attempt * RESOURCES.training_minutes(wildcards.model),
         gpu=config["train"]["gpus"] if config["train"]["device"] == "gpu" else 0,
         networks=int(config["train"]["device"] != "cpu"),
     params:
-        provenance=lambda wildcards: provenance_of("train", wildcards.model),
-        training_data=lambda wildcards: PROVENANCE.augment(MODELS[wildcards.model]["fold"]),
-        settings=lambda wildcards: effective(MODELS[wildcards.model], "train"),
+        provenance=provenance_of("train"),
+        record=record_of("train"),
+        training_data=lambda wildcards: PLANNER.provenance.hashes("augment", PROJECT.models[wildcards.model]["fold"]),
+        settings=lambda wildcards: result_settings(PROJECT.models[wildcards.model], "train"),
     script:
         "../scripts/train.py"

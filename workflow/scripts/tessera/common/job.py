@@ -54,7 +54,7 @@ def running(snakemake):
     ):
         try:
             yield
-            _leave_recipe(snakemake)
+            _write_record(snakemake)
         except InputError as error:
             print(f"Error: {error}", file=sys.stderr)
             raise SystemExit(1) from None
@@ -63,5 +63,5 @@ def running(snakemake):
             raise SystemExit(1) from None
 
 
-def _leave_recipe(snakemake):
-    write_json(snakemake.output.provenance, snakemake.params.get("provenance") or snakemake.params.provenance)
+def _write_record(snakemake):
+    write_json(snakemake.output.provenance, snakemake.params.record)

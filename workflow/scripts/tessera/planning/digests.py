@@ -1,4 +1,4 @@
-"""Digests: short texts that stand for values and for raw files, and change when these do."""
+"""Digests: short texts that stand for values and for raw files, and change with them."""
 
 import atexit
 import contextlib
@@ -8,29 +8,32 @@ import os
 import time
 from functools import cache
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from tessera.common.atomic_write import write_json
 from tessera.common.errors import InputError
+from tessera.common.types import StrPath
 
 SMALL_FILE_BYTES = 1_000_000
 SMALL_STORE_BYTES = 100_000_000  # read in a second
 ZARR_METADATA = ("zarr.json", ".zattrs", ".zgroup", ".zarray")
 SETTLED_NS = 2_000_000_000  # since its last change; a file may still change within what its file system calls one time
-_remembered = {}  # {path: [size, times and inode, digest of the content]}
+Memory: TypeAlias = dict[str, tuple[list[int], str]]  # {path: (size, times and inode, digest of the content)}
+_remembered: Memory = {}
 
 
-def digest(*parts):
-    """Sixteen hexadecimal digits that stand for `parts` (anything that JSON can hold, paths as text)."""
+def digest(*parts: Any) -> str:
+    """Sixteen hexadecimal digits that stand for `parts`: anything that JSON can hold, and paths as text."""
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 @cache
-def digest_path(path):
+def digest_path(path: StrPath) -> str:
     """Digest of a raw file, or of all files in a folder.
 
-    Small files count by their content, large ones by size and time of change, as Snakemake itself has it; so do the
-    chunks of a large Zarr folder, which are small and many.
+    Small files count by their content, large ones by size and modification time, as in Snakemake itself. The many small
+    chunks of a large Zarr folder count like large files.
 
     Raises:
         InputError: it cannot be read.
@@ -47,50 +50,52 @@ def digest_path(path):
             return digest([(str(file.relative_to(path)), count(file)) for file in files])
         return _content(path) if path.stat().st_size <= SMALL_FILE_BYTES else _dated(path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); see to its permissions") from error
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
 
 
-def remember_in(path, *, keep):
-    """Take from the file `path` what is known of small files, so that each is read once, not in every run.
+def remember_in(path: StrPath, *, keep: bool) -> None:
+    """Read digests of small files from the file `path`, so that each small file is read once, and not in every run.
 
-    Where `keep`, what is learned is added to it when the process ends.
+    Args:
+        path: JSON file, which need not exist.
+        keep: add the digests of new and changed files when the process ends.
     """
     path = Path(path)
-    with contextlib.suppress(OSError, ValueError):  # there is none yet, or it was cut off: all is read again
+    with contextlib.suppress(OSError, ValueError):  # it does not exist yet, or is damaged: read all files again
         _remembered.update(json.loads(path.read_text()))
     if keep:
         atexit.register(_write, path, dict(_remembered))
 
 
-def _write(path, before):
+def _write(path: Path, before: Memory) -> None:
     if _remembered != before:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, _remembered)
 
 
-def _content(path):
-    """Digest of what is in a file, or was when it last changed."""
+def _content(path: Path) -> str:
+    """Digest of the content of a file, read again only if the file changed."""
     status = path.stat()
     state = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
     name = os.path.abspath(path)
-    known, found = _remembered.get(name, (None, None))
-    if known != state:
-        found = hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
+    remembered_state, content = _remembered.get(name, ([], ""))
+    if remembered_state != state:
+        content = hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
         if time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > SETTLED_NS:
-            _remembered[name] = [state, found]
-    return found
+            _remembered[name] = (state, content)
+    return content
 
 
-def _dated(path):
+def _dated(path: Path) -> str:
     """Digest of size and time of change of a file; archives and some file systems keep whole seconds."""
     status = path.stat()
     return digest(status.st_size, int(status.st_mtime))
 
 
-def _is_zarr(folder):
+def _is_zarr(folder: Path) -> bool:
     return any((folder / name).is_file() for name in ZARR_METADATA)
 
 
-def _is_litter(name):
-    """Whether a file is one that systems leave in folders, and no reader looks at."""
+def _is_litter(name: str) -> bool:
+    """Whether an operating system left this file in a folder; no reader opens it."""
     return (name.startswith(".") and name not in ZARR_METADATA) or name in ("Thumbs.db", "desktop.ini")

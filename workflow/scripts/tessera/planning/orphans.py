@@ -1,39 +1,48 @@
-"""Leftovers: what lies under results and is of no batch, fold or model any more, since nothing removes it."""
+"""Orphans: results that belong to no batch, fold or model any more. Nothing removes them but the user."""
 
 import re
+from collections.abc import Iterable
+from pathlib import Path
 
-# What there is of each, by the folder that it lies in, and by the rule whose record tells of it.
-OF_BATCHES = {
-    "images": "ingest", "predictions": "predict", "labels": "segment", "objects": "", "tracks": "track", "tracked": "",
-    "metrics": "evaluate", "pictures": "",
-}  # fmt: skip
-OF_TRUTH, OF_FOLDS, OF_MODELS = {"truth": "ingest_truth"}, {"patches": "augment", "sheets": ""}, {"models": "train"}
-ENDS = re.compile(r"(\.(part|regions|parquet|tsv|png|json))+$")
+from tessera.planning.project import Project
+from tessera.planning.steps import STEPS
+
+SUFFIXES = re.compile(r"(\.(part|regions|parquet|tsv|png|json))+$")
 
 
-def list_leftovers(results, batches, scored, folds, models):
+def list_orphans(results: Path, project: Project) -> list[str]:
     """Sentences that name what a user may delete.
 
+    Where nothing is trained, because a model or masks are given, patches and models of other settings are no orphans.
+
     Args:
-        results: folder, a Path.
-        batches, scored, folds, models: names of those that there are; `scored` are the batches that have truth. Without
-            folds nothing learns, and the patches and models of other settings are left alone.
+        results: the folder `results`.
+        project: the settings and the table.
     """
-    left = [
-        ("batches", "table", _strangers(results, OF_BATCHES, batches)),
-        ("truth", "table", _strangers(results, OF_TRUTH, scored)),
-        ("folds", "settings", _strangers(results, OF_FOLDS, folds) if folds else []),
-        ("models", "settings", _strangers(results, OF_MODELS, models) if folds else []),
-    ]
+    orphans: dict[tuple[str, str], set[Path]] = {}
+    for step in STEPS.values():
+        is_training = step.key in ("fold", "model")
+        if step.key in (None, "movie") or (is_training and not project.folds):
+            continue
+        kind = "truth" if step.raw_files == "truth_files" else {"batch": "batches"}.get(str(step.key), f"{step.key}s")
+        owner = "settings" if is_training else "table"
+        paths = orphans.setdefault((kind, owner), set())
+        for pattern in (*step.outputs, step.record):
+            folder = results.parent / Path(pattern).parent
+            paths |= _strangers(folder, step.keys(project))
     return [
-        f"Left over from {what} no longer in the {owner}; delete if not needed: {' '.join(sorted(map(str, paths)))}"
-        for what, owner, paths in left
+        f"Left over from {kind} no longer in the {owner}; delete if not needed: {' '.join(sorted(map(str, paths)))}"
+        for (kind, owner), paths in orphans.items()
         if paths
     ]
 
 
-def _strangers(results, kinds, known):
-    """Files and folders of these kinds whose names are of none that is known."""
-    folders = [*kinds, *(f"provenance/{rule}" for rule in kinds.values() if rule)]
-    paths = [path for folder in folders for path in results.glob(f"{folder}/*")]
-    return [path for path in paths if not {path.name, ENDS.sub("", path.name).removeprefix(".")} & set(known)]
+def _strangers(folder: Path, names: Iterable[str]) -> set[Path]:
+    """Files and folders in a folder whose names start with none of `names`."""
+    known = set(names)
+    return {path for path in folder.glob("*") if not {path.name, _name_of(path)} & known}
+
+
+def _name_of(path: Path) -> str:
+    """The batch, fold or model that a file or folder belongs to: hidden ones are what a stopped job left."""
+    return SUFFIXES.sub("", path.name).removeprefix(".")

@@ -1,152 +1,170 @@
-"""ProvenanceHashes: digests of everything that a product is made from, and so the cause of every rerun.
+"""Provenance hashes: one hash of everything that a result is made from. A result reruns if and only if its hash changes.
 
-A provenance changes with the rows of the table, the raw files, the settings of the rule, the source of its script, and the
-provenance before it; it does not change with comments, layout, docstrings, timestamps of code, or where the project lies.
+A hash covers the settings of the step, its code (`tessera.planning.code_hash`), the cells of the image's row, the raw
+files, and the hashes of the results that it is made from. It does not cover times of files, or where the project is.
 """
 
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
+from typing import Any, TypeAlias
 
-from tessera.common.constants import SETTINGS, WEIGHTS
-from tessera.planning.code_hash import SCRIPTS, script_hash
+from tessera.planning.code_hash import code_hashes, script_hash
 from tessera.planning.digests import digest, digest_path
+from tessera.planning.project import Project
+from tessera.planning.steps import Step, active_steps, result_settings
 
-# Settings that decide how a job runs, not what it makes; scripts read them from the configuration, not from params.
-WITHOUT_EFFECT = {
-    "ingest": {"on_bad_image"},
-    "train": {"device", "gpus", "xla", "deterministic", "log_images_every", "wandb_mode"},
-    "predict": {"device", "batch_tiles"},
-}
-
-
-def effective(settings, rule):
-    """The settings of a rule that what it makes depends on."""
-    return {key: value for key, value in settings[rule].items() if key not in WITHOUT_EFFECT.get(rule, ())}
+Hashes: TypeAlias = str | dict[str, str]
+Output: TypeAlias = tuple[str, str | None]  # the name of a step, and a value of its wildcard
+MANY_FILES = 200
 
 
-def _pretrained(weights):
-    """What `encoder_weights` counts by: a file by its content, the folder of a model by what is taken from it."""
-    if weights in (None, "imagenet"):
-        return weights
-    path = Path(weights)
-    if path.is_dir():
-        return [digest_path(path / name) for name in (SETTINGS, WEIGHTS)]
-    return digest_path(path)
-
-
-class ProvenanceHashes:
-    """The provenance of every product, one method per rule.
+class Provenance:
+    """Hashes of all results of a project, and the parts that they are made of.
 
     Args:
-        settings: the validated configuration.
-        rows: {image: row of the table}, with `files`, `truth_files` and `masks_files`.
-        movies: {movie: settings of its simulation}.
-        sides: {image: side of the split}.
-        learners: {fold: {image: "train" | "val"}} of the images that a network learns from.
-        models: {model: {"fold", "variant", "point", "train": settings}} of the models to train.
-        simulated: {resolved path: movie} of the files that rule simulate makes.
-        existing: {model: folder} of the models that are applied instead of training one.
+        project: the settings and the table.
     """
 
-    def __init__(self, settings, rows, movies, sides, learners, models, simulated, existing=None):
-        self._settings = settings
-        self._rows = rows
-        self._movies = movies
-        self._sides = sides
-        self._learners = learners
-        self._models = models
-        self._simulated = simulated
-        self._existing = existing or {}
-        # Many provenance are made from these.
-        self.ingest, self.ingest_truth = cache(self.ingest), cache(self.ingest_truth)
-        self.augment, self.train = cache(self.augment), cache(self.train)
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self.steps = active_steps(project)
+        self._before = {
+            step.name: [self.steps[name] for name in step.upstream if name in self.steps]
+            for step in self.steps.values()
+        }
+        self._batch_of = {image: row["batch"] for image, row in project.rows.items()}
+        self._shared = cache(self._hash_shared)
+        self._hash = cache(self._hash_result)
+        self.hashes = cache(self._list_hashes)
+        self.upstream = cache(self._list_upstream)
 
-    def simulate(self, movie):
-        return digest(movie, self._movies[movie], script_hash("simulate.py"))
+    def _list_hashes(self, name: str, key: str | None = None) -> Hashes:
+        """{image: hash} of a batch of a step that makes one result per image; else the hash of its result for `key`."""
+        step = self.steps[name]
+        if step.is_per_image:
+            return {image: self._hash(name, image) for image in step.images(self._project, str(key))}
+        return self._hash(name, key)
 
-    def ingest(self, image):
-        row = self._rows[image]
-        columns = [row[column] for column in ("image", "axes", "pixel_size_um", "frame_interval_s")]
-        return digest(columns, self._named(row["files"]), effective(self._settings, "ingest"), script_hash("ingest.py"))
+    def _list_upstream(self, name: str, key: str | None = None) -> tuple[Output, ...]:
+        """The outputs that the outputs of a step for `key` are made from, which are those of active steps."""
+        step = self.steps[name]
+        outputs: dict[Output, None] = {}
+        for other in self._before[step.name]:
+            if other.key is None:
+                outputs[other.name, None] = None
+            elif other.key == "movie":
+                movies = self._project.simulated_movies(str(key), str(step.raw_files))
+                outputs |= dict.fromkeys((other.name, movie) for movie in movies)
+            elif step.is_per_image:
+                outputs |= {(other.name, key): None} if other.images(self._project, str(key)) else {}
+            elif other.is_per_image:
+                batches = dict.fromkeys(self._batch_of[image] for image in self._members(step, key, other))
+                outputs |= dict.fromkeys((other.name, batch) for batch in batches)
+            else:
+                outputs |= dict.fromkeys((other.name, each) for each in self._keys_read(step, key, other))
+        return tuple(outputs)
 
-    def ingest_truth(self, image):
-        row = self._rows[image]
-        made = self.ingest(image), self._named(row["truth_files"]), row["roi"], row["frames"]
-        return digest(made, self._task, self._settings["ingest_truth"], script_hash("ingest_truth.py"))
+    def record(self, name: str, key: str | None = None) -> dict[str, Any]:
+        """The record of a result: its hashes, and the parts that they are made of, by which a rerun is explained.
 
-    @cached_property
-    def split(self):
-        rows = [self._rows[image] for image in sorted(self._rows) if self._rows[image]["truth"]]
-        members = [(row["image"], row["group"], row["split"], self.ingest(row["image"])) for row in rows]
-        return digest(members, self._settings["split"], script_hash("split.py"))
+        Returns:
+            `hash`, the hashes; `settings` and `code`, {name: value}; `upstream`, {step: hash of all that is read of it};
+            `members`, {name: what counts of it} of what a step gathers; `images`, {image: {"row", "raw"}} of a step that
+            makes one result per image.
+        """
+        step = self.steps[name]
+        record: dict[str, Any] = {
+            "hash": self.hashes(name, key),
+            "settings": self.settings(step, key),
+            "code": code_hashes(step.script),
+            "upstream": self._upstream_digests(step, key),
+        }
+        if step.members:
+            record["members"] = dict(step.members(self._project, key))
+        if step.columns or step.raw_files:
+            record["images"] = {image: self._image_parts(step, image) for image in step.images(self._project, str(key))}
+        return record
 
-    def augment(self, fold):
-        sides = sorted(self._learners[fold].items())
-        members = [(image, side, self.ingest(image), self.ingest_truth(image)) for image, side in sides]
-        return digest(members, self._task, self._settings["augment"], script_hash("augment.py"))
+    def settings(self, step: Step, key: str | None) -> dict[str, Any]:
+        """{name of a setting: value} of all settings that a result depends on."""
+        settings: dict[str, Any] = {}
+        for name in step.settings:
+            section, _, setting = name.partition(".")
+            values = result_settings(self._project.settings, section)
+            chosen = {setting: values[setting]} if setting else values
+            settings |= {f"{section}.{each}": value for each, value in chosen.items()}
+        if step.uses_classes:
+            settings |= {name: self._project.settings[name] for name in ("task", "classes")}
+        return settings | dict(step.extra(self._project, key) if step.extra else {})
 
-    def train(self, model):
-        settings = effective(self._models[model], "train")
-        settings |= {"encoder_weights": _pretrained(settings.get("encoder_weights"))}
-        return digest(self.augment(self._models[model]["fold"]), settings, script_hash("train.py"))
+    def _hash_result(self, name: str, item: str | None) -> str:
+        """The hash of one result: of an image, or of a key."""
+        step = self.steps[name]
+        if not step.is_per_image:
+            return self._shared(name, item)
+        upstream = [
+            self._hash(other.name, item)
+            for other in self._before[step.name]
+            if other.is_per_image and self._has(other, str(item))
+        ]
+        parts = [self._shared(name, None), *upstream]
+        if step.columns or step.raw_files:
+            parts.append(self._image_digest(step, str(item)))
+        return digest(*parts)
 
-    @cached_property
-    def select_model(self):
-        engine = self._settings["predict"]["engine"]
-        models = sorted((name, digest_path(folder)) for name, folder in self._existing.items())
-        models += sorted((name, model["variant"], self.train(name)) for name, model in self._models.items())
-        return digest(models, self._settings["select_model"], engine, script_hash("select_model.py"))
+    def _hash_shared(self, name: str, key: str | None) -> str:
+        """The hash of all parts but those of single images of a step that makes one result per image."""
+        step = self.steps[name]
+        upstream: list[Any] = []
+        for other in self._before[step.name]:
+            if not step.is_per_image and other.is_per_image:
+                upstream += [(image, self._hash(other.name, image)) for image in self._members(step, key, other)]
+            elif other.key is None:
+                upstream.append(self._hash(other.name, None))
+            elif not other.is_per_image and other.key != "movie":
+                upstream += [(each, self._hash(other.name, each)) for each in self._keys_read(step, key, other)]
+        members = sorted(step.members(self._project, key).items()) if step.members else None
+        return digest(key, sorted(self.settings(step, key).items()), script_hash(step.script), members, upstream)
 
-    @cached_property
-    def explain(self):
-        return digest(self.select_model, self._settings["explain"], script_hash("explain.py"))
+    def _keys_read(self, step: Step, key: str | None, other: Step) -> list[str]:
+        """Keys of `other` whose outputs a step reads: a model learns from its own fold."""
+        if step.key == "model" and other.key == "fold":
+            return [self._project.models[str(key)]["fold"]]
+        return other.keys(self._project)
 
-    @cached_property
-    def _network(self):
-        return digest(self.select_model, effective(self._settings, "predict"), script_hash("predict.py"))
+    def _members(self, step: Step, key: str | None, other: Step) -> list[str]:
+        """The images whose results of `other` a step gathers."""
+        members = step.members(self._project, key) if step.members else {}
+        images = list(self._project.rows) if step.gathers_batches else sorted(members)
+        return self._project.with_truth(images) if other.raw_files == "truth_files" else images
 
-    def predict(self, image):
-        row = self._rows[image]
-        return digest(self.ingest(image), row["roi"], row["frames"], self._network)
+    def _has(self, step: Step, image: str) -> bool:
+        """Whether a step makes a result for an image."""
+        return step.raw_files != "truth_files" or bool(self._project.rows[image]["truth"])
 
-    def import_masks(self, image):
-        row = self._rows[image]
-        made = self.ingest(image), self._named(row["masks_files"]), row["roi"], row["frames"]
-        return digest(made, self._task, self._settings["ingest_truth"], script_hash("import_masks.py"))
+    def _image_digest(self, step: Step, image: str) -> str:
+        row = [self._project.cell(image, column) for column in step.columns]
+        return digest(row, self._raw_digests(step, image))
 
-    def segment(self, image):
-        return digest(self.predict(image), self._task, self._settings["segment"], script_hash("segment.py"))
+    def _image_parts(self, step: Step, image: str) -> dict[str, Any]:
+        row = {column: self._project.cell(image, column) for column in step.columns}
+        parts: dict[str, Any] = {"row": row}
+        if step.raw_files:
+            files = self._raw_digests(step, image)
+            parts["raw"] = dict(files) if len(files) <= MANY_FILES else {f"{len(files)} files": digest(files)}
+        return parts
 
-    def track(self, image):
-        return digest(self._labels(image), self._settings["track"], script_hash("track.py"))
+    def _raw_digests(self, step: Step, image: str) -> list[tuple[str, str]]:
+        """(name, digest) of the raw files of an image. A name may say of which frame a file is."""
+        files = self._project.rows[image][step.raw_files] if step.raw_files else []
+        return [(Path(file).name, self._raw_digest(file)) for file in files]
 
-    def evaluate(self, image):
-        truth = self.ingest_truth(image) if self._rows[image]["truth"] else None
-        side = self._sides[image]
-        made = self.track(image) if self._settings["task"] == "instances" else self._labels(image)
-        return digest(made, truth, side, self._task, self._settings["evaluate"], script_hash("evaluate.py"))
+    def _raw_digest(self, file: Path) -> str:
+        movie = self._project.simulated.get(file)
+        return self._hash("simulate", movie) if movie is not None else digest_path(file)
 
-    @cached_property
-    def report(self):
-        rows = sorted(self._rows.items())
-        images = [(image, row["batch"], row["group"], self.evaluate(image)) for image, row in rows]
-        looks = digest_path(SCRIPTS.parent / "report")
-        masks = any(row["masks"] for row in self._rows.values())
-        split = None if self._existing or masks else self.split
-        why = None if masks else self.explain
-        points = {model["variant"]: model["point"] for model in self._models.values()}
-        return digest(images, why, split, points, self._settings["report"], looks, script_hash("report.py"))
-
-    def _labels(self, image):
-        return self.import_masks(image) if self._rows[image]["masks"] else self.segment(image)
-
-    @property
-    def _task(self):
-        return self._settings["task"], self._settings["classes"]
-
-    def _named(self, files):
-        """Raw files with their names, which may say of which frame they are; wherever they lie."""
-        return [(Path(file).name, content) for file, content in zip(files, self._raw(files), strict=True)]
-
-    def _raw(self, files):
-        return [self.simulate(self._simulated[f]) if f in self._simulated else digest_path(f) for f in files]
+    def _upstream_digests(self, step: Step, key: str | None) -> dict[str, str]:
+        digests: dict[str, list[Any]] = {}
+        for name, other_key in self.upstream(step.name, key):
+            digests.setdefault(name, []).append(self.hashes(name, other_key))
+        return {name: digest(hashes) for name, hashes in digests.items()}

@@ -1,99 +1,156 @@
-"""Products: what each rule makes, which of them are outdated, and what an outdated one has to wait for.
+"""The rerun planner: which outputs are outdated, and which inputs make Snakemake run exactly the jobs that are needed.
 
-Stores are `ancient` inputs, so that a job that runs does not drag along what does not depend on its change. Snakemake
-(9.27) then passes over a job that is itself to run, when a job somewhere before it runs too, whatever for. So every
-outdated product also names plain inputs, `rerun_if`: the records of all products before it, and, where its own record
-tells of another provenance, a file that is newer than anything. A product that is up to date names none.
+All data are `ancient` inputs, so that a job that reruns does not rerun every job after it. Snakemake 9.27 then has two
+gaps, related to https://github.com/snakemake/snakemake/issues/4166. It does not check whether a job must run if any job
+before it runs, because it expects the job to follow. But if the job reads only `ancient` files, it does not follow.
+
+So an outdated output gets plain inputs, `rerun_if`: a file that is newer than anything else, if its own provenance hash
+changed, and the records of the nearest jobs before it that will run. Jobs farther up need not be named, because the
+nearest ones wait for them in turn. An output that is up to date gets no plain input, and stays as it is.
 """
 
 import json
 import time
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-RECORDS = "results/provenance/"
-NEWER_THAN_ALL = ".snakemake/tessera/now"
+from tessera.planning.project import Project
+from tessera.planning.provenance import Hashes, Output, Provenance
+
+PLURALS = {"batch": "batches"}
+NEWER_THAN_ALL = Path(".snakemake/tessera/now")
 
 
-class Products:
-    """Every product of the workflow, known by its rule and key (a batch, fold, model or movie; None: there is one).
+class RerunPlanner:
+    """Compares the records in `results/provenance` with what the results should be made from.
 
     Args:
-        provenance: provenance(rule, key) gives what the product is made from, anything that JSON can hold.
-        upstream: upstream(rule, key) gives the products, (rule, key), that it is made from.
-        outputs: outputs(rule, key) gives the paths of its files and folders; one lies in RECORDS, and holds the provenance
-            that they were made by. Rules that may make the same product have the same record.
-        wanted: rules whose products are asked for, whatever they are good for.
-        gathering: rules whose product many are made from, and that is itself made from many.
+        project: the settings and the table.
     """
 
-    def __init__(self, provenance, upstream, outputs, *, wanted, gathering):
-        self._recipe = provenance
-        self._upstream = upstream
-        self._outputs = outputs
-        self._wanted, self._gathering = wanted, gathering
-        self.is_outdated = cache(self._find_whether_outdated)
-        self._before = cache(self._find_before)
-        self._has_another_recipe = cache(self._find_whether_changed)
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.provenance = Provenance(project)
+        self.steps = self.provenance.steps
+        self.is_outdated = cache(self._is_outdated)
+        self.is_changed = cache(self._is_changed)
+        self._nearest = cache(self._find_nearest)
         self._newer_than_all = cache(_write_time)
 
-    def record(self, rule, key):
-        """Path of the file that holds the provenance by which a product was made: the one of its outputs in RECORDS."""
-        return next(path for path in self._outputs(rule, key) if path.startswith(RECORDS))
+    def record_path(self, name: str, key: str | None = None) -> str:
+        """Path of the file that says what an output was made from."""
+        step = self.steps[name]
+        return step.path(step.record, key)
 
-    def rerun_if(self, rule, key=None):
-        """Paths that an outdated product has to wait for, beside what it reads; none for one that is up to date."""
-        if not self.is_outdated(rule, key):
+    def has_record(self, name: str, key: str | None = None) -> bool:
+        """Whether an output was made before."""
+        return Path(self.record_path(name, key)).exists()
+
+    def read_record(self, name: str, key: str | None = None) -> dict[str, Any] | None:
+        """What an output was made from; None if nothing is known."""
+        return read_record(self.record_path(name, key))
+
+    def made_from(self, name: str, key: str | None = None) -> Hashes | None:
+        """The hashes of what an output was made from; None if nothing is known."""
+        record = self.read_record(name, key)
+        return record["hash"] if record else None
+
+    def rerun_if(self, name: str, key: str | None = None) -> list[str]:
+        """Paths that an outdated output waits for besides the data it reads; none for one that is up to date."""
+        if not self.is_outdated(name, key):
             return []
-        records = sorted(self.record(*product) for product in self._before(rule, key) if not self._is_idle(*product))
-        return [*records, self._newer_than_all()] if self._has_another_recipe(rule, key) else records
+        records = sorted(self.record_path(*output) for output in self._nearest(name, key))
+        return [*records, self._newer_than_all()] if self.is_changed(name, key) else records
 
-    def made_by(self, rule, key):
-        """The provenance that a product was made by; None where none is known."""
-        try:
-            return json.loads(Path(self.record(rule, key)).read_text())
-        except (OSError, ValueError):
-            return None
+    def all_outputs(self) -> Iterator[Output]:
+        """All outputs of the project, in the order of the steps."""
+        for name, step in self.steps.items():
+            for key in step.keys(self.project) if step.key else [None]:
+                yield name, key
 
-    def _find_whether_outdated(self, rule, key):
-        lacking = not all(Path(path).exists() for path in self._outputs(rule, key))
-        return lacking or self._has_another_recipe(rule, key)
+    def list_outputs(self, outputs: Sequence[Output]) -> str:
+        """Text such as `train fold1, segment (2 batches), report`."""
+        parts = []
+        named = {name for name, _ in outputs}
+        for name in [name for name in self.steps if name in named]:
+            keys = [key for step, key in outputs if step == name]
+            kind = self.steps[name].key
+            if kind is None:
+                parts.append(name)
+            else:
+                parts.append(f"{name} {keys[0]}" if len(keys) == 1 else f"{name} ({count(len(keys), kind)})")
+        return ", ".join(parts)
 
-    def _find_whether_changed(self, rule, key):
-        try:
-            return json.loads(Path(self.record(rule, key)).read_text()) != self._recipe(rule, key)
-        except FileNotFoundError:
-            return False
-        except (OSError, ValueError):  # cut off when a disk was full, say
-            return True
+    def missing(self, name: str, key: str | None = None) -> list[str]:
+        """The files and folders of an output that do not exist."""
+        return [path for path in self.steps[name].paths(key) if not Path(path).exists()]
 
-    def _find_before(self, rule, key):
-        found = set(self._upstream(rule, key))
-        return found.union(*map(self._find_behind, found))
+    def store_folders(self) -> list[str]:
+        """The folders of all batches that are made image by image, and list what was skipped."""
+        return [
+            step.path(step.stores, batch)
+            for step in self.steps.values()
+            if step.stores
+            for batch in step.keys(self.project)
+        ]
 
-    def _find_behind(self, product):
-        """The products before one that what is made from it has to name as well.
+    def unchanged_stores(self) -> list[tuple[str, Hashes, Hashes]]:
+        """Batches that are made again, though some of their images need not be.
 
-        Of one that gathers many these would be many times many, so only those that will run: none where it is itself
-        made anew, since it waits for all of them.
+        Returns:
+            [(folder, {image: hash of what it was made from}, {image: hash of what it is to be made from})].
         """
-        before = self._before(*product)
-        if product[0] not in self._gathering:
-            return before
-        return (
-            set()
-            if self._has_another_recipe(*product)
-            else {each for each in before if self._has_another_recipe(*each)}
-        )
+        batches = []
+        for step in self.steps.values():
+            if step.stores and step.keeps_unchanged:
+                for batch in step.keys(self.project):
+                    made = self.made_from(step.name, batch)
+                    if made and self.is_outdated(step.name, batch):
+                        folder = step.path(step.stores, batch)
+                        batches.append((folder, made, self.provenance.hashes(step.name, batch)))
+        return batches
 
-    def _is_idle(self, rule, key):
-        """Whether a product was removed that nobody asks for by itself: what needs it reads it, and so has it made."""
-        removed = self.is_outdated(rule, key) and not self._has_another_recipe(rule, key)
-        return removed and rule not in self._wanted
+    def _is_outdated(self, name: str, key: str | None = None) -> bool:
+        return bool(self.missing(name, key)) or self.is_changed(name, key)
+
+    def _is_changed(self, name: str, key: str | None = None) -> bool:
+        """Whether the record of an output shows another hash, or is damaged."""
+        if not self.has_record(name, key):
+            return False
+        return self.made_from(name, key) != self.provenance.hashes(name, key)
+
+    def _find_nearest(self, name: str, key: str | None) -> frozenset[Output]:
+        """The nearest outputs before this one that will be made for themselves."""
+        nearest: set[Output] = set()
+        for output in self.provenance.upstream(name, key):
+            nearest |= {output} if self._runs(*output) else self._nearest(*output)
+        return frozenset(nearest)
+
+    def _runs(self, name: str, key: str | None) -> bool:
+        """Whether an output is made for itself. An intermediate one that was deleted is made when a job reads it."""
+        return self.is_changed(name, key) or (self.steps[name].is_deliverable and self.is_outdated(name, key))
 
 
-def _write_time():
-    path = Path(NEWER_THAN_ALL)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(str(time.time_ns()))
-    return str(path)
+def count(number: int, noun: str) -> str:
+    """`1 batch`, `2 batches`, `2 images with ground truth`."""
+    word, space, rest = noun.partition(" with ")
+    if number != 1:
+        word = PLURALS.get(word, f"{word}s")
+    return f"{number:,} {word}{space}{rest}"
+
+
+def read_record(path: str) -> dict[str, Any] | None:
+    """A record; None if it does not exist or is damaged, for example because the disk was full."""
+    try:
+        record = json.loads(Path(path).read_text())
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) and isinstance(record.get("hash"), (dict, str)) else None
+
+
+def _write_time() -> str:
+    NEWER_THAN_ALL.parent.mkdir(parents=True, exist_ok=True)
+    NEWER_THAN_ALL.write_text(str(time.time_ns()))
+    return str(NEWER_THAN_ALL)
