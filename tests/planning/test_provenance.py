@@ -50,7 +50,8 @@ def hashes_of(folder, *, sides=None, models=None, existing=None, columns=None, *
         files = empty.get("files") or [folder / f"{image}.tif"]
         masks = {"masks_files": [folder / empty["masks"]] if empty["masks"] else []}
         rows[image] = empty | {
-            "image": image, "batch": image, "path": f"{image}.tif", "files": files, "truth": truth, "truth_files": truth_files
+            "image": image, "batch": image, "path": f"{image}.tif", "files": files,
+            "truth": truth, "truth_files": truth_files,
         } | masks  # fmt: skip
     digest_path.cache_clear()
     sides = sides or {"a": "train", "b": "test", "c": "predict"}

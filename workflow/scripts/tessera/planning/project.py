@@ -9,7 +9,7 @@ from typing import Any
 
 from tessera.common.errors import InputError
 from tessera.data.cross_validation import subsets_in_fold
-from tessera.data.split import PREDICT, check_subsets, assign_split
+from tessera.data.split import PREDICT, assign_split, check_subsets
 from tessera.planning.digests import digest_path
 from tessera.planning.existing_models import find_existing_models
 from tessera.planning.image_table import load_table

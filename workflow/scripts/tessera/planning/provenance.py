@@ -1,4 +1,4 @@
-"""Provenance hashes: one hash of everything that a result is made from. A result reruns if and only if its hash changes.
+"""Provenance hashes: one hash of everything that a result is made from. It reruns if and only if its hash changes.
 
 A hash covers the settings of the step, its code (`tessera.planning.code_hash`), the cells of the image's row, the raw
 files, and the hashes of the results that it is made from. It does not cover times of files, or where the project is.
@@ -68,9 +68,9 @@ class Provenance:
         """The record of a result: its hashes, and the parts that they are made of, by which a rerun is explained.
 
         Returns:
-            `hash`, the hashes; `settings` and `code`, {name: value}; `upstream`, {step: hash of all that is read of it};
-            `members`, {name: what counts of it} of what a step gathers; `images`, {image: {"row", "raw"}} of a step that
-            makes one result per image.
+            `hash`, the hashes; `settings` and `code`, {name: value}; `upstream`, {step: hash of what is read of it};
+            `members`, {name: what counts of it} of what a step gathers; `images`, {image: {"row", "raw"}} of a step
+            that makes one result per image.
         """
         step = self.steps[name]
         record: dict[str, Any] = {

@@ -65,8 +65,8 @@ class Step:
         raw_files: the column of the table, as in its `files` columns, that names the raw files it reads.
         columns: the cells of an image's row that its results depend on; `subset` is where the split puts the image.
         extra: {name: value} of other things that the results for a key depend on.
-        members: for a step that gathers many results for a key: {name: what counts of it}, of images, batches or models.
-            Of an upstream step that makes one result per image, it reads those of these images.
+        members: for a step that gathers many results for a key: {name: what counts of it}, of images, batches or
+            models. Of an upstream step that makes one result per image, it reads those of these images.
         gathers_batches: whether `members` are batches, of all images, rather than images.
         active: whether the workflow has this rule, given the settings and the table.
         is_deliverable: whether users want its outputs for themselves. Others are intermediate results.
