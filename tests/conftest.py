@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from projects import SWEPT_SETTINGS, SWEPT_TABLE, make_project, planned, snakemake
-
-REPOSITORY = Path(__file__).resolve().parent.parent
+from helpers.repository import REPOSITORY
+from helpers.small_project import SWEPT_SETTINGS, SWEPT_TABLE, make_project, planned, snakemake
 
 
 @pytest.hookimpl(tryfirst=True)  # before the groups are read

@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from conftest import REPOSITORY
+from helpers.repository import REPOSITORY
 
 BENCH = REPOSITORY / "bench"
 ASKED = [

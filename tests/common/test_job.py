@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from projects import start_holder
+from helpers.small_project import start_holder
 from tessera.common.errors import InputError
 from tessera.common.file_lock import FOLDER, hold_lock
 from tessera.common.job import running

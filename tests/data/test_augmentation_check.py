@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from annotated_batch import Batch, cells
-from scenes import place_discs
+from helpers.annotated_batch import Batch, cells
+from helpers.store_batches import place_discs
 from tessera.data.augmentation_check import count_damage, measure_label_damage
 from tessera.data.augmentation_presets import preset_transforms
 from tessera.report.model_report import ModelSummary, model_warnings

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from annotated_batch import Batch, cells
+from helpers.annotated_batch import Batch, cells
 from tessera.data.augmentation_presets import PRESETS
 from tessera.data.auto_configuration import measure_background_and_color, resolve_auto_settings
 from tessera.data.channels import align_channels

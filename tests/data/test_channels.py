@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scenes import place_discs, write_image, write_labels
+from helpers.store_batches import place_discs, write_image, write_labels
 from tessera.common.errors import InputError
 from tessera.data.annotated_images import open_annotated_images
 from tessera.data.channels import align_channels, match_channels

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from annotated_batch import Batch, cells
+from helpers.annotated_batch import Batch, cells
 from tessera.data.annotated_images import grid_positions
 from tessera.data.patch_reader import read_window
 from tessera.inference.tiling import split_into_tiles

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from conftest import REPOSITORY
+from helpers.repository import REPOSITORY
 from tessera.evaluation.tracking_metrics import TRACK_COUNTS, TRACK_SCORES
 from tessera.segmentation.object_table import SCHEMA
 from tessera.tracking.lineage import TABLES

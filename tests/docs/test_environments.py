@@ -8,7 +8,7 @@ from importlib.metadata import packages_distributions
 import pytest
 from packaging.utils import canonicalize_name
 
-from conftest import REPOSITORY
+from helpers.repository import REPOSITORY
 from requirements.environments import close, environment_texts, read_headings, read_versions
 
 SCRIPTS = REPOSITORY / "workflow" / "scripts"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import REPOSITORY
+from helpers.repository import REPOSITORY
 
 BIN = Path(sys.executable).parent
 

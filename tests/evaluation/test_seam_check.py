@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from evaluated import evaluate_batch
-from scenes import outputs_of, place_discs, scatter_discs, write_batch, write_labels, write_predictions
+from helpers.batch_evaluation import evaluate_batch
+from helpers.store_batches import outputs_of, place_discs, scatter_discs, write_batch, write_labels, write_predictions
 from tessera.common.errors import InputError
 from tessera.evaluation.seam_check import MAX_CROPS, check_seams, compare_classes, compare_objects, mask_undecidable
 from tessera.report.overlay_images import LABEL_COLORS, TRUTH_COLORS

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from conftest import REPOSITORY
+from helpers.repository import REPOSITORY
 from tessera.common.constants import FORMAT, SAVED_MODEL, SETTINGS, WEIGHTS
 from tessera.common.errors import InputError
 from tessera.inference import backends as engines

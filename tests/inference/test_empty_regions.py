@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scenes import write_image
+from helpers.store_batches import write_image
 from tessera.common.errors import InputError
 from tessera.inference.empty_regions import EmptyRegionFilter
 

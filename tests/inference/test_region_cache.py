@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from scenes import damage
+from helpers.store_batches import damage
 from tessera.inference.region_cache import RegionCache, remove_orphans
 from tessera.io.ome_zarr_store import create_store
 

@@ -5,7 +5,7 @@ import pytest
 import zarr
 from ome_zarr_models.v05 import Image as OmeImage
 
-from scenes import outputs_of, scatter_discs, write_predictions
+from helpers.store_batches import outputs_of, scatter_discs, write_predictions
 from tessera.common.errors import InputError
 from tessera.inference.seam_windows import choose_seam_windows, read_seam_windows, seam_window_shape
 from tessera.io.ome_zarr_store import open_array, read_metadata

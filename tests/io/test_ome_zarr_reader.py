@@ -12,7 +12,7 @@ import zarr
 from ome_zarr.format import FormatV04, FormatV05
 from ome_zarr.writer import write_image
 
-from raw import ingest_one, noise, peak_of_copying
+from helpers.raw_files import ingest_one, noise, peak_of_copying
 from tessera.common.errors import InputError
 
 

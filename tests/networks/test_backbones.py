@@ -10,7 +10,7 @@ import re
 import numpy as np
 import pytest
 
-from conftest import REPOSITORY
+from helpers.repository import REPOSITORY
 from tessera.networks.architectures import ARCHITECTURES, create_backbone, decoder_levels, encoder_layers
 from tessera.networks.build import build_network
 from tessera.networks.tensorflow_setup import keras, sm, tf

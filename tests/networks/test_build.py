@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from conftest import REPOSITORY
+from helpers.repository import REPOSITORY
 from tessera.common.constants import FORMAT
 from tessera.common.errors import InputError
 from tessera.networks.architectures import (

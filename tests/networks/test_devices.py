@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from conftest import REPOSITORY
+from helpers.repository import REPOSITORY
 from tessera.common.errors import InputError
 from tessera.networks.devices import (
     choose_device,

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from projects import REPOSITORY
+from helpers.repository import REPOSITORY
 from tessera.planning import digests
 from tessera.planning.digests import SMALL_FILE_BYTES, digest_path
 

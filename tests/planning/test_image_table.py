@@ -8,7 +8,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from conftest import REPOSITORY
+from helpers.repository import REPOSITORY
 from tessera.common.errors import InputError
 from tessera.planning.image_table import assign_batches, load_table
 from tessera.planning.schema_validation import read_schema

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from conftest import REPOSITORY
+from helpers.repository import REPOSITORY
 from tessera.common.errors import InputError
 from tessera.planning.load_settings import check_duplicate_keys, load_settings
 from tessera.planning.schema_validation import read_schema

@@ -8,8 +8,8 @@ import pytest
 import zarr
 from PIL import Image
 
-from annotated_batch import GEOMETRIC, OPTICAL, SETTINGS, Batch, cells
 from augment import augment
+from helpers.annotated_batch import GEOMETRIC, OPTICAL, SETTINGS, Batch, cells
 from tessera.common.constants import IGNORE, UNKNOWN
 from tessera.common.errors import InputError
 from tessera.data.annotated_images import PatchSampler, grid_positions

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from evaluated import evaluate_batch
-from scenes import damage, place_discs, write_batch, write_image, write_labels
+from helpers.batch_evaluation import evaluate_batch
+from helpers.store_batches import damage, place_discs, write_batch, write_image, write_labels
 from tessera.common.constants import UNKNOWN
 from tessera.common.errors import InputError
 from tessera.evaluation.segmentation_metrics import worst_frame

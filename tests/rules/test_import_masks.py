@@ -8,8 +8,8 @@ import pytest
 import tifffile
 from skimage.measure import label, regionprops
 
+from helpers.store_batches import place_discs, write_batch, write_image
 from import_masks import import_masks
-from scenes import place_discs, write_batch, write_image
 from tessera.common.errors import InputError
 from tessera.common.user_warnings import read_warnings
 from tessera.io.ome_zarr_store import open_array

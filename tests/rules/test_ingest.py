@@ -15,7 +15,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from raw import ingest_one, ingest_rows, noise, peak_of_copying, row
+from helpers.raw_files import ingest_one, ingest_rows, noise, peak_of_copying, row
 from tessera.common.errors import InputError, SystemInputError
 from tessera.common.user_warnings import read_warnings
 from tessera.io.image_reader import list_files, open_image

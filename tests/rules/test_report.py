@@ -16,9 +16,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
-from evaluated import evaluate_batch
+from helpers.batch_evaluation import evaluate_batch
+from helpers.store_batches import outputs_of, place_discs, write_batch, write_predictions
 from report import report
-from scenes import outputs_of, place_discs, write_batch, write_predictions
 from tessera.data.split import LEAKS_KEPT
 from tessera.evaluation.calibration import Calibration
 from tessera.report.model_report import learning_curves

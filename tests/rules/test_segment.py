@@ -10,7 +10,7 @@ import pytest
 import zarr
 from skimage.measure import regionprops
 
-from scenes import damage
+from helpers.store_batches import damage
 from segment import segment
 from tessera.common.constants import INSTANCE_OUTPUTS
 from tessera.common.errors import InputError

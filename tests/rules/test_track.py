@@ -14,9 +14,9 @@ from geff.convert import from_trackmate_xml_to_geff
 from PIL import Image
 from scipy.optimize import linear_sum_assignment
 
-from movies import same_cells, shuffled, tracked
-from readers import read_challenge, read_geff, read_napari, read_newick, read_trackmate
-from scenes import place_discs, write_batch, write_labels
+from helpers.label_movies import same_cells, shuffled, tracked
+from helpers.store_batches import place_discs, write_batch, write_labels
+from helpers.track_readers import read_challenge, read_geff, read_napari, read_newick, read_trackmate
 from tessera.evaluation.tracking_metrics import score_movie, score_tracks
 from tessera.io.ome_zarr_store import label_color, open_array
 from tessera.segmentation.object_table import SCHEMA

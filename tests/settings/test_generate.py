@@ -5,7 +5,7 @@ import re
 import pytest
 import yaml
 
-from conftest import REPOSITORY
+from helpers.repository import REPOSITORY
 from tessera.settings.generate import MARKER, generated_files
 from tessera.settings.sections import SECTIONS, Settings
 

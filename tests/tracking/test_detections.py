@@ -7,7 +7,7 @@ import pytest
 from skimage.draw import ellipse
 from skimage.measure import regionprops
 
-from movies import same_cells, shuffled, tracked
+from helpers.label_movies import same_cells, shuffled, tracked
 from tessera.settings.sections import TrackSettings
 from tessera.tracking.detections import detect, measure_frame
 from tessera.tracking.division_candidates import find_divisions

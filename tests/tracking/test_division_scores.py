@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from movies import shuffled, tracked
-from scenes import place_discs
+from helpers.label_movies import shuffled, tracked
+from helpers.store_batches import place_discs
 from tessera.tracking.detections import detect
 from tessera.tracking.division_candidates import find_divisions
 from tessera.tracking.division_scores import PRIOR_DIVISIONS, DaughterDistribution, DaughterGeometry

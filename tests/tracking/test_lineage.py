@@ -10,9 +10,9 @@ from ctc_metrics.scripts.validate import validate_sequence
 from PIL import Image
 from scipy import ndimage
 
-from movies import same_cells, shuffled, tracked
-from readers import read_challenge, read_geff, read_napari, read_newick, read_trackmate
-from scenes import place_discs, write_batch, write_image, write_labels
+from helpers.label_movies import same_cells, shuffled, tracked
+from helpers.store_batches import place_discs, write_batch, write_image, write_labels
+from helpers.track_readers import read_challenge, read_geff, read_napari, read_newick, read_trackmate
 from tessera.evaluation.tracking_metrics import score_movie
 from tessera.io.ome_zarr_store import open_array
 from tessera.report.lineage_plots import cycle_lengths, displacements, draw_counts, draw_tracks, draw_trees

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from movies import same_cells, shuffled, tracked
-from scenes import place_discs
+from helpers.label_movies import same_cells, shuffled, tracked
+from helpers.store_batches import place_discs
 from tessera.tracking import motion_estimation
 from tessera.tracking.detections import detect
 from tessera.tracking.division_candidates import find_divisions

@@ -15,7 +15,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 
-from scenes import place_discs
+from helpers.store_batches import place_discs
 from tessera.common.errors import InputError
 from tessera.networks.tensorflow_setup import keras, tf
 from tessera.training import wandb_logger as experiments

@@ -2,7 +2,7 @@
 
 import pytest
 
-from projects import TABLE, make_project, planned, snakemake
+from helpers.small_project import TABLE, make_project, planned, snakemake
 
 pytestmark = pytest.mark.slow
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from projects import planned, snakemake
+from helpers.small_project import planned, snakemake
 from tessera.io.ome_zarr_store import open_array
 
 pytestmark = pytest.mark.slow

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from projects import make_project, planned, snakemake, start_holder
+from helpers.small_project import make_project, planned, snakemake, start_holder
 from tessera.io.ome_zarr_store import open_array
 
 pytestmark = pytest.mark.slow

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import tifffile
 
-from projects import make_project, planned, set_settings, snakemake
+from helpers.small_project import make_project, planned, set_settings, snakemake
 from tessera.io.ome_zarr_store import open_array
 
 pytestmark = pytest.mark.slow

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from projects import SETTINGS, make_project, planned, set_settings, snakemake
+from helpers.small_project import SETTINGS, make_project, planned, set_settings, snakemake
 from tessera.io.ome_zarr_store import open_array
 
 pytestmark = pytest.mark.slow

@@ -7,8 +7,8 @@ import shutil
 import pytest
 import yaml
 
-from planner import dry_run
-from projects import SETTINGS, SWEPT_TABLE, TABLE, planned, snakemake
+from helpers.dry_run import dry_run
+from helpers.small_project import SETTINGS, SWEPT_TABLE, TABLE, planned, snakemake
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from projects import REPOSITORY, make_project, snakemake
+from helpers.repository import REPOSITORY
+from helpers.small_project import make_project, snakemake
 from slurm.cluster import missing_packages, running_cluster
 from tessera.io.ome_zarr_store import open_array
 

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import yaml
 
-from planner import FOREIGN, dry_run
+from helpers.dry_run import FOREIGN, dry_run
+from helpers.repository import REPOSITORY
 from simulate import simulate
-
-REPOSITORY = Path(__file__).resolve().parent.parent
 
 SETTINGS = {
     "images": "config/images.tsv",

@@ -17,7 +17,7 @@ def evaluate_batch(
 
     Args:
         root: the folder to write to.
-        folders: folders of images, labels and ground truth, of `scenes.write_batch`.
+        folders: folders of images, labels and ground truth, of `helpers.store_batches.write_batch`.
         subsets: {image: subset of the split}.
         task, classes, ious: see `tessera.evaluation.segmentation_metrics.choose_metrics`.
         annotated: names of the images with ground truth; None: all.
