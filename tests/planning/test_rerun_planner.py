@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from fake_results import fake_results, planner_of
-from planner import dry_run
-from projects import make_project, planned
+from helpers.dry_run import dry_run
+from helpers.small_project import make_project, planned
 from tessera.planning.steps import STEPS, Step
 
 
