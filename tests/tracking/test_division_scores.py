@@ -1,4 +1,4 @@
-"""Divisions are found whatever masks are like: of whole cells, of cells that round up, or markers."""
+"""Divisions are found in masks of whole cells, of cells that round up before mitosis, and in markers."""
 
 from dataclasses import replace
 
@@ -93,7 +93,7 @@ def count_right(look, seed, **movie):
         (markers_of_any_size, {}, 0.95),
     ],
 )
-def test_divisions_are_found_whatever_masks_are_like(look, movie, share, seed):
+def test_divisions_are_found_in_masks_of_cells_rounding_cells_and_markers(look, movie, share, seed):
     found, right, true = count_right(look, seed, **movie)
     assert right >= share * true
     assert found == right
@@ -102,12 +102,12 @@ def test_divisions_are_found_whatever_masks_are_like(look, movie, share, seed):
 @pytest.mark.parametrize(
     ("look", "told"), [(whole, 1), (markers, 0), (markers_of_any_size, 0), (markers_of_two_sizes, 0)]
 )
-def test_sizes_tell_of_divisions_where_they_last(look, told):
+def test_size_informativeness_is_high_only_if_sizes_persist(look, told):
     detections = detect((frame[None], None) for frame in colony(look)[0])
     assert learn_motion(detections).size_informativeness == pytest.approx(told, abs=0.15)
 
 
-def test_markers_of_daughters_may_be_of_unequal_sizes():
+def test_daughters_of_unequal_marker_sizes_are_found():
     movie, parents = colony(markers_of_two_sizes)
     _, found, decided = tracked(shuffled(movie))
     assert len(found) == len(parents)
@@ -121,7 +121,7 @@ def linked(movie):
 
 
 @pytest.mark.parametrize(("look", "spreads"), [(whole, (0.2, 0.45)), (markers, (0.5, 0.7))])
-def test_where_daughters_lie_is_learned_from_those_that_are_likely(look, spreads):
+def test_daughter_distribution_is_learned_from_likely_divisions(look, spreads):
     movie, parents = colony(look)
     detections, model, chains = linked(movie)
     found = find_divisions(detections, model, chains)
@@ -142,7 +142,7 @@ def test_where_daughters_lie_is_learned_from_those_that_are_likely(look, spreads
     assert gains[true].mean() > 0 > gains[~true].mean()
 
 
-def test_mergers_are_weighed_as_they_are_seen_not_as_the_movies_daughters_lie():
+def test_mergers_are_scored_without_the_learned_daughter_distribution():
     detections, model, chains = linked(colony(markers)[0])
     found = find_divisions(detections, model, chains, learn=False)
     again = find_mergers(detections.reversed(), model, chains.reversed())
@@ -154,7 +154,7 @@ def test_mergers_are_weighed_as_they_are_seen_not_as_the_movies_daughters_lie():
 
 
 @pytest.mark.parametrize("side", [-1, 1])
-def test_one_that_was_just_born_does_not_divide_for_being_half_as_large_as_its_mother(side):
+def test_newborn_cell_of_half_the_size_does_not_divide(side):
     movie, parents = colony(whole)
     first = {label: int(np.argmax((movie == label).any((1, 2)))) for label in parents}
     one = next(label for label in parents if first[label] < 6)

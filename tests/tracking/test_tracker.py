@@ -1,4 +1,4 @@
-"""What a movie shows of its cells decides the doubtful: links, the border, what is merged, how sure sizes are."""
+"""Ambiguous cases: objects at the border, merged and split cells, missed cells, and what the motion model decides."""
 
 from dataclasses import replace
 
@@ -34,7 +34,7 @@ def merge(movie, t, pair):
 
 
 @pytest.mark.parametrize("end", ["first", "last"])
-def test_where_cells_are_merged_or_in_pieces_now_and_then_those_at_an_end_do_not_divide(end):
+def test_merged_or_split_cells_at_the_ends_of_the_movie_are_no_divisions(end):
     movie = pairs()
     seen = merge(movie, 0, 5)
     for t, pair in ((2, 0), (3, 4), (4, 8), (5, 12), (6, 2), (7, 10)):
@@ -52,7 +52,7 @@ def test_where_cells_are_merged_or_in_pieces_now_and_then_those_at_an_end_do_not
 
 
 @pytest.mark.parametrize(("t", "missed"), [(4, [10]), (4, [9, 10]), (6, [10]), (6, [9, 10])])
-def test_those_that_are_merged_beside_a_frame_in_which_they_were_missed_are_parted_and_filled(t, missed):
+def test_cells_merged_next_to_a_missed_frame_are_split_and_filled(t, missed):
     movie = pairs()
     seen = merge(movie, 5, 4)
     seen[t][np.isin(seen[t], missed)] = 0
@@ -68,7 +68,7 @@ def test_those_that_are_merged_beside_a_frame_in_which_they_were_missed_are_part
 
 
 @pytest.mark.parametrize("divides", [True, False])
-def test_at_the_border_the_size_of_the_other_cell_tells_a_daughter_from_a_newcomer(divides):
+def test_daughter_and_newcomer_at_the_border_are_distinguished_by_the_sister_size(divides):
     movie, cell = pairs(), len(PLACES) + 1
     movie[:, 138:, 98:122] = 0
     top, middle = 139, 147
@@ -83,7 +83,7 @@ def test_at_the_border_the_size_of_the_other_cell_tells_a_daughter_from_a_newcom
     assert len(decided.divisions) == len(parents) / 2 == divides
 
 
-def test_the_spread_of_sizes_that_jump_is_not_that_of_those_that_do_not():
+def test_robust_wide_scale_includes_values_outside_the_median():
     values = np.concatenate([np.zeros(55), np.full(45, 0.5)]) + np.random.default_rng(0).normal(0, 0.01, 100)
     assert robust_scale(values, 0.03) == 0.03
     assert 0.25 < robust_wide_scale(values, 0.03) < 0.5
@@ -125,7 +125,7 @@ def wandering(space, step, seed, *, mother, daughters, born, frames=11):
 
 
 @pytest.mark.parametrize("seed", [0, 2, 3])
-def test_a_daughter_is_not_taken_for_the_next_self_of_a_neighbour_that_was_missed(seed):
+def test_daughter_is_not_linked_to_a_missed_neighbor(seed):
     movie, neighbour = wandering(22, 2, seed, mother=2, daughters=(5.5, 5.5), born=5)
     seen = movie.copy()
     seen[5][seen[5] == neighbour] = 0
@@ -136,7 +136,7 @@ def test_a_daughter_is_not_taken_for_the_next_self_of_a_neighbour_that_was_misse
 
 
 @pytest.mark.parametrize(("daughters", "seed"), [((5.7, 5.7), 0), ((5.7, 5.7), 3), ((4.5, 6.5), 3)])
-def test_two_that_are_after_a_merger_as_they_were_before_did_not_divide_after_it(daughters, seed):
+def test_merged_sisters_are_no_second_division(daughters, seed):
     movie, _ = wandering(26, 1.5, seed, mother=2, daughters=daughters, born=3)
     seen = movie.copy()
     seen[4][seen[4] == 101] = 100
@@ -146,7 +146,7 @@ def test_two_that_are_after_a_merger_as_they_were_before_did_not_divide_after_it
     assert same_cells(labels[apart, 0], movie[apart])
 
 
-def test_a_daughter_that_is_missed_soon_after_her_birth_lives_on():
+def test_persistence_of_a_daughter_counts_frames_after_a_gap():
     movie, _ = wandering(26, 1, 1, mother=2, daughters=(5.5, 5.5), born=5)
     seen = movie.copy()
     seen[6][seen[6] == 101] = 0
@@ -165,7 +165,7 @@ def test_a_daughter_that_is_missed_soon_after_her_birth_lives_on():
     assert np.delete(found["cut short"] - found["whole"], reason) == pytest.approx(0)
 
 
-def test_a_band_of_large_frames_shows_what_whole_frames_do(monkeypatch):
+def test_motion_of_a_band_equals_motion_of_whole_frames(monkeypatch):
     rng, side = np.random.default_rng(0), 1200
     places = np.stack(np.meshgrid(*[np.arange(3.0, side, 20)] * 2), -1).reshape(-1, 2)
     halves, movie = rng.integers(3, 6, len(places)), []
@@ -189,7 +189,7 @@ def test_a_band_of_large_frames_shows_what_whole_frames_do(monkeypatch):
     assert whole.border_death_rate - 0.02 < part.border_death_rate < motion_estimation.PRIOR_BORDER_DEATH_RATE
 
 
-def test_the_fewer_objects_are_lost_the_less_a_gap_is_likely():
+def test_gap_scores_decrease_with_the_death_rate():
     movie, _ = wandering(26, 1, 1, mother=0, daughters=(6, 6), born=99)
     movie[6][movie[6] == 20] = 0
     detections = detect((frame[None], None) for frame in movie)
@@ -203,7 +203,7 @@ def test_the_fewer_objects_are_lost_the_less_a_gap_is_likely():
     assert gaps[0.005].scores < gaps[USUAL_MISS_RATE].scores == gaps[0.1].scores
 
 
-def test_only_the_two_that_part_and_meet_again_are_pieces():
+def test_fragments_are_objects_that_separate_and_merge_again():
     seen = pairs(5)
     whole = (seen + 1) // 2
     for t in (0, 1, 3, 4):
@@ -223,7 +223,7 @@ def test_only_the_two_that_part_and_meet_again_are_pieces():
 
 
 @pytest.mark.parametrize("lost", [1, 2, 3])
-def test_frames_in_which_all_is_missing_tear_no_track(lost):
+def test_empty_frames_interrupt_no_track(lost):
     """As when the lamp is off, or the focus lost: those who are there again are the same."""
     movie, _ = wandering(26, 1, 1, mother=0, daughters=(6, 6), born=99)
     seen = shuffled(movie)
@@ -235,7 +235,7 @@ def test_frames_in_which_all_is_missing_tear_no_track(lost):
 
 
 @pytest.mark.parametrize("step", [8, 10, 12])
-def test_where_speeds_last_what_newcomers_do_next_tells_which_was_which(step):
+def test_new_objects_are_linked_by_their_later_motion(step):
     rng, rows, columns = np.random.default_rng(0), *np.indices((240, 240))
     turns = rng.uniform(0, 2 * np.pi, 16)
     places = np.array([(y, x) for y in range(30, 240, 60) for x in range(30, 240, 60)], float)

@@ -239,7 +239,7 @@ def measure_frame(labels: Labels, pixels: NDArray[Any] | None, voxel_size: Float
     count, lengths = len(ids), runs.lengths[foreground]
     line, x = np.divmod(runs.starts[foreground], width)
     z, y = np.divmod(line, height)
-    sizes = np.bincount(object_of, lengths, count)
+    sizes: Floats = np.bincount(object_of, lengths, count).astype(float, copy=False)
     sums = [np.bincount(object_of, lengths * values, count) for values in (z, y, x + (lengths - 1) / 2)]
     low = np.full((count, 3), np.iinfo(np.int32).max, np.int32)
     high = np.zeros((count, 3), np.int32)
@@ -292,7 +292,8 @@ def measure_elongations(
     within_run = (lengths**2 - 1) / 12 * voxel_size[2] ** 2  # variance of a run's pixels about its middle
     yy, xx, xy = (np.bincount(object_of, lengths * values, count) for values in (y * y, x * x + within_run, x * y))
     with np.errstate(invalid="ignore"):
-        return np.stack([yy - xx, 2 * xy], axis=1) / (yy + xx)[:, None]
+        result: Floats = np.stack([yy - xx, 2 * xy], axis=1) / (yy + xx)[:, None]
+        return result
 
 
 def overlap_frames(before: Labels, after: Labels, shift: Indices) -> Indices:

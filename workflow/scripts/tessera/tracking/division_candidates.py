@@ -212,7 +212,7 @@ def learn_division_prior(
         np.maximum.at(best, new[equal], total[equal])
         probabilities = expit(best[daughters] - best_alternative[daughters])
         division_rate = (probabilities.sum() + PRIOR_OBJECTS * PRIOR_DIVISION_RATE) / (count + PRIOR_OBJECTS)
-        n_dividing = np.bincount(at_border[daughters], probabilities, minlength=2)
+        n_dividing: Floats = np.bincount(at_border[daughters], probabilities, minlength=2).astype(float, copy=False)
         newcomer_rates = _newcomer_rates(counts, n_unexplained, n_dividing)
         prior = np.minimum(PRIOR_WEIGHT * np.log(division_rate / newcomer_rates), MAX_PRIOR_LLR)
         total = evidence + prior[daughter_at_border] + log_unequal

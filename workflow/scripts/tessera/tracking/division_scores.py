@@ -149,7 +149,8 @@ class DaughterGeometry:
         """Log-likelihood ratio of the positions (candidates,): a division against chance."""
         beside = log_sister_density(self.distance, self.log_distance, self._n_dims, distribution)
         scale = distribution.offset_factor * self.offset_scale
-        return log_displacement_density(self.offset, scale, self._n_dims) + beside - self.log_chance
+        result: Floats = log_displacement_density(self.offset, scale, self._n_dims) + beside - self.log_chance
+        return result
 
     def learn(self, daughter_b: Indices, llr: Floats) -> DaughterDistribution:
         """Learn the distribution from the likely divisions.
@@ -199,7 +200,8 @@ def _lengths_with_slack(vectors: Floats, between: Floats, length: Floats, slack:
     """Lengths of vectors (candidates, 3), up to `slack` shorter along the direction of `between`, of this length."""
     along = np.einsum("ij,ij->i", vectors, between) / np.maximum(length, 0.1)
     across = np.sqrt(np.maximum(np.einsum("ij,ij->i", vectors, vectors) - along**2, 0))
-    return np.hypot(across, np.maximum(np.abs(along) - slack, 0))
+    result: Floats = np.hypot(across, np.maximum(np.abs(along) - slack, 0))
+    return result
 
 
 def score_divisions(
@@ -344,7 +346,8 @@ def _newcomer_size_density(log_sizes: Floats, model: MotionModel, newcomers: Flo
         log_t_density(((log_sizes - middle) / width) ** 2) - np.log(width)
         for middle, width in ((model.log_size_median, model.log_size_scale), (median, scale))
     )
-    return np.logaddexp(all_objects, new_objects) - np.log(2)
+    result: Floats = np.logaddexp(all_objects, new_objects) - np.log(2)
+    return result
 
 
 def _overlap_term(detections: Detections, model: MotionModel, triples: DivisionTriples) -> Floats:

@@ -49,7 +49,7 @@ def estimate_drift(
     if min(len(before), len(after)) < MIN_OBJECTS:
         return np.zeros(3)
     voters = np.linspace(0, len(before) - 1, min(len(before), MAX_VOTERS)).astype(int)
-    tree = cKDTree(after)
+    tree: Any = cKDTree(after)
     radius = np.sqrt(np.median(sizes_after) * voxel_size[1] / np.pi)
     neighbor_distance = np.median(tree.query(after[:: max(len(after) // MAX_VOTERS, 1)], k=2)[0][:, 1])
     max_distance = MAX_JUMP * max(neighbor_distance, radius)
@@ -85,7 +85,8 @@ def estimate_drift(
         if not close.any():
             break
         best = np.median(votes[close], axis=0)
-    return best
+    result: Floats = best
+    return result
 
 
 def _count_voters(votes: Floats, voter: Indices, middle: Floats, width: float) -> int:
@@ -106,9 +107,8 @@ def align_foreground(before: Labels, after: Labels, drift: Floats) -> Floats:
     Returns:
         float64 (3,), the refined drift in pixels, or `drift` if no alignment is clearly better.
     """
-    masks = [(frame > 0).any(axis=0) for frame in (before, after)]
-    factor = -(-max(masks[0].shape) // MAX_ALIGNED_PX)
-    mask_before, mask_after = (_downsample(mask, factor) for mask in masks)
+    factor = -(-max(before.shape[1:]) // MAX_ALIGNED_PX)
+    mask_before, mask_after = (_downsample(np.any(frame > 0, axis=0), factor) for frame in (before, after))
     region_before, region_after = _common_regions(mask_before.shape, np.rint(drift[1:] / factor).astype(int))
     overlap = (mask_before[region_before] * mask_after[region_after]).sum()
     if MIN_OVERLAP_GAIN * overlap >= min(mask_before.sum(), mask_after.sum()):
@@ -121,11 +121,12 @@ def align_foreground(before: Labels, after: Labels, drift: Floats) -> Floats:
     return np.append(drift[0], factor * best)
 
 
-def _downsample(mask: NDArray[np.bool_], factor: int) -> Floats:
+def _downsample(mask: NDArray[Any], factor: int) -> Floats:
     """Share of foreground in each block of factor x factor pixels."""
     sides = [(0, -side % factor) for side in mask.shape]
     blocks = np.pad(mask, sides).reshape(-(-mask.shape[0] // factor), factor, -1, factor)
-    return blocks.mean(axis=(1, 3))
+    result: Floats = blocks.mean(axis=(1, 3))
+    return result
 
 
 def _common_regions(shape: tuple[int, ...], shift: NDArray[Any]) -> tuple[_Region, _Region]:

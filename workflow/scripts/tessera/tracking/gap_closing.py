@@ -116,7 +116,7 @@ def _log_missed(counts: Sequence[int] | Indices, expected: int, model: MotionMod
     A frame with less than half of the `expected` detections is taken for a failed frame, in which most are missed.
     """
     missing = [(expected - count) / (expected + PRIOR_OBJECTS) if 2 * count < expected else 0 for count in counts]
-    return sum(np.log(max(share, model.miss_rate)) for share in missing)
+    return float(sum(np.log(max(share, model.miss_rate)) for share in missing))
 
 
 def _score_gap(

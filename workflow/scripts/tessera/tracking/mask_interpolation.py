@@ -75,7 +75,8 @@ def relabel(labels: Labels, old: Indices, new: Indices, dtype: DTypeLike) -> NDA
     first = int(old[0])
     lookup = np.zeros(int(old[-1]) - first + 3, dtype)
     lookup[old - first + 1] = new
-    return lookup[(labels.astype(np.int64) - (first - 1)).clip(0, len(lookup) - 1)]
+    result: NDArray[np.integer] = lookup[(labels.astype(np.int64) - (first - 1)).clip(0, len(lookup) - 1)]
+    return result
 
 
 class TrackLabels:

@@ -120,7 +120,8 @@ def _middle_band(detections: Detections, transitions: Sequence[int]) -> Bools:
     share = min(MAX_SAMPLED_OBJECTS / len(indices), 1.0)
     y = detections.centers[:, 1]
     low, high = np.quantile(y[indices], [0.5 - share / 2, 0.5 + share / 2])
-    return (y >= low) & (y <= high)
+    result: Bools = (y >= low) & (y <= high)
+    return result
 
 
 def _initial_displacement_scale(detections: Detections, sample: _Sample) -> float:

@@ -124,7 +124,10 @@ def log_size_change_density(log_ratios: Floats, touches_border: Bools, model: Mo
     """
     scale, border_scale = model.size_change_scale, model.border_size_change_scale
     inside = log_t_density(((log_ratios - model.growth) / scale) ** 2) - np.log(scale)
-    return np.where(touches_border, log_t_density((log_ratios / border_scale) ** 2) - np.log(border_scale), inside)
+    result: Floats = np.where(
+        touches_border, log_t_density((log_ratios / border_scale) ** 2) - np.log(border_scale), inside
+    )
+    return result
 
 
 def log_size_density(log_sizes: Floats, touches_border: Bools | bool, model: MotionModel) -> Floats:
@@ -136,7 +139,8 @@ def log_size_density(log_sizes: Floats, touches_border: Bools | bool, model: Mot
             (model.log_size_median, model.log_size_scale),
         )
     )
-    return np.where(touches_border, border, inside)
+    result: Floats = np.where(touches_border, border, inside)
+    return result
 
 
 def log_likelihood_ratio_size(

@@ -180,7 +180,8 @@ def _log_likelihood_ratio_memory(
         size = log_t_density(size_error**2) - np.log(size_scale) - sister_sizes
         ratios.append(position + np.where(at_border, 0, size))
     mean = np.logaddexp(*ratios) - np.log(2)
-    return LIKELIHOOD_TEMPERATURE * np.clip(mean, -MAX_MEMORY_LLR, MAX_MEMORY_LLR)
+    result: Floats = LIKELIHOOD_TEMPERATURE * np.clip(mean, -MAX_MEMORY_LLR, MAX_MEMORY_LLR)
+    return result
 
 
 def _arrangement(detections: Detections, pairs: Indices) -> tuple[Floats, Floats]:

@@ -143,7 +143,8 @@ class TrackGraph:
         size = (detections.log_sizes[first] - detections.log_sizes[second]) / max(self.model.size_change_scale, 0.1)
         n_frames = int((detections.frames[second] - detections.frames[first]).max())
         shape = log_likelihood_ratio_shape(detections.elongations, first, second, self.model, n_frames)
-        return np.log1p(distance**2 / 3) + np.log1p(size**2 / 3) - shape
+        result: Floats = np.log1p(distance**2 / 3) + np.log1p(size**2 / 3) - shape
+        return result
 
 
 def track_detections(detections: Detections, settings: TrackSettings) -> TrackGraph:
