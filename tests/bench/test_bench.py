@@ -1,4 +1,4 @@
-"""Benchmarks: what they ask their scripts for, the scripts answer. They take too long to be run with the tests."""
+"""Benchmarks call their peer scripts with parameters that these have. Running them takes too long for the tests."""
 
 import ast
 
@@ -7,7 +7,7 @@ import pytest
 from helpers.repository import REPOSITORY
 
 BENCH = REPOSITORY / "bench"
-ASKED = [
+CALLS = [
     (path.name, call.args[0].value, {keyword.arg for keyword in call.keywords} - {None, "settings", "python"})
     for path in sorted(BENCH.glob("*.py"))
     for call in ast.walk(ast.parse(path.read_text()))
@@ -16,16 +16,16 @@ ASKED = [
 ]
 
 
-@pytest.mark.parametrize(("script", "task", "arguments"), ASKED)
-def test_what_a_benchmark_asks_for_is_answered(script, task, arguments):
+@pytest.mark.parametrize(("script", "task", "arguments"), CALLS)
+def test_peer_script_has_the_parameters_of_the_call(script, task, arguments):
     tree = ast.parse((BENCH / "peers" / f"{task}.py").read_text())
     functions = {node.name: node.args for node in tree.body if isinstance(node, ast.FunctionDef)}
-    (answered,) = (
+    (answer,) = (
         call for call in ast.walk(tree) if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "answer"
     )
-    taken = functions[answered.args[0].id]
-    assert taken.kwarg or arguments <= {each.arg for each in [*taken.args, *taken.kwonlyargs]}
+    parameters = functions[answer.args[0].id]
+    assert parameters.kwarg or arguments <= {each.arg for each in [*parameters.args, *parameters.kwonlyargs]}
 
 
-def test_benchmarks_are_found():
-    assert {"segment.py", "tracking.py", "predict.py", "stardist.py"} <= {script for script, _, _ in ASKED}
+def test_calls_of_all_benchmarks_are_collected():
+    assert {"segment.py", "tracking.py", "predict.py", "stardist.py"} <= {script for script, _, _ in CALLS}

@@ -1,4 +1,4 @@
-"""docs/tables.md names every column that is written."""
+"""docs/tables.md describes every column of the tables that Tessera writes."""
 
 import re
 
@@ -15,16 +15,16 @@ WORDS = set(re.findall(r"`([a-z0-9_]+)`", TEXT))
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_columns_of_lineages_are_told(table):
+def test_columns_of_lineage_tables_are_documented(table):
     assert f"| `{table}` |" in TEXT
     assert set(TABLES[table]) <= WORDS
 
 
-def test_columns_of_objects_are_told():
-    # A column in µm is told of with the one in pixels, a box by its corners.
-    wanted = {re.sub("_um$", "_px", name) for name in SCHEMA.names if not name.startswith("bbox_")} | set(COLUMNS)
-    assert wanted <= WORDS
+def test_columns_of_the_object_table_are_documented():
+    # A row describes the column in pixels together with the one in µm. Bounding boxes are described as one.
+    expected = {re.sub("_um$", "_px", name) for name in SCHEMA.names if not name.startswith("bbox_")} | set(COLUMNS)
+    assert expected <= WORDS
 
 
-def test_scores_of_tracks_are_told():
+def test_tracking_scores_are_documented():
     assert {*TRACK_SCORES, *TRACK_COUNTS} <= WORDS

@@ -1,10 +1,17 @@
-"""A batch of images with truth, made by hand, and the settings that patches are made of it by."""
+"""A batch of images with ground truth, and settings to render patches of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from skimage.draw import disk
 
 from augment import augment
-from tessera.data.annotated_images import measure_class_statistics, open_annotated_images
+from tessera.data.annotated_images import AnnotatedImage, measure_class_statistics, open_annotated_images
 from tessera.io.ome_zarr_store import create_store, finish_image, finish_labels
 
 GEOMETRIC = [
@@ -31,8 +38,10 @@ SETTINGS = {
 }
 
 
-def cells(seed, shape=(150, 170), count=12):
-    """Ids (y, x) of discs, and an image of them, uint16."""
+def cells(
+    seed: int, shape: tuple[int, int] = (150, 170), count: int = 12
+) -> tuple[NDArray[np.int32], NDArray[np.uint16]]:
+    """Ids (y, x) of discs at random places, and a noisy image of them."""
     rng = np.random.default_rng(seed)
     ids = np.zeros(shape, np.int32)
     for id_ in range(1, count + 1):
@@ -43,14 +52,30 @@ def cells(seed, shape=(150, 170), count=12):
 
 
 class Batch:
-    """Folders of image and truth stores to be filled."""
+    """Folders of image and ground truth stores, to which a test adds images.
 
-    def __init__(self, folder):
+    Attributes:
+        images: folder of the image stores.
+        truth: folder of the ground truth stores.
+        sides: {image: subset of the split}.
+    """
+
+    def __init__(self, folder: Path) -> None:
         self.images, self.truth = folder / "images" / "b0", folder / "truth" / "b0"
-        self.sides = {}
+        self.sides: dict[str, str] = {}
 
-    def add(self, image, side, pixels, ids, *, classes=None, extra=None, **metadata):
-        """Add an image (t, c, z, y, x) or (y, x), with its truth."""
+    def add(
+        self,
+        image: str,
+        side: str,
+        pixels: NDArray[Any],
+        ids: NDArray[Any],
+        *,
+        classes: Sequence[str] | None = None,
+        extra: dict[str, Any] | None = None,
+        **metadata: Any,
+    ) -> Batch:
+        """Add an image (t, c, z, y, x) or (y, x) of a subset, with its ground truth."""
         pixels, ids = (plane if plane.ndim == 5 else plane[None, None, None] for plane in (pixels, ids))
         create_store(self.images / f"{image}.ome.zarr", pixels.shape, pixels.dtype)[:] = pixels
         finish_image(self.images / f"{image}.ome.zarr", name=image, **metadata)
@@ -59,12 +84,16 @@ class Batch:
         self.sides[image] = side
         return self
 
-    def source(self, image, task="instances", classes=("background", "cell")):
+    def source(
+        self, image: str, task: str = "instances", classes: Sequence[str] = ("background", "cell")
+    ) -> AnnotatedImage:
+        """Open an image of the batch as the renderer of patches does."""
         (source,) = open_annotated_images([self.images], [self.truth], [image])
         measure_class_statistics(source, task, list(classes))
         return source
 
-    def augment(self, output, **changes):
+    def augment(self, output: Path, **changes: Any) -> Path:
+        """Render patches into `output`, with `changes` of SETTINGS."""
         augment(
             [self.images], [self.truth], self.sides, "digest", output, output.with_suffix(".png"), **SETTINGS | changes
         )

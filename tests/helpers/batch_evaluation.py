@@ -1,6 +1,8 @@
-"""Evaluates small batches of stores, as rule evaluate does."""
+"""Evaluation of small batches of stores, as rule evaluate does it."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from evaluate import evaluate
 from tessera.evaluation.image_evaluation import BatchFolders, find_images
@@ -10,9 +12,18 @@ IOUS = [0.5, 0.75, 0.95]
 
 
 def evaluate_batch(
-    root, folders, subsets, *, task="instances", classes=("background", "cell"), ious=IOUS, annotated=None,
-    predictions=None, regions=None, **options,
-):  # fmt: skip
+    root: Path,
+    folders: Sequence[Path],
+    subsets: dict[str, str],
+    *,
+    task: str = "instances",
+    classes: Sequence[str] = ("background", "cell"),
+    ious: Sequence[float] = IOUS,
+    annotated: Sequence[str] | None = None,
+    predictions: Path | None = None,
+    regions: dict[str, Any] | None = None,
+    **options: Any,
+) -> tuple[Path, Path]:
     """Write `root`/one.tsv and `root`/pictures of a batch.
 
     Args:
@@ -26,7 +37,7 @@ def evaluate_batch(
         options: further arguments of `evaluate.evaluate`.
     """
     images, labels, truth = map(Path, folders)
-    found = find_images(
+    stores = find_images(
         BatchFolders(images, labels, truth=truth, predictions=predictions),
         subsets=subsets,
         annotated=list(subsets) if annotated is None else annotated,
@@ -34,5 +45,5 @@ def evaluate_batch(
         regions=regions or {},
     )
     outputs = {"table": Path(root, "one.tsv"), "pictures": Path(root, "pictures")}
-    evaluate(found, choose_metrics(task, classes, ious), **outputs, **options)
+    evaluate(stores, choose_metrics(task, classes, ious), **outputs, **options)
     return outputs["table"], outputs["pictures"]

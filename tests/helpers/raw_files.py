@@ -1,15 +1,26 @@
-"""Raw files that tests make and ingest."""
+"""Raw files that tests write and ingest."""
 
 import tracemalloc
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import zarr
+from numpy.typing import DTypeLike, NDArray
 
 from ingest import copy_pixels, ingest
 from tessera.io.image_reader import open_image
-from tessera.io.ome_zarr_store import create_store, open_array, read_metadata
+from tessera.io.ome_zarr_store import Metadata, create_store, open_array, read_metadata
 
 
-def row(image, *files, axes="", pixel_size_um=None, frame_interval_s=None):
+def row(
+    image: str,
+    *files: Path,
+    axes: str = "",
+    pixel_size_um: float | None = None,
+    frame_interval_s: float | None = None,
+) -> dict[str, Any]:
+    """A row of the table as rule ingest gets it."""
     return {
         "image": image,
         "files": [str(file) for file in files],
@@ -19,23 +30,28 @@ def row(image, *files, axes="", pixel_size_um=None, frame_interval_s=None):
     }
 
 
-def ingest_rows(folder, *rows, on_bad_image="fail", chunk_px=64, shard_px=128):
+def ingest_rows(
+    folder: Path, *rows: dict[str, Any], on_bad_image: str = "fail", chunk_px: int = 64, shard_px: int = 128
+) -> Path:
+    """Ingest `rows`, and return the folder of stores, which is below `folder`."""
     provenance = {each["image"]: "provenance" for each in rows}
     ingest(rows, provenance, folder / "images", on_bad_image=on_bad_image, chunk_px=chunk_px, shard_px=shard_px)
     return folder / "images"
 
 
-def ingest_one(folder, *files, **settings):
-    path = ingest_rows(folder, row("a", *files, **settings)) / "a.ome.zarr"
+def ingest_one(folder: Path, *files: Path, **columns: Any) -> tuple[zarr.Array, Metadata]:
+    """Ingest one image of these files. `columns` are further columns of its row."""
+    path = ingest_rows(folder, row("a", *files, **columns)) / "a.ome.zarr"
     return open_array(path), read_metadata(path)
 
 
-def noise(*shape, dtype=np.uint16):
+def noise(*shape: int, dtype: DTypeLike = np.uint16) -> NDArray[Any]:
+    """Random values from 0 to 119, the same in each call."""
     return np.random.default_rng(1).integers(0, 120, shape).astype(dtype)
 
 
-def peak_of_copying(path, output):
-    """Bytes that are in use at most while the pixels of a raw file are copied into a new store at `output`."""
+def peak_of_copying(path: Path, output: Path) -> int:
+    """Largest number of bytes in use while the pixels of the raw file `path` are copied into a new store `output`."""
     with open_image([path]) as source:
         store = create_store(output, source.shape, source.dtype)
         tracemalloc.start()

@@ -1,4 +1,4 @@
-"""Small projects that the tests run: a copy of the workflow, a few tiny images with truth, quick settings."""
+"""Small projects to run in tests: a copy of the workflow, a few tiny movies with ground truth, quick settings."""
 
 import os
 import re
@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -16,7 +17,7 @@ from simulate import simulate
 SETTINGS = {
     "images": "config/images.tsv",
     "augment": {"patch_size_px": 64, "n_patches": 48},
-    # A network that is small, and learns to find most cells in a few seconds on the CPU.
+    # A small network, which learns to find most cells in a few seconds on the CPU.
     "train": {
         "architecture": "PlainUnet", "backbone": None, "width": 8, "depth": 3, "epochs": 8, "batch_size": 4,
         "learning_rate": 0.01, "device": "cpu", "log_images_every": 0,
@@ -32,7 +33,7 @@ val\t../raw/val.ome.tif\t../raw/val_truth\tval\ttwo
 test\t../raw/test.ome.tif\t../raw/test_truth\ttest\ttwo
 """
 
-# Two variants in two folds of three groups, networks that learn next to nothing.
+# Two variants in two folds of three groups. The networks learn next to nothing.
 SWEPT_SETTINGS = SETTINGS | {
     "split": {"folds": 2},
     "augment": {"patch_size_px": 64, "n_patches": 16, "transforms": [{"name": "D4"}]},
@@ -51,8 +52,8 @@ test\t../raw/test.ome.tif\t../raw/test_truth\ttest\tone
 """
 
 
-def make_project(folder, *, table=TABLE, settings=SETTINGS):
-    """A folder with the workflow, raw movies of two frames, a table and settings."""
+def make_project(folder: Path, *, table: str = TABLE, settings: dict[str, Any] = SETTINGS) -> Path:
+    """Make a folder with the workflow, five raw movies of two frames, a table and settings."""
     shutil.copytree(REPOSITORY / "workflow", folder / "workflow", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(REPOSITORY / "profiles", folder / "profiles")
     shutil.copytree(REPOSITORY / "envs", folder / "envs")
@@ -67,17 +68,17 @@ def make_project(folder, *, table=TABLE, settings=SETTINGS):
     return folder
 
 
-def set_settings(folder, **settings):
-    """Change whole sections of the settings of the project in `folder`."""
+def set_settings(folder: Path, **settings: Any) -> None:
+    """Replace whole sections of the settings of the project in `folder`."""
     path = folder / "config" / "config.yaml"
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | settings))
 
 
-def snakemake(folder, *arguments, check=True):
-    """Run Snakemake in `folder`; the finished process, its output as text.
+def snakemake(folder: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run Snakemake in `folder`, and return the finished process. `stdout` has all of its output.
 
     Raises:
-        AssertionError: it failed; with its output.
+        AssertionError: it failed and `check` is True. The message is its output.
     """
     environment = {key: value for key, value in os.environ.items() if not key.startswith(FOREIGN)}
     done = subprocess.run(
@@ -92,8 +93,8 @@ def snakemake(folder, *arguments, check=True):
     return done
 
 
-def planned(folder, *arguments):
-    """{rule: number of jobs} that Snakemake would run in `folder`."""
+def planned(folder: Path, *arguments: str) -> dict[str, int]:
+    """{rule: number of jobs} that Snakemake would run in `folder`, without rule `all`."""
     output = dry_run(folder, *arguments)
     if "Nothing to be done" in output:
         return {}
@@ -104,8 +105,8 @@ def planned(folder, *arguments):
     return jobs
 
 
-def start_holder(path, seconds):
-    """A process that has locked the file `path` and holds it for so long."""
+def start_holder(path: Path, seconds: float) -> subprocess.Popen[str]:
+    """Start a process that locks the file `path` and keeps the lock for `seconds`."""
     code = "import fcntl, sys, time; f = open(sys.argv[1], 'a'); fcntl.flock(f, 2); print(1, flush=True)"
     command = [sys.executable, "-c", f"{code}; time.sleep({seconds})", path]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

@@ -1,16 +1,23 @@
-"""What the files of tracks say, to be compared with the Lineage that they were written from."""
+"""Readers of exported tracks, independent of the writers.
+
+A node is (track, t). Each reader returns the nodes and {daughter: mother}.
+"""
 
 import csv
 import re
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
 from geff import GeffReader
 
+Node = tuple[int, int]
+Position = tuple[float, ...]
 
-def read_challenge(folder):
-    """{(track, t)} and {track: parent} of a Cell Tracking Challenge folder; an only child is its parent gone on."""
+
+def read_challenge(folder: Path) -> tuple[set[Node], dict[int, int]]:
+    """Nodes and mothers of a Cell Tracking Challenge folder. An only child is the same cell as its parent."""
     rows = [tuple(map(int, line.split())) for line in (folder / "res_track.txt").read_text().splitlines()]
     children = {}
     for track, _, _, parent in rows:
@@ -27,16 +34,16 @@ def read_challenge(folder):
     return nodes, parents
 
 
-def read_napari(path):
-    """{(track, t): (z, y, x)} and {track: parent} of a table of `write_napari`."""
+def read_napari(path: Path) -> tuple[dict[Node, Position], dict[int, int]]:
+    """{node: (z, y, x)} and mothers of a table of `write_napari`."""
     with open(path, newline="") as table:
         rows = list(csv.DictReader(table))
     nodes = {(int(row["track_id"]), int(row["t"])): tuple(float(row[axis]) for axis in "zyx") for row in rows}
     return nodes, {int(row["track_id"]): int(row["parent"]) for row in rows if int(row["parent"])}
 
 
-def read_newick(path):
-    """{track: length of its branch in frames} and {track: parent} of trees of `write_newick`."""
+def read_newick(path: Path) -> tuple[dict[int, int], dict[int, int]]:
+    """{track: length of its branch in frames} and mothers of trees of `write_newick`."""
     lengths, parents = {}, {}
     for line in path.read_text().splitlines():
         waiting, done = [[]], []
@@ -54,8 +61,8 @@ def read_newick(path):
     return lengths, parents
 
 
-def read_geff(path):
-    """{(track, t): (z, y, x)} and {track: parent} of a store of `write_geff`."""
+def read_geff(path: Path) -> tuple[dict[Node, Position], dict[int, int]]:
+    """{node: (z, y, x)} and mothers of a store of `write_geff`."""
     reader = GeffReader(path)
     reader.read_node_props()
     reader.read_edge_props()
@@ -63,17 +70,19 @@ def read_geff(path):
     values = {name: prop["values"] for name, prop in graph["node_props"].items()}
     track, t = values["track"].tolist(), values["t"].tolist()
     places = zip(*(values[axis].tolist() for axis in "zyx"), strict=True)
-    born = graph["edge_ids"][graph["edge_props"]["division"]["values"]].astype(int)
-    return dict(zip(zip(track, t, strict=True), places, strict=True)), {track[two]: track[one] for one, two in born}
+    divisions = graph["edge_ids"][graph["edge_props"]["division"]["values"]].astype(int)
+    return dict(zip(zip(track, t, strict=True), places, strict=True)), {
+        track[daughter]: track[mother] for mother, daughter in divisions
+    }
 
 
-def read_trackmate(path):
-    """{(track, t): (z, y, x) in the units of the file} and {track: parent} of a file of `write_trackmate`."""
+def read_trackmate(path: Path) -> tuple[dict[Node, Position], dict[int, int]]:
+    """{node: (z, y, x) in the units of the file} and mothers of a file of `write_trackmate`."""
     root = ElementTree.parse(path).getroot()
     nodes, track = {}, {}
     for spot in root.iter("Spot"):
         number, t = int(spot.get("TRACKLET")), int(spot.get("FRAME"))
         track[spot.get("ID")] = number
         nodes[number, t] = tuple(float(spot.get(f"POSITION_{axis}")) for axis in "ZYX")
-    born = [edge for edge in root.iter("Edge") if edge.get("DIVISION") == "1"]
-    return nodes, {track[edge.get("SPOT_TARGET_ID")]: track[edge.get("SPOT_SOURCE_ID")] for edge in born}
+    divisions = [edge for edge in root.iter("Edge") if edge.get("DIVISION") == "1"]
+    return nodes, {track[edge.get("SPOT_TARGET_ID")]: track[edge.get("SPOT_SOURCE_ID")] for edge in divisions}

@@ -1,4 +1,4 @@
-"""A run with a bad image: refused by name, or finished without it; what was made is kept either way."""
+"""A run with a bad image stops and names the file, or skips the image. Finished images are kept either way."""
 
 import pytest
 
@@ -9,7 +9,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """A project whose image "spare" is cut off, beside images that are good."""
+    """A project in which the file of the image "spare" is truncated."""
     table = TABLE + "spare\t../raw/spare.ome.tif\t../raw/spare_truth\ttest\ttwo\n"
     folder = make_project(tmp_path_factory.mktemp("bad") / "project", table=table)
     path = folder / "raw" / "spare.ome.tif"
@@ -17,19 +17,19 @@ def project(tmp_path_factory):
     return folder
 
 
-def test_a_bad_image_is_refused_by_name_and_can_then_be_set_aside(project):
-    refused = snakemake(project, "--cores", "2", check=False)
-    assert refused.returncode == 1
-    assert "raw/spare.ome.tif" in refused.stdout
+def test_bad_image_fails_the_run_by_name_and_can_then_be_skipped(project):
+    failed = snakemake(project, "--cores", "2", check=False)
+    assert failed.returncode == 1
+    assert "raw/spare.ome.tif" in failed.stdout
     assert (project / "results/images/one/train.ome.zarr").is_dir()
     good = project / "results/images/.two.part/val.ome.zarr"
-    made = good.stat().st_mtime_ns
+    written = good.stat().st_mtime_ns
 
     settings = (project / "config/config.yaml").read_text()
-    (project / "config/config.yaml").write_text(settings + "ingest: {on_bad_image: skipped}\n")
-    assert planned(project)["ingest"] == 1, "the other batch is not read again"
+    (project / "config/config.yaml").write_text(settings + "ingest: {on_bad_image: skip}\n")
+    assert planned(project)["ingest"] == 1, "only the batch of the bad image"
     snakemake(project, "--cores", "2")
-    assert (project / "results/images/two/val.ome.zarr").stat().st_mtime_ns == made
+    assert (project / "results/images/two/val.ome.zarr").stat().st_mtime_ns == written
     metrics = (project / "results/metrics.tsv").read_text()
     assert "test\t" in metrics
     assert "spare" not in metrics

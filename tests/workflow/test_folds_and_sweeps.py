@@ -1,4 +1,4 @@
-"""Variants in folds, from raw movies to the report, and one more variant afterwards."""
+"""A sweep over two variants in two folds, from raw movies to the report, and a changed sweep afterwards."""
 
 import json
 import shutil
@@ -19,18 +19,18 @@ def read_json(path):
     return json.loads(path.read_text())
 
 
-def test_each_fold_has_other_images_to_validate_on(swept):
+def test_folds_validate_on_different_images(swept):
     split = pd.read_csv(swept / "results" / "split.tsv", sep="\t", dtype=str, keep_default_na=False).set_index("image")
     assert split["split"].to_dict() == dict.fromkeys(("train", "val", "spare"), "train") | {"test": "test"}
     sources = [
         read_json(swept / "results" / "patches" / fold / "patches.json")["sources"] for fold in ("fold1", "fold2")
     ]
-    for number, sides in enumerate(sources, start=1):
-        assert sides["val"] == sorted(split.index[split["fold"] == str(number)])
-        assert sorted(sides["train"] + sides["val"]) == ["spare", "train", "val"]
+    for number, subsets in enumerate(sources, start=1):
+        assert subsets["val"] == sorted(split.index[split["fold"] == str(number)])
+        assert sorted(subsets["train"] + subsets["val"]) == ["spare", "train", "val"]
 
 
-def test_every_variant_is_trained_in_every_fold_by_its_own_settings(swept):
+def test_variants_train_in_every_fold_with_their_own_settings(swept):
     models = {path.name: read_json(path / "model.json") for path in (swept / "results" / "models").iterdir()}
     assert sorted(models) == MODELS
     assert [models[name]["settings"]["learning_rate"] for name in MODELS] == [0.01, 0.01, 0.03, 0.03]
@@ -38,7 +38,7 @@ def test_every_variant_is_trained_in_every_fold_by_its_own_settings(swept):
     assert patches[MODELS[0]] == patches[MODELS[2]] != patches[MODELS[1]] == patches[MODELS[3]]
 
 
-def test_the_folds_of_the_variant_with_the_better_mean_predict_together(swept):
+def test_folds_of_the_variant_with_the_best_mean_loss_form_the_ensemble(swept):
     selected = read_json(swept / "results" / "selected.json")
     losses = {}
     for name in MODELS:
@@ -55,7 +55,7 @@ def test_the_folds_of_the_variant_with_the_better_mean_predict_together(swept):
     assert abs(sums - 255).max() <= 2
 
 
-def test_the_report_compares_them(swept):
+def test_report_compares_all_models(swept):
     page = (swept / "results" / "report.html").read_text()
     assert "2 variants, each in 2 folds" in page
     assert page.count('<span class="chosen">in use</span>') == 4  # in the table of models, and above the curves
@@ -63,7 +63,7 @@ def test_the_report_compares_them(swept):
         assert name in page
 
 
-def test_one_more_variant_trains_alone_and_one_less_is_named(swept, tmp_path):
+def test_changed_sweep_trains_only_the_new_variant_and_lists_the_removed_one(swept, tmp_path):
     project = shutil.copytree(swept, tmp_path / "project", symlinks=True)
     kept = {name: (project / "results" / "models" / name / "model.json").stat().st_mtime_ns for name in MODELS}
     config = project / "config" / "config.yaml"

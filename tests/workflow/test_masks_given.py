@@ -1,4 +1,4 @@
-"""Masks that the table names are tracked, measured and scored: no network is needed, only what changes runs again."""
+"""Masks imported through the table are tracked, measured and scored, without any network."""
 
 import re
 import shutil
@@ -25,7 +25,7 @@ AFTER = {"import_masks": 1, "track": 1, "evaluate": 1, "report": 1}
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
-    """A project whose masks were tracked; tests must not change it."""
+    """A finished project with imported masks. Tests must not change it."""
     folder = make_project(tmp_path_factory.mktemp("given") / "project", table=TABLE)
     assert planned(folder) == {
         "ingest": 2,
@@ -41,11 +41,11 @@ def done(tmp_path_factory):
 
 @pytest.fixture
 def project(done, tmp_path):
-    """A copy of the project, timestamps and all."""
+    """A copy of the finished project, with its timestamps."""
     return shutil.copytree(done, tmp_path / "project", symlinks=True)
 
 
-def test_masks_are_the_labels_are_tracked_and_score_as_they_should(done):
+def test_imported_masks_become_labels_and_are_tracked_and_scored(done):
     results = done / "results"
     frames = [tifffile.imread(path) for path in sorted((done / "raw" / "plain_truth").glob("*.tif"))]
     assert (open_array(results / "labels" / "two" / "plain.ome.zarr")[:, 0, 0] == np.stack(frames)).all()
@@ -53,18 +53,18 @@ def test_masks_are_the_labels_are_tracked_and_score_as_they_should(done):
     assert table.loc["spare", ["ap_50", "tra", "frames_scored"]].tolist() == [1, 1, 2]
     assert table["split"].to_dict() == {"plain": "predict", "spare": "test"}
     tracks = pq.read_table(results / "tracked" / "two.parquet")["track"].to_pylist()
-    assert set(tracks) == set(np.unique(frames)[1:].tolist()), "each id of the truth is a track of its own"
+    assert set(tracks) == set(np.unique(frames)[1:].tolist()), "each id of the ground truth is one track"
 
 
-def test_the_report_tells_of_masks_and_has_no_section_on_networks(done):
+def test_report_mentions_imported_masks_and_has_no_section_on_networks(done):
     page = (done / "results" / "report.html").read_text()
     assert "no network was trained or asked" in page
     assert not [name for name in ("training", "why", "seams", "split") if f'id="{name}"' in page or f"#{name}" in page]
-    made = {path.name for path in (done / "results").iterdir()}
-    assert not made & {"models", "patches", "predictions", "selected.json", "explanation", "split.tsv"}
+    outputs = {path.name for path in (done / "results").iterdir()}
+    assert not outputs & {"models", "patches", "predictions", "selected.json", "explanation", "split.tsv"}
 
 
-def test_nothing_runs_again_for_settings_of_networks_and_edited_masks_run_their_batch(project):
+def test_edited_masks_rerun_their_batch_and_settings_of_networks_rerun_nothing(project):
     assert planned(project) == {}
     set_settings(project, train={"epochs": 5}, predict={"tile_px": 256}, segment={"foreground_threshold": 0.3})
     assert planned(project) == {}
@@ -74,7 +74,7 @@ def test_nothing_runs_again_for_settings_of_networks_and_edited_masks_run_their_
     assert planned(project) == AFTER
 
 
-def test_masks_that_make_no_sense_are_refused_by_name_and_can_be_set_aside_which_the_report_tells(project):
+def test_bad_masks_fail_the_run_by_name_and_can_then_be_skipped(project):
     for frame in (project / "raw" / "plain_truth").glob("*.tif"):
         tifffile.imwrite(frame, tifffile.imread(frame)[:40])
     done = snakemake(project, "--cores", "2", check=False)
@@ -90,7 +90,7 @@ def test_masks_that_make_no_sense_are_refused_by_name_and_can_be_set_aside_which
     assert table["image"].tolist() == ["spare"]
 
 
-def test_a_run_of_which_no_image_can_be_read_says_so(project):
+def test_run_without_any_readable_image_says_so(project):
     for path in (project / "raw").glob("*.ome.tif"):
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     set_settings(project, ingest={"on_bad_image": "skip"})
@@ -103,24 +103,24 @@ def test_a_run_of_which_no_image_can_be_read_says_so(project):
     assert "<strong>No image could be read</strong>" in page
 
 
-def test_other_settings_of_tracks_leave_the_labels_as_they_are(project):
+def test_settings_of_tracks_do_not_rerun_the_import_of_masks(project):
     set_settings(project, track={"allow_divisions": False})
     assert planned(project) == {"track": 2, "evaluate": 2, "report": 1}
 
 
-def test_labels_of_masks_and_of_a_network_are_never_taken_for_each_other(finished, tmp_path):
+def test_labels_are_replaced_when_masks_are_added_to_or_removed_from_the_table(finished, tmp_path):
     folder = shutil.copytree(finished, tmp_path / "project", symlinks=True)
     table = folder / "config" / "images.tsv"
     text = table.read_text()
     header, *rows = text.splitlines()
     masks = [f"{row}\t../raw/{row.split()[0]}_truth" for row in rows]
     table.write_text("\n".join([f"{header}\tmasks", *masks, ""]))
-    importing = {"import_masks": 2, "track": 2, "evaluate": 2, "report": 1}
-    assert planned(folder) == importing
+    expected = {"import_masks": 2, "track": 2, "evaluate": 2, "report": 1}
+    assert planned(folder) == expected
     snakemake(folder, "--cores", "2", "--max-threads", "2")
     assert planned(folder) == {}
     table.write_text(text)
-    assert planned(folder) == {"segment": 2} | {rule: importing[rule] for rule in ("track", "evaluate", "report")}
+    assert planned(folder) == {"segment": 2} | {rule: expected[rule] for rule in ("track", "evaluate", "report")}
 
 
 @pytest.mark.parametrize(
@@ -134,16 +134,16 @@ def test_labels_of_masks_and_of_a_network_are_never_taken_for_each_other(finishe
         ({}, TABLE.replace("../raw/plain_truth", "../raw/nowhere"), "line 3: masks:"),
     ],
 )
-def test_what_does_not_go_with_masks_is_refused_before_anything_runs(project, settings, table, words):
+def test_settings_that_contradict_masks_are_refused_at_planning(project, settings, table, words):
     set_settings(project, **settings)
     (project / "config" / "images.tsv").write_text(table)
-    told = snakemake(project, "--dry-run", check=False)
-    assert told.returncode != 0
-    assert words in told.stdout
-    assert "Traceback" not in told.stdout
+    done = snakemake(project, "--dry-run", check=False)
+    assert done.returncode != 0
+    assert words in done.stdout
+    assert "Traceback" not in done.stdout
 
 
-def test_an_image_that_joins_a_batch_is_made_alone_and_the_others_stay_the_files_that_they_are(project):
+def test_image_that_moves_to_a_batch_is_added_without_rewriting_the_others(project):
     results = project / "results"
     stores = ["images/one/spare.ome.zarr", "truth/one/spare.ome.zarr", "labels/one/spare.ome.zarr", "tracks/one/spare"]
     before = {path: path.stat().st_ino for store in stores for path in (results / store).rglob("*") if path.is_file()}
@@ -160,10 +160,10 @@ def test_an_image_that_joins_a_batch_is_made_alone_and_the_others_stay_the_files
     assert planned(project) == {}
 
 
-def test_jobs_share_the_memory_of_a_machine_and_one_of_them_uses_a_network(project):
+def test_jobs_share_the_memory_of_the_machine_and_run_one_network_at_a_time(project):
     def provided(*arguments):
-        said = snakemake(project, "--cores", "2", "--forcerun", "report", *arguments).stdout
-        line = next(line for line in said.splitlines() if line.startswith("Provided resources"))
+        output = snakemake(project, "--cores", "2", "--forcerun", "report", *arguments).stdout
+        line = next(line for line in output.splitlines() if line.startswith("Provided resources"))
         return {name: int(value) for name, value in re.findall(r'"(\w+)", (\d+)', line)}
 
     total_mb = psutil.virtual_memory().total / 1e6
@@ -171,7 +171,7 @@ def test_jobs_share_the_memory_of_a_machine_and_one_of_them_uses_a_network(proje
     assert provided("--resources", "mem_mb=1500") == {"networks": 1, "mem_mb": 1500}
 
 
-def test_what_is_forced_is_made_again_though_it_stays_as_it_is(project):
+def test_forcerun_rewrites_stores_that_did_not_change(project):
     store = project / "results" / "images" / "one" / "spare.ome.zarr" / "zarr.json"
     before = store.stat().st_mtime_ns
     table = project / "config" / "images.tsv"

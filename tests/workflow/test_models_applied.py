@@ -1,4 +1,4 @@
-"""An existing model is applied to new images: nothing is trained, no truth is needed, only what changes runs again."""
+"""An existing model is applied to new images, without training and without ground truth."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ APPLYING = {"select_model": 1, "explain": 1, "predict": 2, "segment": 2, "track"
 
 @pytest.fixture(scope="module")
 def applied(finished, tmp_path_factory):
-    """A project that has applied the model of another to images without truth; tests must not change it."""
+    """A finished project that applied the model of another project. Tests must not change it."""
     root = tmp_path_factory.mktemp("applied")
     shutil.copytree(finished / "results" / "models" / "fold1", root / "project" / "given")
     folder = make_project(root / "project", table=TABLE, settings=SETTINGS | {"model": "given"})
@@ -33,11 +33,11 @@ def applied(finished, tmp_path_factory):
 
 @pytest.fixture
 def project(applied, tmp_path):
-    """A copy of the project, timestamps and all."""
+    """A copy of the finished project, with its timestamps."""
     return shutil.copytree(applied, tmp_path / "project", symlinks=True)
 
 
-def test_images_without_truth_have_labels_objects_and_a_whole_report(applied):
+def test_images_without_ground_truth_get_labels_objects_and_a_report(applied):
     results = applied / "results"
     table = pd.read_csv(results / "metrics.tsv", sep="\t")
     assert sorted(table["image"]) == ["plain", "spare"]
@@ -50,15 +50,15 @@ def test_images_without_truth_have_labels_objects_and_a_whole_report(applied):
     assert json.loads((results / "selected.json").read_text())["model"] == "given"
 
 
-def test_only_the_region_and_the_frames_of_the_table_are_predicted(applied):
+def test_prediction_is_limited_to_the_region_and_frames_of_the_table(applied):
     background = open_array(applied / "results" / "predictions" / "one" / "spare.ome.zarr")[:, 0, 0]
-    looked = np.zeros(background.shape, bool)
-    looked[1, 0:64, 32:96] = True
-    assert (background[~looked] == 255).all()
-    assert (background[looked] < 255).any()
+    of_interest = np.zeros(background.shape, bool)
+    of_interest[1, 0:64, 32:96] = True
+    assert (background[~of_interest] == 255).all()
+    assert (background[of_interest] < 255).any()
 
 
-def test_nothing_runs_again_where_nothing_changed_nor_for_settings_of_training(project):
+def test_settings_of_training_and_a_moved_model_rerun_nothing(project):
     assert planned(project) == {}
     set_settings(project, train={"epochs": 5}, split={"seed": 1}, augment={"patch_size_px": 128})
     assert planned(project) == {}
@@ -67,19 +67,19 @@ def test_nothing_runs_again_where_nothing_changed_nor_for_settings_of_training(p
     assert planned(project) == {}
 
 
-def test_an_edited_model_is_applied_again_to_everything(project):
+def test_edited_model_reruns_all_predictions(project):
     path = project / "given" / "model.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"note": "edited"}))
     assert planned(project) == APPLYING
 
 
-def test_another_region_predicts_its_batch_alone(project):
+def test_changed_region_reruns_only_its_batch(project):
     table = project / "config" / "images.tsv"
     table.write_text(TABLE.replace("0:64,32:96", "0:96,32:96"))
     assert planned(project) == {"predict": 1, "segment": 1, "track": 1, "evaluate": 1, "report": 1}
 
 
-def test_images_with_truth_are_scored_whatever_side_the_table_states_but_predict(project):
+def test_images_with_ground_truth_are_test_images_whatever_their_split(project):
     rows = "plain\t../raw/plain.ome.tif\t../raw/plain_truth\ttrain\ttwo\nspare\t../raw/spare.ome.tif\t\t\tone\n"
     (project / "config" / "images.tsv").write_text(f"image\tpath\ttruth\tsplit\tbatch\n{rows}")
     snakemake(project, "--cores", "2", "--max-threads", "2")
@@ -88,7 +88,7 @@ def test_images_with_truth_are_scored_whatever_side_the_table_states_but_predict
     assert table["frames_scored"].to_dict() == {"plain": 2, "spare": 0}
 
 
-def test_truth_outside_of_the_region_and_the_frames_counts_nowhere(project):
+def test_ground_truth_outside_the_region_of_interest_is_not_scored(project):
     rows = "plain\t../raw/plain.ome.tif\t../raw/plain_truth\ttwo\t0:48,0:96\t0"
     (project / "config" / "images.tsv").write_text(f"image\tpath\ttruth\tbatch\troi\tframes\n{rows}\n")
     snakemake(project, "--cores", "2", "--max-threads", "2")
@@ -96,7 +96,7 @@ def test_truth_outside_of_the_region_and_the_frames_counts_nowhere(project):
     assert table.loc["plain", ["frames_scored", "pixels"]].tolist() == [1, 48 * 96]
 
 
-def test_a_project_applies_the_model_that_it_has_trained_without_training_it_again(finished, tmp_path):
+def test_project_can_apply_its_own_model_without_retraining(finished, tmp_path):
     folder = shutil.copytree(finished, tmp_path / "project", symlinks=True)
     set_settings(folder, model="results/models/fold1", train={"epochs": 9})
     jobs = planned(folder)
@@ -115,7 +115,7 @@ def test_a_project_applies_the_model_that_it_has_trained_without_training_it_aga
         ({"model": "other"}, "other holds folders of models, but is none; give one of them, such as "),
     ],
 )
-def test_a_model_that_cannot_be_applied_is_refused_before_anything_runs(project, settings, words):
+def test_unusable_model_is_refused_at_planning(project, settings, words):
     shutil.copytree(project / "given", project / "other" / "given")
     set_settings(project, **settings)
     done = snakemake(project, "--dry-run", check=False)

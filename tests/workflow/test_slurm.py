@@ -1,4 +1,4 @@
-"""The whole pipeline on a SLURM cluster that the tests start: the same results, and a cancelled job is made good."""
+"""The pipeline on a SLURM cluster that the tests start gives the same results, and retries a cancelled job."""
 
 import re
 import subprocess
@@ -15,7 +15,7 @@ from helpers.small_project import make_project, snakemake
 from slurm.cluster import missing_packages, running_cluster
 from tessera.io.ome_zarr_store import open_array
 
-# A job gets the cores that it has on the workstation, as floating-point sums need.
+# Jobs get as many cores as on the workstation: the order of floating-point sums depends on it.
 THREADS = ["--max-threads", "2"]
 GPU = ["--set-resources", "train:slurm_partition=gpu", "train:gpu=1"]
 QUICK = ["--slurm-init-seconds-before-status-checks", "1"]
@@ -26,24 +26,24 @@ def read_profile(name):
     return yaml.safe_load((REPOSITORY / "profiles" / name / "config.yaml").read_text())
 
 
-def test_both_profiles_rerun_for_the_same_reasons():
+def test_profiles_share_the_rerun_triggers():
     kept = ["rerun-triggers", "rerun-incomplete", "keep-going"]
     assert {key: read_profile("slurm")[key] for key in kept} == {key: read_profile("default")[key] for key in kept}
 
 
 @pytest.fixture(scope="module")
 def projects(tmp_path_factory, finished):
-    """(a finished project on the workstation, the same on SLURM, the cluster's jobs); a training job was cancelled."""
+    """The finished project of a workstation, the same project run on SLURM, and the jobs of the cluster."""
     if missing := missing_packages():
         pytest.skip(f"needs a SLURM cluster: apt-get install {' '.join(missing)}")
-    there = make_project(tmp_path_factory.mktemp("slurm") / "cluster")
+    on_slurm = make_project(tmp_path_factory.mktemp("slurm") / "cluster")
     with running_cluster() as cluster:
-        run_with_a_cancelled_training(there, cluster)
-        return finished, there, cluster.jobs()
+        run_with_a_cancelled_training(on_slurm, cluster)
+        return finished, on_slurm, cluster.jobs()
 
 
 def run_with_a_cancelled_training(folder, cluster):
-    """Run the pipeline on `cluster`, and cancel its first training job after an epoch."""
+    """Run the pipeline on `cluster`, and cancel its first training job after one epoch."""
     command = [sys.executable, "-m", "snakemake", "--workflow-profile", "slurm", *THREADS, *GPU, *QUICK]
     output = folder / "output.txt"
     with open(output, "w") as stream:
@@ -58,7 +58,7 @@ def run_with_a_cancelled_training(folder, cluster):
 
 
 def wait_for_line(path, text, process, output):
-    """Wait until the file `path` holds `text`, while `process`, which prints into `output`, runs."""
+    """Wait until the file `path` contains `text`, and fail with the file `output` if `process` ends before."""
     end = time.monotonic() + PATIENCE_S
     while not (path.exists() and text in path.read_text()):
         assert process.poll() is None, output.read_text()
@@ -71,25 +71,25 @@ def rule_of(job):
 
 
 @pytest.mark.slow
-def test_labels_are_those_of_a_workstation(projects):
-    here, there, _ = projects
-    stores = sorted(path.relative_to(here) for path in here.glob("results/labels/*/*.ome.zarr"))
+def test_labels_equal_those_of_a_workstation(projects):
+    local, on_slurm, _ = projects
+    stores = sorted(path.relative_to(local) for path in local.glob("results/labels/*/*.ome.zarr"))
     assert len(stores) == 4
     for store in stores:
-        np.testing.assert_array_equal(open_array(there / store)[:], open_array(here / store)[:])
+        np.testing.assert_array_equal(open_array(on_slurm / store)[:], open_array(local / store)[:])
 
 
 @pytest.mark.slow
-def test_objects_and_metrics_are_those_of_a_workstation(projects):
-    here, there, _ = projects
+def test_objects_and_metrics_equal_those_of_a_workstation(projects):
+    local, on_slurm, _ = projects
     for batch in ("one", "two"):
         table = f"results/objects/{batch}.parquet"
-        pd.testing.assert_frame_equal(pd.read_parquet(there / table), pd.read_parquet(here / table))
-    assert (there / "results/metrics.tsv").read_text() == (here / "results/metrics.tsv").read_text()
+        pd.testing.assert_frame_equal(pd.read_parquet(on_slurm / table), pd.read_parquet(local / table))
+    assert (on_slurm / "results/metrics.tsv").read_text() == (local / "results/metrics.tsv").read_text()
 
 
 @pytest.mark.slow
-def test_every_rule_that_computes_is_a_job_of_the_cluster(projects):
+def test_rules_that_compute_run_as_jobs_of_the_cluster(projects):
     _, _, jobs = projects
     rules = {rule_of(job) for job in jobs}
     assert {"ingest", "ingest_truth", "augment", "train", "predict", "segment", "evaluate"} <= rules
@@ -97,7 +97,7 @@ def test_every_rule_that_computes_is_a_job_of_the_cluster(projects):
 
 
 @pytest.mark.slow
-def test_a_cancelled_job_is_done_again_with_more_memory_and_time(projects):
+def test_cancelled_job_is_retried_with_more_memory_and_time(projects):
     _, _, jobs = projects
     first, second = (job for job in jobs if rule_of(job) == "train")
     assert (first["JobState"], second["JobState"]) == ("CANCELLED", "COMPLETED")
@@ -106,7 +106,7 @@ def test_a_cancelled_job_is_done_again_with_more_memory_and_time(projects):
 
 
 @pytest.mark.slow
-def test_a_rule_that_is_sent_to_the_gpu_partition_gets_a_gpu(projects):
+def test_gpu_partition_gives_its_jobs_a_gpu(projects):
     _, _, jobs = projects
     assert {(job["Partition"], job.get("TresPerJob")) for job in jobs if rule_of(job) == "train"} == {
         ("gpu", "gres:gpu:1")
@@ -115,6 +115,6 @@ def test_a_rule_that_is_sent_to_the_gpu_partition_gets_a_gpu(projects):
 
 
 @pytest.mark.slow
-def test_a_finished_run_on_the_cluster_has_nothing_left_to_do_on_a_workstation(projects):
-    _, there, _ = projects
-    assert "Nothing to be done" in snakemake(there, "--cores", "2", "--dry-run").stdout
+def test_finished_cluster_run_has_nothing_to_do_on_a_workstation(projects):
+    _, on_slurm, _ = projects
+    assert "Nothing to be done" in snakemake(on_slurm, "--cores", "2", "--dry-run").stdout
