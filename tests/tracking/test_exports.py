@@ -6,7 +6,7 @@ import pytest
 import tifffile
 import zarr
 
-from readers import read_newick, read_trackmate
+from helpers.track_readers import read_newick, read_trackmate
 from tessera.tracking.export_ctc import ChallengeFolder
 from tessera.tracking.exports import write_geff, write_napari, write_newick, write_trackmate
 from tessera.tracking.lineage import Lineage, list_tracks, make_table, with_types

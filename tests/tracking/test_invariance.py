@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
-from conftest import REPOSITORY
+from helpers.repository import REPOSITORY
 from tessera.settings.sections import TrackSettings
 from tessera.tracking.detections import detect
 from tessera.tracking.tracker import track_detections
