@@ -71,9 +71,8 @@ def read_geff(path: Path) -> tuple[dict[Node, Position], dict[int, int]]:
     track, t = values["track"].tolist(), values["t"].tolist()
     places = zip(*(values[axis].tolist() for axis in "zyx"), strict=True)
     divisions = graph["edge_ids"][graph["edge_props"]["division"]["values"]].astype(int)
-    return dict(zip(zip(track, t, strict=True), places, strict=True)), {
-        track[daughter]: track[mother] for mother, daughter in divisions
-    }
+    nodes = dict(zip(zip(track, t, strict=True), places, strict=True))
+    return nodes, {track[daughter]: track[mother] for mother, daughter in divisions}
 
 
 def read_trackmate(path: Path) -> tuple[dict[Node, Position], dict[int, int]]:

@@ -56,9 +56,7 @@ def test_killed_run_gives_the_results_of_an_uninterrupted_one(finished, tmp_path
     assert len(labels) == 4
     for store in labels:
         np.testing.assert_array_equal(open_array(project / store)[:], open_array(finished / store)[:])
-    killed, uninterrupted = (
-        pd.read_csv(folder / "results" / "metrics.tsv", sep="\t") for folder in (project, finished)
-    )
+    metrics = [pd.read_csv(folder / "results" / "metrics.tsv", sep="\t") for folder in (project, finished)]
     pd.testing.assert_frame_equal(*metrics)
     assert metrics[0]["ap_50"].min() > 0.3, "the network found cells, so that there is something to compare"
 
