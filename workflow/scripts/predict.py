@@ -1,128 +1,173 @@
-"""Apply the selected network to the images of a batch.
+"""Apply the selected networks to the images of a batch.
 
-Reads `results/images/{batch}`, `results/selected.json`, the folders of the models that it names, and what
+Reads `results/images/{batch}`, `results/selected.json`, the folders of the models that it names, and the models that
 `select_model` converted. Writes `results/predictions/{batch}/{image}.ome.zarr`: uint8 probabilities (t, c, z, y, x),
-255 = 1, c = the network's outputs; background where nothing was looked at. Finished regions are kept in
-`results/predictions/.{batch}.regions`, so that a job that was stopped, or that is asked again, does only what is new.
+255 = 1, c = the network's outputs; regions that are not predicted are background. Finished regions are kept in
+`results/predictions/.{batch}.regions`, so that a job that was stopped, or that runs again, predicts only what is new.
 """
 
 import json
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tessera.common.batch_outputs import find_stores, make_stores
 from tessera.common.errors import InputError
 from tessera.common.job import running
-from tessera.common.memory_budget import largest_core_px, measure_bytes_per_px, memory_limit_mb, resident_mb
-from tessera.inference.ensemble import load_ensemble
-from tessera.inference.predict_image import predict_image
+from tessera.common.memory_budget import memory_limit_mb, resident_mb
+from tessera.common.types import StrPath
+from tessera.inference.ensemble import Ensemble, load_ensemble
+from tessera.inference.predict_image import ImagePredictor, PredictionPlan
 from tessera.inference.region_cache import remove_orphans
+from tessera.inference.tiling import TilePlan, plan_tiles
 from tessera.networks.model_folder import digest_model
+from tessera.settings.sections import PredictSettings
 
-CORE_PX = 2048
+logger = logging.getLogger(__name__)
 
 
-def find_models(selected, models):
-    """The folders among `models` of the models that the file `selected` names, and the content of that file.
+@dataclass(frozen=True)
+class Models:
+    """The models that predict.
+
+    Attributes:
+        selected: file that names the members of the ensemble.
+        converted: folder of converted models.
+        folders: folders of all models.
+    """
+
+    selected: StrPath
+    converted: StrPath
+    folders: Iterable[StrPath]
+
+
+def find_members(models: Models) -> tuple[list[Path], dict[str, Any]]:
+    """Return the folders of the selected models, and the content of the file that names them.
 
     Raises:
-        InputError: there is none of such a name.
+        InputError: the file names a model that does not exist.
     """
-    content = json.loads(Path(selected).read_text())
-    folders = {Path(folder).name: Path(folder) for folder in models}
+    content = json.loads(Path(models.selected).read_text())
+    folders = {Path(folder).name: Path(folder) for folder in models.folders}
     if missing := [name for name in content["members"] if name not in folders]:
         raise InputError(
-            f"{selected}: names {', '.join(missing)}, not among {', '.join(map(str, models))}; remove the file"
+            f"{models.selected}: names {', '.join(missing)}, not among {', '.join(map(str, models.folders))}; remove "
+            "the file"
         )
     return [folders[name] for name in content["members"]], content
 
 
-def plan_tiles(ensemble, *, tile_px, halo_px, batch_tiles, memory_mb):
-    """Sides of cores and halos, and how many tiles go at once, for the memory that there is.
+def choose_tiles(ensemble: Ensemble, settings: PredictSettings, halo_px: int, memory_mb: float | None) -> TilePlan:
+    """Choose the size of tiles for the memory of this job, and log it.
 
-    Returns:
-        {"core_px", "halo_px"}; `ensemble.batch_px` is set.
+    Args:
+        ensemble: the networks; on a CPU, the memory that they need is measured if the size of tiles is "auto".
+        settings: section `predict`.
+        halo_px: halo that the selected models need, used if `settings.halo_px` is "auto".
+        memory_mb: memory of the job in MiB; None: what the machine has.
     """
-    core_px = CORE_PX
-    if tile_px != "auto":
-        if tile_px <= 2 * halo_px:
-            raise InputError(f"predict.tile_px: {tile_px} leaves nothing within halos of {halo_px} px; enlarge it")
-        core_px = tile_px - 2 * halo_px
-    elif ensemble.engines[0].device == "cpu":
-        channels = len(ensemble.engines[0].settings["channels"])
-        need = sum(measure_bytes_per_px(engine.predict, channels) for engine in ensemble.engines)
-        core_px = largest_core_px(CORE_PX, halo_px, need, memory_limit_mb(memory_mb))
-        fewer = "" if core_px == CORE_PX else f", too many for tiles of {CORE_PX + 2 * halo_px} px"
-        print(f"The network needs {need:.0f} bytes a pixel{fewer}", flush=True)
-    if batch_tiles != "auto":
-        ensemble.batch_px = batch_tiles * (core_px + 2 * halo_px) ** 2
-    print(
-        f"Tiles of {core_px + 2 * halo_px} px, of which {halo_px} on each side are halo; "
-        f"{resident_mb():.0f} of {memory_limit_mb(memory_mb):.0f} MiB of memory are taken",
-        flush=True,
+    bytes_per_px = None
+    if settings.tile_px == "auto" and ensemble.engines[0].device == "cpu":
+        bytes_per_px = ensemble.bytes_per_px()
+        logger.info("The networks need %.0f bytes per pixel", bytes_per_px)
+    limit_mb, used_mb = memory_limit_mb(memory_mb), resident_mb()
+    plan = plan_tiles(
+        tile_px=settings.tile_px,
+        halo_px=halo_px if settings.halo_px == "auto" else settings.halo_px,
+        batch_tiles=settings.batch_tiles,
+        bytes_per_px=bytes_per_px,
+        free_mb=limit_mb - used_mb,
     )
-    return {"core_px": core_px, "halo_px": halo_px}
+    logger.info(
+        "Tiles of %d px, with a halo of %d px on each side; %.0f of %.0f MiB of memory are in use",
+        plan.tile_px, plan.halo_px, used_mb, limit_mb,
+    )  # fmt: skip
+    return plan
+
+
+def plan_prediction(
+    models: Models, settings: PredictSettings, *, code: str = "", workers: int | None = None, memory_mb: float | None = None
+) -> PredictionPlan:
+    """Load the selected models, and decide how they are applied.
+
+    Args:
+        models: the models.
+        settings: section `predict`.
+        code: hash of the code of this rule.
+        workers: number of threads; None: the default.
+        memory_mb: memory of the job in MiB; None: what the machine has.
+
+    Raises:
+        InputError: a setting or a model cannot be used.
+    """
+    folders, content = find_members(models)
+    ensemble, report = load_ensemble(folders, models.converted, settings, workers)
+    tiles = choose_tiles(ensemble, settings, content["halo_px"], memory_mb)
+    if tiles.batch_px is not None:
+        ensemble.batch_px = tiles.batch_px
+    digests = [
+        (digest_model(folder), member["engine"], member["precision"])
+        for folder, member in zip(folders, report, strict=True)
+    ]
+    description = {
+        "engines": report,
+        "test_time_augmentation": settings.test_time_augmentation,
+        "core_px": tiles.core_px,
+        "halo_px": tiles.halo_px,
+    }
+    provenance = json.dumps([code, digests, settings.test_time_augmentation])
+    return PredictionPlan(ensemble, tiles, settings, provenance, description, workers)
 
 
 def predict(
-    images, selected, converted, models, provenance, output, *, engine, precision, max_precision_iou_change, device,
-    test_time_augmentation, tile_px, halo_px, batch_tiles, on_bad_image,
-    code="", regions=None, workers=None, memory_mb=None, **settings,
-):  # fmt: skip
+    images: StrPath,
+    provenance: dict[str, str],
+    output: StrPath,
+    plan: PredictionPlan,
+    *,
+    regions: dict[str, dict[str, Any]] | None = None,
+    skip_bad_images: bool = False,
+) -> None:
     """Write the probabilities of a batch of images to the folder `output`.
 
     Args:
         images: folder of the batch of images.
-        selected: file that names the models.
-        converted: folder of models that were converted.
-        models: folders of models.
-        provenance: {image: digest of what its probabilities are made from}.
+        provenance: {image: provenance hash of its probabilities}.
         output: folder of the batch of probabilities.
-        code: digest of the code that is at work.
+        plan: how the images are predicted.
         regions: {image: {"roi": (y0, y1, x0, x1) or None, "frames": text or None}}.
-        workers: threads of this job.
-        memory_mb: what the job may use.
-        engine, precision, max_precision_iou_change, device, test_time_augmentation, tile_px, halo_px, batch_tiles: of section predict.
-        on_bad_image: "fail" or "skip" images that do not fit the model.
-        settings: its others, see `tessera.inference.predict_image.predict_image`.
+        skip_bad_images: skip images that do not fit the model, instead of failing.
 
     Raises:
-        InputError: settings, a model or images that do not fit, all images in one message.
+        InputError: images do not fit the model, all in one message.
     """
     stores = find_stores([images], provenance)
-    folders, content = find_models(selected, models)
-    ensemble, report = load_ensemble(
-        folders, converted, engine=engine, precision=precision, max_precision_iou_change=max_precision_iou_change, device=device,
-        augmentation=test_time_augmentation, workers=workers,
-    )  # fmt: skip
-    halo_px = content["halo_px"] if halo_px == "auto" else halo_px
-    tiling = plan_tiles(ensemble, tile_px=tile_px, halo_px=halo_px, batch_tiles=batch_tiles, memory_mb=memory_mb)
-    about = {"engines": report, "test_time_augmentation": test_time_augmentation, **tiling}
-    kinds = [(digest_model(folders[place]), one["engine"], one["precision"]) for place, one in enumerate(report)]
-    provenance = json.dumps([code, kinds, test_time_augmentation])
-    ledgers = Path(output).with_name(f".{Path(output).name}.regions")
+    caches = Path(output).with_name(f".{Path(output).name}.regions")
 
-    def make(image, path):
+    def make(image: str, path: Path) -> None:
         region = (regions or {}).get(image, {})
-        predict_image(
-            stores[image], path, ensemble, name=image, about=about, provenance=provenance, ledger=ledgers / image,
-            workers=workers, **tiling, **region, **settings,
-        )  # fmt: skip
+        predictor = ImagePredictor(stores[image], image, plan, region.get("roi"), region.get("frames"))
+        predictor.write(path, caches / image)
 
-    make_stores({image: provenance[image] for image in stores}, make, output=output, skipped=on_bad_image == "skip")
-    remove_orphans(ledgers, stores)
+    make_stores({image: provenance[image] for image in stores}, make, output=output, skipped=skip_bad_images)
+    remove_orphans(caches, stores)
 
 
 if __name__ == "__main__":
     with running(snakemake):
         predict(
-            **{name: snakemake.input[name] for name in ("images", "selected", "converted", "models")},
+            images=snakemake.input.images,
             provenance=snakemake.params.provenance,
             output=snakemake.output.predictions,
-            code=snakemake.params.code,
+            plan=plan_prediction(
+                Models(snakemake.input.selected, snakemake.input.converted, snakemake.input.models),
+                PredictSettings.model_validate(snakemake.config["predict"] | snakemake.params.settings),
+                code=snakemake.params.code,
+                workers=snakemake.threads,
+                memory_mb=snakemake.resources.mem_mb,
+            ),
             regions=snakemake.params.regions,
-            workers=snakemake.threads,
-            memory_mb=snakemake.resources.mem_mb,
-            **{key: snakemake.config["predict"][key] for key in ("device", "batch_tiles")},
-            on_bad_image=snakemake.config["ingest"]["on_bad_image"],
-            **snakemake.params.settings,
+            skip_bad_images=snakemake.config["ingest"]["on_bad_image"] == "skip",
         )

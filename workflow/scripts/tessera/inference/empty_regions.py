@@ -1,5 +1,8 @@
 """Regions of an image without contrast, which prediction skips."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 
 from tessera.data.normalization import normalize
@@ -7,32 +10,33 @@ from tessera.io.ome_zarr_store import open_array, read_block
 
 
 class EmptyRegionFilter:
-    """A cheap test of regions on the coarsest level of an image whose pixels are not larger than its cells.
+    """A fast test for empty regions, on the coarsest pyramid level whose pixels are not larger than its cells.
 
-    A region is empty when in no channel its brightest and its darkest pixel differ by more than `contrast`, a share of
-    the channel's window.
+    A region is empty if in no channel the brightest and the darkest pixel differ by more than `contrast`.
 
     Args:
         path: store of the image.
-        windows: of its channels, in the order of `order`.
-        order: channels to look at.
-        contrast: 0 finds nothing empty.
+        ranges: (low, high) of the channels in `order`, intensities that become 0 and 1.
+        order: channels to test.
+        contrast: as a fraction of the range; 0: no region is empty.
     """
 
-    STEP = 4  # pixels of the full size along a side of a coarse one, at most
+    MAX_STEP = 4  # largest size of a coarse pixel in pixels of the full resolution
 
-    def __init__(self, path, windows, order, contrast):
-        self._windows, self._order, self._contrast = windows, order, contrast
+    def __init__(
+        self, path: Path, ranges: Sequence[Sequence[float]], order: Sequence[int], contrast: float
+    ) -> None:
+        self._ranges, self._order, self._contrast = ranges, order, contrast
         level = 0
-        while 2 ** (level + 1) <= self.STEP and (path / str(level + 1)).is_dir():
+        while 2 ** (level + 1) <= self.MAX_STEP and (path / str(level + 1)).is_dir():
             level += 1
         self._pixels, self._step = open_array(path, level), 2**level
 
-    def __call__(self, t, z, rows, columns):
-        """Whether the region, slices (y, x) of frame t and plane z, is empty."""
+    def is_empty(self, t: int, z: int, rows: slice, columns: slice) -> bool:
+        """Return whether a region, slices (y, x) of frame t and plane z, is empty."""
         if not self._contrast:
             return False
         spans = [slice(span.start // self._step, -(-span.stop // self._step)) for span in (rows, columns)]
         pixels = np.moveaxis(read_block(self._pixels, (t, slice(None), z, *spans)), 0, -1)[..., self._order]
-        seen = normalize(pixels, self._windows)
-        return bool((np.ptp(seen, axis=(0, 1)) <= self._contrast).all())
+        normalized = normalize(pixels, self._ranges)
+        return bool((np.ptp(normalized, axis=(0, 1)) <= self._contrast).all())

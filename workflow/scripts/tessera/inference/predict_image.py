@@ -1,222 +1,331 @@
-"""Predictions: one image through a network, region by region, into a store."""
+"""Probabilities of one image, written region by region to a store.
+
+A region is one shard of each output. Regions are predicted in groups of as many as the network gets at once. Three
+groups are in progress in dask's threads: one is read, one is in the network, one is written. Regions outside of the
+region of interest and of the chosen frames, and empty ones, become background.
+"""
 
 import json
+import logging
 import threading
-import time
-from functools import partial
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import dask
 import numpy as np
+from numpy.typing import NDArray
 
+from tessera.common.progress import Progress
+from tessera.common.types import StrPath
 from tessera.data.channels import match_channels
 from tessera.data.domain_shift import find_domain_shift
 from tessera.data.normalization import choose_intensity_ranges
 from tessera.data.rescaling import choose_scale
 from tessera.inference.diameter_estimation import estimate_diameter
 from tessera.inference.empty_regions import EmptyRegionFilter
+from tessera.inference.ensemble import Ensemble
 from tessera.inference.region_cache import RegionCache
 from tessera.inference.seam_windows import choose_seam_windows, seam_window_shape, write_seam_windows
-from tessera.inference.tile_predictor import TilePredictor
+from tessera.inference.tile_predictor import NetworkView, TilePredictor
+from tessera.inference.tiling import Region, Tile, TilePlan
 from tessera.io.ome_zarr_store import chunk_layout, create_store, finish_image, open_array, read_metadata
 from tessera.io.pyramid import iterate_shards
 from tessera.io.region_of_interest import check_roi, clip_to_roi, select_frames
+from tessera.settings.sections import PredictSettings
 
-IN_FLIGHT = 3  # groups of regions at once: one is read, one is in the network, one is written
-WAVE = 1024  # groups that dask plans at once
+GROUPS_IN_PROGRESS = 3
+GROUPS_PER_DASK_GRAPH = 1024
 SEAM_WINDOW_PX = 512
-SEAM_HALO_PX = 256  # what a seam is judged by must itself be right up to its border
-SECONDS_BETWEEN_REPORTS = 10
+SEAM_HALO_PX = 256  # the reference for a seam must itself be right up to its border
+UNLIMITED_CORE_PX = 2**31
+logger = logging.getLogger(__name__)
 
 
-def predict_image(
-    source, path, ensemble, *, name, about, provenance, ledger, core_px, halo_px, workers,
-    rescale, object_diameter_px, empty_contrast_threshold, seam_check_windows, roi=None, frames=None,
-):  # fmt: skip
-    """Write the probabilities of the image store `source` to a new store at `path`, in regions of one shard each.
+@dataclass(frozen=True)
+class PredictionPlan:
+    """How the images of a batch are predicted.
+
+    Attributes:
+        ensemble: the networks.
+        tiles: size of the tiles.
+        settings: section `predict`.
+        provenance: text that identifies the models and the code.
+        description: what the store keeps about the networks.
+        workers: number of threads; None: the default.
+    """
+
+    ensemble: Ensemble
+    tiles: TilePlan
+    settings: PredictSettings
+    provenance: str
+    description: dict[str, Any] = field(default_factory=dict)
+    workers: int | None = None
+
+
+class PlaneRegion(NamedTuple):
+    """A region of one plane that is predicted.
+
+    Attributes:
+        t: time point.
+        z: plane of the stack.
+        region: slices (y, x) of a shard.
+        part: slices (y, x) of the part of it that is in the region of interest.
+    """
+
+    t: int
+    z: int
+    region: Region
+    part: Region
+
+
+class ImagePredictor:
+    """Predicts one image.
 
     Args:
-        ensemble: of `tessera.inference.ensemble`.
+        source: store of the image.
         name: of the image.
-        about: what to keep in the store of how they were made.
-        provenance: text that stands for the models and the code.
-        ledger: folder where finished regions are kept.
-        core_px, halo_px: see `tessera.inference.tiling.cut`.
-        workers: threads of this job.
-        roi: (y0, y1, x0, x1) to look at, or None.
-        frames: see `tessera.io.region_of_interest.select_frames`.
-        rescale, object_diameter_px: see `tessera.data.rescaling.choose_scale`; "auto" is found by `tessera.inference.diameter_estimation.estimate_diameter`.
-        empty_contrast_threshold: contrast, see `tessera.inference.empty_regions.EmptyRegionFilter`.
-        seam_check_windows: how many windows are predicted once more without a seam, see `tessera.inference.seam_windows`.
+        plan: how the image is predicted.
+        roi: (y0, y1, x0, x1), the region of interest; None: the whole image.
+        frames: text of the column `frames`, see `tessera.io.region_of_interest.select_frames`.
 
     Raises:
         InputError: the image does not fit the model, or the table the image.
     """
-    pixels, metadata = open_array(source), read_metadata(source)
-    order = match_channels(name, metadata.channels, ensemble.settings["channels"])
-    windows = choose_intensity_ranges(metadata.contrast_limits, order, ensemble.settings)
-    check_roi(name, roi, pixels.shape[-2:])
-    scaling = {"rescale": rescale, "object_diameter_px": None if object_diameter_px == "auto" else object_diameter_px}
-    scale = choose_scale(name, metadata.pixel_size_um, ensemble.settings, **scaling)
-    if object_diameter_px == "auto" and rescale:
-        seen = {"order": order, "ranges": windows, "roi": roi, "frames": frames}
-        scaling["object_diameter_px"] = estimate_diameter(source, ensemble, scale=scale, **seen)
-        scale = choose_scale(name, metadata.pixel_size_um, ensemble.settings, **scaling)
-        if found := scaling["object_diameter_px"]:
-            print(f"{name}: objects look {found:.3g} px wide, so it is magnified {scale:.3g} times", flush=True)
-    misfits = find_domain_shift(source, ensemble.settings, **scaling, roi=roi, frames=frames)
-    print("".join(f"{sentence}\n" for sentence in misfits), end="", flush=True)
-    frames = select_frames(name, frames, pixels.shape[0])
-    outputs = ensemble.settings["outputs"]
-    shape = (pixels.shape[0], len(outputs), *pixels.shape[2:])
-    made = create_store(path, shape, np.uint8, **chunk_layout(pixels))
-    tiling = {"scale": scale, "core_px": core_px, "halo_px": halo_px}
-    predictor = TilePredictor(pixels, ensemble, order=order, windows=windows, **tiling)
-    regions, skipped = _list_regions(
-        made, frames, roi, EmptyRegionFilter(source, windows, order, empty_contrast_threshold)
-    )
-    kept = RegionCache(ledger, made, json.dumps([provenance, windows, order, outputs, tiling]))
-    progress = Progress(name, predictor, regions)
-    write = partial(_write, predictor, made, kept, progress)
-    groups = _group(regions, predictor)
-    for first in range(0, len(groups), WAVE):
-        wave = [dask.delayed(write, pure=False)(group) for group in groups[first : first + WAVE]]
-        dask.compute(*wave, scheduler="threads", num_workers=max(1, min(workers or IN_FLIGHT, IN_FLIGHT)))
-    kept.prune()
-    _predict_seams(path, made, predictor, seam_check_windows, frames, roi)
-    described = about | scaling | {"scale": scale, "core_px": predictor.core_px}
-    described |= {"overlap_cost": progress.cost, "regions_skipped": skipped}
-    sizes = {
-        "pixel_size_um": metadata.pixel_size_um,
-        "frame_interval_s": metadata.frame_interval_s,
-        "contrast_limits": [(0, 255)] * len(outputs),
-    }
-    finish_image(path, name=name, channels=outputs, levels=1, extra={"prediction": described}, **sizes)
-    progress.finish(skipped)
+
+    def __init__(
+        self,
+        source: Path,
+        name: str,
+        plan: PredictionPlan,
+        roi: Sequence[int] | None = None,
+        frames: str | None = None,
+    ) -> None:
+        self._source, self._name, self._plan, self._roi = source, name, plan, roi
+        self._pixels, self._metadata = open_array(source), read_metadata(source)
+        model = plan.ensemble.settings
+        order = match_channels(name, self._metadata.channels, model["channels"])
+        ranges = choose_intensity_ranges(self._metadata.contrast_limits, order, model)
+        check_roi(name, roi, self._pixels.shape[-2:])
+        self._view = NetworkView(order, ranges)
+        self._object_diameter_px = self._choose_scale(frames)
+        rescaling = {"rescale": plan.settings.rescale, "object_diameter_px": self._object_diameter_px}
+        for warning in find_domain_shift(source, model, **rescaling, roi=roi, frames=frames):
+            logger.info("%s", warning)
+        self._frames = select_frames(name, frames, self._pixels.shape[0])
+        self._tiles = TilePredictor(self._pixels, plan.ensemble, self._view, plan.tiles)
+
+    def _choose_scale(self, frames: str | None) -> float | None:
+        """Set the scale of the view, and return the diameter of the objects in pixels, None if it is not used."""
+        settings, model = self._plan.settings, self._plan.ensemble.settings
+        pixel_size_um = self._metadata.pixel_size_um
+        is_auto = settings.object_diameter_px == "auto"
+        diameter_px = None if is_auto else settings.object_diameter_px
+        rescaling = {"rescale": settings.rescale, "object_diameter_px": diameter_px}
+        self._view = replace(self._view, scale=choose_scale(self._name, pixel_size_um, model, **rescaling))
+        if is_auto and settings.rescale:
+            diameter_px = estimate_diameter(
+                self._source, self._plan.ensemble, self._view, roi=self._roi, frames=frames
+            )
+            rescaling["object_diameter_px"] = diameter_px
+            scale = choose_scale(self._name, pixel_size_um, model, **rescaling)
+            self._view = replace(self._view, scale=scale)
+            if diameter_px:
+                logger.info(
+                    "%s: objects are about %.3g px wide, so the image is magnified %.3g times",
+                    self._name, diameter_px, scale,
+                )  # fmt: skip
+        return diameter_px
+
+    def write(self, path: Path, cache_folder: StrPath) -> None:
+        """Write the probabilities to a new store at `path`.
+
+        Args:
+            path: of the store.
+            cache_folder: of the `RegionCache` of this image.
+
+        Raises:
+            InputError: the store of the image is damaged, or there is not enough memory.
+        """
+        plan, outputs = self._plan, self._plan.ensemble.settings["outputs"]
+        shape = (self._pixels.shape[0], len(outputs), *self._pixels.shape[2:])
+        predictions = create_store(path, shape, np.uint8, **chunk_layout(self._pixels))
+        regions, n_skipped = self._list_regions(predictions)
+        tiling = {"scale": self._view.scale, "core_px": plan.tiles.core_px, "halo_px": plan.tiles.halo_px}
+        dependencies = [plan.provenance, self._view.ranges, self._view.order, outputs, tiling]
+        cache = RegionCache(cache_folder, predictions, json.dumps(dependencies))
+        progress = TileProgress(self._name, self._tiles, regions)
+        writer = RegionWriter(self._tiles, predictions, cache, progress)
+        groups = _group_regions(regions, self._tiles)
+        workers = max(1, min(plan.workers or GROUPS_IN_PROGRESS, GROUPS_IN_PROGRESS))
+        for first in range(0, len(groups), GROUPS_PER_DASK_GRAPH):
+            some = groups[first : first + GROUPS_PER_DASK_GRAPH]
+            tasks = [dask.delayed(writer.write, pure=False)(group) for group in some]
+            dask.compute(*tasks, scheduler="threads", num_workers=workers)
+        cache.prune()
+        self._predict_seams(path, predictions)
+        description = plan.description | {
+            "rescale": plan.settings.rescale,
+            "object_diameter_px": self._object_diameter_px,
+            "scale": self._view.scale,
+            "core_px": self._tiles.core_px,
+            "overlap_cost": progress.overlap_cost,
+            "regions_skipped": n_skipped,
+        }
+        finish_image(
+            path,
+            name=self._name,
+            channels=outputs,
+            levels=1,
+            extra={"prediction": description},
+            pixel_size_um=self._metadata.pixel_size_um,
+            frame_interval_s=self._metadata.frame_interval_s,
+            contrast_limits=[(0, 255)] * len(outputs),
+        )
+        progress.log_summary(n_skipped)
+
+    def _list_regions(self, predictions: Any) -> tuple[list[PlaneRegion], int]:
+        """List the regions to predict; write background to the others, and count these."""
+        contrast = self._plan.settings.empty_contrast_threshold
+        empty_filter = EmptyRegionFilter(self._source, self._view.ranges, self._view.order, contrast)
+        regions, n_skipped, frames = [], 0, set(self._frames)
+        for t, c, z, rows, columns in iterate_shards(predictions):
+            if c.start == 0:
+                part = clip_to_roi(self._roi, (rows, columns)) if t.start in frames else None
+                if part is None or empty_filter.is_empty(t.start, z.start, *part):
+                    predictions[t, 0, z, rows, columns] = 255
+                    n_skipped += 1
+                else:
+                    regions.append(PlaneRegion(t.start, z.start, (rows, columns), part))
+        return regions, n_skipped
+
+    def _predict_seams(self, path: Path, predictions: Any) -> None:
+        """Predict windows on seams again, each as one tile centered on the seam, and keep them in the store."""
+        rows, columns = self._tiles.find_seams(predictions.shards[-2:], self._roi)
+        origins = choose_seam_windows(
+            predictions, rows, columns,
+            count=self._plan.settings.seam_check_windows, side_px=SEAM_WINDOW_PX, frames=self._frames, roi=self._roi,
+        )  # fmt: skip
+        height, width = seam_window_shape(self._tiles.plane, SEAM_WINDOW_PX, self._roi)
+        windows: list[NDArray[np.uint8]] = []
+        for t, z, y, x in origins:
+            region = slice(y, y + height), slice(x, x + width)
+            (tile,) = self._tiles.split(region, core_px=UNLIMITED_CORE_PX, halo_px=SEAM_HALO_PX)
+            try:
+                windows += self._tiles.predict_tiles([(tile, self._tiles.read(t, z, tile))])
+            except MemoryError as error:  # a window is one tile, which may be larger than those of the image
+                logger.info("Not enough memory for a window on a seam (%s); seams are not checked", error)
+                return
+        write_seam_windows(path, origins, windows)
 
 
-class Progress:
-    """Says now and then how many of an image's tiles are done, how fast, and how long the rest takes.
+class TileProgress:
+    """Counts the tiles and pixels of one image. Several threads may use it.
 
     Attributes:
-        cost: pixels that the network sees per pixel that it answers.
+        overlap_cost: pixels that the network sees per pixel that is kept.
     """
 
-    def __init__(self, name, predictor, regions):
-        counted = [predictor.count(part) for *_, part in regions]
-        self._name, self._tiles = name, sum(tiles for tiles, _, _ in counted)
-        self.cost = sum(seen for _, seen, _ in counted) / max(1, sum(kept for _, _, kept in counted))
-        self._done = self._restored = self._pixels = 0
-        self._started = self._reported = time.monotonic()
-        self._turn = threading.Lock()
+    def __init__(self, name: str, tiles: TilePredictor, regions: Iterable[PlaneRegion]) -> None:
+        counts = [tiles.count(region.part) for region in regions]
+        self.overlap_cost = sum(seen for _, seen, _ in counts) / max(1, sum(kept for _, _, kept in counts))
+        self._name = name
+        self._progress = Progress(sum(n_tiles for n_tiles, _, _ in counts), "tiles", name)
+        self._pixels = 0
+        self._lock = threading.Lock()
 
-    def add(self, tiles):
-        """Count `tiles` (of `tessera.inference.tiling`) as done."""
-        with self._turn:
-            self._done += len(tiles)
+    def add(self, tiles: Sequence[Tile]) -> None:
+        """Count tiles as predicted."""
+        with self._lock:
             self._pixels += sum(tile.shape[0] * tile.shape[1] for tile in tiles)
-            now = time.monotonic()
-            if now - self._reported >= SECONDS_BETWEEN_REPORTS:
-                self._reported = now
-                left = (now - self._started) * (self._tiles - self._restored - self._done) / self._done
-                done = f"{self._done + self._restored}/{self._tiles} tiles"
-                print(f"{self._name}: {done}, {self._rate()}, {left:.0f} s left", flush=True)
+        self._progress.advance(len(tiles), detail=self._rate())
 
-    def restore(self, tiles):
-        """Count `tiles` as done before."""
-        with self._turn:
-            self._restored += len(tiles)
+    def add_cached(self, tiles: Sequence[Tile]) -> None:
+        """Count tiles as predicted by an earlier run."""
+        self._progress.skip(len(tiles))
 
-    def finish(self, skipped):
-        """Say what was done in all; `skipped` regions were not looked at."""
-        parts = [f"{self._done} tiles, {self._rate()}", f"overlap costs {self.cost:.2f} times the pixels"]
-        parts += [f"{self._restored} tiles were done before"] if self._restored else []
-        parts += [f"{skipped} regions were not looked at"] if skipped else []
-        print(f"{self._name}: {'; '.join(parts)}", flush=True)
+    def log_summary(self, n_skipped: int) -> None:
+        """Log the work on the whole image; `n_skipped` regions were not predicted."""
+        done, cached = self._progress.done, self._progress.skipped
+        parts = [f"{done} tiles, {self._rate()}", f"overlap costs {self.overlap_cost:.2f} times the pixels"]
+        parts += [f"{cached} tiles were predicted by an earlier run"] if cached else []
+        parts += [f"{n_skipped} regions were not predicted"] if n_skipped else []
+        logger.info("%s: %s", self._name, "; ".join(parts))
 
-    def _rate(self):
-        return f"{self._pixels / max(time.monotonic() - self._started, 1e-9) / 1e6:.2f} Mpx/s"
+    def _rate(self) -> str:
+        return f"{self._pixels / max(self._progress.elapsed_s, 1e-9) / 1e6:.2f} Mpx/s"
 
 
-def _list_regions(made, frames, roi, is_empty):
-    """Regions of one shard of each output, as [(t, z, region, part to look at), ...]; the others are made background.
+@dataclass(frozen=True)
+class RegionWriter:
+    """Predicts and writes regions of one image. Several threads may use it.
 
-    Returns:
-        The list, and how many others there are.
+    Attributes:
+        tiles: predicts the tiles.
+        predictions: zarr array uint8 (t, outputs, z, y, x).
+        cache: finished regions.
+        progress: counts tiles.
     """
-    regions, skipped, frames = [], 0, set(frames)
-    for t, c, z, *region in iterate_shards(made):
-        if c.start == 0:
-            part = clip_to_roi(roi, tuple(region)) if t.start in frames else None
-            if part is None or is_empty(t.start, z.start, *part):
-                made[t, 0, z, *region] = 255
-                skipped += 1
+
+    tiles: TilePredictor
+    predictions: Any
+    cache: RegionCache
+    progress: TileProgress
+
+    def write(self, group: Sequence[PlaneRegion]) -> None:
+        """Predict and write the regions of a group that are not in the cache."""
+        while not self._try_write(group):
+            pass
+
+    def _try_write(self, group: Sequence[PlaneRegion]) -> bool:
+        """Write a group; return False, with smaller tiles for the next try, if memory was exhausted."""
+        pending, core_px = [], self.tiles.core_px
+        for t, z, region, part in group:
+            tiles = self.tiles.split(part, core_px)
+            pixels = [self.tiles.read(t, z, tile) for tile in tiles]
+            place = (slice(t, t + 1), slice(0, self.predictions.shape[1]), slice(z, z + 1), *region)
+            key = self.cache.key(pixels, f"{region} {part}")
+            if self.cache.get(key, place):
+                self.progress.add_cached(tiles)
             else:
-                regions.append((t.start, z.start, tuple(region), part))
-    return regions, skipped
+                pending.append((place, key, tiles, pixels))
+        pairs = [pair for *_, tiles, pixels in pending for pair in zip(tiles, pixels, strict=True)]
+        try:
+            cores = iter(self.tiles.predict_tiles(pairs))
+        except MemoryError as error:
+            self.tiles.shrink(error, core_px)
+            return False
+        for place, key, tiles, _ in pending:
+            rows, columns = place[-2:]
+            shape = (self.predictions.shape[1], rows.stop - rows.start, columns.stop - columns.start)
+            block = np.zeros(shape, np.uint8)
+            block[0] = 255
+            for tile in tiles:
+                block[:, *_slices_within(tile.core, (rows, columns))] = next(cores)
+            self.predictions[place] = block[None, :, None]
+            self.cache.put(key, place)
+            self.progress.add(tiles)
+        return True
 
 
-def _group(regions, predictor):
-    """`regions` in lists of as many as the network is given at once."""
-    groups, pixels = [], 0
-    for part in regions:
-        _, seen, _ = predictor.count(part[-1])
-        if not groups or pixels + seen > predictor.batch_px:
+def _group_regions(regions: Iterable[PlaneRegion], tiles: TilePredictor) -> list[list[PlaneRegion]]:
+    """Group regions into as many as the network gets at once."""
+    groups: list[list[PlaneRegion]] = []
+    pixels = 0
+    for region in regions:
+        _, seen, _ = tiles.count(region.part)
+        if not groups or pixels + seen > tiles.batch_px:
             groups.append([])
             pixels = 0
-        groups[-1].append(part)
+        groups[-1].append(region)
         pixels += seen
     return groups
 
 
-def _write(predictor, made, kept, progress, group):
-    """Answer and write the regions of a group, but those that were kept."""
-    waiting, core_px = [], predictor.core_px
-    for t, z, region, part in group:
-        tiles = predictor.split(part, core_px)
-        raws = [predictor.read(t, z, tile) for tile in tiles]
-        place = (slice(t, t + 1), slice(0, made.shape[1]), slice(z, z + 1), *region)
-        key = kept.key(raws, f"{region} {part}")
-        if kept.get(key, place):
-            progress.restore(tiles)
-        else:
-            waiting.append((place, key, tiles, raws))
-    pairs = [pair for *_, tiles, raws in waiting for pair in zip(tiles, raws, strict=True)]
-    try:
-        answers = iter(predictor.predict_tiles(pairs))
-    except MemoryError as error:
-        predictor.shrink(error, core_px)
-        return _write(predictor, made, kept, progress, group)
-    for place, key, tiles, _ in waiting:
-        region = place[-2:]
-        block = np.zeros((made.shape[1], *(span.stop - span.start for span in region)), np.uint8)
-        block[0] = 255
-        for tile in tiles:
-            _put(block, region, tile.core, next(answers))
-        made[place] = block[None, :, None]
-        kept.put(key, place)
-        progress.add(tiles)
-    return None
-
-
-def _put(block, region, core, answer):
+def _slices_within(part: Region, region: Region) -> Region:
+    """Index (y, x) of a part of a region in an array of the region's pixels."""
     rows, columns = (
-        slice(part.start - span.start, part.stop - span.start) for part, span in zip(core, region, strict=True)
+        slice(inner.start - outer.start, inner.stop - outer.start) for inner, outer in zip(part, region, strict=True)
     )
-    block[:, rows, columns] = answer
-
-
-def _predict_seams(path, made, predictor, count, frames, roi):
-    """Predict windows on seams once more, each as one tile centred on it, and keep them in the store."""
-    rows, columns = predictor.find_seams(made.shards[-2:], roi)
-    origins = choose_seam_windows(made, rows, columns, count=count, side_px=SEAM_WINDOW_PX, frames=frames, roi=roi)
-    height, width = seam_window_shape(predictor.plane, SEAM_WINDOW_PX, roi)
-    answers = []
-    for t, z, y, x in origins:
-        region = slice(y, y + height), slice(x, x + width)
-        (tile,) = predictor.split(region, core_px=2**31, halo_px=SEAM_HALO_PX)
-        try:
-            answers += predictor.predict_tiles([(tile, predictor.read(t, z, tile))])
-        except MemoryError as error:  # a window is one tile, and may be larger than those of the image
-            print(f"Memory does not suffice for a window on a seam ({error}); seams are not audited", flush=True)
-            return
-    write_seam_windows(path, origins, answers)
+    return rows, columns

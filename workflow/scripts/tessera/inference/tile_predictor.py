@@ -1,118 +1,168 @@
-"""Predictors: the tiles of one image, read, and answered by an ensemble of networks."""
+"""Predicts the tiles of one image with an ensemble. One thread at a time uses the network."""
 
+import logging
 import math
 import threading
 from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tessera.common.constants import DIVISOR
 from tessera.common.errors import SystemInputError
 from tessera.data.normalization import normalize
-from tessera.inference.tiling import split_into_tiles
+from tessera.inference.ensemble import Ensemble
+from tessera.inference.tiling import Region, Tile, TilePlan, split_into_tiles
 from tessera.io.ome_zarr_store import read_block
 
-SMALLEST_CORE_PX = 128
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class NetworkView:
+    """How the network sees an image.
+
+    Attributes:
+        order: which channel of the image each channel of the network is.
+        ranges: (low, high) of each of these channels, intensities that become 0 and 1.
+        scale: pixels of the network per pixel of the image.
+    """
+
+    order: Sequence[int]
+    ranges: Sequence[Sequence[float]]
+    scale: float = 1.0
 
 
 class TilePredictor:
-    """Answers regions of one image.
+    """Predicts regions of one image.
 
     Args:
-        pixels: zarr.Array (t, c, z, y, x).
-        ensemble: of `tessera.inference.ensemble`.
-        order: which of the image's channels is each of the network's.
-        windows: of these channels.
-        scale: pixels of the network per pixel of the image.
-        core_px, halo_px: see `tessera.inference.tiling.cut`.
+        pixels: zarr array (t, c, z, y, x).
+        ensemble: the networks.
+        view: how the networks see the image.
+        plan: size of the tiles. Cores become smaller when memory is exhausted.
     """
 
-    def __init__(self, pixels, ensemble, *, order, windows, scale, core_px, halo_px):
+    def __init__(self, pixels: Any, ensemble: Ensemble, view: NetworkView, plan: TilePlan) -> None:
         self.plane = pixels.shape[-2:]
-        self._pixels, self._ensemble, self._order, self._windows = pixels, ensemble, order, windows
-        self._scale, self.core_px, self._halo_px = scale, core_px, halo_px
-        self._turn = threading.Lock()
+        self.plan = plan
+        self._pixels, self._ensemble, self._view = pixels, ensemble, view
+        self._lock = threading.Lock()
 
     @property
-    def batch_px(self):
-        """Most pixels that the networks are given at once, where that is more than one tile."""
+    def core_px(self) -> int:
+        """Size of cores at present, in pixels of the network."""
+        return self.plan.core_px
+
+    @property
+    def batch_px(self) -> int:
+        """Largest number of pixels that the networks get at once, unless one tile has more."""
         return self._ensemble.batch_px
 
-    def split(self, region, core_px=None, halo_px=0):
-        """Tiles of a region, slices (y, x); `core_px` instead of the usual, and a halo of `halo_px` or more."""
-        sides = {"core_px": core_px or self.core_px, "halo_px": max(self._halo_px, halo_px)}
-        return split_into_tiles(region, self.plane, scale=self._scale, **sides)
-
-    def count(self, region):
-        """(tiles of a region, pixels that the network sees for it, pixels that it answers)."""
-        tiles = self.split(region)
-        answered = math.prod((span.stop - span.start) * self._scale for span in region)
-        return len(tiles), sum(math.prod(tile.shape) for tile in tiles), answered
-
-    def shrink(self, error, core_px):
-        """Halve the cores, since memory did not suffice (`error`) for a tile of `core_px`, unless another thread has.
-
-        Raises:
-            SystemInputError: they cannot be smaller.
-        """
-        with self._turn:
-            if self.core_px < core_px:
-                return
-            self.core_px = core_px // 2 // DIVISOR * DIVISOR
-            if self.core_px < SMALLEST_CORE_PX:
-                raise SystemInputError(
-                    f"predict: memory does not suffice for the smallest of tiles ({error}); give the job more, or "
-                    "train a smaller network"
-                )
-        print(f"Memory does not suffice for a tile ({error}); going on with cores of {self.core_px} px", flush=True)
-
-    def find_seams(self, steps, roi=None):
-        """Where cores meet: pixels along y, and along x, that are the first beyond a seam, sorted.
+    def split(self, region: Region, core_px: int | None = None, halo_px: int = 0) -> list[Tile]:
+        """Split a region into tiles.
 
         Args:
-            steps: (y, x), sides of the regions that are cut into tiles.
-            roi: (y0, y1, x0, x1) that is looked at, or None.
+            region: slices (y, x).
+            core_px: size of cores, if it is not the planned one.
+            halo_px: smallest halo; the planned one if that is larger.
         """
-        roi = roi or (0, self.plane[0], 0, self.plane[1])
-        found = []
-        for axis, (low, high, step) in enumerate(zip(roi[::2], roi[1::2], steps, strict=True)):
-            firsts = set()
-            for start in range(low // step * step, high, step):
-                region = [slice(0, 1), slice(0, 1)]
-                region[axis] = slice(max(start, low), min(start + step, high))
-                firsts |= {tile.core[axis].start for tile in self.split(tuple(region))}
-            found.append(sorted(firsts - {low}))
-        return found
+        return split_into_tiles(
+            region,
+            self.plane,
+            core_px=core_px or self.core_px,
+            halo_px=max(self.plan.halo_px, halo_px),
+            scale=self._view.scale,
+        )
 
-    def read(self, t, z, tile):
-        """The image's pixels (y, x, c) that a tile is made of, as they are stored."""
+    def count(self, region: Region) -> tuple[int, int, float]:
+        """Count the tiles of a region, the pixels that the network sees for it, and the pixels that are kept."""
+        tiles = self.split(region)
+        kept = math.prod((span.stop - span.start) * self._view.scale for span in region)
+        return len(tiles), sum(math.prod(tile.shape) for tile in tiles), kept
 
-        def read(rows, columns):
-            return np.moveaxis(read_block(self._pixels, (t, slice(None), z, rows, columns)), 0, -1)[..., self._order]
+    def shrink(self, error: MemoryError, core_px: int) -> None:
+        """Halve the cores after memory was exhausted, unless another thread has already halved them.
 
-        return tile.read(read)
-
-    def predict_tiles(self, pairs):
-        """uint8 (outputs, y, x) of the core of each of `pairs` (tile, its pixels of `read`).
+        Args:
+            error: the reason, for the message.
+            core_px: size of the cores when memory was exhausted.
 
         Raises:
-            MemoryError: it does not suffice for the smallest of tiles.
+            SystemInputError: the cores cannot become smaller.
         """
-        alike = defaultdict(list)
-        for number, (tile, _) in enumerate(pairs):
-            alike[tile.shape].append(number)
-        answers = [None] * len(pairs)
-        for shape, numbers in alike.items():
-            # A region of large shards has more tiles than memory would hold as the network sees them.
-            most = max(1, self.batch_px // math.prod(shape))
-            for batch in (numbers[first : first + most] for first in range(0, len(numbers), most)):
-                for number, answer in zip(batch, self._run_network([pairs[number] for number in batch]), strict=True):
-                    answers[number] = pairs[number][0].crop_core(answer)
-        return answers
+        with self._lock:
+            if self.core_px < core_px:
+                return
+            plan = replace(self.plan, core_px=core_px).halved()
+            if plan is None:
+                raise SystemInputError(
+                    f"predict: not enough memory for the smallest tiles ({error}); give the job more memory, or train "
+                    "a smaller network"
+                )
+            self.plan = plan
+        logger.info("Not enough memory for a tile (%s); continuing with cores of %d px", error, self.core_px)
 
-    def _run_network(self, pairs):
-        """What the networks answer to pairs of one shape: uint8 (n, outputs, y, x)."""
-        seen = [tile.to_network(normalize(pixels, self._windows)) for tile, pixels in pairs]
-        batch = seen[0][None] if len(seen) == 1 else np.stack(seen)
-        with self._turn:
+    def find_seams(self, steps: Sequence[int], roi: Sequence[int] | None = None) -> list[list[int]]:
+        """Find the seams, where cores meet.
+
+        Args:
+            steps: (y, x), size of the regions that are split into tiles.
+            roi: (y0, y1, x0, x1), the region of interest; None: the whole plane.
+
+        Returns:
+            The pixels along y, and along x, that are the first beyond a seam, sorted.
+        """
+        y0, y1, x0, x1 = roi or (0, self.plane[0], 0, self.plane[1])
+        seams = []
+        for axis, (low, high, step) in enumerate(zip((y0, x0), (y1, x1), steps, strict=True)):
+            firsts: set[int] = set()
+            for start in range(low // step * step, high, step):
+                line = [slice(0, 1), slice(0, 1)]
+                line[axis] = slice(max(start, low), min(start + step, high))
+                firsts |= {tile.core[axis].start for tile in self.split((line[0], line[1]))}
+            seams.append(sorted(firsts - {low}))
+        return seams
+
+    def read(self, t: int, z: int, tile: Tile) -> NDArray[Any]:
+        """Read the image's pixels (y, x, c) that a tile needs, as they are stored."""
+        return tile.read(lambda rows, columns: self._read_plane(t, z, rows, columns))
+
+    def _read_plane(self, t: int, z: int, rows: slice, columns: slice) -> NDArray[Any]:
+        pixels = read_block(self._pixels, (t, slice(None), z, rows, columns))
+        return np.moveaxis(pixels, 0, -1)[..., self._view.order]
+
+    def predict_tiles(self, tiles: Sequence[tuple[Tile, NDArray[Any]]]) -> list[NDArray[np.uint8]]:
+        """Predict the cores of tiles.
+
+        Args:
+            tiles: pairs (tile, its pixels from `read`).
+
+        Returns:
+            Probabilities (outputs, y, x) of the core of each tile, 255 = 1.
+
+        Raises:
+            MemoryError: there is not enough memory for a single tile.
+        """
+        same_shape = defaultdict(list)
+        for number, (tile, _) in enumerate(tiles):
+            same_shape[tile.shape].append(number)
+        cores: dict[int, NDArray[np.uint8]] = {}
+        for shape, numbers in same_shape.items():
+            # A region of large shards may have more tiles than fit in memory as input of the network.
+            per_batch = max(1, self.batch_px // math.prod(shape))
+            for first in range(0, len(numbers), per_batch):
+                batch = numbers[first : first + per_batch]
+                outputs = self._run_network([tiles[number] for number in batch])
+                for number, output in zip(batch, outputs, strict=True):
+                    cores[number] = tiles[number][0].crop_core(output)
+        return [cores[number] for number in range(len(tiles))]
+
+    def _run_network(self, tiles: Sequence[tuple[Tile, NDArray[Any]]]) -> NDArray[np.uint8]:
+        """Probabilities (n, outputs, y, x) of tiles of one shape."""
+        inputs = [tile.to_network(normalize(pixels, self._view.ranges)) for tile, pixels in tiles]
+        batch = inputs[0][None] if len(inputs) == 1 else np.stack(inputs)
+        with self._lock:
             return self._ensemble.predict(np.ascontiguousarray(batch))
