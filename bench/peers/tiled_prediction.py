@@ -11,9 +11,10 @@ from pathlib import Path
 import yaml
 from tasks import CORES, answer
 
-from predict import predict
+from predict import Models, plan_prediction, predict
 from select_model import select_model
 from tessera.io.ome_zarr_store import open_array, read_metadata
+from tessera.settings.sections import PredictSettings
 
 CONFIGURATION = Path(__file__).resolve().parents[2] / "config" / "config.yaml"
 
@@ -33,13 +34,11 @@ def run(images, model, output, **settings):
     selected, converted = output.with_name(f"{model.name}.json"), output.with_name(f"{model.name}.converted")
     if not selected.exists() or selected.stat().st_mtime < (model / "model.json").stat().st_mtime:
         select_model([model], selected, converted, metric="val_loss", ensemble="best", threads=CORES)
-    configured = yaml.safe_load(CONFIGURATION.read_text())["predict"]
+    configured = PredictSettings.model_validate(yaml.safe_load(CONFIGURATION.read_text())["predict"] | settings)
     said, started = StringIO(), time.monotonic()
     with redirect_stdout(said):
-        predict(
-            folder, selected, converted, [model], dict.fromkeys(names, "bench"), output,
-            workers=CORES, on_bad_image="fail", **configured | settings,
-        )  # fmt: skip
+        plan = plan_prediction(Models(selected, converted, [model]), configured, workers=CORES)
+        predict(folder, dict.fromkeys(names, "bench"), output, plan)
     job_seconds = time.monotonic() - started
     print(said.getvalue())
     stores = [output / f"{name}.ome.zarr" for name in names]

@@ -85,7 +85,7 @@ def load(engine, folder, **options):
 
 
 @pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
-def test_an_engine_answers_as_keras_does_rounded_and_turned_for_tiles_of_any_number_and_size(
+def test_an_engine_gives_the_rounded_probabilities_of_keras_for_any_number_and_size_of_tiles(
     engine, model, pixels, expected
 ):
     loaded = load(engine, model)
@@ -100,7 +100,7 @@ def test_an_engine_answers_as_keras_does_rounded_and_turned_for_tiles_of_any_num
 
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_openvino_answers_as_keras_does_whatever_the_architecture(architecture, tmp_path):
+def test_openvino_gives_the_probabilities_of_keras_for_every_architecture(architecture, tmp_path):
     keras.utils.set_random_seed(0)
     backbone = None if architecture == "PlainUnet" else "resnet18"
     network = build_network(architecture, backbone, channels=2, outputs=3)
@@ -140,7 +140,7 @@ def test_a_converted_model_needs_no_saved_model(model, pixels, expected, tmp_pat
 )
 def test_a_saved_model_of_other_channels_or_outputs_than_its_model_json_is_refused(foreign, change, message):
     (foreign / SETTINGS).write_text(json.dumps(ABOUT | change))
-    with pytest.raises(InputError, match=rf"{SAVED_MODEL}: takes and gives .* {message}"):
+    with pytest.raises(InputError, match=rf"{SAVED_MODEL}: has input and output .* {message}"):
         load("openvino", foreign)
 
 
@@ -150,7 +150,7 @@ def test_a_saved_model_of_other_channels_or_outputs_than_its_model_json_is_refus
         (keras.layers.Conv2D(3, 1, name="last"), "its outputs sum to"),
         (
             keras.layers.Conv2D(3, 1, strides=2, activation="softmax", name="last"),
-            r"answers 64 x 64 pixels by \[32, 32\]",
+            r"64 x 64 pixels give 32 x 32 outputs",
         ),
     ],
 )
@@ -247,7 +247,7 @@ def test_auto_looks_for_a_gpu_where_there_is_a_sign_of_one(monkeypatch):
 
 
 def test_openvino_is_refused_on_a_gpu():
-    with pytest.raises(InputError, match="openvino computes on the CPU"):
+    with pytest.raises(InputError, match="openvino runs on the CPU only"):
         choose_engine("openvino", "gpu")
 
 

@@ -12,8 +12,11 @@ from tessera.data.dataset_fingerprint import compute_fingerprint
 from tessera.data.normalization import normalize
 from tessera.inference.diameter_estimation import estimate_diameter
 from tessera.inference.ensemble import Ensemble
-from tessera.inference.predict_image import predict_image
+from tessera.inference.predict_image import ImagePredictor, PredictionPlan
+from tessera.inference.tile_predictor import NetworkView
+from tessera.inference.tiling import TilePlan
 from tessera.io.ome_zarr_store import create_store, finish_image, read_metadata
+from tessera.settings.sections import PredictSettings
 
 PATCH_PX, DIAMETER_PX = 128, 20.0
 
@@ -66,8 +69,7 @@ def found(tmp_path, zoom, engine, **settings):
     store = create_store(path, (1, 1, 1, *plane.shape), plane.dtype)
     store[0, 0, 0] = plane
     finish_image(path, name="a")
-    seen = {"order": [0], "ranges": [(1000, 9000)]}
-    return estimate_diameter(path, Ensemble([engine]), scale=1.0, **seen, **settings)
+    return estimate_diameter(path, Ensemble([engine]), NetworkView([0], [(1000, 9000)]), **settings)
 
 
 @pytest.mark.parametrize("zoom", [0.4, 0.7, 1.0, 1.7, 3.5])
@@ -76,11 +78,11 @@ def test_the_diameter_is_found_at_any_magnification(tmp_path, zoom):
 
 
 @pytest.mark.parametrize("zoom", [0.5, 1.0, 3.0])
-def test_texture_alone_tells_it_roughly(tmp_path, zoom):
+def test_texture_alone_gives_a_rough_diameter(tmp_path, zoom):
     assert abs(np.log2(found(tmp_path, zoom, Sees(blind=True)) / (DIAMETER_PX * zoom))) <= 0.5
 
 
-def test_a_network_that_knows_several_sizes_sees_an_image_that_fits_as_it_is_and_others_at_another_scale(tmp_path):
+def test_a_network_of_several_sizes_only_rescales_images_that_do_not_fit(tmp_path):
     engine = Sees(method="none")
     assert found(tmp_path, 1.0, engine) is None
     assert found(tmp_path, 3.5, engine) == pytest.approx(DIAMETER_PX * 3.5, rel=0.12)
@@ -89,32 +91,32 @@ def test_a_network_that_knows_several_sizes_sees_an_image_that_fits_as_it_is_and
 @pytest.mark.parametrize(
     "settings", [{"fingerprint": None}, {"diameter_px": None}, {"outputs": ["background", "cell"]}], ids=str
 )
-def test_a_model_that_does_not_say_what_it_learnt_from_leaves_images_as_they_are(tmp_path, settings):
+def test_a_model_without_fingerprint_or_diameter_leaves_images_as_they_are(tmp_path, settings):
     assert found(tmp_path, 3.5, Sees(**settings)) is None
 
 
-def test_a_prediction_is_made_at_the_scale_that_was_found_and_keeps_it(tmp_path, capsys):
+def test_an_image_is_predicted_at_the_estimated_scale_which_the_store_keeps(tmp_path, caplog):
+    caplog.set_level("INFO")
     path = tmp_path / "a.ome.zarr"
     plane = discs(7, 2.0)
     create_store(path, (1, 1, 1, *plane.shape), plane.dtype)[0, 0, 0] = plane
     finish_image(path, name="a")
-    about = {"name": "a", "about": {}, "provenance": "model", "core_px": 256, "halo_px": 32, "workers": 1}
-    about |= {"rescale": True, "empty_contrast_threshold": 0, "seam_check_windows": 0}
-    for diameter_px, scale in (("auto", 0.5), (20, 1.0), (None, 1.0)):
-        made = tmp_path / f"{diameter_px}.ome.zarr"
-        ensemble = Ensemble([Sees()])
-        predict_image(path, made, ensemble, ledger=tmp_path / f"{diameter_px}", object_diameter_px=diameter_px, **about)
+    for object_diameter_px, scale in (("auto", 0.5), (20, 1.0), (None, 1.0)):
+        made = tmp_path / f"{object_diameter_px}.ome.zarr"
+        settings = PredictSettings(object_diameter_px=object_diameter_px, seam_check_windows=0)
+        plan = PredictionPlan(Ensemble([Sees()]), TilePlan(256, 32), settings, "model", workers=1)
+        ImagePredictor(path, "a", plan).write(made, tmp_path / f"{object_diameter_px}")
         described = read_metadata(made).extra["prediction"]
         assert described["scale"] == pytest.approx(scale, rel=0.12)
         assert described["object_diameter_px"] == (
-            diameter_px if diameter_px != "auto" else pytest.approx(40, rel=0.12)
+            object_diameter_px if object_diameter_px != "auto" else pytest.approx(40, rel=0.12)
         )
-    assert "a: objects look " in capsys.readouterr().out
+    assert "a: objects are about " in caplog.text
 
 
-def test_an_image_that_shows_nothing_has_no_diameter(tmp_path):
+def test_an_empty_image_has_no_diameter(tmp_path):
     path = tmp_path / "empty.ome.zarr"
     create_store(path, (1, 1, 1, 200, 200), np.uint16)
     finish_image(path, name="empty")
     ensemble = Ensemble([Sees()])
-    assert estimate_diameter(path, ensemble, scale=1.0, order=[0], ranges=[(0, 1)]) is None
+    assert estimate_diameter(path, ensemble, NetworkView([0], [(0, 1)])) is None

@@ -1,4 +1,4 @@
-"""Ensembles: means over views and models, and batches that memory does not suffice for."""
+"""Ensembles: means over views and models, and batches that exhaust memory."""
 
 import json
 
@@ -10,6 +10,7 @@ from tessera.inference.ensemble import Ensemble, load_ensemble
 from tessera.networks.build import build_network
 from tessera.networks.model_folder import write_validation_patches
 from tessera.networks.tensorflow_setup import keras
+from tessera.settings.sections import PredictSettings
 
 SETTINGS_OF_ALL = {"channels": ["grey"], "outputs": ["background", "cell"]}
 
@@ -68,21 +69,35 @@ def test_an_engine_is_given_no_more_pixels_than_allowed_but_always_a_tile(tiles)
     assert engine.batches == [1] * 5
 
 
-def test_a_batch_that_memory_does_not_suffice_for_is_parted_and_so_are_later_ones(tiles, capsys):
+def test_a_batch_that_exhausts_memory_is_halved_and_so_are_later_ones(tiles, caplog):
+    caplog.set_level("INFO")
     engine = Slope(most=1)
     ensemble = Ensemble([engine])
     assert np.array_equal(ensemble.predict(tiles), Slope().predict(tiles))
     assert engine.batches == [5, 2, 1, 1, 1, 1, 1]
-    said = capsys.readouterr().out
-    assert "Memory does not suffice for 5 tiles at once (no room); going on with 2" in said
-    assert "Memory does not suffice for 2 tiles at once (no room); going on with 1" in said
+    assert caplog.messages == [
+        "Not enough memory for 5 tiles at once (no room); continuing with 2",
+        "Not enough memory for 2 tiles at once (no room); continuing with 1",
+    ]
     ensemble.predict(tiles)
     assert engine.batches[7:] == [1] * 5
 
 
-def test_a_tile_that_memory_does_not_suffice_for_is_an_error(tiles):
+def test_a_tile_that_exhausts_memory_is_an_error(tiles):
     with pytest.raises(MemoryError, match="no room"):
         Ensemble([Slope(most=0)]).predict(tiles)
+
+
+def test_the_memory_of_an_ensemble_is_the_sum_over_its_engines():
+    resident = [0.0]
+
+    class Keeping(Slope):
+        def predict(self, tiles):
+            resident[0] += tiles[..., 0].size * self.share / 2**20
+
+    ensemble = Ensemble([Keeping(60), Keeping(80)])
+    # An engine is measured from a tile of 256² to one of 1024² pixels, and this one keeps the memory of all tiles.
+    assert ensemble.bytes_per_px(lambda: resident[0]) == pytest.approx((60 + 80) * 1024**2 / (1024**2 - 256**2))
 
 
 @pytest.fixture(scope="module")
@@ -103,27 +118,25 @@ def models(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("tolerance", "chosen"), [(1.0, "bfloat16"), (-1.0, "float32")])
-def test_each_model_has_the_precision_that_its_check_allows(models, tolerance, chosen, capsys):
-    ensemble, report = load_ensemble(
-        models, None, engine="tensorflow", precision="bfloat16", max_precision_iou_change=tolerance, device="cpu",
-        augmentation="none", workers=2,
-    )  # fmt: skip
+def test_each_model_has_the_precision_that_its_check_allows(models, tolerance, chosen, caplog):
+    caplog.set_level("INFO")
+    settings = PredictSettings(engine="tensorflow", precision="bfloat16", device="cpu")
+    settings = settings.model_copy(update={"max_precision_iou_change": tolerance})
+    ensemble, report = load_ensemble(models, None, settings, workers=2)
     assert [engine.precision for engine in ensemble.engines] == [chosen, "float32"]
     assert [entry["precision"] for entry in report] == [chosen, "float32"]
     assert [entry["model"] for entry in report] == ["one", "two"]
     assert report[0]["check"]["patches"] == 3
     assert report[0]["check"]["passed"] == (chosen == "bfloat16")
     assert report[1]["check"] is None
-    assert "keeps no validation patches" in capsys.readouterr().out
+    assert "has no validation patches" in caplog.text
     tiles = np.random.default_rng(1).random((1, 32, 32, 1), dtype=np.float32)
     mean = np.mean([engine.predict(tiles).astype(float) for engine in ensemble.engines], axis=0)
     assert np.array_equal(ensemble.predict(tiles), np.rint(mean))
 
 
 def test_float32_is_not_checked(models):
-    ensemble, report = load_ensemble(
-        models[:1], None, engine="tensorflow", precision="float32", max_precision_iou_change=0, device="cpu",
-        augmentation="none", workers=2,
-    )  # fmt: skip
+    settings = PredictSettings(engine="tensorflow", precision="float32", device="cpu")
+    ensemble, report = load_ensemble(models[:1], None, settings, workers=2)
     assert ensemble.engines[0].precision == "float32"
     assert report == [{"model": "one", "engine": "tensorflow", "device": "cpu", "precision": "float32", "check": None}]

@@ -1,4 +1,4 @@
-"""Ledgers: finished regions come back by what they were made from, whole or not at all."""
+"""Finished regions come back from the cache by what they depend on, complete or not at all."""
 
 import errno
 import os
@@ -19,7 +19,7 @@ ANSWER = np.random.default_rng(0).integers(1, 255, (1, 2, 1, 32, 32), np.uint8)
 
 @pytest.fixture
 def make(tmp_path):
-    """Makes the store anew and its ledger, as each run does: (array, ledger)."""
+    """Makes the store anew and its cache, as each run does: (array, cache)."""
 
     def make(provenance="provenance", chunk_px=16):
         shutil.rmtree(tmp_path / "store", ignore_errors=True)
@@ -29,33 +29,33 @@ def make(tmp_path):
     return make
 
 
-def key_of(ledger, pixels=PIXELS, place="here"):
-    return ledger.key([pixels], place)
+def key_of(cache, pixels=PIXELS, place="here"):
+    return cache.key([pixels], place)
 
 
 @pytest.fixture
 def kept(make):
-    """Folder of a ledger that a run has left with one region."""
-    array, ledger = make()
+    """Folder of a cache that a run has left with one region."""
+    array, cache = make()
     array[REGION] = ANSWER
-    ledger.put(key_of(ledger), REGION)
-    return ledger._folder
+    cache.put(key_of(cache), REGION)
+    return cache._folder
 
 
 def restored(make, **changes):
     provenance = changes.pop("provenance", "provenance")
-    array, ledger = make(provenance)
-    found = ledger.get(key_of(ledger, **changes), REGION)
+    array, cache = make(provenance)
+    found = cache.get(key_of(cache, **changes), REGION)
     assert np.array_equal(array[REGION], ANSWER if found else 0 * ANSWER)
     return found
 
 
-def test_a_region_that_was_kept_is_there_after_the_store_was_made_anew(make, kept):
+def test_a_cached_region_comes_back_after_its_store_was_written_again(make, kept):
     assert restored(make)
     assert restored(make)
 
 
-def test_other_pixels_place_or_recipe_are_other_regions(make, kept):
+def test_keys_depend_on_pixels_place_and_provenance(make, kept):
     changed = PIXELS.copy()
     changed[3, 4] += 1
     assert not restored(make, pixels=changed)
@@ -66,9 +66,9 @@ def test_other_pixels_place_or_recipe_are_other_regions(make, kept):
     assert restored(make, pixels=np.asfortranarray(PIXELS))
 
 
-def test_a_region_of_shards_that_hold_other_chunks_is_another(make, kept):
-    array, ledger = make(chunk_px=32)
-    assert not ledger.get(key_of(ledger), REGION)
+def test_keys_depend_on_the_layout_of_chunks(make, kept):
+    array, cache = make(chunk_px=32)
+    assert not cache.get(key_of(cache), REGION)
     assert not array[REGION].any()
 
 
@@ -76,24 +76,24 @@ def test_a_region_at_the_border_and_one_whose_shards_are_partly_zeros_come_back(
     border = (slice(0, 1), slice(0, 2), slice(0, 1), slice(64, 80), slice(32, 64))
     answer = np.zeros((1, 2, 1, 16, 32), np.uint8)
     answer[:, 1] = 7
-    array, ledger = make()
+    array, cache = make()
     array[border] = answer
-    ledger.put("a" * 32, border)
-    array, ledger = make()
+    cache.put("a" * 32, border)
+    array, cache = make()
     array[border] = 255
-    assert ledger.get("a" * 32, border)
+    assert cache.get("a" * 32, border)
     assert np.array_equal(array[border], answer)
 
 
-def test_a_store_written_over_does_not_change_what_is_kept(make, kept):
-    array, ledger = make()
-    assert ledger.get(key_of(ledger), REGION)
+def test_overwriting_a_store_does_not_change_the_cache(make, kept):
+    array, cache = make()
+    assert cache.get(key_of(cache), REGION)
     array[REGION] = 9
     assert restored(make)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "missing", "manifest truncated", "manifest garbled", "unfinished"])
-def test_a_region_that_is_not_whole_is_not_restored(make, kept, damage):
+def test_an_incomplete_region_is_not_restored(make, kept, damage):
     manifest = next(path for path in kept.iterdir() if "." not in path.name)
     shard = manifest.with_suffix(".1")
     if damage == "truncated":
@@ -109,19 +109,19 @@ def test_a_region_that_is_not_whole_is_not_restored(make, kept, damage):
     assert not restored(make)
 
 
-def test_what_was_not_asked_about_is_forgotten(make, kept):
-    array, ledger = make()
+def test_prune_removes_regions_that_were_not_used(make, kept):
+    array, cache = make()
     array[REGION] = ANSWER
-    other = key_of(ledger, place="there")
-    assert not ledger.get(other, REGION)
-    ledger.put(other, REGION)
-    ledger.prune()
+    other = key_of(cache, place="there")
+    assert not cache.get(other, REGION)
+    cache.put(other, REGION)
+    cache.prune()
     assert {path.name.partition(".")[0] for path in kept.iterdir()} == {other}
     assert not restored(make)
     assert restored(make, place="there")
 
 
-def test_ledgers_of_images_that_a_batch_no_longer_has_are_removed(tmp_path):
+def test_caches_of_images_that_left_the_batch_are_removed(tmp_path):
     for image in ("a", "a.b", "gone"):
         (tmp_path / image).mkdir()
         (tmp_path / image / "key").write_text("1")
@@ -130,41 +130,44 @@ def test_ledgers_of_images_that_a_batch_no_longer_has_are_removed(tmp_path):
     remove_orphans(tmp_path / "none", {})
 
 
-def test_where_files_cannot_have_two_names_work_goes_on(make, kept, monkeypatch, capsys):
+def test_a_file_system_without_hard_links_only_disables_the_cache(make, kept, monkeypatch, caplog):
+    caplog.set_level("INFO")
+
     def refuse(source, target):
         raise OSError(errno.EPERM, os.strerror(errno.EPERM), source)
 
     monkeypatch.setattr(os, "link", refuse)
     assert not restored(make)
-    array, ledger = make()
+    array, cache = make()
     array[REGION] = ANSWER
     for place in ("one", "two"):
-        ledger.put(key_of(ledger, place=place), REGION)
-    assert capsys.readouterr().out.count("cannot be kept for another run (Operation not permitted)") == 1
+        cache.put(key_of(cache, place=place), REGION)
+    assert caplog.text.count("cannot be kept for another run (Operation not permitted)") == 1
     assert np.array_equal(array[REGION], ANSWER)
 
 
-def test_regions_of_the_same_pixels_may_be_kept_and_restored_at_the_same_time(make, capsys):
-    array, ledger = make()
+def test_regions_of_the_same_pixels_may_be_kept_and_restored_at_the_same_time(make, caplog):
+    caplog.set_level("INFO")
+    array, cache = make()
     places = [(slice(t, t + 1), *REGION[1:3], slice(y, y + 32), REGION[4]) for t in (0, 1) for y in (0, 32)]
 
     def work(place):  # a region has one writer
         for _ in range(50):
-            if not ledger.get("b" * 32, place):
+            if not cache.get("b" * 32, place):
                 array[place] = ANSWER
-            ledger.put("b" * 32, place)
+            cache.put("b" * 32, place)
 
     with ThreadPoolExecutor(len(places)) as pool:
         list(pool.map(work, places))
-    assert capsys.readouterr().out == ""
+    assert not caplog.messages
     for place in places:
         assert np.array_equal(array[place], ANSWER)
 
 
-def test_a_shard_that_was_damaged_under_both_of_its_names_is_not_restored(make):
-    array, ledger = make()
+def test_a_shard_that_is_damaged_under_both_names_is_not_restored(make):
+    array, cache = make()
     array[REGION] = ANSWER
-    ledger.put(key_of(ledger), REGION)
-    for file in ledger._files(REGION):
+    cache.put(key_of(cache), REGION)
+    for file in cache._files(REGION):
         damage(file)
     assert not restored(make)

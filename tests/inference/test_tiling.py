@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from tessera.inference.tiling import read_mirrored, split_into_tiles
+from tessera.common.errors import InputError
+from tessera.inference.tiling import TilePlan, largest_core_px, plan_tiles, read_mirrored, split_into_tiles
 
 SHAPES = [(300, 411), (97, 500), (1, 1), (20, 33), (128, 256), (31, 1), (129, 65)]
 
@@ -151,3 +152,38 @@ def test_a_last_core_of_one_pixel_is_answered_by_that_pixel():
     for region in regions_of((65, 40), 64):
         made = predict_region(pixels, itself, region, core_px=64, halo_px=0)
         np.testing.assert_array_equal(made[0], pixels[*region, 0])
+
+
+@pytest.mark.parametrize(
+    ("free_mb", "core_px"),
+    # 0.6 of the free memory is for tiles. At 100 bytes per pixel and a halo of 128 px, a tile needs 506 MiB with a core
+    # of 2048 px, 156 MiB with 1024, 56 MiB with 512, 25 MiB with 256.
+    [(1000, 2048), (600, 1024), (200, 512), (70, 256), (10, 128), (-1000, 128)],
+)
+def test_cores_are_halved_until_their_tiles_fit_into_memory(free_mb, core_px):
+    assert largest_core_px(2048, 128, 100, free_mb) == core_px
+    plan = plan_tiles(tile_px="auto", halo_px=128, batch_tiles="auto", bytes_per_px=100, free_mb=free_mb)
+    assert plan == TilePlan(core_px, 128)
+
+
+def test_cores_stay_on_the_lattice_when_halved():
+    assert largest_core_px(2048 + 96, 0, 100, 200) % 32 == 0
+
+
+def test_a_given_tile_size_includes_the_halo_and_ignores_memory():
+    plan = plan_tiles(tile_px=512, halo_px=96, batch_tiles="auto", bytes_per_px=1e9, free_mb=1)
+    assert (plan.core_px, plan.halo_px, plan.tile_px, plan.batch_px) == (320, 96, 512, None)
+    with pytest.raises(InputError, match=r"predict.tile_px: 192 must be larger than 2 x the halo of 96 px"):
+        plan_tiles(tile_px=192, halo_px=96, batch_tiles="auto")
+
+
+def test_a_given_number_of_tiles_sets_the_pixels_of_a_batch():
+    assert plan_tiles(tile_px=128, halo_px=32, batch_tiles=3).batch_px == 3 * 128**2
+
+
+def test_a_plan_is_halved_down_to_the_smallest_core():
+    sizes, plan = [], TilePlan(1024, 32)
+    while plan is not None:
+        sizes.append(plan.core_px)
+        plan = plan.halved()
+    assert sizes == [1024, 512, 256, 128]

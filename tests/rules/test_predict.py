@@ -1,24 +1,26 @@
 """Images of any size, type and number of planes become probabilities, with and without a real network."""
 
 import json
+import re
 import threading
 import tracemalloc
 
 import numpy as np
 import pytest
 
-from predict import find_models, plan_tiles, predict
+from predict import Models, choose_tiles, find_members, plan_prediction, predict
 from select_model import select_model
 from tessera.common.constants import FORMAT, SETTINGS, WEIGHTS
 from tessera.common.errors import InputError
 from tessera.data.normalization import normalize
 from tessera.inference.ensemble import Ensemble
-from tessera.inference.predict_image import predict_image
+from tessera.inference.predict_image import ImagePredictor, PredictionPlan
 from tessera.inference.seam_windows import read_seam_windows
+from tessera.inference.tiling import TilePlan
 from tessera.io.ome_zarr_store import create_store, finish_image, open_array, read_metadata
 from tessera.networks.build import build_network, load_network
 from tessera.networks.tensorflow_setup import keras
-from tessera.planning.load_settings import load_settings
+from tessera.settings.sections import PredictSettings
 
 OUTPUTS = ["background", "cell"]
 
@@ -60,25 +62,16 @@ class Threshold:
             self._busy.release()
 
 
-PLAIN = {"rescale": True, "object_diameter_px": "auto", "empty_contrast_threshold": 0, "seam_check_windows": 0}
-
-
-def run(source, path, engine=None, *, core_px=64, workers=2, batch_px=40000, **settings):
-    """Predict one image by `Threshold`, with small tiles."""
-    ensemble = Ensemble([engine or Threshold()], batch_px=batch_px)
-    predict_image(
-        source,
-        path,
-        ensemble,
-        name="a",
-        about={},
+def run(source, path, engine=None, *, core_px=64, workers=2, batch_px=40000, roi=None, frames=None, **settings):
+    """Predict one image with `Threshold`, in small tiles."""
+    plan = PredictionPlan(
+        Ensemble([engine or Threshold()], batch_px=batch_px),
+        TilePlan(core_px, 32),
+        PredictSettings(**{"seam_check_windows": 0} | settings),
         provenance="model",
-        ledger=path.with_name("regions"),
-        core_px=core_px,
-        halo_px=32,
         workers=workers,
-        **PLAIN | settings,
     )
+    ImagePredictor(source, "a", plan, roi, frames).write(path, path.with_name("regions"))
     return open_array(path)
 
 
@@ -107,7 +100,7 @@ def expect(pixels, metadata):
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 300, 411), (1, 1, 1, 20, 33), (1, 1, 1, 1, 1), (3, 1, 1, 70, 90)])
 @pytest.mark.parametrize("dtype", [np.uint16, np.uint8, np.int16, np.float32])
-def test_an_image_of_any_size_and_type_has_a_probability_for_each_pixel(tmp_path, shape, dtype):
+def test_an_image_of_any_size_and_type_gets_a_probability_for_each_pixel(tmp_path, shape, dtype):
     pixels = random_pixels(*shape, dtype=dtype)
     source = write_image(tmp_path / "a.ome.zarr", pixels, pixel_size_um=(None, 0.5, 0.5), frame_interval_s=60.0)
     made = run(source, tmp_path / "p.ome.zarr")
@@ -127,7 +120,7 @@ def test_probabilities_keep_the_sizes_of_the_image_and_name_their_outputs(tmp_pa
     assert sorted(path.name for path in (tmp_path / "p.ome.zarr").iterdir()) == ["0", "zarr.json"]
 
 
-def test_every_plane_of_a_movie_of_stacks_is_predicted_for_itself(tmp_path):
+def test_every_plane_of_a_movie_of_stacks_is_predicted_on_its_own(tmp_path):
     pixels = random_pixels(2, 1, 3, 70, 90)
     source = write_image(tmp_path / "a.ome.zarr", pixels)
     made = run(source, tmp_path / "p.ome.zarr")
@@ -141,7 +134,7 @@ def test_shards_are_written_by_several_threads_as_by_one(tmp_path):
     np.testing.assert_array_equal(one[:], four[:])
 
 
-def test_constant_images_and_pixels_that_are_no_numbers_are_answered(tmp_path):
+def test_constant_images_and_pixels_that_are_nan_are_predicted(tmp_path):
     pixels = random_pixels(1, 2, 1, 70, 90, dtype=np.float32)
     pixels[0, 0, 0, 10:20, 10:20] = np.nan
     pixels[0, 1] = 7
@@ -152,7 +145,7 @@ def test_constant_images_and_pixels_that_are_no_numbers_are_answered(tmp_path):
         assert made.any() == (channels[0] == "0")
 
 
-def test_a_model_of_fixed_windows_sees_intensities_as_they_are(tmp_path):
+def test_a_model_of_fixed_contrast_limits_sees_absolute_intensities(tmp_path):
     pixels = random_pixels(1, 2, 1, 70, 90)
     source = write_image(tmp_path / "a.ome.zarr", pixels // 2)
     fixed = {"normalization": {"method": "fixed", "contrast_limits": [[0, 4000], [0, 1]]}}
@@ -167,7 +160,7 @@ def test_an_image_of_unknown_size_is_magnified_as_the_training_images_were(tmp_p
     assert read_metadata(tmp_path / "p.ome.zarr").extra["prediction"]["scale"] == 0.5
 
 
-def test_only_chosen_frames_and_the_region_of_interest_are_looked_at(tmp_path):
+def test_only_chosen_frames_and_the_region_of_interest_are_predicted(tmp_path):
     pixels = random_pixels(4, 1, 1, 300, 411)
     source = write_image(tmp_path / "a.ome.zarr", pixels, shard_px=128)
     engine = Threshold()
@@ -194,7 +187,7 @@ def test_empty_regions_are_background_and_never_reach_the_network(tmp_path):
     assert extra["prediction"]["regions_skipped"] == 15
 
 
-def test_a_region_is_answered_once_and_again_only_where_its_pixels_change(tmp_path):
+def test_a_region_is_predicted_again_only_if_its_pixels_change(tmp_path):
     pixels = random_pixels(2, 1, 1, 300, 411)
     source = write_image(tmp_path / "a.ome.zarr", pixels, shard_px=128, channels=["0"])
     windows = read_metadata(source).contrast_limits
@@ -210,7 +203,7 @@ def test_a_region_is_answered_once_and_again_only_where_its_pixels_change(tmp_pa
     np.testing.assert_array_equal(changed, [[0, 60, 60]])
 
 
-def test_a_job_that_was_stopped_goes_on_with_the_next_region(tmp_path):
+def test_a_job_that_was_stopped_continues_with_the_next_region(tmp_path):
     source = write_image(tmp_path / "a.ome.zarr", random_pixels(1, 1, 1, 300, 411), shard_px=128)
 
     class Stopped(Threshold):
@@ -227,19 +220,19 @@ def test_a_job_that_was_stopped_goes_on_with_the_next_region(tmp_path):
     assert rest.seen < whole.seen
 
 
-def test_too_little_memory_makes_tiles_smaller_and_is_told(tmp_path, capsys):
+def test_too_little_memory_makes_tiles_smaller_and_is_logged(tmp_path, caplog):
+    caplog.set_level("INFO")
     source = write_image(tmp_path / "a.ome.zarr", random_pixels(3, 1, 1, 600, 700))
     expected = run(source, tmp_path / "whole" / "p.ome.zarr", core_px=1024)
     made = run(source, tmp_path / "p.ome.zarr", Threshold(most=400_000), core_px=1024, batch_px=2**22)
     np.testing.assert_array_equal(made[:], expected[:])
-    told = capsys.readouterr().out
-    assert "Memory does not suffice for 3 tiles at once (no room); going on with 1" in told
-    assert "Memory does not suffice for a tile (no room); going on with cores of 512 px" in told
-    with pytest.raises(InputError, match="memory does not suffice for the smallest of tiles"):
+    assert "Not enough memory for 3 tiles at once (no room); continuing with 1" in caplog.messages
+    assert "Not enough memory for a tile (no room); continuing with cores of 512 px" in caplog.messages
+    with pytest.raises(InputError, match="not enough memory for the smallest tiles"):
         run(source, tmp_path / "none" / "p.ome.zarr", Threshold(most=100))
 
 
-def test_windows_on_seams_are_predicted_once_more(tmp_path):
+def test_windows_on_seams_are_predicted_again(tmp_path):
     source = write_image(tmp_path / "a.ome.zarr", random_pixels(1, 1, 1, 1200, 1300), shard_px=512)
     made = run(source, tmp_path / "p.ome.zarr", core_px=512, seam_check_windows=2)
     windows = list(read_seam_windows(tmp_path / "p.ome.zarr"))
@@ -248,23 +241,24 @@ def test_windows_on_seams_are_predicted_once_more(tmp_path):
         np.testing.assert_array_equal(probabilities, made[t, :, z, y : y + 512, x : x + 512])
 
 
-def test_windows_on_seams_that_memory_does_not_suffice_for_are_left_out(tmp_path, capsys):
+def test_windows_on_seams_that_exhaust_memory_are_left_out(tmp_path, caplog):
+    caplog.set_level("INFO")
     source = write_image(tmp_path / "a.ome.zarr", random_pixels(1, 1, 1, 1200, 1300), shard_px=512)
     made = run(source, tmp_path / "p.ome.zarr", Threshold(most=600 * 600), core_px=512, seam_check_windows=2)
     np.testing.assert_allclose(
         made[:, 1], 255 * expect(random_pixels(1, 1, 1, 1200, 1300), read_metadata(source)), atol=1
     )
     assert not list(read_seam_windows(tmp_path / "p.ome.zarr"))
-    assert "Memory does not suffice for a window on a seam (no room); seams are not audited" in capsys.readouterr().out
+    assert "Not enough memory for a window on a seam (no room); seams are not checked" in caplog.messages
 
 
-def test_the_store_tells_the_cores_that_memory_sufficed_for(tmp_path):
+def test_the_store_keeps_the_size_of_cores_that_fit_into_memory(tmp_path):
     source = write_image(tmp_path / "a.ome.zarr", random_pixels(1, 1, 1, 600, 700))
     run(source, tmp_path / "p.ome.zarr", Threshold(most=400_000), core_px=1024)
     assert read_metadata(tmp_path / "p.ome.zarr").extra["prediction"]["core_px"] == 512
 
 
-def test_an_image_of_another_scale_is_brought_to_the_models_and_back(tmp_path):
+def test_an_image_of_another_pixel_size_is_rescaled_to_the_model_and_back(tmp_path):
     y, x = np.mgrid[:300, :411]
     pixels = (2000 + 1500 * np.sin(y / 15) * np.cos(x / 20)).astype(np.uint16)[None, None, None]
     source = write_image(tmp_path / "a.ome.zarr", pixels, pixel_size_um=(None, 0.25, 0.25))
@@ -290,32 +284,28 @@ def test_a_store_that_is_damaged_in_the_middle_is_named_and_the_others_are_kept(
     assert 0 < again.seen < 2 * 35 * 128**2
 
 
-def test_tiles_are_planned_for_the_memory_of_all_models_of_an_ensemble(capsys):
-    class Keeping(Threshold):
-        def predict(self, tiles):
-            self.kept = np.ones(tiles[..., 0].size * 60, np.uint8)
-            return None
-
-    plan_tiles(Ensemble([Keeping(), Keeping()]), tile_px="auto", halo_px=32, batch_tiles="auto", memory_mb=None)
-    need = float(capsys.readouterr().out.split("needs ")[1].split()[0])
-    assert need == pytest.approx(120, rel=0.2)
+def test_the_given_tile_size_and_batch_win_over_the_halo_of_the_model(caplog):
+    caplog.set_level("INFO")
+    settings = PredictSettings(tile_px=512, halo_px=64, batch_tiles=2)
+    plan = choose_tiles(Ensemble([Threshold()]), settings, halo_px=96, memory_mb=None)
+    assert plan == TilePlan(384, 64, 2 * 512**2)
+    assert choose_tiles(Ensemble([Threshold()]), PredictSettings(tile_px=512), 96, None) == TilePlan(320, 96)
+    assert "Tiles of 512 px, with a halo of 64 px on each side" in caplog.text
 
 
-def test_a_selected_model_that_is_not_there_is_named(tmp_path):
+def test_a_selected_model_that_does_not_exist_is_named(tmp_path):
     (tmp_path / "selected.json").write_text(json.dumps({"members": ["fold2"]}))
     with pytest.raises(InputError, match="names fold2, not among"):
-        find_models(tmp_path / "selected.json", [tmp_path / "fold1"])
+        find_members(Models(tmp_path / "selected.json", tmp_path, [tmp_path / "fold1"]))
 
 
-def test_progress_is_told_with_rate_and_time_left(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("tessera.inference.predict_image.SECONDS_BETWEEN_REPORTS", 0)
+def test_the_summary_has_the_number_of_tiles_the_rate_and_the_cost_of_overlap(tmp_path, caplog):
+    caplog.set_level("INFO")
     source = write_image(tmp_path / "a.ome.zarr", random_pixels(1, 1, 1, 300, 411))
     run(source, tmp_path / "p.ome.zarr")
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[-2].startswith("a: 35/35 tiles, ")
-    assert lines[-2].endswith(" Mpx/s, 0 s left")
-    assert lines[-1].startswith("a: 35 tiles, ")
-    assert lines[-1].endswith("times the pixels")
+    assert re.fullmatch(r"a: 35 tiles, \d+\.\d\d Mpx/s; overlap costs \d\.\d\d times the pixels", caplog.messages[-1])
+    run(source, tmp_path / "p.ome.zarr")
+    assert caplog.messages[-1].endswith("; 35 tiles were predicted by an earlier run")
 
 
 @pytest.mark.slow
@@ -340,7 +330,7 @@ def test_memory_does_not_grow_with_the_image(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
-def test_a_real_network_answers_as_it_does_on_the_plane_in_one_piece(tmp_path, engine):
+def test_a_real_network_gives_the_same_in_tiles_and_in_one_piece(tmp_path, engine):
     pixels = random_pixels(1, 2, 1, 96, 128)
     images = tmp_path / "images"
     write_image(images / "a.ome.zarr", pixels, channels=["dna", "actin"])
@@ -349,21 +339,15 @@ def test_a_real_network_answers_as_it_does_on_the_plane_in_one_piece(tmp_path, e
     save_model(models[0], channels=["actin", "dna"])
     selected, converted = tmp_path / "selected.json", tmp_path / "converted"
     select_model(models, selected, converted, metric="val_loss", ensemble="best", engine=engine, device="cpu")
-    settings = load_settings({}, "x")["predict"] | {
-        "engine": engine,
-        "device": "cpu",
-        "halo_px": 0,
-        "seam_check_windows": 0,
-    }
-    settings |= {"on_bad_image": "fail", "workers": 2}
+    settings = PredictSettings(engine=engine, device="cpu", halo_px=0, seam_check_windows=0)
+    plan = plan_prediction(Models(selected, converted, models), settings, workers=2)
 
-    def run(provenance):
-        predict(images, selected, converted, models, provenance, tmp_path / "made", **settings)
+    def run(provenance, skip_bad_images=True):
+        predict(images, provenance, tmp_path / "made", plan, skip_bad_images=skip_bad_images)
 
     with pytest.raises(InputError, match=r"odd: has 1 channels \(phase\), the model was trained on 2 \(actin, dna\)"):
-        run({"a": "1", "odd": "1"})
+        run({"a": "1", "odd": "1"}, skip_bad_images=False)
     assert not (tmp_path / "made").exists()
-    settings["on_bad_image"] = "skip"
     run({"a": "1", "odd": "1"})
     assert [path.name for path in (tmp_path / "made").glob("*.zarr")] == ["a.ome.zarr"]
     assert "has 1 channels" in json.loads((tmp_path / "made" / "skipped.json").read_text())["odd"]

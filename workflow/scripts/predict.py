@@ -88,7 +88,12 @@ def choose_tiles(ensemble: Ensemble, settings: PredictSettings, halo_px: int, me
 
 
 def plan_prediction(
-    models: Models, settings: PredictSettings, *, code: str = "", workers: int | None = None, memory_mb: float | None = None
+    models: Models,
+    settings: PredictSettings,
+    *,
+    code: str = "",
+    workers: int | None = None,
+    memory_mb: float | None = None,
 ) -> PredictionPlan:
     """Load the selected models, and decide how they are applied.
 

@@ -7,8 +7,6 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from tessera.common.constants import DIVISOR
-
 MIB = 2**20
 SHARE = 0.6  # of the free memory that tiles may take; the rest is for reading, writing and surprises
 _SMALL_PX, _LARGE_PX = 256, 1024
@@ -31,7 +29,9 @@ def memory_limit_mb(requested: float | None) -> float:
     return float(min(requested, available) if requested else available)
 
 
-def measure_bytes_per_px(predict: Callable[[NDArray[np.float32]], Any], channels: int) -> float:
+def measure_bytes_per_px(
+    predict: Callable[[NDArray[np.float32]], Any], channels: int, resident: Callable[[], float] = resident_mb
+) -> float:
     """Measure the bytes per input pixel that a network needs on a CPU, from a small and a larger tile.
 
     Back ends keep their working memory, so the resident memory after a call shows what it needed.
@@ -39,23 +39,10 @@ def measure_bytes_per_px(predict: Callable[[NDArray[np.float32]], Any], channels
     Args:
         predict: `predict` of a back end of `tessera.inference.backends`; its argument is (n, y, x, c).
         channels: number of input channels of the network.
+        resident: returns the memory of this process in MiB.
     """
-    resident = []
+    levels = []
     for side in (_SMALL_PX, _LARGE_PX):
         predict(np.zeros((1, side, side, channels), np.float32))
-        resident.append(resident_mb())
-    return max(resident[1] - resident[0], 0) * MIB / (_LARGE_PX**2 - _SMALL_PX**2)
-
-
-def largest_core_px(core_px: int, halo_px: int, bytes_per_px: float, limit_mb: float) -> int:
-    """Return the largest side of tile cores that fits into memory: `core_px`, or a half, a quarter, ... of it.
-
-    Args:
-        core_px, halo_px: in pixels, see `tessera.inference.tiling`.
-        bytes_per_px: memory per pixel of a tile.
-        limit_mb: MiB that the job may use.
-    """
-    budget = SHARE * max(limit_mb - resident_mb(), 0) * MIB
-    while core_px > 4 * DIVISOR and bytes_per_px * (core_px + 2 * halo_px) ** 2 > budget:
-        core_px = core_px // 2 // DIVISOR * DIVISOR
-    return core_px
+        levels.append(resident())
+    return max(levels[1] - levels[0], 0) * MIB / (_LARGE_PX**2 - _SMALL_PX**2)

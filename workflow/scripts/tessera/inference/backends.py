@@ -1,70 +1,85 @@
-"""Engines: what runs a trained network, TensorFlow or OpenVINO, in a precision that was checked.
+"""Engines: TensorFlow or OpenVINO with one trained network, compiled once.
 
-An engine is given normalized pixels, and answers with probabilities as they are stored, rounded and turned within the
-compiled graph, since on a CPU every pass over the pixels outside of it takes a core from the network.
+An engine takes normalized pixels and returns probabilities as they are stored. Rounding and transposing are part of the
+compiled graph, because on a CPU every pass over the pixels outside of it takes a core from the network. Models that
+were trained elsewhere only run in OpenVINO, which knows layers and runs no programs.
 """
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tessera.common.constants import CONVERTED, DIVISOR, SAVED_MODEL, WEIGHTS
 from tessera.common.errors import InputError
+from tessera.common.types import StrPath
 
 
 class OpenVINOEngine:
-    """A model's SavedModel, or what `convert` made of it, on the CPU.
+    """A SavedModel, or the file that `convert` made of it, on the CPU.
 
     Args:
         settings: content of model.json.
         path: file of the converted model, or folder of the SavedModel.
-        precision: float32 or bfloat16.
-        threads: CPU cores to use; None for all.
+        precision: "float32" or "bfloat16".
+        threads: number of CPU cores; None: all.
 
     Raises:
-        InputError: the model cannot be read, or does not fit its model.json.
+        InputError: the model cannot be read, or does not match its model.json.
     """
 
     name, device = "openvino", "cpu"
 
-    def __init__(self, settings, path, *, precision="float32", threads=None):
+    def __init__(
+        self, settings: dict[str, Any], path: StrPath, *, precision: str = "float32", threads: int | None = None
+    ) -> None:
         import openvino
 
         self.settings, self.precision = settings, precision
-        if precision not in (known := {"float32": "f32", "bfloat16": "bf16"}):
+        types = {"float32": "f32", "bfloat16": "bf16"}
+        if precision not in types:
             raise InputError(f"predict.precision: openvino has no {precision} on the CPU; set it to bfloat16 or auto")
-        hints = {"INFERENCE_PRECISION_HINT": known[precision]}
-        hints |= {"PERFORMANCE_HINT": "LATENCY"} | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
-        graph = _quantised(openvino, _read(openvino, path, settings))
+        hints: dict[str, Any] = {"INFERENCE_PRECISION_HINT": types[precision], "PERFORMANCE_HINT": "LATENCY"}
+        hints |= {"INFERENCE_NUM_THREADS": threads} if threads else {}
+        graph = _quantized(openvino, _read(openvino, path, settings))
         self._request = openvino.Core().compile_model(graph, "CPU", hints).create_infer_request()
         self._try(path)
 
-    def predict(self, pixels):
-        """Probabilities uint8 (n, outputs, y, x), 255 = 1, of normalized `pixels` float32 (n, y, x, c).
+    def predict(self, pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Run the network.
 
-        y and x are multiples of 32. The answer is only valid until the next call.
+        Args:
+            pixels: (n, y, x, c), normalized; y and x are multiples of 32.
+
+        Returns:
+            Probabilities (n, outputs, y, x), 255 = 1, only valid until the next call.
 
         Raises:
             MemoryError: there is not enough memory for so many pixels.
         """
         try:
-            return self._request.infer([pixels], share_inputs=True, share_outputs=True)[0]
+            probabilities: NDArray[np.uint8] = self._request.infer([pixels], share_inputs=True, share_outputs=True)[0]
+            return probabilities
         except RuntimeError as error:
             if "alloc" not in str(error).lower():
                 raise
-            # OpenVINO would fail again at the size that it was asked about before, until it is asked about another.
+            # After this failure, OpenVINO fails again for the last successful size, until it has run another size.
             self._request.infer([np.zeros((1, DIVISOR, 2 * DIVISOR, pixels.shape[3]), np.float32)])
             raise MemoryError(str(error).strip().splitlines()[-1]) from error
 
-    def _try(self, path):
-        """Refuse a model that answers in another size, or with numbers that are no probabilities."""
+    def _try(self, path: StrPath) -> None:
+        """Reject a model whose output has another size than its input, or is not a probability."""
         side, outputs = 2 * DIVISOR, len(self.settings["outputs"])
-        answer = self.predict(np.zeros((1, side, side, len(self.settings["channels"])), np.float32))
-        if answer.shape != (1, outputs, side, side):
-            _, _, *answered = answer.shape
-            raise InputError(f"{path}: answers {side} x {side} pixels by {answered}; it must give one answer per pixel")
-        sums = answer.sum(1, dtype=int)
+        output = self.predict(np.zeros((1, side, side, len(self.settings["channels"])), np.float32))
+        if output.shape != (1, outputs, side, side):
+            height, width = output.shape[2:]
+            raise InputError(
+                f"{path}: {side} x {side} pixels give {height} x {width} outputs; the network must have one output per "
+                "pixel"
+            )
+        sums = output.sum(1, dtype=int)
         if np.abs(sums - 255).max() > outputs:
             raise InputError(
                 f"{path}: its outputs sum to {sums.min() / 255:.2f} to {sums.max() / 255:.2f} in a pixel, not to 1; "
@@ -73,18 +88,20 @@ class OpenVINOEngine:
 
 
 class TensorFlowEngine:
-    """A model built anew from its model.json and weights, on a GPU where TensorFlow was given one, else on the CPU.
+    """A model that is built from its model.json and weights, on a GPU if TensorFlow has one, else on the CPU.
 
     Args:
         settings: content of model.json.
         folder: of the model.
-        precision: float32, bfloat16 or float16.
-        device: cpu or gpu, for the record; `tessera.networks.devices.choose_device` settles it.
+        precision: "float32", "bfloat16" or "float16".
+        device: "cpu" or "gpu", as `tessera.networks.devices.choose_device` decided; only kept.
     """
 
     name = "tensorflow"
 
-    def __init__(self, settings, folder, *, precision="float32", device="cpu"):
+    def __init__(
+        self, settings: dict[str, Any], folder: StrPath, *, precision: str = "float32", device: str = "cpu"
+    ) -> None:
         from tessera.networks.build import load_network
         from tessera.networks.tensorflow_setup import tf
 
@@ -92,7 +109,7 @@ class TensorFlowEngine:
         self._exhausted = tf.errors.ResourceExhaustedError
         model = load_network(folder, precision)
 
-        def forward(pixels):
+        def forward(pixels: Any) -> Any:
             probabilities = tf.cast(model(pixels, training=False), tf.float32)
             return tf.transpose(tf.cast(tf.round(255 * probabilities), tf.uint8), (0, 3, 1, 2))
 
@@ -100,16 +117,17 @@ class TensorFlowEngine:
         self._forward = tf.function(forward, input_signature=signature).get_concrete_function()
         self._constant = tf.constant
 
-    def predict(self, pixels):
-        """As `OpenVINOEngine.predict`."""
+    def predict(self, pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """See `OpenVINOEngine.predict`."""
         try:
-            return self._forward(self._constant(pixels)).numpy()
+            probabilities: NDArray[np.uint8] = self._forward(self._constant(pixels)).numpy()
+            return probabilities
         except self._exhausted as error:
             raise MemoryError(str(error).splitlines()[0]) from error
 
 
-def convert(folder, path):
-    """Write the SavedModel of a model's folder as OpenVINO's own file (.xml, with a .bin beside it) at `path`.
+def convert(folder: StrPath, path: StrPath) -> None:
+    """Convert the SavedModel of a model folder to a file of OpenVINO at `path` (.xml, with a .bin beside it).
 
     Raises:
         InputError: OpenVINO cannot read it.
@@ -119,29 +137,29 @@ def convert(folder, path):
     openvino.save_model(_load(openvino, Path(folder) / SAVED_MODEL), path, compress_to_fp16=False)
 
 
-def is_installed(engine):
-    """Whether the package of an engine is there."""
+def is_installed(engine: str) -> bool:
+    """Return whether the package of an engine is installed."""
     return importlib.util.find_spec(engine) is not None
 
 
-def choose_engine(engine, device, *, threads=None):
-    """The engine and the device that a job computes with.
+def choose_engine(engine: str, device: str, *, threads: int | None = None) -> tuple[str, str]:
+    """Choose the engine and the device of a job.
 
     Args:
-        engine: auto, tensorflow or openvino.
-        device: auto, cpu or gpu.
-        threads: CPU cores to use; None for all.
+        engine: "auto", "tensorflow" or "openvino".
+        device: "auto", "cpu" or "gpu".
+        threads: number of CPU cores; None: all.
 
     Returns:
-        (engine, device): OpenVINO on a CPU where it is installed, for it is quicker there; TensorFlow on a GPU.
+        (engine, device): TensorFlow on a GPU; on a CPU OpenVINO, which is faster there, if it is installed.
 
     Raises:
-        InputError: an engine that is not installed or cannot use the device, or a GPU that is not there.
+        InputError: the engine is not installed or cannot use the device, or there is no GPU.
     """
     if engine == "openvino":
         if device == "gpu":
             raise InputError(
-                "predict.engine: openvino computes on the CPU; set predict.device to cpu, or engine to auto"
+                "predict.engine: openvino runs on the CPU only; set predict.device to cpu, or engine to auto"
             )
         if not is_installed("openvino"):
             raise InputError("predict.engine: openvino is not installed; install it, or set predict.engine to auto")
@@ -160,8 +178,8 @@ def choose_engine(engine, device, *, threads=None):
     return "tensorflow", device
 
 
-def reduced_precision(engine, device):
-    """The precision below float32 in which an engine is quicker on this machine, or None."""
+def reduced_precision(engine: str, device: str) -> str | None:
+    """Return the precision below float32 in which an engine is faster on this machine, or None."""
     if engine == "openvino":
         import openvino
 
@@ -169,16 +187,29 @@ def reduced_precision(engine, device):
     return "float16" if device == "gpu" else None
 
 
-def load_engine(engine, device, settings, folder, *, converted=None, precision="float32", threads=None):
-    """The engine of one model.
+def load_engine(
+    engine: str,
+    device: str,
+    settings: dict[str, Any],
+    folder: StrPath,
+    *,
+    converted: StrPath | None = None,
+    precision: str = "float32",
+    threads: int | None = None,
+) -> OpenVINOEngine | TensorFlowEngine:
+    """Load a model into an engine.
 
     Args:
-        engine, device: as `choose_engine` gives them.
+        engine: from `choose_engine`.
+        device: from `choose_engine`.
         settings: content of model.json.
         folder: of the model.
-        converted: folder of converted models, {model}.xml each; the SavedModel is read where there is none.
-        precision: float32, bfloat16 or float16.
-        threads: CPU cores to use; None for all.
+        converted: folder of converted models, {model}.xml each; a model that is not there is read as SavedModel.
+        precision: "float32", "bfloat16" or "float16".
+        threads: number of CPU cores; None: all.
+
+    Raises:
+        InputError: the model cannot be read, or cannot run in this engine.
     """
     if engine == "openvino":
         path = Path(converted or "", f"{Path(folder).name}{CONVERTED}")
@@ -186,18 +217,18 @@ def load_engine(engine, device, settings, folder, *, converted=None, precision="
         return OpenVINOEngine(settings, path, precision=precision, threads=threads)
     if not (Path(folder) / WEIGHTS).is_file():
         raise InputError(
-            f"{folder}: has no {WEIGHTS}, and TensorFlow is not given a SavedModel of others, which may hold any "
-            "program; set predict.engine to openvino, which knows the layers of networks alone"
+            f"{folder}: has no {WEIGHTS}. A SavedModel from elsewhere may contain any program, so TensorFlow does not "
+            "load it; set predict.engine to openvino, which only knows layers"
         )
     return TensorFlowEngine(settings, folder, precision=precision, device=device)
 
 
-def _may_have_gpu():
-    """Whether there is a sign of a GPU that TensorFlow could use; to look for certain, it has to be loaded."""
+def _may_have_gpu() -> bool:
+    """Whether there are signs of a GPU for TensorFlow; only loading TensorFlow makes it certain."""
     return Path("/proc/driver/nvidia/version").exists() or Path("/dev/kfd").exists()
 
 
-def _load(openvino, path):
+def _load(openvino: Any, path: StrPath) -> Any:
     try:
         return openvino.Core().read_model(str(path))
     except RuntimeError as error:
@@ -205,8 +236,8 @@ def _load(openvino, path):
         raise InputError(f"{path}: OpenVINO cannot read this model ({reason}); train or export it again") from error
 
 
-def _read(openvino, path, settings):
-    """The graph at `path`, whose input and output are those that model.json tells of."""
+def _read(openvino: Any, path: StrPath, settings: dict[str, Any]) -> Any:
+    """Read the graph at `path`, and check that its input and output match model.json."""
     graph = _load(openvino, path)
     inputs, outputs = len(settings["channels"]), len(settings["outputs"])
     shapes = [port.partial_shape for port in (*graph.inputs, *graph.outputs)]
@@ -218,17 +249,17 @@ def _read(openvino, path, settings):
         fits = False
     if not fits:
         raise InputError(
-            f"{path}: takes and gives {' and '.join(map(str, shapes))}, model.json has {inputs} channels and {outputs} "
-            "outputs; it must take (n, y, x, channels) of any n, y and x and give (n, y, x, outputs)"
+            f"{path}: has input and output {' and '.join(map(str, shapes))}, but model.json has {inputs} channels and "
+            f"{outputs} outputs; the network must map (n, y, x, channels) of any n, y and x to (n, y, x, outputs)"
         )
     return graph
 
 
-def _quantised(openvino, graph):
-    """The graph with probabilities as whole numbers to 255, the outputs before y and x."""
+def _quantized(openvino: Any, graph: Any) -> Any:
+    """The graph with probabilities as integers from 0 to 255 and the outputs before y and x."""
     from openvino import opset13 as ops
 
     probabilities = graph.get_results()[0].input_value(0)
     scaled = ops.round(ops.multiply(probabilities, ops.constant(np.float32(255))), "half_to_even")
-    turned = ops.transpose(ops.convert(scaled, "u8"), ops.constant(np.array([0, 3, 1, 2])))
-    return openvino.Model([ops.result(turned)], graph.get_parameters(), "tessera")
+    transposed = ops.transpose(ops.convert(scaled, "u8"), ops.constant(np.array([0, 3, 1, 2])))
+    return openvino.Model([ops.result(transposed)], graph.get_parameters(), "tessera")

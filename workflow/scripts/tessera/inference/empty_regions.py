@@ -23,9 +23,7 @@ class EmptyRegionFilter:
 
     MAX_STEP = 4  # largest size of a coarse pixel in pixels of the full resolution
 
-    def __init__(
-        self, path: Path, ranges: Sequence[Sequence[float]], order: Sequence[int], contrast: float
-    ) -> None:
+    def __init__(self, path: Path, ranges: Sequence[Sequence[float]], order: Sequence[int], contrast: float) -> None:
         self._ranges, self._order, self._contrast = ranges, order, contrast
         level = 0
         while 2 ** (level + 1) <= self.MAX_STEP and (path / str(level + 1)).is_dir():

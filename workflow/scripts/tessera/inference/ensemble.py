@@ -13,7 +13,7 @@ from tessera.common.types import StrPath
 from tessera.data.dihedral import apply_dihedral, invert_dihedral
 from tessera.inference.backends import choose_engine, load_engine, reduced_precision
 from tessera.inference.precision_check import check_precision
-from tessera.networks.model_folder import read_patches, read_settings
+from tessera.networks.model_folder import read_model_card, read_validation_patches
 from tessera.settings.sections import PredictSettings
 
 BATCH_PX = {"cpu": 2**20, "gpu": 2**25}
@@ -116,10 +116,11 @@ def load_ensemble(
     """
     engine, device = choose_engine(settings.engine, settings.device, threads=workers)
     reduced = {"auto": reduced_precision(engine, device), "float32": None}.get(settings.precision, settings.precision)
-    engines, report = [], []
+    engines: list[Engine] = []
+    report: list[dict[str, Any]] = []
     for folder in folders:
-        model, patches, check = read_settings(folder), read_patches(folder), None
-        options = {"converted": converted, "threads": workers}
+        model, patches, check = read_model_card(folder), read_validation_patches(folder), None
+        options: dict[str, Any] = {"converted": converted, "threads": workers}
         chosen = load_engine(engine, device, model, folder, **options)
         if reduced and patches:
             candidate = load_engine(engine, device, model, folder, precision=reduced, **options)

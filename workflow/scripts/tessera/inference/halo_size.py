@@ -1,45 +1,50 @@
-"""Halos: how far around a pixel a network has to see, found from the network itself."""
+"""Size of the halo: how far around a pixel a network has to see, measured on the network itself."""
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tessera.common.constants import DIVISOR
 from tessera.common.even_sampling import evenly_spaced_indices
 
 CANDIDATES = (32, 64, 96, 128, 160, 192)
-LARGEST_DIFFERENCE = 0.002
-LARGEST_DISAGREEMENT = 0.0001
-UNMEASURED = 128
-_PATCHES = 4
-_LARGEST_PATCH_PX = 256
-_MARGIN_PX = 256  # around a patch in what passes for the whole; more than any of CANDIDATES
+MAX_MEAN_DIFFERENCE = 0.002
+MAX_DISAGREEMENT = 0.0001
+UNMEASURED = 128  # halo of a model without validation patches
+_N_PATCHES = 4
+_MAX_PATCH_PX = 256
+_MARGIN_PX = 256  # mirrored margin of the reference; larger than all CANDIDATES
 
 
-def measure_halo(predict, images):
-    """The smallest halo with which a tile answers as if it had no edge.
+def measure_halo(
+    predict: Callable[[NDArray[np.float32]], NDArray[np.uint8]], images: NDArray[np.float32]
+) -> tuple[int, list[dict[str, Any]]]:
+    """Find the smallest halo with which a tile gives the same output as if it had no edge.
 
-    Each patch is mirrored on by _MARGIN_PX; tiles whose core begins at the patch are cut out of that with more and more
-    halo, and what the network answers in the first DIVISOR pixels of the core, which are the nearest to
-    the tile's edge, is compared with its answer to the whole.
+    Each patch is extended by a mirrored margin of _MARGIN_PX; the output of this large patch is the reference. Tiles
+    whose core starts at the patch are cut out of it with larger and larger halos. The output in the first DIVISOR
+    pixels of the core, the nearest ones to the edge of the tile, is compared with the reference.
 
     Args:
         predict: of an engine of `tessera.inference.backends`.
-        images: (n, y, x, c), normalized.
+        images: patches (n, y, x, c), normalized.
 
     Returns:
-        (halo in pixels, a multiple of DIVISOR; [{"halo_px", "mean_difference", "disagreement"}, ...] as measured).
+        The halo in pixels, a multiple of DIVISOR; the measurements [{"halo_px", "mean_difference", "disagreement"}].
     """
-    side = min(*images.shape[1:3], _LARGEST_PATCH_PX) // DIVISOR * DIVISOR
-    chosen = evenly_spaced_indices(len(images), _PATCHES) if side else []
-    wholes = [_mirrored(images[number, :side, :side]) for number in chosen]
-    answers = [predict(whole[None])[0, :, _MARGIN_PX:, _MARGIN_PX:].copy() for whole in wholes]
-    measured = []
-    for halo in CANDIDATES if wholes else ():
+    side = min(*images.shape[1:3], _MAX_PATCH_PX) // DIVISOR * DIVISOR
+    chosen = evenly_spaced_indices(len(images), _N_PATCHES) if side else []
+    extended = [_mirrored(images[number, :side, :side]) for number in chosen]
+    references = [predict(whole[None])[0, :, _MARGIN_PX:, _MARGIN_PX:].copy() for whole in extended]
+    measured: list[dict[str, Any]] = []
+    for halo in CANDIDATES if extended else ():
         start = _MARGIN_PX - halo
-        pairs = [
-            (_first(answer), _first(predict(np.ascontiguousarray(whole[None, start:, start:]))[0, :, halo:, halo:]))
-            for whole, answer in zip(wholes, answers, strict=True)
-        ]
-        whole, tile = (np.stack(part).astype(np.int16) for part in zip(*pairs, strict=True))
+        tiles = [predict(np.ascontiguousarray(whole[None, start:, start:]))[0, :, halo:, halo:] for whole in extended]
+        whole, tile = (
+            np.stack([_edge_pixels(output) for output in outputs]).astype(np.int16) for outputs in (references, tiles)
+        )
         measured.append(
             {
                 "halo_px": halo,
@@ -47,20 +52,17 @@ def measure_halo(predict, images):
                 "disagreement": float((whole.argmax(1) != tile.argmax(1)).mean()),
             }
         )
-        if (
-            measured[-1]["mean_difference"] <= LARGEST_DIFFERENCE
-            and measured[-1]["disagreement"] <= LARGEST_DISAGREEMENT
-        ):
+        if measured[-1]["mean_difference"] <= MAX_MEAN_DIFFERENCE and measured[-1]["disagreement"] <= MAX_DISAGREEMENT:
             return halo, measured
     return (measured[-1]["halo_px"] if measured else UNMEASURED), measured
 
 
-def _mirrored(patch):
-    """`patch` (y, x, c) amid its mirror images, _MARGIN_PX more on each side."""
+def _mirrored(patch: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Extend a patch (y, x, c) by a mirrored margin of _MARGIN_PX on each side."""
     return np.pad(patch, ((_MARGIN_PX, _MARGIN_PX), (_MARGIN_PX, _MARGIN_PX), (0, 0)), mode="symmetric")
 
 
-def _first(answer):
-    """The pixels of an answer (outputs, y, x) in its first DIVISOR rows and columns, (outputs, pixels)."""
-    rows, columns = answer[:, :DIVISOR], answer[:, DIVISOR:, :DIVISOR]
-    return np.concatenate([rows.reshape(len(answer), -1), columns.reshape(len(answer), -1)], axis=1)
+def _edge_pixels(output: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Pixels (outputs, pixels) of an output (outputs, y, x) in its first DIVISOR rows and columns."""
+    rows, columns = output[:, :DIVISOR], output[:, DIVISOR:, :DIVISOR]
+    return np.concatenate([rows.reshape(len(output), -1), columns.reshape(len(output), -1)], axis=1)

@@ -121,13 +121,11 @@ class ImagePredictor:
         settings, model = self._plan.settings, self._plan.ensemble.settings
         pixel_size_um = self._metadata.pixel_size_um
         is_auto = settings.object_diameter_px == "auto"
-        diameter_px = None if is_auto else settings.object_diameter_px
+        diameter_px = None if settings.object_diameter_px == "auto" else settings.object_diameter_px
         rescaling = {"rescale": settings.rescale, "object_diameter_px": diameter_px}
         self._view = replace(self._view, scale=choose_scale(self._name, pixel_size_um, model, **rescaling))
         if is_auto and settings.rescale:
-            diameter_px = estimate_diameter(
-                self._source, self._plan.ensemble, self._view, roi=self._roi, frames=frames
-            )
+            diameter_px = estimate_diameter(self._source, self._plan.ensemble, self._view, roi=self._roi, frames=frames)
             rescaling["object_diameter_px"] = diameter_px
             scale = choose_scale(self._name, pixel_size_um, model, **rescaling)
             self._view = replace(self._view, scale=scale)

@@ -46,7 +46,7 @@ class RegionCache:
         for array in arrays:
             array = np.ascontiguousarray(array)
             state.update(f"{array.shape} {array.dtype.str}".encode())
-            state.update(array.reshape(-1).view(np.uint8))
+            state.update(array.reshape(-1).view(np.uint8).data)
         return state.hexdigest()
 
     def get(self, key: str, region: Sequence[slice]) -> bool:
@@ -87,7 +87,9 @@ class RegionCache:
                     self._link(key, region)
                 except OSError as error:
                     self._can_link = False
-                    logger.info("%s: finished regions cannot be kept for another run (%s)", self._folder, error.strerror)
+                    logger.info(
+                        "%s: finished regions cannot be kept for another run (%s)", self._folder, error.strerror
+                    )
 
     def _link(self, key: str, region: Sequence[slice]) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)

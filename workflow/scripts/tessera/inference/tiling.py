@@ -137,7 +137,7 @@ class Tile:
 
     @cached_property
     def source_spans(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """(first, stop) along y and along x of the plane's pixels that the tile needs; some lie outside of the plane."""
+        """(first, stop) along y and along x of the pixels that the tile needs; some lie outside of the plane."""
         if self.scale == 1:
             return (self.start[0], self.stop[0]), (self.start[1], self.stop[1])
         reach = max(1, 1 / self.scale)
@@ -204,9 +204,7 @@ def split_into_tiles(
     ]
 
 
-def read_mirrored(
-    reader: Reader, plane: Sequence[int], start: tuple[int, int], stop: tuple[int, int]
-) -> NDArray[Any]:
+def read_mirrored(reader: Reader, plane: Sequence[int], start: tuple[int, int], stop: tuple[int, int]) -> NDArray[Any]:
     """Read pixels from `start` to `stop` of a plane that is mirrored at its edges as often as necessary.
 
     Args:
@@ -228,7 +226,7 @@ def read_mirrored(
 
 
 def _split_span(span: slice, core_px: int, scale: float) -> list[slice]:
-    """Split a span into the fewest slices of at most `core_px` network pixels; they start on the lattice if possible."""
+    """Split a span into the fewest slices of at most `core_px` network pixels, on the lattice if possible."""
     length = span.stop - span.start
     if length * scale <= core_px:
         return [span]

@@ -126,7 +126,11 @@ def tabulate(sums: Sums, image: MeasuredImage, *, t: int, classes: Sequence[str]
     if image.stitched:
         columns |= {"centroid_z_px": centroid["z"], "bbox_z0_px": sums["z0"], "bbox_z1_px": sums["z1"], "volume_px": n}
         columns |= {"centroid_z_um": centroid["z"] * sizes["z"]} if sizes["z"] else {}
-        columns |= {"volume_um3": n * np.prod([size or np.nan for size in image.pixel_size_um])} if all(image.pixel_size_um) else {}
+        columns |= (
+            {"volume_um3": n * np.prod([size or np.nan for size in image.pixel_size_um])}
+            if all(image.pixel_size_um)
+            else {}
+        )
     else:
         columns |= {"z": sums["z0"], "area_px": n}
         columns |= {"area_um2": n * (sizes["y"] * sizes["x"])} if sizes["y"] and sizes["x"] else {}
