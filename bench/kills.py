@@ -1,7 +1,7 @@
-"""Kills: a training that is killed at five random moments comes to the weights of one that is not.
+"""Kills a training at five random moments and compares its weights with those of an uninterrupted training.
 
-Both train a plain U-Net on the same noise, with determinism on; the moments are drawn anew in each run, from the start
-of the process to the end of the training.
+Both train a plain U-Net on the same noise with deterministic operations. The moments are random in each run,
+from the start of the process to the end of the training.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from figures import Figures
 
 BENCH = Path(__file__).resolve().parent
 KILLS = 5
-ABOUT = {
+PATCH_INFO = {
     "task": "instances", "classes": ["background", "cell"], "outputs": ["background", "interior", "boundary"],
     "channels": ["grey"], "patch_size_px": 64, "class_share": [0.7, 0.2, 0.1],
     "normalization": {"method": "percentile", "low": 1, "high": 99.8},
@@ -30,34 +30,36 @@ ABOUT = {
 CODE = """
 import sys
 sys.path[:0] = sys.argv[3:]
+import logging
 from train import train
-from tessera.planning.load_settings import load_settings
+from tessera.settings.sections import TrainSettings
+logging.basicConfig(level=logging.INFO, format="%(message)s")
 network = {"architecture": "PlainUnet", "backbone": None, "width": 8, "depth": 3}
-settings = load_settings({"train": network | {"epochs": 24, "patience": 24, "device": "cpu"}}, "kills")["train"]
-train(sys.argv[1], "provenance", sys.argv[2], **settings)
+settings = TrainSettings(**network, epochs=24, patience=24, device="cpu")
+train(sys.argv[1], settings=settings, provenance="provenance", output=sys.argv[2])
 """
 
 
 def write_patches(folder):
-    """Patches of noise, whose bright pixels are to be found."""
+    """Write patches of noise; the classes are dark and bright pixels."""
     noise = np.random.default_rng(0)
-    for side, number in (("train", 64), ("val", 8)):
+    for subset, number in (("train", 64), ("val", 8)):
         images = noise.normal(size=(number, 64, 64, 1)).astype("float16")
-        group = zarr.open_group(folder / f"{side}.zarr", mode="w")
+        group = zarr.open_group(folder / f"{subset}.zarr", mode="w")
         group.create_array("image", data=images)
         group.create_array("target", data=(images[..., 0] > 0).astype("uint8"))
-    (folder / "patches.json").write_text(json.dumps(ABOUT))
+    (folder / "patches.json").write_text(json.dumps(PATCH_INFO))
 
 
 def start(work, name, log):
-    """The process that trains model `name`."""
+    """Start the process that trains model `name`."""
     paths = [BENCH.parent / "workflow" / "scripts", BENCH.parent]
     command = [sys.executable, "-c", CODE, work / "patches", work / name, *paths]
     return subprocess.Popen(list(map(str, command)), stdout=log, stderr=subprocess.STDOUT)
 
 
 def digest(path):
-    """Of all arrays in a file of weights."""
+    """Return the digest of all arrays in a file of weights."""
     state = hashlib.sha256()
 
     def add(name, item):
@@ -87,18 +89,18 @@ def main():
                 process.send_signal(signal.SIGKILL)
                 process.wait()
                 moments.append(moment)
-            else:  # it was done before, and begins anew
+            else:  # the training had ended; start again
                 shutil.rmtree(work / "killed")
         if not (work / "killed").exists():
             assert start(work, "killed", log).wait() == 0, work / "log.txt"
     files = ("model.weights.h5", "last.weights.h5")
     same = all(digest(work / "whole" / file) == digest(work / "killed" / file) for file in files)
-    resumed = (work / "log.txt").read_text().count("Going on after epoch")
+    resumed = (work / "log.txt").read_text().count("Continuing after epoch")
     figures = Figures("make bench-kills")
     figures.add(
         f"the same weights after {len(moments)} kills", same, target=True, holds=same,
         data=f"plain U-Net, {whole_s:.0f} s; killed {', '.join(f'{s:.0f}' for s in moments)} s after starts; "
-        f"{resumed} went on from a saved epoch",
+        f"{resumed} continued from a saved epoch",
     )  # fmt: skip
     figures.finish()
 

@@ -1,7 +1,7 @@
-"""Backbones: each with each architecture builds, answers and learns; docs/backbones.md has their sizes.
+"""Backbones: each works with each architecture; docs/backbones.md has their sizes.
 
-One cheap backbone per family is tried, with one architecture. TESSERA_BACKBONES=all, or names with commas between,
-tries these with every architecture, which takes long, and writes what it finds into docs/backbones.md.
+One cheap backbone per family is tested, with one architecture. TESSERA_BACKBONES=all, or names separated by commas,
+tests these with every architecture, which takes long, and writes their sizes into docs/backbones.md.
 """
 
 import os
@@ -60,7 +60,7 @@ def _forget_networks():
 
 
 def learn(network, architecture):
-    """One step on one image; the answer before it, and those of the levels."""
+    """Train one step on one image; return the probabilities and decoder levels before it."""
     pixels = np.random.default_rng(0).random((1, SIDE_PX, SIDE_PX, 1), "float32")
     model = keras.Model(network.inputs, [network.output, *decoder_levels(network, architecture)])
     with tf.GradientTape() as tape:
@@ -74,9 +74,9 @@ def learn(network, architecture):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("backbone", "architectures"), TRIED, ids=[name for name, _ in TRIED])
-def test_networks_of_a_backbone_answer_learn_and_can_be_frozen_and_supervised(backbone, architectures, monkeypatch):
+def test_backbone_predicts_learns_and_can_be_frozen_and_supervised(backbone, architectures, monkeypatch):
     keras.utils.set_random_seed(0)
-    # To draw it takes the longest by far, so all architectures are given the same one.
+    # Creating it takes longest by far, so all architectures get the same one.
     own = create_backbone(backbone, 1)
     monkeypatch.setattr(sm.Backbones, "get_backbone", lambda *_, **__: own)
     for architecture in architectures:
@@ -89,7 +89,7 @@ def test_networks_of_a_backbone_answer_learn_and_can_be_frozen_and_supervised(ba
         assert [level.shape[1:3] for level in levels] == [[SIDE_PX // stride] * 2 for stride in STRIDES[architecture]]
         assert not np.array_equal(network.trainable_weights[0].numpy(), first)
         encoder = encoder_layers(network, architecture, backbone)
-        if architecture == "PSPNet":  # leaves it at an eighth of the image
+        if architecture == "PSPNet":  # uses it up to an eighth of the image size
             assert set(encoder) < set(own.layers)
         else:
             assert encoder == own.layers
@@ -97,7 +97,7 @@ def test_networks_of_a_backbone_answer_learn_and_can_be_frozen_and_supervised(ba
             write_cell(backbone, architecture, f"{network.count_params() / 1e6:.1f}")
 
 
-def test_the_table_has_every_backbone_with_every_architecture():
+def test_docs_table_lists_each_backbone_with_each_architecture():
     table = read_table()
     assert list(table) == BACKBONES
     assert all(re.fullmatch(r"\d+\.\d", cell) for row in table.values() for cell in row.values())

@@ -1,6 +1,7 @@
-"""Devices: which one is taken, in which numbers it computes, and how several share a batch."""
+"""Devices: which one is chosen, its precision, and several that share a minibatch."""
 
 import json
+import logging
 import subprocess
 import sys
 
@@ -20,14 +21,15 @@ from tessera.networks.tensorflow_setup import keras, tf
 
 
 @pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="there is a GPU")
-def test_a_gpu_that_is_asked_for_and_not_there_is_an_error(capsys):
-    with pytest.raises(InputError, match="a GPU was asked for"):
+def test_requested_gpu_that_does_not_exist_is_an_error(caplog):
+    caplog.set_level(logging.INFO)
+    with pytest.raises(InputError, match="device: is gpu, but TensorFlow finds no GPU"):
         choose_device("gpu")
     assert choose_device("auto") == "cpu"
-    assert "Device: CPU" in capsys.readouterr().out
+    assert "Device: CPU" in caplog.text
 
 
-def test_numbers_below_float32_are_for_gpus_with_units_for_them():
+def test_lower_precision_is_chosen_only_for_gpus_with_units_for_it():
     assert choose_precision("bfloat16", "cpu") == ("bfloat16", "as set")
     assert choose_precision("auto", "cpu")[0] == "float32"
     assert [gpu_precision(capability)[0] for capability in [(6, 1), (7, 0), (7, 5), (8, 0), (9, 0)]] == [
@@ -39,7 +41,7 @@ def test_numbers_below_float32_are_for_gpus_with_units_for_them():
     ]
 
 
-def test_too_little_memory_of_the_device_names_the_settings_that_help():
+def test_error_about_device_memory_names_the_settings_that_help():
     with (
         pytest.raises(InputError, match=r"lower train\.batch_size or augment\.patch_size_px"),
         translate_device_errors(),
@@ -47,7 +49,7 @@ def test_too_little_memory_of_the_device_names_the_settings_that_help():
         tf.zeros([2**22, 2**22])
 
 
-def test_a_device_that_cannot_compute_alike_names_the_setting_and_other_failures_stay():
+def test_error_about_determinism_names_the_setting_and_other_errors_stay():
     refusal = tf.errors.UnimplementedError(None, None, "A deterministic GPU implementation is not available")
     with pytest.raises(InputError, match=r"set train\.deterministic to false"), translate_device_errors():
         raise refusal
@@ -55,7 +57,7 @@ def test_a_device_that_cannot_compute_alike_names_the_setting_and_other_failures
         raise tf.errors.UnimplementedError(None, None, "no such kernel")
 
 
-def test_layers_compute_in_what_is_asked_for_and_keep_float32_weights():
+def test_layers_use_the_precision_policy_and_keep_float32_weights():
     with mixed_precision_policy("bfloat16"):
         layer = keras.layers.Dense(1)
         layer.build((None, 2))
@@ -63,15 +65,16 @@ def test_layers_compute_in_what_is_asked_for_and_keep_float32_weights():
     assert keras.layers.Dense(1).compute_dtype == "float32"
 
 
-def test_more_gpus_than_there_are_is_an_error_where_gpus_were_asked_for(capsys):
-    with pytest.raises(InputError, match=r"train\.gpus: 2 GPUs were asked for and TensorFlow finds 0"):
-        distribution_strategy("gpu", 2, asked="gpu")
+def test_too_few_gpus_are_an_error_only_if_gpus_are_requested(caplog):
+    caplog.set_level(logging.INFO)
+    with pytest.raises(InputError, match=r"train\.gpus: is 2, but TensorFlow finds 0 GPUs"):
+        distribution_strategy("gpu", 2, requested="gpu")
     assert distribution_strategy("cpu", 2).num_replicas_in_sync == 1
-    assert "2 devices were asked for and there is 1" in capsys.readouterr().out
+    assert "2 devices were requested, but there is only 1" in caplog.text
 
 
 SHARED = """
-import json, sys
+import json, logging, sys
 import numpy as np
 from tessera.networks.devices import distribution_strategy
 from tessera.networks.tensorflow_setup import keras, tf
@@ -79,6 +82,7 @@ from tessera.training.losses import weighted_sum
 from tessera.training.data_loader import training_minibatches
 from tessera.training.training_model import DeepSupervisionModel
 
+logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
 number = int(sys.argv[1])
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -89,16 +93,17 @@ targets = (images[..., 0] > 0).astype("uint8")
 with distribution_strategy("cpu", number).scope():
     pixels = keras.Input((None, None, 1))
     network = keras.Model(pixels, keras.layers.Conv2D(2, 3, padding="same", activation="softmax")(pixels))
-    trainee = DeepSupervisionModel(network, [], [], weighted_sum({"cross_entropy": 1.0}, np.ones(2, "float32")), ["no", "yes"])
-    trainee.compile(keras.optimizers.SGD(0.5))
-batches, steps = training_minibatches(images, targets, batch_size=4, seed=0, first_epoch=0, epochs=3)
-rows = trainee.fit(batches, steps_per_epoch=steps, epochs=3, verbose=0).history
+    loss = weighted_sum({"cross_entropy": 1.0}, np.ones(2, "float32"))
+    model = DeepSupervisionModel(network, [], [], loss, ["no", "yes"])
+    model.compile(keras.optimizers.SGD(0.5))
+minibatches, steps = training_minibatches(images, targets, batch_size=4, seed=0, first_epoch=0, epochs=3)
+rows = model.fit(minibatches, steps_per_epoch=steps, epochs=3, verbose=0).history
 print(json.dumps({"weights": [w.tolist() for w in network.get_weights()], "loss": rows["loss"], "iou": rows["iou"]}))
 """
 
 
 @pytest.mark.slow
-def test_two_devices_that_share_each_batch_learn_what_one_learns():
+def test_two_devices_train_the_same_weights_as_one():
     def run(number):
         done = subprocess.run(
             [sys.executable, "-c", SHARED, str(number)],
@@ -107,7 +112,7 @@ def test_two_devices_that_share_each_batch_learn_what_one_learns():
             text=True,
             check=True,
         )
-        assert ("shared out to 2 devices" in done.stdout) == (number == 2)
+        assert ("distributed over 2 devices" in done.stdout) == (number == 2)
         return json.loads(done.stdout.splitlines()[-1])
 
     one, two = run(1), run(2)

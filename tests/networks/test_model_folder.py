@@ -1,4 +1,4 @@
-"""Folders of models: the validation patches that they keep, and their digest."""
+"""The folder of a model: its model card, validation patches and digest."""
 
 import json
 
@@ -18,8 +18,8 @@ from tessera.networks.model_folder import (
 
 @pytest.fixture
 def folder(tmp_path):
-    about = {"format": FORMAT, "task": "semantic", "channels": ["red", "green"], "outputs": ["a", "b"]}
-    (tmp_path / SETTINGS).write_text(json.dumps(about | {"normalization": {"method": "percentile"}}))
+    card = {"format": FORMAT, "task": "semantic", "channels": ["red", "green"], "outputs": ["a", "b"]}
+    (tmp_path / SETTINGS).write_text(json.dumps(card | {"normalization": {"method": "percentile"}}))
     return tmp_path
 
 
@@ -30,33 +30,33 @@ def patches(number, side=32, channels=2):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"normalization": {"method": "zscore"}}, "its normalization is {'method': 'zscore'}, and images are"),
         ({"normalization": {"method": "percentile", "low": 0}}, "its normalization is"),
         ({"normalization": {"method": "fixed", "contrast_limits": [[0, 1]]}}, "two numbers for each of 2 channels"),
         ({"scale": {"method": "pixel_size", "typical": 0, "range": [1, 1]}}, "its scale is"),
-        ({"pixel_size_um": "0.5"}, "have to be numbers above 0, or null"),
-        ({"diameter_px": 0}, "have to be numbers above 0, or null"),
-        ({"pixel_size_um_range": 0.5}, "have to be numbers above 0, or null"),
-        ({"pixel_size_um_range": [0.5]}, "have to be numbers above 0, or null"),
-        ({"channels": []}, "channels missing or not as Tessera writes them"),
+        ({"pixel_size_um": "0.5"}, "must be positive numbers or null"),
+        ({"diameter_px": 0}, "must be positive numbers or null"),
+        ({"pixel_size_um_range": 0.5}, "must be positive numbers or null"),
+        ({"pixel_size_um_range": [0.5]}, "must be positive numbers or null"),
+        ({"channels": []}, "missing or invalid entries: channels"),
     ],
 )
-def test_a_model_json_that_would_be_misread_is_refused(folder, changes, told):
+def test_model_card_with_invalid_entries_is_refused(folder, changes, message):
     path = folder / SETTINGS
-    about = json.loads(path.read_text())
-    known = {"pixel_size_um": 0.5, "pixel_size_um_range": [0.4, 1], "diameter_px": 20.5}
-    path.write_text(json.dumps(about | known | {"normalization": {"method": "percentile", "low": 1, "high": 99.8}}))
+    card = json.loads(path.read_text())
+    sizes = {"pixel_size_um": 0.5, "pixel_size_um_range": [0.4, 1], "diameter_px": 20.5}
+    path.write_text(json.dumps(card | sizes | {"normalization": {"method": "percentile", "low": 1, "high": 99.8}}))
     read_model_card(folder)
-    path.write_text(json.dumps(about | changes))
+    path.write_text(json.dumps(card | changes))
     with pytest.raises(InputError) as refused:
         read_model_card(folder)
     assert f"{path}: " in str(refused.value)
-    assert told in str(refused.value)
+    assert message in str(refused.value)
 
 
-def test_few_patches_are_kept_as_they_are(folder):
+def test_few_validation_patches_are_all_kept_unchanged(folder):
     images, targets = patches(5)
     write_validation_patches(folder, images, targets)
     kept = read_validation_patches(folder)
@@ -66,7 +66,7 @@ def test_few_patches_are_kept_as_they_are(folder):
     assert np.array_equal(kept[1], targets)
 
 
-def test_of_many_patches_sixteen_are_kept_from_first_to_last(folder, tmp_path):
+def test_many_validation_patches_are_thinned_to_sixteen_from_first_to_last(folder, tmp_path):
     images, targets = patches(100)
     stored = zarr.create_array(tmp_path / "images.zarr", data=images)
     write_validation_patches(folder, stored, targets)
@@ -76,7 +76,7 @@ def test_of_many_patches_sixteen_are_kept_from_first_to_last(folder, tmp_path):
     assert np.array_equal(kept[1][[0, -1]], targets[[0, -1]])
 
 
-def test_a_model_may_keep_no_patches(folder):
+def test_model_without_validation_patches_gives_none(folder):
     assert read_validation_patches(folder) is None
 
 
@@ -96,7 +96,7 @@ def test_a_model_may_keep_no_patches(folder):
         {"image": ((4, 40, 32, 2), (1, 40, 32, 2), "f2"), "target": ((4, 40, 32), (1, 40, 32), "u1")},
     ],
 )
-def test_patches_that_tessera_would_not_write_are_refused_before_memory_is_taken(folder, changes):
+def test_validation_patches_of_invalid_form_are_refused_before_they_are_read(folder, changes):
     group = zarr.create_group(folder / VALIDATION)
     usual = {"image": ((4, 32, 32, 2), (1, 32, 32, 2), "f2"), "target": ((4, 32, 32), (1, 32, 32), "u1")}
     for name, (shape, chunks, dtype) in (usual | changes).items():
@@ -106,14 +106,14 @@ def test_patches_that_tessera_would_not_write_are_refused_before_memory_is_taken
 
 
 @pytest.mark.parametrize("lost", ["zarr.json", "image/zarr.json", "target/zarr.json"])
-def test_patches_of_which_a_part_is_lost_are_refused_by_name(folder, lost):
+def test_validation_patches_with_missing_files_are_refused_with_their_path(folder, lost):
     write_validation_patches(folder, *patches(3))
     (folder / VALIDATION / lost).unlink()
     with pytest.raises(InputError, match=rf"{VALIDATION}: cannot be read"):
         read_validation_patches(folder)
 
 
-def test_a_chunk_that_is_cut_off_is_refused_by_name(folder):
+def test_truncated_chunk_of_validation_patches_is_refused_with_its_path(folder):
     write_validation_patches(folder, *patches(3))
     chunk = next(path for path in (folder / VALIDATION / "image" / "c").rglob("*") if path.is_file())
     chunk.write_bytes(chunk.read_bytes()[:-20])
@@ -121,7 +121,7 @@ def test_a_chunk_that_is_cut_off_is_refused_by_name(folder):
         read_validation_patches(folder)
 
 
-def test_the_digest_follows_settings_weights_and_graph_and_nothing_else(folder):
+def test_digest_depends_on_model_card_weights_and_graph_only(folder):
     digests = [digest_model(folder)]
     for path in ("model.weights.h5", "saved_model/saved_model.pb", "saved_model/variables/index"):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)

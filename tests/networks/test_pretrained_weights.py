@@ -1,6 +1,7 @@
-"""Weights to start from: ImageNet's and others' encoders, earlier models, and files that cannot be used."""
+"""Initial weights: pretrained encoders, earlier models, and files that cannot be used."""
 
 import json
+import logging
 import re
 import shutil
 from pathlib import Path
@@ -16,7 +17,7 @@ from tessera.networks.build import build_network
 from tessera.networks.pretrained_weights import _fold_preprocessing, check_weights_file, load_pretrained_encoder
 from tessera.networks.tensorflow_setup import keras, sm
 
-ABOUT = {
+CARD = {
     "format": FORMAT,
     "task": "semantic",
     "architecture": "Unet",
@@ -32,9 +33,9 @@ def build(architecture="Unet", backbone="resnet18", channels=1, outputs=3, **set
     return build_network(architecture, backbone, channels=channels, outputs=outputs, **settings)
 
 
-def save_model(folder, network, **about):
+def save_model(folder, network, **entries):
     folder.mkdir()
-    (folder / SETTINGS).write_text(json.dumps(ABOUT | about))
+    (folder / SETTINGS).write_text(json.dumps(CARD | entries))
     network.save_weights(folder / WEIGHTS)
     return str(folder)
 
@@ -71,24 +72,26 @@ def file(request, tmp_path_factory, encoder):
     return str(path)
 
 
-def test_an_earlier_model_is_taken_over_whole(model, earlier, capsys):
+def test_earlier_model_is_copied_completely(model, earlier, caplog):
+    caplog.set_level(logging.INFO)
     network = build(encoder_weights=model)
     assert same(network.get_weights(), earlier.get_weights())
     number = sum(bool(layer.weights) for layer in network.layers)
-    assert f"{number} of {number} layers taken over" in capsys.readouterr().out
+    assert f"copied to {number} of {number} layers" in caplog.text
 
 
-def test_a_model_for_other_classes_starts_from_all_but_the_last_layer(model, earlier, capsys):
+def test_model_for_other_classes_copies_all_but_the_last_layer(model, earlier, caplog):
+    caplog.set_level(logging.INFO)
     network = build(outputs=2, encoder_weights=model)
     for layer, before in zip(network.layers, earlier.layers, strict=True):
         assert same(layer.get_weights(), before.get_weights()) == (layer.name != "final_conv")
     number = sum(bool(layer.weights) for layer in network.layers)
-    assert f"{number - 1} of {number} layers taken over, the others start from chance" in capsys.readouterr().out
+    assert f"copied to {number - 1} of {number} layers, the other layers start with random weights" in caplog.text
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("before", "now"), [(1, 3), (3, 1), (2, 3)])
-def test_a_model_for_other_channels_shares_out_its_first_layer(tmp_path, before, now):
+def test_model_for_other_channels_divides_the_weights_of_its_first_layer(tmp_path, before, now):
     earlier = build(channels=before)
     first = weights_of(earlier, "bn_data")
     drawn = np.random.default_rng(0).random((len(first), before), "float32")
@@ -104,18 +107,19 @@ def test_a_model_for_other_channels_shares_out_its_first_layer(tmp_path, before,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["FPN", "PSPNet"])
-def test_a_model_of_another_architecture_gives_its_encoder_alone(model, earlier, architecture, capsys):
+def test_model_of_another_architecture_gives_only_its_encoder(model, earlier, architecture, caplog):
+    caplog.set_level(logging.INFO)
     network = build(architecture, encoder_weights=model)
     layers = encoder_layers(network, architecture, "resnet18")
     before = {layer.name: layer for layer in earlier.layers}
     weighted = [layer for layer in layers if layer.weights]
     assert all(same(layer.get_weights(), before[layer.name].get_weights()) for layer in weighted)
     number = sum(bool(layer.weights) for layer in network.layers)
-    assert f"{len(weighted)} of {number} layers taken over" in capsys.readouterr().out
+    assert f"copied to {len(weighted)} of {number} layers" in caplog.text
 
 
 @pytest.mark.slow
-def test_a_pspnet_gives_a_unet_the_part_of_the_encoder_that_it_has(tmp_path):
+def test_pspnet_gives_unet_the_encoder_up_to_stride_8(tmp_path):
     earlier = build("PSPNet")
     network = build(encoder_weights=save_model(tmp_path / "m", earlier, architecture="PSPNet"))
     assert same(weights_of(network, "stage2_unit1_conv1"), weights_of(earlier, "stage2_unit1_conv1"))
@@ -123,10 +127,10 @@ def test_a_pspnet_gives_a_unet_the_part_of_the_encoder_that_it_has(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_plain_unet_starts_from_another_of_its_width_and_depth_alone(tmp_path):
+def test_plain_unet_starts_only_from_one_of_the_same_width_and_depth(tmp_path):
     earlier = build("PlainUnet", None, channels=1, outputs=3, width=4, depth=2)
-    about = {"architecture": "PlainUnet", "backbone": None, "width": 4, "depth": 2}
-    folder = save_model(tmp_path / "m", earlier, **about)
+    entries = {"architecture": "PlainUnet", "backbone": None, "width": 4, "depth": 2}
+    folder = save_model(tmp_path / "m", earlier, **entries)
     network = build("PlainUnet", None, channels=2, outputs=2, width=4, depth=2, encoder_weights=folder)
     first = weights_of(network, "encoder_stage0a_conv")[0]
     assert first.sum(2) == pytest.approx(weights_of(earlier, "encoder_stage0a_conv")[0][:, :, 0], abs=1e-6)
@@ -134,28 +138,29 @@ def test_a_plain_unet_starts_from_another_of_its_width_and_depth_alone(tmp_path)
     for sizes in ({"width": 8, "depth": 2}, {"width": 4, "depth": 1}):
         with pytest.raises(InputError, match="is a PlainUnet of another width or depth"):
             build("PlainUnet", None, **sizes, encoder_weights=folder)
-    with pytest.raises(InputError, match="imagenet cannot be used, since PlainUnet has no backbone"):
+    with pytest.raises(InputError, match="imagenet cannot be used, because PlainUnet has no backbone"):
         build("PlainUnet", None, encoder_weights="imagenet")
 
 
 @pytest.mark.parametrize(("architecture", "backbone"), [("Unet", "resnet34"), ("PlainUnet", None)])
-def test_a_model_with_another_backbone_is_refused(model, architecture, backbone):
+def test_model_with_another_backbone_is_refused(model, architecture, backbone):
     with pytest.raises(InputError, match=f"with architecture Unet and backbone resnet18, .* start {architecture}"):
         build(architecture, backbone, encoder_weights=model)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_encoder_weights_of_a_file_serve_any_number_of_channels(file, encoder, channels, capsys):
+def test_encoder_weights_file_fits_any_number_of_channels(file, encoder, channels, caplog):
+    caplog.set_level(logging.INFO)
     network = build(channels=channels, encoder_weights=file)
     assert weights_of(network, "conv0")[0].sum(2) == pytest.approx(weights_of(encoder, "conv0")[0].sum(2), abs=1e-4)
     assert same(weights_of(network, "stage3_unit1_conv1"), weights_of(encoder, "stage3_unit1_conv1"))
     weighted = sum(bool(layer.weights) for layer in encoder.layers)
-    assert f"Weights of {file}: {weighted} of " in capsys.readouterr().out
+    assert f"Weights of {file}: copied to {weighted} of " in caplog.text
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["grey.h5", "grey.weights.h5"])
-def test_a_file_for_another_number_of_channels_is_taken_as_it_is(tmp_path, name):
+def test_encoder_weights_file_for_one_channel_is_copied_unchanged(tmp_path, name):
     encoder = create_backbone("resnet18", 1)
     encoder.save_weights(tmp_path / name)
     network = build(encoder_weights=str(tmp_path / name))
@@ -167,13 +172,13 @@ def test_a_file_for_another_number_of_channels_is_taken_as_it_is(tmp_path, name)
 @pytest.mark.parametrize(
     ("backbone", "behind"),
     [
-        ("resnet18", "bn0"),  # normalizes before it convolves, and takes 0 to 255
-        ("vgg16", "block1_conv1"),  # wants blue first, and has a bias
-        ("densenet121", "conv1/bn"),  # wants ImageNet's means and deviations
-        ("mobilenet", "conv1_bn"),  # wants -1 to 1
+        ("resnet18", "bn0"),  # normalizes before it convolves, and expects 0 to 255
+        ("vgg16", "block1_conv1"),  # expects blue first, and has a bias
+        ("densenet121", "conv1/bn"),  # expects ImageNet's means and deviations
+        ("mobilenet", "conv1_bn"),  # expects -1 to 1
     ],
 )
-def test_a_pretrained_encoder_answers_to_0_to_1_as_it_did_to_prepared_images(backbone, behind):
+def test_pretrained_encoder_gives_the_same_result_for_pixels_from_0_to_1(backbone, behind):
     keras.utils.set_random_seed(3)
     encoder = create_backbone(backbone, 3)
     first = next(layer for layer in encoder.layers if layer.weights)
@@ -191,25 +196,25 @@ def test_a_pretrained_encoder_answers_to_0_to_1_as_it_did_to_prepared_images(bac
     assert answer[inner] == pytest.approx(expected[inner], abs=1e-4 * float(np.abs(expected).max()))
 
 
-def test_a_file_of_another_encoder_is_refused_by_the_layer_that_does_not_fit(file):
+def test_file_of_another_encoder_is_refused_with_the_layer_that_does_not_fit(file):
     for backbone, theirs, ours in (("mobilenet", "bn_data", "conv1"), ("vgg16", "bn_data", "block1_conv1")):
         if file.endswith(".weights.h5"):  # which has numbers instead of names
             message = rf"does not fit the encoder {backbone}: (it has \d+ layers|.*{ours})"
         else:
-            message = rf"does not fit the encoder {backbone}: its layer {theirs} .* where {ours} has"
+            message = rf"does not fit the encoder {backbone}: its layer {theirs} .* but {ours} has"
         with pytest.raises(InputError, match=message):
             load_pretrained_encoder(file, backbone)
 
 
-def test_the_weights_file_of_a_whole_model_is_refused_with_the_hint_to_give_its_folder(model):
-    message = r"does not fit the encoder resnet18: it has \d+ layers .* if they are of a Tessera model, its folder"
+def test_weights_file_of_a_whole_model_is_refused_with_a_hint_to_its_folder(model):
+    message = r"does not fit the encoder resnet18: it has \d+ layers .* or the folder of a Tessera model"
     with pytest.raises(InputError, match=message):
         load_pretrained_encoder(f"{model}/{WEIGHTS}", "resnet18")
 
 
-def test_a_file_that_cannot_be_read_is_refused(tmp_path, file):
+def test_unreadable_weights_file_is_refused(tmp_path, file):
     path = tmp_path / Path(file).name
-    with pytest.raises(InputError, match=r"there is no file .*, nor the folder of a model"):
+    with pytest.raises(InputError, match=r"is neither a file nor the folder of a model"):
         load_pretrained_encoder(path, "resnet18")
     whole = Path(file).read_bytes()
     for content in (b"", b"no weights", whole[: len(whole) // 2]):
@@ -222,17 +227,17 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path, file):
         load_pretrained_encoder(path, "resnet18")
 
 
-def test_sizes_that_a_file_declares_are_not_believed(tmp_path, file, model, earlier):
+def test_weights_file_that_claims_more_bytes_than_it_has_is_refused(tmp_path, file, model, earlier):
     path = tmp_path / Path(file).name
     shutil.copy(file, path)
     with h5py.File(path, "a") as bomb:
         bomb.create_dataset("bomb", (1 << 40,), "f4", chunks=(1024,), compression="gzip")
-    with pytest.raises(InputError, match=r"fewer than the [0-9,]{17,} bytes that it says it holds"):
+    with pytest.raises(InputError, match=r"fewer than the [0-9,]{17,} bytes that its arrays need"):
         load_pretrained_encoder(path, "resnet18")
     shutil.copy(file, path)
     with h5py.File(path, "a") as linked:
         linked["away"] = h5py.ExternalLink("/etc/other.h5", "/")
-    with pytest.raises(InputError, match="away lies elsewhere"):
+    with pytest.raises(InputError, match="away is a link"):
         load_pretrained_encoder(path, "resnet18")
     folder = save_model(tmp_path / "m", earlier)
     with h5py.File(tmp_path / "m" / WEIGHTS, "a") as bomb:
@@ -257,30 +262,30 @@ def offline(tmp_path, monkeypatch):
         ("efficientnetb0", "efficientnet-b0_weights_tf_dim_ordering_tf_kernels_autoaugment_notop.h5"),
     ],
 )
-def test_without_internet_the_message_says_which_file_goes_where(offline, backbone, name):
-    fetch = rf"fetch https://\S+/{name} by hand and put it there as {name}"
-    with pytest.raises(InputError, match=rf"not in {offline}: it could not be downloaded .*; {fetch}"):
+def test_message_without_internet_says_which_file_to_save_where(offline, backbone, name):
+    download = rf"download https://\S+/{name} and save it there as {name}"
+    with pytest.raises(InputError, match=rf"not in {offline}: it could not be downloaded .*; {download}"):
         load_pretrained_encoder("imagenet", backbone)
 
 
-def test_a_damaged_file_of_imagenet_weights_and_the_usual_folder_are_named(offline, tmp_path, monkeypatch):
+def test_message_about_damaged_imagenet_weights_names_the_folder(offline, tmp_path, monkeypatch):
     monkeypatch.delenv("KERAS_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     folder = tmp_path / ".keras" / "models"
     folder.mkdir(parents=True)
     (folder / "resnet18_imagenet_1000_no_top.h5").write_bytes(b"cut short")
-    with pytest.raises(InputError, match=rf"not in {folder}: the file there is not the same, and it could not be"):
+    with pytest.raises(InputError, match=rf"not in {folder}: the file there is another one, and it could not be"):
         load_pretrained_encoder("imagenet", "resnet18")
 
 
 @pytest.mark.slow
-def test_imagenet_weights_that_were_put_there_by_hand_are_taken(offline):
+def test_imagenet_weights_saved_by_hand_are_used(offline):
     keras.utils.set_random_seed(4)
     theirs = create_backbone("mobilenet", 3)
     offline.mkdir(parents=True)
     theirs.save_weights(offline / "mobilenet_1_0_224_tf_no_top.h5")
     network = build("Linknet", "mobilenet", channels=2, encoder_weights="imagenet")
-    # -1 to 1 is twice 0 to 1, and three colours are shared by two channels.
+    # -1 to 1 is twice 0 to 1, and the weights of three colors are divided among two channels.
     kernel, folded = weights_of(theirs, "conv1")[0], weights_of(network, "conv1")[0]
     assert folded == pytest.approx(np.repeat(2 * kernel.mean(2, keepdims=True) * 3 / 2, 2, 2), abs=1e-5)
     assert same(weights_of(network, "conv_pw_11"), weights_of(theirs, "conv_pw_11"))

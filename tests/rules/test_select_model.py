@@ -1,23 +1,25 @@
-"""The best of several models is chosen by a column of their histories, and made ready to predict."""
+"""Rule select_model: the best variant and model by a metric, ensembles, halos and converted models."""
 
 import json
+import logging
 
 import numpy as np
 import pytest
 
-from select_model import check_alike, select_model
+from select_model import check_compatible, select_model
 from tessera.common.constants import FORMAT, SAVED_MODEL, WEIGHTS
 from tessera.common.errors import InputError
 from tessera.inference.halo_size import UNMEASURED
 from tessera.networks.model_folder import write_validation_patches
 from tessera.networks.tensorflow_setup import keras
+from tessera.settings.sections import SelectModelSettings
 from tessera.training.model_selection import choose_best, choose_metric, summarize_variants
 
 CHANNELS, OUTPUTS = ["grey"], ["background", "cell"]
 
 
 def blur(px):
-    """A network that answers with the mean over `px` pixels up, down, left and right."""
+    """Return a network that averages over `px` pixels up, down, left and right."""
     side = 2 * px + 1
     options = {"padding": "same", "use_bias": False, "kernel_initializer": keras.initializers.Constant(1 / side)}
     seen = keras.Input((None, None, 1))
@@ -27,7 +29,7 @@ def blur(px):
 
 
 def write_folder(folder, network, *, loss=0.5, iou=0.5, **changes):
-    """A model that kept its epoch 2."""
+    """Write the folder of a model whose best epoch is 2."""
     folder.mkdir()
     settings = {"format": FORMAT, "task": "semantic", "channels": CHANNELS, "outputs": OUTPUTS, "best_epoch": 2}
     settings |= {"normalization": {"method": "percentile"}}
@@ -44,7 +46,7 @@ def networks():
 
 @pytest.fixture
 def models(tmp_path, networks):
-    """Two models; the second has the smaller loss, the smaller IoU, and needs the smaller halo."""
+    """Two models; the second has the smaller loss, the smaller IoU and the smaller halo."""
     folders = [
         write_folder(tmp_path / "wide", networks["wide"], loss=0.4, iou=0.7),
         write_folder(tmp_path / "deep", networks["deep"], loss=0.3, iou=0.6),
@@ -55,15 +57,17 @@ def models(tmp_path, networks):
     return folders
 
 
-def chosen(models, metric, ensemble="best", **settings):
+def select(models, metric, ensemble="best", **options):
+    """Run the rule, and return the content of selected.json."""
     root = models[0].parent
-    settings |= {"metric": metric, "ensemble": ensemble, "device": "cpu", "threads": 2}
-    select_model(models, root / "selected.json", root / "converted", **settings)
+    settings = SelectModelSettings(metric=metric, ensemble=ensemble)
+    paths = {"output": root / "selected.json", "converted": root / "converted"}
+    select_model(models, settings=settings, **paths, device="cpu", threads=2, **options)
     return json.loads((root / "selected.json").read_text())
 
 
-def test_the_smallest_loss_wins_and_the_largest_of_anything_else(models):
-    content = chosen(models, "val_loss")
+def test_smallest_loss_wins_and_largest_of_any_other_metric(models):
+    content = select(models, "val_loss")
     measured = content.pop("halo")
     assert content == {
         "model": "deep",
@@ -81,13 +85,13 @@ def test_the_smallest_loss_wins_and_the_largest_of_anything_else(models):
     }
     assert [row["halo_px"] for row in measured["deep"]] == [32]
     assert sorted(path.name for path in (models[0].parent / "converted").iterdir()) == ["deep.bin", "deep.xml"]
-    # Not the 0.99 of the epoch whose weights were not kept.
-    assert chosen(models, "val_iou")["model"] == "wide"
-    assert chosen(models, "val_iou")["value"] == 0.7
+    # Not the 0.99 of epoch 1, whose weights were not kept.
+    assert select(models, "val_iou")["model"] == "wide"
+    assert select(models, "val_iou")["value"] == 0.7
 
 
-def test_an_ensemble_is_of_all_models_and_has_the_halo_of_the_one_that_sees_farthest(models):
-    content = chosen(models, "val_loss", ensemble="all")
+def test_ensemble_of_all_models_has_the_largest_halo(models):
+    content = select(models, "val_loss", ensemble="all")
     assert content["model"] == "deep"
     assert content["members"] == ["wide", "deep"]
     assert content["halo_px"] == 64
@@ -96,36 +100,37 @@ def test_an_ensemble_is_of_all_models_and_has_the_halo_of_the_one_that_sees_fart
     assert sorted(path.name for path in converted.iterdir()) == ["deep.bin", "deep.xml", "wide.bin", "wide.xml"]
 
 
-def test_a_single_model_that_was_not_trained_here_needs_no_history(tmp_path, networks):
+def test_single_foreign_model_needs_no_history(tmp_path, networks):
     model = write_folder(tmp_path / "foreign", networks["deep"], best_epoch=None)
     (model / "history.csv").unlink()
-    content = chosen([model], "val_loss")
+    content = select([model], "val_loss")
     assert (content["model"], content["value"], content["members"]) == ("foreign", None, ["foreign"])
 
 
-def test_several_models_without_histories_predict_together_or_are_refused(tmp_path, networks):
+def test_models_without_histories_make_an_ensemble_or_are_refused(tmp_path, networks):
     folders = [write_folder(tmp_path / name, networks["deep"]) for name in "ab"]
     for folder in folders:
         (folder / "history.csv").unlink()
-        about = json.loads((folder / "model.json").read_text())
-        (folder / "model.json").write_text(json.dumps({key: about[key] for key in about if key != "best_epoch"}))
-    assert chosen(folders, "val_loss", ensemble="all")["members"] == ["a", "b"]
-    with pytest.raises(InputError, match=r"no model has a value of val_loss to choose by; .*ensemble to all"):
-        chosen(folders, "val_loss")
+        card = json.loads((folder / "model.json").read_text())
+        (folder / "model.json").write_text(json.dumps({key: card[key] for key in card if key != "best_epoch"}))
+    assert select(folders, "val_loss", ensemble="all")["members"] == ["a", "b"]
+    with pytest.raises(InputError, match=r"no model has a value of val_loss; .*ensemble to all"):
+        select(folders, "val_loss")
 
 
-def test_a_model_without_validation_patches_has_a_halo_that_is_safe(tmp_path, networks, capsys):
+def test_model_without_validation_patches_gets_the_safe_halo(tmp_path, networks, caplog):
+    caplog.set_level(logging.INFO)
     model = write_folder(tmp_path / "foreign", networks["deep"])
-    content = chosen([model], "val_loss")
+    content = select([model], "val_loss")
     assert content["halo_px"] == UNMEASURED
     assert content["halo"] == {"foreign": []}
-    assert "keeps no validation patches" in capsys.readouterr().out
+    assert "has no validation patches" in caplog.text
 
 
-def test_for_tensorflow_nothing_is_converted(tmp_path, networks):
+def test_models_are_not_converted_for_tensorflow(tmp_path, networks):
     model = write_folder(tmp_path / "wide", networks["deep"])
     networks["deep"].save_weights(model / WEIGHTS)
-    chosen([model], "val_loss", engine="tensorflow")
+    select([model], "val_loss", engine="tensorflow")
     assert list((tmp_path / "converted").iterdir()) == []
 
 
@@ -139,35 +144,35 @@ def test_for_tensorflow_nothing_is_converted(tmp_path, networks):
         ("scale", {"method": "pixel_size", "typical": 0.5, "range": [0.5, 0.5]}),
     ],
 )
-def test_models_that_see_or_answer_something_else_make_no_ensemble(key, value):
+def test_models_with_different_inputs_or_outputs_make_no_ensemble(key, value):
     one = {"task": "semantic", "channels": CHANNELS, "outputs": OUTPUTS, "normalization": {"method": "percentile"}}
-    check_alike({"a": one, "b": dict(one)})
+    check_compatible({"a": one, "b": dict(one)})
     with pytest.raises(InputError, match=rf"select_model\.ensemble: models differ in {key} \(a: .*; b: .*\)"):
-        check_alike({"a": one, "b": one | {key: value}})
+        check_compatible({"a": one, "b": one | {key: value}})
 
 
-def test_a_model_whose_network_is_damaged_is_refused_when_it_is_selected(models):
+def test_selected_model_with_a_damaged_network_is_refused(models):
     (models[1] / SAVED_MODEL / "saved_model.pb").write_bytes(b"")
     with pytest.raises(InputError, match=r"deep/saved_model: OpenVINO cannot read"):
-        chosen(models, "val_loss")
+        select(models, "val_loss")
 
 
-def test_an_unknown_column_is_refused_with_the_known_ones(models):
-    with pytest.raises(InputError, match=r"accuracy is no column of .* epoch, val_loss, val_iou, odd"):
-        chosen(models, "accuracy")
+def test_unknown_metric_is_refused_with_the_columns_of_the_history(models):
+    with pytest.raises(InputError, match=r"accuracy is not a column of .* epoch, val_loss, val_iou, odd"):
+        select(models, "accuracy")
 
 
-def test_a_model_without_a_value_cannot_win(models):
+def test_model_without_a_value_cannot_win(models):
     with pytest.raises(InputError, match="no model has a value of odd"):
-        chosen(models, "odd")
+        select(models, "odd")
     assert choose_best({"a": None, "b": 0.1}, "val_iou") == "b"
 
 
-def test_an_iou_is_no_loss_whatever_its_class_is_called():
+def test_iou_of_a_class_with_the_name_of_a_loss_is_maximized():
     assert choose_best({"a": 0.2, "b": 0.8}, "val_iou_bone_loss") == "b"
 
 
-def test_of_equals_the_first_by_name_wins():
+def test_first_name_wins_among_equal_values():
     assert choose_best({"b": 0.5, "a": 0.5}, "val_loss") == "a"
     assert choose_best({"b": 0.5, "a": 0.5}, "val_iou") == "a"
 
@@ -184,63 +189,64 @@ def folds(tmp_path, networks):
     return folders
 
 
-def test_the_variant_with_the_best_mean_over_its_folds_wins_and_all_its_folds_predict(folds):
+def test_variant_with_the_best_mean_wins_and_all_its_folds_predict(folds):
     variants = {folder.name: folder.name.split("_")[0] for folder in folds}
-    content = chosen(folds, "val_iou", ensemble="auto", variants=variants)
+    content = select(folds, "val_iou", ensemble="auto", variants=variants)
     assert (content["variant"], content["model"]) == ("steady", "steady_fold2")
     assert content["members"] == ["steady_fold1", "steady_fold2"]
     assert content["variants"]["steady"]["mean"] == pytest.approx(0.71)
     # Standard deviation of two values, n - 1: their difference over the root of two.
     assert content["variants"]["lucky"]["spread"] == pytest.approx(0.3 / 2**0.5)
-    assert chosen(folds, "val_iou", ensemble="best", variants=variants)["members"] == ["steady_fold2"]
-    assert len(chosen(folds, "val_iou", ensemble="all", variants=variants)["members"]) == 4
+    assert select(folds, "val_iou", ensemble="best", variants=variants)["members"] == ["steady_fold2"]
+    assert len(select(folds, "val_iou", ensemble="all", variants=variants)["members"]) == 4
 
 
-def test_models_of_no_known_variant_are_each_their_own_and_the_best_alone_predicts(folds):
-    content = chosen(folds, "val_iou", ensemble="auto")
+def test_models_without_variants_are_variants_of_their_own(folds):
+    content = select(folds, "val_iou", ensemble="auto")
     assert (content["variant"], content["members"]) == ("lucky_fold1", ["lucky_fold1"])
 
 
-def test_a_fold_without_a_value_leaves_the_mean_to_the_others():
+def test_mean_of_a_variant_ignores_folds_without_a_value():
     variants = {"a1": "a", "a2": "a", "b1": "b"}
     summaries = summarize_variants(variants, {"a1": 0.4, "a2": None, "b1": None})
     assert summaries["a"] == {"models": ["a1", "a2"], "mean": 0.4, "spread": None}
     assert summaries["b"]["mean"] is None
 
 
-def test_auto_compares_by_what_the_trainings_watched():
+def test_auto_metric_is_the_monitored_one():
     assert choose_metric("auto", [{}, {}]) == ("val_loss", None)
     assert choose_metric("auto", [{"monitor": "val_iou_cell"}] * 2) == ("val_iou_cell", None)
     assert choose_metric("val_iou", [{"losses": {"dice": 1}}, {}]) == ("val_iou", None)
 
 
-def test_losses_that_differ_are_not_compared():
+def test_different_losses_are_not_compared():
     trainings = [{"losses": {"dice": 1}}, {"losses": {"focal": 1}}]
     metric, note = choose_metric("auto", trainings)
     assert metric == "val_iou"
-    assert note.endswith("since they differ in losses, and values of different losses cannot be compared.")
+    assert note.endswith("because they differ in losses, and values of different losses are not comparable.")
     with pytest.raises(InputError, match=r"select_model\.metric: is val_loss, but the models differ in losses"):
         choose_metric("val_loss", trainings)
     metric, note = choose_metric("auto", [{"monitor": "val_iou"}, {"monitor": "val_loss"}])
-    assert (metric, note) == ("val_iou", "Models are compared by val_iou, since they watched val_iou and val_loss.")
+    assert (metric, note) == ("val_iou", "Models are compared by val_iou, because they monitored val_iou and val_loss.")
 
 
-def test_why_another_metric_was_taken_is_written_down(tmp_path, networks, capsys):
+def test_note_says_why_another_metric_was_taken(tmp_path, networks, caplog):
+    caplog.set_level(logging.INFO)
     settings = [{"class_weights": "none"}, {"class_weights": "auto"}]
     folders = [write_folder(tmp_path / f"m{n}", networks["deep"], settings=one) for n, one in enumerate(settings)]
-    content = chosen(folders, "auto")
+    content = select(folders, "auto")
     assert content["metric"] == "val_iou"
     assert "differ in class_weights" in content["note"]
-    assert content["note"] in capsys.readouterr().out
+    assert content["note"] in caplog.text
 
 
-def test_a_damaged_model_is_refused_by_name(models):
+def test_damaged_model_is_refused_with_the_faulty_file(models):
     (models[0] / "history.csv").write_text("epoch,val_loss\n1,0.5\n")
     with pytest.raises(InputError, match=r"wide/history\.csv: has no epoch 2"):
-        chosen(models, "val_loss")
+        select(models, "val_loss")
     (models[0] / "history.csv").unlink()
     with pytest.raises(InputError, match=r"wide/history\.csv: has no epoch 2"):
-        chosen(models, "val_loss")
+        select(models, "val_loss")
     (models[0] / "model.json").unlink()
     with pytest.raises(InputError, match=r"wide/model\.json"):
-        chosen(models, "val_loss")
+        select(models, "val_loss")

@@ -1,14 +1,14 @@
-"""Histories: which epoch is best, when a training is over, and the folder that an interrupted one goes on from."""
+"""Training history: reading and writing it, its summary, and the folder of an interrupted training."""
 
 import json
-import math
 
 import pytest
 
-from tessera.training.history import best_row, epochs_waited, open_or_reset_run_folder, verdict
+from tessera.training.early_stopping import StoppingRule
+from tessera.training.history import epoch_summary, open_or_reset_run_folder, read_history, write_history
 
 
-def test_a_training_under_the_same_recipe_keeps_its_folder_and_another_empties_it(tmp_path):
+def test_run_folder_is_kept_for_the_same_provenance_and_emptied_for_another(tmp_path):
     folder = tmp_path / "runs" / "fold1"
     open_or_reset_run_folder(folder, "one")
     (folder / "history.csv").touch()
@@ -20,53 +20,26 @@ def test_a_training_under_the_same_recipe_keeps_its_folder_and_another_empties_i
 
 
 @pytest.mark.parametrize("content", [b"", b'"on', b"\xff\xfe"])
-def test_a_note_that_was_cut_off_does_not_block_training(tmp_path, content):
+def test_truncated_provenance_file_does_not_block_a_training(tmp_path, content):
     (tmp_path / "provenance.json").write_bytes(content)
     (tmp_path / "history.csv").touch()
     open_or_reset_run_folder(tmp_path, "one")
     assert {path.name for path in tmp_path.iterdir()} == {"provenance.json"}
 
 
-def history(**columns):
-    return [
-        dict(zip(columns, values, strict=True)) | {"seconds": 1.0} for values in zip(*columns.values(), strict=True)
-    ]
+def test_written_history_is_read_back(tmp_path):
+    rows = [{"epoch": 1, "loss": 0.5, "seconds": 2.25}, {"epoch": 2, "loss": 0.25, "seconds": 2.0}]
+    write_history(rows, tmp_path / "history.csv")
+    assert read_history(tmp_path / "history.csv") == rows
+    assert isinstance(read_history(tmp_path / "history.csv")[0]["epoch"], int)
 
 
-def test_the_best_epoch_has_the_smallest_loss_or_the_largest_iou():
-    rows = history(epoch=[1, 2, 3, 4], val_loss=[3, 1, 1, 2], val_iou=[0.1, 0.2, 0.4, math.nan])
-    assert best_row(rows)["epoch"] == 2
-    assert best_row(rows, "val_iou")["epoch"] == 3
-
-
-def test_what_is_better_by_less_than_min_delta_is_waited_through():
-    rows = history(val_iou=[0.50, 0.505, 0.509, 0.52, 0.52])
-    assert epochs_waited(rows, "val_iou") == 1
-    assert epochs_waited(rows[:3], "val_iou", 0.01) == 2
-    assert epochs_waited(rows, "val_iou", 0.01) == 1
-    # Small steps add up: 0.505 and 0.509 are no better, 0.52 is by more than 0.015.
-    assert epochs_waited(rows, "val_iou", 0.015) == 1
-
-
-def test_frozen_epochs_do_not_count_for_patience():
-    rows = history(epoch=[1, 2, 3, 4, 5], val_loss=[1, 2, 3, 4, 5])
-    limits = {"epochs": 60, "patience": 2, "max_minutes": None}
-    assert verdict(rows, **limits) == "no better val_loss in 2 epochs"
-    assert verdict(rows[:4], **limits, frozen_epochs=3) is None
-    assert verdict(rows, **limits, frozen_epochs=2) == "no better val_loss in 2 epochs"
-
-
-def test_a_column_that_was_never_a_number_is_waited_for_in_vain():
-    rows = history(epoch=[1, 2], val_iou=[math.nan, math.nan])
-    assert best_row(rows, "val_iou")["epoch"] == 1
-    assert epochs_waited(rows, "val_iou") == 2
-
-
-def test_where_no_epoch_has_a_score_the_loss_decides():
-    rows = [{"epoch": n, "val_iou_rare": math.nan, "val_loss": loss} for n, loss in enumerate((3.0, 1.0, 2.0), start=1)]
-    assert best_row(rows, "val_iou_rare")["epoch"] == 2
-
-
-def test_a_class_may_be_named_like_a_loss():
-    rows = [{"epoch": n, "val_iou_gloss": iou} for n, iou in enumerate((0.1, 0.9), start=1)]
-    assert best_row(rows, "val_iou_gloss")["epoch"] == 2
+def test_epoch_summary_is_one_readable_line():
+    row = {"loss": 0.5, "val_iou": 0.7, "val_iou_cell": 0.7, "val_iou_edge": 0.25, "lr": 0.001}
+    rows = [row | {"epoch": 1, "val_loss": 0.6, "seconds": 20.0}, row | {"epoch": 2, "val_loss": 0.5, "seconds": 10.0}]
+    assert epoch_summary(rows, StoppingRule(epochs=60, patience=12)) == (
+        "epoch  2/60  loss 0.5000  val 0.5000  iou cell 0.700 edge 0.250  10.0 s  at most 14.5 min left  *"
+    )
+    rows.append(row | {"epoch": 3, "val_loss": 0.7, "seconds": 10.0})
+    rule = StoppingRule(epochs=60, patience=12, max_minutes=2)
+    assert epoch_summary(rows, rule).endswith("at most 1.3 min left")

@@ -1,7 +1,8 @@
-"""Boards: what TensorBoard and Weights & Biases are told of a training, and that the training does not notice."""
+"""Loggers: what TensorBoard and Weights & Biases show of a training, and that they do not change it."""
 
 import io
 import json
+import logging
 import random
 import socketserver
 import struct
@@ -18,21 +19,21 @@ from tensorboard.backend.event_processing.plugin_event_accumulator import EventA
 from helpers.store_batches import place_discs
 from tessera.common.errors import InputError
 from tessera.networks.tensorflow_setup import keras, tf
-from tessera.training import wandb_logger as experiments
-from tessera.training.loggers import choose_patches, make_display
+from tessera.settings.sections import TrainSettings
+from tessera.training.data_loader import PatchSet
+from tessera.training.loggers import ProgressCallback, choose_patches, load_wandb, make_logger_callback
 from tessera.training.patch_overlays import COLORS, display_rgb, draw_comparison, overlay_classes
-from tessera.training.progress import Pace
 
 OUTPUTS = ["background", "cell", "rim"]
-SETTINGS = {"backbone": "resnet18", "losses": {"dice": 1.0}}
+SETTINGS = TrainSettings(backbone="resnet18", losses={"dice": 1.0})
 
 
 def patches(number=7, side=32):
-    """Images (n, y, x, 1) and targets (n, y, x) of a disc each, none in the first; a corner of the last is unknown."""
+    """Return patches with a disc each, except the first; a corner of the last one is unknown."""
     targets = np.stack([place_discs((side, side), [(4 * i, 16)] if i else [], 6) for i in range(number)]).astype("u1")
     images = (0.2 + 0.6 * targets)[..., None].astype("float16")
     targets[-1, :8, :8] = 255
-    return images, targets
+    return PatchSet(images, targets)
 
 
 def network(seed=0):
@@ -43,20 +44,24 @@ def network(seed=0):
     return made
 
 
+def make_callback(network, folder, every, wandb="off"):
+    settings = SETTINGS.model_copy(update={"log_images_every": every, "wandb_mode": wandb})
+    return make_logger_callback(network, patches(), OUTPUTS, settings, folder=folder, name="fold1")
+
+
 def fit(folder, *, first=0, epochs=3, every=2, wandb_mode="off", made=None, shown=None):
-    """Train from epoch `first` on as one run of the process does; the history."""
+    """Train from epoch `first` on, as one run of the process does, and return the history."""
     images, targets = patches()
     made = made or network()
     if shown is None:
-        options = {"every": every, "wandb_mode": wandb_mode, "name": "fold1", "settings": SETTINGS}
-        shown = [make_display(made, images, targets, OUTPUTS, folder=folder, **options)]
+        shown = [make_callback(made, folder, every, wandb_mode)]
     over = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, _: setattr(made, "stop_training", epoch == 3))
     data = {"x": images, "y": targets, "batch_size": 4, "validation_data": (images, targets)}
     return made.fit(**data, initial_epoch=first, epochs=epochs, callbacks=[over, *shown], verbose=0).history
 
 
 def read_events(folder):
-    """What TensorBoard's server reads: {tag: {step: value}}, a list so that repeated steps show."""
+    """Return what TensorBoard's server reads, {tag: [(step, value), ...]}."""
     accumulator = EventAccumulator(str(folder), tensor_size_guidance={"images": 0, "scalars": 0, "text": 0})
     accumulator.Reload()
     return {
@@ -73,7 +78,7 @@ def event_files(folder):
     return sorted(folder.glob("events.out.tfevents.*"))
 
 
-def test_tensorboard_shows_the_scalars_of_each_epoch_and_pictures_of_every_second(tmp_path):
+def test_tensorboard_has_scalars_of_each_epoch_and_images_of_every_second(tmp_path):
     history = fit(tmp_path / "fold1", epochs=4)
     events = read_events(tmp_path / "fold1")
     expected = {tag: [1, 2, 3, 4] for tag in ("loss/loss", "loss/val_loss", "run/lr", "run/seconds")}
@@ -92,20 +97,20 @@ def test_tensorboard_shows_the_scalars_of_each_epoch_and_pictures_of_every_secon
     assert np.array_equal(np.asarray(picture)[:, :518], drawn[:, :518])
 
 
-def test_a_training_that_was_killed_goes_on_without_a_trace_of_what_it_repeats(tmp_path):
+def test_tensorboard_of_a_killed_training_has_no_epoch_twice(tmp_path):
     fit(tmp_path / "fold1", epochs=3, every=1)
     for path in event_files(tmp_path / "fold1"):
-        # Files are told apart by the second that they begin in.
+        # The names of files differ by the second in which they begin.
         path.rename(str(path).replace("tfevents.", "tfevents.0"))
     cut_off = max(event_files(tmp_path / "fold1"), key=lambda path: path.stat().st_size)
     cut_off.write_bytes(cut_off.read_bytes()[:-10])
     fit(tmp_path / "fold1", first=1, epochs=4, every=1)
-    found = steps(read_events(tmp_path / "fold1"))
-    assert found.pop("settings") == [0]
-    assert set(map(tuple, found.values())) == {(1, 2, 3, 4)}
+    logged = steps(read_events(tmp_path / "fold1"))
+    assert logged.pop("settings") == [0]
+    assert set(map(tuple, logged.values())) == {(1, 2, 3, 4)}
 
 
-def test_a_training_that_begins_anew_clears_what_an_earlier_one_showed(tmp_path):
+def test_new_training_removes_the_events_of_an_earlier_one(tmp_path):
     fit(tmp_path / "fold1", epochs=4)
     for path in event_files(tmp_path / "fold1"):
         path.rename(str(path).replace("tfevents.", "tfevents.0"))
@@ -116,19 +121,18 @@ def test_a_training_that_begins_anew_clears_what_an_earlier_one_showed(tmp_path)
     assert (tmp_path / "fold1" / "notes.txt").exists()
 
 
-def test_the_stages_of_a_training_are_one(tmp_path):
-    made, (images, targets) = network(), patches()
-    options = {"every": 0, "wandb_mode": "off", "name": "fold1", "settings": SETTINGS}
-    shown = [make_display(made, images, targets, OUTPUTS, folder=tmp_path / "fold1", **options)]
+def test_stages_of_a_training_share_one_log(tmp_path):
+    made = network()
+    shown = [make_callback(made, tmp_path / "fold1", 0)]
     fit(None, epochs=2, made=made, shown=shown)
     fit(None, first=2, epochs=4, made=made, shown=shown)
     assert len(list((tmp_path / "fold1").glob("*.v2"))) == 1
-    found = steps(read_events(tmp_path / "fold1"))
-    assert found["loss/loss"] == [1, 2, 3, 4]
-    assert not any(tag.startswith("patches") for tag in found)
+    logged = steps(read_events(tmp_path / "fold1"))
+    assert logged["loss/loss"] == [1, 2, 3, 4]
+    assert not any(tag.startswith("patches") for tag in logged)
 
 
-def test_a_training_comes_out_the_same_whether_or_not_it_is_watched(tmp_path):
+def test_weights_do_not_depend_on_loggers(tmp_path):
     results = []
     for shown in ([], None):
         made = network()
@@ -138,27 +142,27 @@ def test_a_training_comes_out_the_same_whether_or_not_it_is_watched(tmp_path):
     assert results[0] == results[1]
 
 
-def test_a_board_that_fails_is_left_out_and_the_training_goes_on(tmp_path, capsys):
+def test_failing_logger_is_disabled_and_the_training_continues(tmp_path, caplog):
     (tmp_path / "fold1").write_text("a file where a folder should be")
     history = fit(tmp_path / "fold1")
     assert len(history["loss"]) == 3
-    assert capsys.readouterr().out.count("TensorBoard is left out from here on") == 1
+    assert caplog.text.count("TensorBoard is disabled for the rest of the training") == 1
 
 
-def test_patches_with_objects_come_first_and_are_spread_evenly():
+def test_shown_patches_are_evenly_spaced_and_preferably_have_objects():
     targets = np.zeros((12, 4, 4), "u1")
     targets[:, 0, 0] = 255
-    # None has any: the middles of six equal parts.
+    # None has objects: the middles of six equal parts.
     assert choose_patches(targets) == [1, 3, 5, 7, 9, 11]
     targets[[0, 4, 10], 2, 2] = 1
-    # The others are 1, 2, 3, 5, 6, 7, 8, 9, 11, of which the middles of three parts.
+    # The others are 1, 2, 3, 5, 6, 7, 8, 9, 11, and the middles of three parts are added.
     assert choose_patches(targets) == [0, 2, 4, 6, 9, 10]
     targets[:, 2, 2] = 2
     assert choose_patches(targets) == [1, 3, 5, 7, 9, 11]
     assert choose_patches(targets[:2]) == [0, 1]
 
 
-def test_an_overlay_fills_and_outlines_each_class_and_hatches_what_is_unknown():
+def test_overlay_fills_and_outlines_classes_and_hatches_unknown_pixels():
     classes = np.zeros((40, 40), "u1")
     classes[4:12, 4:12], classes[4:12, 20:28], classes[20:, :] = 1, 2, 255
     shown = overlay_classes(np.full((40, 40, 3), 0.5, "float32"), classes)
@@ -169,13 +173,13 @@ def test_an_overlay_fills_and_outlines_each_class_and_hatches_what_is_unknown():
     assert np.unique(shown[20:]) == pytest.approx([0.25, 0.35])
 
 
-def test_three_channels_are_colours_and_others_show_the_brightest():
+def test_three_channels_are_colors_and_others_show_their_maximum():
     pixels = np.array([[[0.2, 0.5, 1.5]]], "float16")
     assert display_rgb(pixels)[0, 0] == pytest.approx([0.2, 0.5, 1.0], abs=1e-3)
     assert display_rgb(pixels[..., :2])[0, 0] == pytest.approx([0.5, 0.5, 0.5], abs=1e-3)
 
 
-def test_every_class_is_in_the_legend_whatever_its_name(tmp_path):
+def test_legend_has_every_class_with_names_of_any_length(tmp_path):
     names = ["background", *(f"class {number}" for number in range(20)), "ζ" * 100]
     classes = np.zeros((2048, 64), "u1")
     picture = np.asarray(draw_comparison(np.zeros((2048, 64, 1)), classes, classes, names))
@@ -185,21 +189,21 @@ def test_every_class_is_in_the_legend_whatever_its_name(tmp_path):
         assert (np.abs(legend / 255 - to_rgb(colour)).max(-1) < 0.01).any()
 
 
-def test_weights_and_biases_that_is_not_there_is_asked_for(tmp_path, monkeypatch):
+def test_missing_wandb_is_an_error_with_the_command_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(
         InputError, match=r"train\.wandb_mode is offline, but .* -m pip install wandb.* train\.wandb_mode to off"
     ):
-        make_display(None, *patches(), OUTPUTS, folder=tmp_path, every=1, wandb_mode="offline", name="a", settings={})
+        make_callback(None, tmp_path, 1, "offline")
 
 
-def test_a_folder_of_its_name_is_not_taken_for_weights_and_biases(tmp_path, monkeypatch):
+def test_folder_called_wandb_is_not_taken_for_the_package(tmp_path, monkeypatch):
     (tmp_path / "wandb").mkdir()
     monkeypatch.setitem(sys.modules, "wandb", None)
     del sys.modules["wandb"]
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     with pytest.raises(InputError, match="not installed"):
-        experiments.load_wandb("online")
+        load_wandb("online")
 
 
 @pytest.fixture
@@ -282,7 +286,8 @@ def test_wandb_offline_run_has_scalars_settings_and_masks_and_sends_nothing(
     started = next(record.run for record in records if record.WhichOneof("record_type") == "run")
     assert (started.project, started.display_name) == ("tessera", "fold1")
     config = {item.key: json.loads(item.value_json) for item in started.config.update}
-    assert {key: config[key] for key in SETTINGS} == SETTINGS
+    assert config["losses"] == {"dice": 1.0}
+    assert config["backbone"] == "resnet18"
     pictures = sorted((run / "files" / "media" / "images").glob("*.png"))
     assert [Image.open(path).size for path in pictures] == [(32, 32)] * 6
     masks = [np.asarray(Image.open(path)) for path in (run / "files" / "media" / "images" / "mask").glob("*.png")]
@@ -291,35 +296,38 @@ def test_wandb_offline_run_has_scalars_settings_and_masks_and_sends_nothing(
 
 
 @pytest.mark.slow
-def test_wandb_that_cannot_be_used_online_keeps_the_run_offline(no_account, tmp_path, monkeypatch, capsys):
+def test_wandb_without_connection_keeps_the_run_offline(no_account, tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
     history = fit("logs/tensorboard/fold1", epochs=4, every=0, wandb_mode="online")
-    assert capsys.readouterr().out.count("Weights & Biases cannot be used online") == 1
+    assert caplog.text.count("Weights & Biases is not available online") == 1
     rows = read_history_records(read_run(tmp_path / "logs" / "wandb")[1])
     assert [rows[step]["loss"] for step in (1, 2, 3, 4)] == pytest.approx(history["loss"])
 
 
-def lines_of(seconds, capsys, epochs=1):
-    """What is printed in epochs of 64 steps of 4 images, a step taking `seconds`."""
+def progress_lines(step_s, caplog, epochs=1):
+    """Return what is logged in epochs of 64 steps of 4 patches, when a step takes `step_s`."""
+    caplog.set_level(logging.INFO)
     now = [0.0]
-    pace = Pace(batch_size=4, epochs=60, clock=lambda: now[0])
-    pace.set_params({"steps": 64})
-    pace.on_train_begin()
+    callback = ProgressCallback(batch_size=4, epochs=60, clock=lambda: now[0])
+    callback.set_params({"steps": 64})
+    callback.on_train_begin()
     for epoch in range(epochs):
-        pace.on_epoch_begin(epoch)
+        callback.on_epoch_begin(epoch)
         for step in range(64):
             # The first step of all takes half a minute more.
-            now[0] += seconds + (30 if step == epoch == 0 else 0)
-            pace.on_train_batch_end(step, {"loss": 0.53})
-    return capsys.readouterr().out.splitlines()
+            now[0] += step_s + (30 if step == epoch == 0 else 0)
+            callback.on_train_batch_end(step, {"loss": 0.53})
+    return caplog.messages
 
 
-def test_a_long_epoch_tells_every_ten_seconds_how_far_it_is(capsys):
-    lines = lines_of(1.0, capsys, epochs=2)
-    # One every 10 steps after the first of all, of which nothing is to be learnt; in the second epoch from its start.
-    assert [line.split()[3] for line in lines] == [f"{n}/64" for n in (11, 21, 31, 41, 51, 61, 10, 20, 30, 40, 50, 60)]
-    assert lines[3] == "epoch  1/60  step 41/64  loss 0.5300  4.0 images/s  0.4 min left in this epoch"
+def test_long_epoch_logs_its_progress_every_ten_seconds(caplog):
+    lines = progress_lines(1.0, caplog, epochs=2)
+    # One every 10 steps after the first of all, whose time does not count; in the second epoch from its start.
+    done = [44, 84, 124, 164, 204, 244, 40, 80, 120, 160, 200, 240]
+    assert [line.split()[2] for line in lines] == [f"{number}/256" for number in done]
+    # 40 of 63 steps took 40 s, 23 remain.
+    assert lines[3] == "epoch 1/60: 164/256 patches, 4 patches/s, 23 s left, loss 0.5300"
 
 
-def test_short_epochs_say_nothing_of_their_steps(capsys):
-    assert lines_of(0.15, capsys, epochs=3) == []
+def test_short_epochs_log_no_progress(caplog):
+    assert progress_lines(0.15, caplog, epochs=3) == []

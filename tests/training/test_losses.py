@@ -1,4 +1,4 @@
-"""Losses and scores against values worked out by hand and against segmentation-models' own."""
+"""Losses and IoU compared with values calculated by hand and with those of segmentation-models."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_cross_entropy_is_the_mean_of_minus_log_p():
     assert float(cross_entropy(TARGET, PROBABILITIES, EVEN)) == pytest.approx(-(np.log(0.8) + np.log(0.4)) / 2)
 
 
-def test_focal_loss_looks_away_from_what_is_right_already():
+def test_focal_loss_has_little_weight_where_the_prediction_is_right():
     expected = -(0.2**2 * np.log(0.8) + 0.6**2 * np.log(0.4)) / 2
     assert float(focal(TARGET, PROBABILITIES, EVEN)) == pytest.approx(expected)
 
@@ -41,7 +41,7 @@ def test_jaccard_is_one_minus_the_overlap_over_the_union():
     assert float(jaccard(TARGET, PROBABILITIES, EVEN)) == pytest.approx(expected, abs=1e-5)
 
 
-def test_tversky_weighs_misses_and_false_alarms_apart():
+def test_tversky_has_separate_weights_for_misses_and_false_alarms():
     # class 0: misses 0.2, false alarms 0.6; class 1: misses 0.6, false alarms 0.2
     expected = 1 - (0.8 / (0.8 + 0.9 * 0.2 + 0.1 * 0.6) + 0.4 / (0.4 + 0.9 * 0.6 + 0.1 * 0.2)) / 2
     assert float(tversky(TARGET, PROBABILITIES, EVEN, beta=0.9)) == pytest.approx(expected, abs=1e-5)
@@ -52,7 +52,7 @@ def test_tversky_weighs_misses_and_false_alarms_apart():
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_a_class_that_weighs_nothing_is_not_learnt_from_its_own_pixels(name):
+def test_class_with_weight_zero_is_not_learned_from_its_own_pixels(name):
     target, probabilities = random_case()
     one = LOSSES[name](target, probabilities, np.array([1, 0, 0], "float32"))
     target[target == 2] = 1
@@ -60,7 +60,7 @@ def test_a_class_that_weighs_nothing_is_not_learnt_from_its_own_pixels(name):
     assert float(one) == pytest.approx(float(other), abs=1e-6)
 
 
-def test_weights_of_classes_count_relative_to_each_other():
+def test_class_weights_count_relative_to_each_other():
     # -log 0.8 with weight 3, -log 0.4 with weight 1
     expected = (3 * -np.log(0.8) - np.log(0.4)) / 4
     for scale in (1, 10):
@@ -68,7 +68,7 @@ def test_weights_of_classes_count_relative_to_each_other():
         assert float(cross_entropy(TARGET, PROBABILITIES, weights)) == pytest.approx(expected)
 
 
-def test_class_weights_are_even_by_share_or_given():
+def test_class_weights_are_equal_by_pixel_fraction_or_given():
     outputs = ["background", "interior", "boundary"]
     assert class_weights("none", outputs, [0.9, 0.1, 0]).tolist() == [1, 1, 1]
     # Inverse roots of 0.64, 0.32, 0.04: 1.25, 1.77, 5.
@@ -80,7 +80,7 @@ def test_class_weights_are_even_by_share_or_given():
     assert class_weights({"boundary": 4}, outputs, None).tolist() == [0.5, 0.5, 2]
 
 
-def test_losses_agree_with_segmentation_models_where_all_is_known():
+def test_losses_agree_with_segmentation_models_without_unknown_pixels():
     target, probabilities = random_case()
     truth = tf.one_hot(target, 3)
     assert float(dice(target, probabilities, EVEN3)) == pytest.approx(
@@ -99,7 +99,7 @@ def test_losses_agree_with_segmentation_models_where_all_is_known():
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_a_pixel_that_nobody_knows_weighs_nothing(name):
+def test_unknown_pixels_have_no_weight(name):
     target, probabilities = random_case()
     target[:, :, 4:] = IGNORE
     known = LOSSES[name](target[:, :, :4], probabilities[:, :, :4], EVEN3)
@@ -113,12 +113,12 @@ def test_a_pixel_that_nobody_knows_weighs_nothing(name):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_a_batch_of_which_nothing_is_known_loses_nothing(name):
+def test_loss_of_a_minibatch_without_known_pixels_is_zero(name):
     target, probabilities = random_case()
     assert float(LOSSES[name](np.full_like(target, IGNORE), probabilities, EVEN3)) == 0
 
 
-def test_dice_leaves_out_a_class_that_the_batch_lacks():
+def test_dice_ignores_a_class_that_is_not_in_the_minibatch():
     target, probabilities = random_case()
     target[target == 2] = 0
     absent = tf.concat([probabilities[..., :1] + probabilities[..., 2:], probabilities[..., 1:2]], -1)
@@ -126,19 +126,19 @@ def test_dice_leaves_out_a_class_that_the_batch_lacks():
     assert three == pytest.approx(float(dice(target, absent, EVEN)), abs=1e-6)
 
 
-def test_losses_are_added_up_by_their_weights():
+def test_weighted_sum_adds_losses_with_their_weights():
     loss = weighted_sum({"dice": 2, "cross_entropy": 0.5, "focal": 0}, EVEN)
     expected = 2 * dice(TARGET, PROBABILITIES, EVEN) + 0.5 * cross_entropy(TARGET, PROBABILITIES, EVEN)
     assert float(loss(TARGET, PROBABILITIES)) == pytest.approx(float(expected))
 
 
 @pytest.mark.parametrize("losses", [{}, {"dice": 0}, {"dice": -1}, {"lovasz": 1}])
-def test_losses_that_make_no_sense_are_refused(losses):
-    with pytest.raises(InputError, match="losses: "):
+def test_invalid_losses_are_refused(losses):
+    with pytest.raises(InputError, match=r"train\.losses: "):
         weighted_sum(losses, EVEN)
 
 
-def test_iou_is_per_class_and_leaves_out_background_and_unknown_pixels():
+def test_iou_is_per_class_without_background_and_unknown_pixels():
     score = ClassIoU(["background", "cell", "edge", "never"])
     target = np.array([[[0, 1, 1, 1, 2, IGNORE]]], "uint8")
     predicted = np.array([[[1, 1, 1, 0, 2, 1]]])

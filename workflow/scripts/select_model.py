@@ -1,108 +1,124 @@
-"""Choose the variant and the model that did best on validation images, and make what predicts ready.
+"""Select the best variant and the best model on validation images, and prepare the models that predict.
 
 Reads model.json, history.csv and the validation patches of each folder in `models`. Writes the JSON file `output`:
-model (the best of the best variant), metric, value, candidates {model: value}, variant, variants (see
-`tessera.training.model_selection.summarize_variants`), note (on the metric, or null), members (the models that predict), halo_px, halo (as
-measured); and the folder `converted` with each member as OpenVINO has it, where that is installed and wanted.
+
+- model: the best model of the best variant; metric and value: the column it was selected by, and its value;
+- candidates: {model: value};
+- variant: the best variant; variants: {variant: `tessera.training.model_selection.VariantSummary`};
+- note: why another metric than the monitored one was taken, or null;
+- members: the models that predict;
+- halo_px: halo of the tiles, the largest of all members; halo: {member: its measurements}.
+
+Writes the folder `converted` with each member in OpenVINO's format, if prediction uses OpenVINO.
 """
 
 import json
+import logging
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tessera.common.constants import CONVERTED, HISTORY
 from tessera.common.errors import InputError
 from tessera.common.job import running
+from tessera.common.types import StrPath
 from tessera.inference.backends import choose_engine, convert, load_engine
 from tessera.inference.halo_size import UNMEASURED, measure_halo
-from tessera.networks.model_folder import read_model_card, read_validation_patches
+from tessera.networks.model_folder import ModelCard, read_model_card, read_validation_patches
+from tessera.settings.sections import SelectModelSettings
 from tessera.training.history import read_history
-from tessera.training.model_selection import choose_best, choose_metric, summarize_variants
+from tessera.training.model_selection import VariantSummary, choose_best, choose_metric, summarize_variants
+
+logger = logging.getLogger(__name__)
 
 
 def select_model(
-    models, output, converted, *, metric, ensemble, variants=None, engine="auto", device="auto", threads=None
-):
-    """Write down which of `models` predict, and how all of them did at the epochs whose weights they kept.
+    models: Sequence[StrPath],
+    *,
+    settings: SelectModelSettings,
+    output: StrPath,
+    converted: StrPath,
+    variants: Mapping[str, str] | None = None,
+    engine: str = "auto",
+    device: str = "auto",
+    threads: int | None = None,
+) -> None:
+    """Select the models that predict, and write down how all models did at the epochs whose weights they kept.
 
     Args:
-        models: folders of models, named as the models are.
-        output: the JSON file.
+        models: folders of models, each with the name of its model.
+        settings: section select_model.
+        output: JSON file to write.
         converted: folder for converted models.
-        metric: a column of history.csv; the smallest value wins for a loss, the largest otherwise; auto: see
-            `tessera.training.model_selection.choose_metric`.
-        ensemble: predict with the mean of all models ("all"), the best of the best variant ("best"), or all of the best
-            variant ("auto").
-        variants: {model: name of its variant}; a model that is not among them is a variant of its own.
-        engine, device: those of section predict.
-        threads: CPU cores to use; None for all.
+        variants: {model: name of its variant}; a model without an entry is a variant of its own.
+        engine: setting predict.engine.
+        device: setting predict.device.
+        threads: number of CPU cores to use; None: all.
 
     Raises:
-        InputError: a model that is damaged or lacks the column, no model with a value, or models of one ensemble that
-            differ in what they see or answer.
+        InputError: a model is damaged or lacks the column, no model has a value, or the models of an ensemble have
+            different inputs or outputs.
     """
     folders = {Path(folder).name: Path(folder) for folder in models}
-    metric, note = choose_metric(metric, [read_model_card(folder).get("settings") or {} for folder in folders.values()])
-    candidates = {name: value_of(folder, metric) for name, folder in folders.items()}
+    cards = {name: read_model_card(folder) for name, folder in folders.items()}
+    metric, note = choose_metric(settings.metric, [card.get("settings") or {} for card in cards.values()])
+    candidates = {name: read_value(folders[name], cards[name], metric) for name in folders}
     summaries = summarize_variants({name: (variants or {}).get(name, name) for name in folders}, candidates)
-    variant, best = choose(summaries, candidates, metric, ensemble)
-    members = list(folders) if ensemble == "all" else summaries[variant]["models"] if ensemble == "auto" else [best]
-    check_alike({name: read_model_card(folders[name]) for name in members})
+    variant, best = choose_variant(summaries, candidates, metric, settings.ensemble)
+    members = choose_members(settings.ensemble, list(folders), summaries[variant], best)
+    check_compatible({name: cards[name] for name in members})
     engine, device = choose_engine(engine, device, threads=threads)
     Path(converted).mkdir(parents=True, exist_ok=True)
-    halos = []
+    halos: dict[str, tuple[int, list[Any]]] = {}
     for name in members:
         if engine == "openvino":
             convert(folders[name], Path(converted) / f"{name}{CONVERTED}")
-        halos.append(find_halo(folders[name], engine, device, converted, threads))
-        print(f"{name}: halo of {halos[-1][0]} px", flush=True)
+        patches = read_validation_patches(folders[name])
+        if patches is None:
+            logger.info("%s: has no validation patches; a halo of %d px is assumed", folders[name], UNMEASURED)
+            halos[name] = UNMEASURED, []
+        else:
+            predictor = load_engine(engine, device, cards[name], folders[name], converted=converted, threads=threads)
+            halos[name] = measure_halo(predictor.predict, patches[0])
+        logger.info("%s: halo of %d px", name, halos[name][0])
     content = {"model": best, "metric": metric, "value": candidates[best], "candidates": candidates}
     content |= {"variant": variant, "variants": summaries, "note": note}
-    content |= {"members": members, "halo_px": max(halo for halo, _ in halos)}
-    content["halo"] = dict(zip(members, (measured for _, measured in halos), strict=True))
+    content |= {"members": members, "halo_px": max(halo_px for halo_px, _ in halos.values())}
+    content["halo"] = {name: measurements for name, (_, measurements) in halos.items()}
     Path(output).write_text(json.dumps(content, indent=1))
-    print("".join(f"{note}\n" for note in [note] if note), end="", flush=True)
-    print(f"{best}: the best of {len(folders)} by {metric}; predicting: {', '.join(members)}", flush=True)
+    if note:
+        logger.info("%s", note)
+    logger.info("%s is the best of %d models by %s; models that predict: %s", best, len(folders), metric, members)
 
 
-def find_halo(folder, engine, device, converted, threads):
-    """(halo in pixels, what was measured) of a model, from its validation patches."""
-    patches = read_validation_patches(folder)
-    if patches is None:
-        print(f"{folder}: keeps no validation patches; its halo is taken to be {UNMEASURED} px", flush=True)
-        return UNMEASURED, []
-    options = {"converted": converted, "threads": threads}
-    return measure_halo(load_engine(engine, device, read_model_card(folder), folder, **options).predict, patches[0])
+def read_value(folder: Path, card: ModelCard, metric: str) -> float | None:
+    """Return the metric of a model at its best epoch, or None if it has none (such as the IoU of an absent class).
 
+    A model that was trained elsewhere may have no history, and then no value.
 
-def check_alike(members):
-    """Refuse models {name: settings} for one ensemble that differ in channels, outputs or task."""
-    for key in ("task", "channels", "outputs", "normalization", "scale"):
-        if len(kinds := {json.dumps(settings.get(key)): name for name, settings in members.items()}) > 1:
-            differing = "; ".join(f"{name}: {kind}" for kind, name in kinds.items())
-            raise InputError(f"select_model.ensemble: models differ in {key} ({differing}); set it to best")
-
-
-def value_of(folder, metric):
-    """The metric at the best epoch of a model, or None where it has none (a class that no validation image shows).
-
-    A model that was not trained here may have no history, and then no value.
+    Raises:
+        InputError: the history lacks the best epoch or the metric.
     """
-    best = read_model_card(folder).get("best_epoch")
-    path = Path(folder) / HISTORY
-    if best is None and not path.is_file():
+    best_epoch, path = card.get("best_epoch"), folder / HISTORY
+    if best_epoch is None and not path.is_file():
         return None
     rows = read_history(path) if path.is_file() else []
-    row = next((row for row in rows if row["epoch"] == best), None)
+    row = next((row for row in rows if row["epoch"] == best_epoch), None)
     if row is None:
-        raise InputError(f"{path}: has no epoch {best}, the best one by model.json; train the model again")
+        raise InputError(f"{path}: has no epoch {best_epoch}, the best one by model.json; train the model again")
     if metric not in row:
-        raise InputError(f"select_model.metric: {metric} is no column of {path}; it can be {', '.join(row)}")
+        raise InputError(f"select_model.metric: {metric} is not a column of {path}; choose from {', '.join(row)}")
     return row[metric] if math.isfinite(row[metric]) else None
 
 
-def choose(summaries, candidates, metric, ensemble):
-    """The best variant, by its mean, and its best model; a single one, or all together, need no values."""
+def choose_variant(
+    summaries: Mapping[str, VariantSummary], candidates: Mapping[str, float | None], metric: str, ensemble: str
+) -> tuple[str, str]:
+    """Return the best variant, by its mean, and its best model.
+
+    A single model, or an ensemble of all models, needs no values.
+    """
     if len(candidates) == 1:
         return next(iter(summaries)), next(iter(candidates))
     if ensemble == "all" and not any(value is not None for value in candidates.values()):
@@ -111,15 +127,33 @@ def choose(summaries, candidates, metric, ensemble):
     return variant, choose_best({name: candidates[name] for name in summaries[variant]["models"]}, metric)
 
 
+def choose_members(ensemble: str, models: list[str], summary: VariantSummary, best: str) -> list[str]:
+    """Return the models that predict: all ("all"), those of the best variant ("auto"), or the best one ("best")."""
+    return {"all": models, "auto": summary["models"], "best": [best]}[ensemble]
+
+
+def check_compatible(cards: Mapping[str, ModelCard]) -> None:
+    """Refuse an ensemble of models, {name: model card}, that differ in channels, outputs, task or scale.
+
+    Raises:
+        InputError: they differ.
+    """
+    for key in ("task", "channels", "outputs", "normalization", "scale"):
+        values = {json.dumps(card.get(key)): name for name, card in cards.items()}
+        if len(values) > 1:
+            differing = "; ".join(f"{name}: {value}" for value, name in values.items())
+            raise InputError(f"select_model.ensemble: models differ in {key} ({differing}); set it to best")
+
+
 if __name__ == "__main__":
     with running(snakemake):
         select_model(
-            models=snakemake.input.models,
+            snakemake.input.models,
+            settings=SelectModelSettings.model_validate(snakemake.params.settings),
             output=snakemake.output.selected,
             converted=snakemake.output.converted,
             variants=snakemake.params.variants,
             engine=snakemake.params.engine,
             device=snakemake.config["predict"]["device"],
             threads=snakemake.threads,
-            **snakemake.params.settings,
         )

@@ -1,21 +1,21 @@
 """Train a network on patches.
 
 Reads `patches`: train.zarr and val.zarr with image (n, y, x, c) float16, normalized, and target (n, y, x) uint8, and
-patches.json. Writes the folder `output`: model.json, model.weights.h5 (of the best epoch), last.weights.h5,
-saved_model/, validation.zarr, history.csv, curves.png, and rates.png where a learning rate was looked for. While it
-trains, weights, optimiser and history are in a hidden folder beside `output`, from where the same provenance goes on.
+patches.json. Writes the folder `output`, see `tessera.training.model_export`. During the training, the state is in a
+hidden folder beside `output`, see `tessera.training.checkpoint`; a training with the same provenance continues from it.
 """
 
 import json
+import logging
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-
-import zarr
+from typing import Any
 
 from tessera.common.atomic_write import partial_path, replace_folder
 from tessera.common.constants import LAST, RATES
-from tessera.common.errors import InputError
 from tessera.common.job import running
+from tessera.common.types import StrPath
 from tessera.networks.architectures import encoder_layers
 from tessera.networks.devices import (
     choose_device,
@@ -24,123 +24,132 @@ from tessera.networks.devices import (
     mixed_precision_policy,
     translate_device_errors,
 )
+from tessera.networks.model_folder import AutoChoice
 from tessera.networks.tensorflow_setup import keras, tf
-from tessera.training.checkpoint import Record, room_on_disk
-from tessera.training.learning_rate import plot_learning_rate_trial
-from tessera.training.loggers import make_display
-from tessera.training.model_export import describe, write_model_folder
-from tessera.training.progress import Pace
-from tessera.training.trainer import Training
-from tessera.training.training_model import DESIGN, build_training_model, copy_in_float32, resolve_batch_size
+from tessera.settings.sections import TrainSettings
+from tessera.training.batch_size import resolve_batch_size
+from tessera.training.checkpoint import TrainingCheckpoint, explain_write_errors
+from tessera.training.data_loader import PatchSet, read_patches
+from tessera.training.learning_rate import plot_range_test
+from tessera.training.loggers import ProgressCallback, make_logger_callback
+from tessera.training.model_export import make_model_card, write_model_folder
+from tessera.training.trainer import Trainer, stopping_rule
+from tessera.training.training_model import build_training_model, copy_in_float32
 
-IN_MEMORY_BYTES = 2**31
-LIMITS = ("epochs", "patience", "max_minutes", "monitor", "min_delta", "frozen_epochs")
+logger = logging.getLogger(__name__)
 
 
-def train(patches, provenance, output, *, threads=None, memory_mb=None, training_data=None, logs=None, **settings):
-    """Train a network; the settings are those of the section train, as config/config.yaml explains them.
+def train(
+    patches: StrPath,
+    *,
+    settings: TrainSettings,
+    provenance: Any,
+    output: StrPath,
+    threads: int | None = None,
+    memory_mb: float | None = None,
+    training_data: Any = None,
+    logs: StrPath | None = None,
+) -> None:
+    """Train a network and write the folder of the model.
 
     Args:
         patches: folder of patches.
-        provenance: what the model is made from; an interrupted training goes on only under the same.
-        output: folder of the model, in place only when whole.
-        threads: CPU cores to use; None for all.
-        memory_mb: MiB that the job was given; None for what the machine has left.
-        training_data: provenance of the patches, for the record.
-        logs: folder for the logs of TensorBoard; None for none.
+        settings: section train.
+        provenance: provenance hash of the model; an interrupted training continues only with the same one.
+        output: folder of the model; it appears when it is complete.
+        threads: number of CPU cores to use; None: all.
+        memory_mb: MiB that the job may use; None: free memory of the machine.
+        training_data: provenance hash of the patches, for the model card.
+        logs: folder for the logs of TensorBoard; None: no logs.
 
     Raises:
-        InputError: a side without patches, an unknown name, a device or weights that cannot be had, a loss that is no
-            longer a number, or memory, of the machine or the device, or room on the disk that does not suffice.
+        InputError: a subset has no patches, a name is unknown, a device or weights are not available, the loss is not
+            finite, or the memory of the machine or the device, or the disk, is too small.
     """
     output = Path(output)
-    workplace = partial_path(output)
-    about = json.loads((Path(patches) / "patches.json").read_text())
-    sides = {side: read_side(Path(patches) / f"{side}.zarr") for side in ("train", "val")}
-    kind = choose_device(settings["device"], threads)
-    precision, why_precision = choose_precision(settings["precision"], kind)
+    run_folder = partial_path(output)
+    patch_info = json.loads((Path(patches) / "patches.json").read_text())
+    train_set, val_set = (read_patches(Path(patches) / f"{subset}.zarr") for subset in ("train", "val"))
+    device = choose_device(settings.device, threads)
+    precision, precision_reason = choose_precision(settings.precision, device)
+    set_seed(settings)
+    strategy = distribution_strategy(device, settings.gpus, settings.device)
+    with strategy.scope(), mixed_precision_policy(precision), translate_device_errors():
+        network, model = build_training_model(settings, patch_info)
+        batch_size, batch_size_reason = resolve_batch_size(
+            run_folder, provenance, settings.batch_size, network, train_set.images.shape, device, memory_mb
+        )
+        resolved = settings.model_copy(update={"precision": precision, "batch_size": batch_size})
+        print_summary(resolved, network, patch_info, train_set, val_set)
+        checkpoint = TrainingCheckpoint(network, run_folder, provenance, stopping_rule(settings))
+        encoder = encoder_layers(network, settings.architecture, settings.backbone)
+        trainer = Trainer(model, encoder, train_set, val_set, checkpoint, resolved)
+        learning_rate = trainer.resolve_learning_rate(run_folder)
+        callbacks: list[Any] = [ProgressCallback(batch_size, settings.epochs)]
+        if logs:
+            outputs = patch_info["outputs"]
+            callbacks.insert(
+                0, make_logger_callback(network, val_set, outputs, resolved, folder=logs, name=output.name)
+            )
+        trainer.run(callbacks)
+        with explain_write_errors(run_folder):
+            network.save_weights(run_folder / LAST)
+        throughput = trainer.measure_throughput()
+        checkpoint.load_best()
+
+    choices: list[AutoChoice] = [
+        {"setting": "train.precision", "value": precision, "reason": precision_reason},
+        {"setting": "train.batch_size", "value": batch_size, "reason": batch_size_reason},
+        {"setting": "train.learning_rate", "value": learning_rate.rate, "reason": learning_rate.reason},
+    ]
+    card = make_model_card(patch_info, network, checkpoint.rows, settings, choices)
+    card |= {"provenance": provenance, "training_data": training_data, "throughput": throughput, "device": device}
+    with explain_write_errors(run_folder):
+        float32_network = copy_in_float32(network, settings, patch_info)
+        write_model_folder(run_folder / "model", card, float32_network, checkpoint.rows, val_set)
+        if learning_rate.curve:
+            plot_range_test(learning_rate.curve, learning_rate.rate, run_folder / "model" / RATES)
+        (run_folder / LAST).rename(run_folder / "model" / LAST)
+    replace_folder(run_folder / "model", output)
+    shutil.rmtree(run_folder)
+
+
+def set_seed(settings: TrainSettings) -> None:
+    """Seed all random numbers of a training, and make its operations deterministic if the settings say so."""
     keras.utils.disable_interactive_logging()
-    keras.utils.set_random_seed(settings["seed"])
-    # What layers draw at random can then be set anew for each epoch, by `tessera.training.training_model.reseed`.
+    keras.utils.set_random_seed(settings.seed)
+    # Random layers then have a generator, which `tessera.training.training_model.reseed` seeds for each epoch.
     keras.backend.experimental.enable_tf_random_generator()
-    if settings["deterministic"]:
+    if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
 
-    devices = distribution_strategy(kind, settings["gpus"], settings["device"])
-    with devices.scope(), mixed_precision_policy(precision), translate_device_errors():
-        network, trainee = build_training_model(settings, about)
-        batch_size, why_batch = resolve_batch_size(
-            workplace, provenance, settings["batch_size"], network, sides["train"][0].shape, kind, memory_mb
-        )
-        taken = settings | {"precision": precision, "batch_size": batch_size}
-        introduce(taken, network, about, sides)
-        record = Record(network, workplace, provenance, {key: settings[key] for key in LIMITS})
-        encoder = encoder_layers(network, settings["architecture"], settings["backbone"])
-        training = Training(trainee, encoder, sides, record, taken)
-        rate, why_rate, trial = training.settle_rate(workplace)
-        options = {
-            "every": taken["log_images_every"],
-            "wandb_mode": taken["wandb_mode"],
-            "name": output.name,
-            "settings": taken,
-        }
-        shown = [make_display(network, *sides["val"], about["outputs"], folder=logs, **options)] if logs else []
-        training.run([*shown, Pace(batch_size, settings["epochs"])])
-        with room_on_disk(workplace):
-            network.save_weights(workplace / LAST)
-        throughput = training.measure_throughput()
-        record.load_best()
 
-    plan = [
-        {"setting": "train.precision", "value": precision, "reason": why_precision},
-        {"setting": "train.batch_size", "value": batch_size, "reason": why_batch},
-        {"setting": "train.learning_rate", "value": rate, "reason": why_rate},
-    ]
-    model = describe(about, network, record.rows, settings, plan)
-    model |= {"provenance": provenance, "training_data": training_data, "throughput": throughput, "device": kind}
-    with room_on_disk(workplace):
-        kept = copy_in_float32(network, settings, about)
-        write_model_folder(workplace / "model", model, kept, record.rows, sides["val"])
-        if trial:
-            plot_learning_rate_trial(trial, rate, workplace / "model" / RATES)
-        (workplace / LAST).rename(workplace / "model" / LAST)
-    replace_folder(workplace / "model", output)
-    shutil.rmtree(workplace)
-
-
-def read_side(path):
-    """Images and targets of train.zarr or val.zarr, in memory where they fit into IN_MEMORY_BYTES."""
-    group = zarr.open_group(path, mode="r")
-    images, targets = group["image"], group["target"]
-    if images.shape[0] == 0:
-        raise InputError(
-            f"{path}: holds no patches; give this set annotated images, by split in the table or in config"
-        )
-    if images.nbytes + targets.nbytes > IN_MEMORY_BYTES:
-        return images, targets
-    return images[:], targets[:]
-
-
-def introduce(settings, network, about, sides):
-    """Say what is about to be trained."""
-    design = " ".join(str(settings[key]) for key in DESIGN if settings[key] is not None)
-    print(
-        f"{design}: {network.count_params():,} parameters, {len(about['channels'])} channels to "
-        f"{', '.join(about['outputs'])}; {settings['precision']}, batches of {settings['batch_size']}\n"
-        f"Patches: {sides['train'][0].shape[0]} train, {sides['val'][0].shape[0]} validate",
-        flush=True,
+def print_summary(
+    settings: TrainSettings, network: Any, patch_info: Mapping[str, Any], train_set: PatchSet, val_set: PatchSet
+) -> None:
+    """Log what is about to be trained."""
+    design = (settings.architecture, settings.backbone, settings.width, settings.depth)
+    logger.info(
+        "%s: %s parameters, %d channels to %s; %s, minibatches of %d patches",
+        " ".join(str(value) for value in design if value is not None),
+        f"{network.count_params():,}",
+        len(patch_info["channels"]),
+        ", ".join(patch_info["outputs"]),
+        settings.precision,
+        settings.batch_size,
     )
+    logger.info("Patches: %d for training, %d for validation", train_set.images.shape[0], val_set.images.shape[0])
 
 
 if __name__ == "__main__":
     with running(snakemake):
         train(
-            patches=snakemake.input.patches,
+            snakemake.input.patches,
+            settings=TrainSettings.model_validate(snakemake.config["train"] | snakemake.params.settings),
             provenance=snakemake.params.provenance,
             output=snakemake.output.model,
-            training_data=snakemake.params.training_data,
             threads=snakemake.threads,
             memory_mb=snakemake.resources.mem_mb,
+            training_data=snakemake.params.training_data,
             logs=f"logs/tensorboard/{snakemake.wildcards.model}",
-            **snakemake.config["train"] | snakemake.params.settings,
         )

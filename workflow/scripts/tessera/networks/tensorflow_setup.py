@@ -1,7 +1,7 @@
-"""TensorFlow, Keras 2 and segmentation-models, the only place that imports them.
+"""Imports TensorFlow, Keras 2 and segmentation-models; no other module imports them directly.
 
-segmentation-models works with Keras 2 alone, which TensorFlow chooses by environment variables at its first import.
-They are set here, before it, whatever the shell says: `from tessera.networks.tensorflow_setup import keras, sm, tf`.
+segmentation-models needs Keras 2, which TensorFlow chooses by environment variables at its first import. This module
+sets them before, whatever the shell says: `from tessera.networks.tensorflow_setup import keras, sm, tf`.
 """
 
 import contextlib
@@ -9,13 +9,14 @@ import io
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 
 VARIABLES = {"TF_USE_LEGACY_KERAS": "1", "SM_FRAMEWORK": "tf.keras", "TF_CPP_MIN_LOG_LEVEL": "2"}
 
 
 @contextlib.contextmanager
-def quiet():
-    """Hold back what TensorFlow's libraries say about themselves while they load; show it if they fail."""
+def quiet() -> Iterator[None]:
+    """Hide what TensorFlow's libraries print while they load; show it if they fail."""
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as noise:
@@ -38,15 +39,15 @@ with quiet():
 
     if not tf.keras.__name__.startswith("tf_keras"):
         raise ImportError(
-            "TensorFlow was imported before tessera.networks.tensorflow_setup and has taken Keras 3, "
-            "which segmentation-models cannot use; import tessera.networks.tensorflow_setup first"
+            "TensorFlow was imported before tessera.networks.tensorflow_setup and uses Keras 3, which does not work "
+            "with segmentation-models; import tessera.networks.tensorflow_setup first"
         )
     import segmentation_models as sm
 
     if sm.framework() != "tf.keras":
         raise ImportError(
-            f"segmentation-models was imported before tessera.networks.tensorflow_setup and has taken {sm.framework()}; "
-            "import tessera.networks.tensorflow_setup first"
+            "segmentation-models was imported before tessera.networks.tensorflow_setup and uses "
+            f"{sm.framework()}; import tessera.networks.tensorflow_setup first"
         )
     import tf_keras as keras
 

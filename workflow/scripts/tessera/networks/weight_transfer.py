@@ -1,110 +1,136 @@
-"""Transfers: what a network takes over from others, instead of starting from chance.
+"""Weight transfer: copies weights of an earlier model, or of a pretrained encoder, into a new network.
 
-Weights are copied between layers of networks that were drawn alike, in their order, since many layers have names that
-differ from run to run.
+Weights are copied from layer to layer in the order of the layers, because many layers have names that differ from run
+to run. Layers whose weights have another shape keep their random weights, except those up to the first convolution:
+they depend on the number of channels, and their weights are averaged over the channels.
 """
 
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from tessera.common.constants import SETTINGS
 from tessera.common.errors import InputError
-from tessera.networks.architectures import bottleneck, encoder_layers, stride_8
+from tessera.common.types import StrPath
+from tessera.networks.architectures import bottleneck, encoder_layers, stride_8_layer
+from tessera.networks.model_folder import ModelCard
 from tessera.networks.pretrained_weights import load_pretrained_encoder
 from tessera.networks.tensorflow_setup import keras
 
+logger = logging.getLogger(__name__)
 
-def transfer_encoder_weights(weights, network, architecture, backbone):
-    """Fill the encoder of `network` with weights that were trained by others, and say how many layers that is.
+
+def transfer_encoder_weights(weights: str, network: Any, architecture: str, backbone: str | None) -> None:
+    """Copy pretrained weights into the encoder of `network`, and log the number of layers.
 
     Args:
-        weights: as `tessera.networks.pretrained_weights.load_pretrained_encoder` takes them.
-        network: of any number of channels.
-        architecture, backbone: its own.
+        weights: see `tessera.networks.pretrained_weights.load_pretrained_encoder`.
+        network: Keras model for any number of channels.
+        architecture: architecture of `network`.
+        backbone: encoder of `network`.
 
     Raises:
-        InputError: the network has no such encoder, or the weights cannot be had or do not fit.
+        InputError: the network has no backbone, or the weights cannot be read or do not fit.
     """
     if backbone is None:
         raise InputError(
-            f"encoder_weights: {weights} cannot be used, since {architecture} has no backbone; give null, the folder "
-            f"of an earlier model of {architecture}, or another architecture"
+            f"train.encoder_weights: {weights} cannot be used, because {architecture} has no backbone; set null, the "
+            f"folder of an earlier model of {architecture}, or another architecture"
         )
     encoder = load_pretrained_encoder(weights, backbone)
-    cut = architecture == "PSPNet"
-    taken = _take(_cut(encoder, encoder.layers, backbone, cut), encoder_layers(network, architecture, backbone))
-    _report(weights, taken, network)
+    until_stride_8 = architecture == "PSPNet"
+    sources = _select_layers(encoder, encoder.layers, backbone, until_stride_8)
+    copied = _copy_weights(sources, encoder_layers(network, architecture, backbone))
+    _log_copied(weights, copied, network)
 
 
-def transfer_model_weights(folder, source, about, network, architecture, backbone):
-    """Fill `network` with the weights of an earlier model, as far as they fit, and say how far that is.
+def transfer_model_weights(
+    folder: StrPath, source: Any, card: ModelCard, network: Any, architecture: str, backbone: str | None
+) -> None:
+    """Copy the weights of an earlier model into `network` where they fit, and log the number of layers.
 
-    Channels and outputs may differ: the first layer's weights are averaged over the earlier model's channels and shared
-    out, and a last layer for another number of outputs is left as it is. Of another architecture with the same backbone
-    the encoder is taken.
+    Channels and outputs may differ: the first layer's weights are averaged over the earlier model's channels and
+    divided among the new ones, and a last layer with another number of outputs keeps its random weights. From a model of
+    another architecture with the same backbone, only the encoder is copied.
 
     Args:
-        folder: of the earlier model.
-        source: its network.
-        about: content of its model.json.
-        network: what is to be filled.
-        architecture, backbone: of `network`.
+        folder: folder of the earlier model, for messages.
+        source: Keras model of the earlier model.
+        card: model card of the earlier model.
+        network: Keras model to fill.
+        architecture: architecture of `network`.
+        backbone: encoder of `network`.
 
     Raises:
         InputError: the earlier model has another backbone, or is a PlainUnet of another width or depth.
     """
-    known = about["architecture"]
-    if about["backbone"] != backbone:
+    source_architecture = card["architecture"]
+    if card["backbone"] != backbone:
         raise InputError(
-            f"encoder_weights: {folder} was trained with architecture {known} and backbone {about['backbone']}, and "
-            f"cannot start {architecture} with backbone {backbone}; give the same backbone, or another model"
+            f"train.encoder_weights: {folder} was trained with architecture {source_architecture} and backbone "
+            f"{card['backbone']}, and cannot start {architecture} with backbone {backbone}; set the same backbone, or "
+            "another model"
         )
-    if known == architecture:
-        if _shape(source, architecture) != _shape(network, architecture):
+    if source_architecture == architecture:
+        if _size(source, architecture) != _size(network, architecture):
             raise InputError(
-                f"encoder_weights: {folder} is a {architecture} of another width or depth; give both as its {SETTINGS} "
-                "says them, or another model"
+                f"train.encoder_weights: {folder} is a {architecture} of another width or depth; set both as in its "
+                f"{SETTINGS}, or another model"
             )
-        pairs = source.layers, network.layers
+        copied = _copy_weights(source.layers, network.layers)
     else:
-        cut = "PSPNet" in (known, architecture)
-        pairs = (
-            _cut(model, encoder_layers(model, name, backbone), backbone, cut and name != "PSPNet")
-            for model, name in ((source, known), (network, architecture))
+        until_stride_8 = "PSPNet" in (source_architecture, architecture)
+        sources, targets = (
+            _select_layers(model, encoder_layers(model, name, backbone), backbone, until_stride_8 and name != "PSPNet")
+            for model, name in ((source, source_architecture), (network, architecture))
         )
-    _report(folder, _take(*pairs), network)
+        copied = _copy_weights(sources, targets)
+    _log_copied(folder, copied, network)
 
 
-def _report(weights, taken, network):
-    number = sum(bool(layer.weights) for layer in network.layers)
-    print(f"Weights of {weights}: {taken} of {number} layers taken over, the others start from chance", flush=True)
+def _log_copied(weights: StrPath, copied: int, network: Any) -> None:
+    with_weights = sum(bool(layer.weights) for layer in network.layers)
+    logger.info(
+        "Weights of %s: copied to %d of %d layers, the other layers start with random weights",
+        weights,
+        copied,
+        with_weights,
+    )
 
 
-def _shape(network, architecture):
+def _size(network: Any, architecture: str) -> tuple[int, int]:
+    """Return the number of layers, and the number of filters at the bottleneck."""
     return len(network.layers), bottleneck(network, architecture).shape[-1]
 
 
-def _cut(model, layers, backbone, cut):
-    """The `layers` of an encoder in `model`, or only those that PSPNet has of it."""
-    return keras.Model(model.inputs, stride_8(layers, backbone).output).layers if cut else layers
+def _select_layers(model: Any, layers: Sequence[Any], backbone: str | None, until_stride_8: bool) -> Sequence[Any]:
+    """Return the `layers` of the encoder in `model`, or only those up to stride 8, which PSPNet has."""
+    if not until_stride_8:
+        return layers
+    return keras.Model(model.inputs, stride_8_layer(layers, backbone).output).layers
 
 
-def _take(sources, layers):
-    """Copy weights from layer to layer where they fit; the number of layers that have some and now have others'."""
-    taken, first = 0, True
-    for source, layer in zip(sources, layers, strict=True):
-        weights, shapes = source.get_weights(), [tuple(weight.shape) for weight in layer.weights]
-        # All up to the first convolution depends on the number of channels.
-        if shapes and (first or shapes == [weight.shape for weight in weights]):
-            layer.set_weights([_fit(weight, shape) for weight, shape in zip(weights, shapes, strict=True)])
-            taken += 1
-        first = first and not isinstance(layer, keras.layers.Conv2D)
-    return taken
+def _copy_weights(sources: Iterable[Any], targets: Iterable[Any]) -> int:
+    """Copy weights from layer to layer where they fit; return the number of layers that got weights."""
+    copied, before_first_convolution = 0, True
+    for source, target in zip(sources, targets, strict=True):
+        weights, shapes = source.get_weights(), [tuple(weight.shape) for weight in target.weights]
+        # All layers up to the first convolution depend on the number of channels.
+        if shapes and (before_first_convolution or shapes == [weight.shape for weight in weights]):
+            fitted = [_fit_channels(weight, shape) for weight, shape in zip(weights, shapes, strict=True)]
+            target.set_weights(fitted)
+            copied += 1
+        before_first_convolution = before_first_convolution and not isinstance(target, keras.layers.Conv2D)
+    return copied
 
 
-def _fit(weight, shape):
-    """Average `weight` over the axis where `shape` differs and repeat it; a kernel keeps its sum over channels."""
-    for axis, (have, want) in enumerate(zip(weight.shape, shape, strict=True)):
-        if have != want:
-            scale = have / want if weight.ndim == 4 else 1.0
-            weight = np.repeat(weight.mean(axis, keepdims=True) * scale, want, axis)
+def _fit_channels(weight: NDArray[np.float32], shape: Sequence[int]) -> NDArray[np.float32]:
+    """Average `weight` over the axis on which `shape` differs and repeat it; a kernel keeps its sum over channels."""
+    for axis, (size, target_size) in enumerate(zip(weight.shape, shape, strict=True)):
+        if size != target_size:
+            factor = size / target_size if weight.ndim == 4 else 1.0
+            weight = np.repeat(weight.mean(axis, keepdims=True) * factor, target_size, axis)
     return weight

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tessera.report.model_report import ModelSummary
-from tessera.training.history import is_smaller_better
+from tessera.training.early_stopping import is_smaller_better
 
 QUANTITIES = {
     "epochs": "epochs",

@@ -1,76 +1,94 @@
-"""Variants of a training: what they are compared by, and which is the best.
+"""Model selection: by which metric models are compared, and which variant of a sweep is the best.
 
-Used when Snakemake plans, so it needs the standard library only.
+A variant is one combination of the hyperparameters of a sweep. With folds, a variant has one model per fold, and the
+mean over the folds counts.
+
+Planning imports this module, so it needs the standard library only.
 """
 
 import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
 
 from tessera.common.errors import InputError
-from tessera.training.history import is_smaller_better
+from tessera.training.early_stopping import is_smaller_better
 
-# Settings that say what a loss is: its values can only be compared where these are the same.
+# Settings that define the loss. Values of the loss are comparable only between models with the same ones.
 LOSS_SETTINGS = ("losses", "tversky_beta", "class_weights")
 
 
-def choose_metric(metric, trainings):
-    """The column that models are compared by, and a sentence on why it is not what they watched, or None.
+class VariantSummary(TypedDict):
+    """How the models of a variant did.
+
+    Attributes:
+        models: names of the models.
+        mean: mean of the metric over the models that have a value; None if none has one.
+        spread: standard deviation (n - 1) of the metric; None for fewer than two values.
+    """
+
+    models: list[str]
+    mean: float | None
+    spread: float | None
+
+
+def choose_metric(metric: str, train_settings: Sequence[Mapping[str, Any]]) -> tuple[str, str | None]:
+    """Return the column of history.csv that models are compared by, and a note if it is not the monitored column.
 
     Args:
-        metric: the setting, "auto" for what the models watched while they learnt.
-        trainings: the settings of each model's training, {} where they are not known.
+        metric: the setting `select_model.metric`; "auto" for the column that the models monitored.
+        train_settings: settings of each model's training; {} for a model that does not say them.
 
     Raises:
-        InputError: val_loss is asked for, of models whose losses differ.
+        InputError: the metric is val_loss, and the models have different losses.
     """
-    differing = [key for key in LOSS_SETTINGS if any(one.get(key) != trainings[0].get(key) for one in trainings)]
-    watched = sorted({one.get("monitor", "val_loss") for one in trainings})
+    first = train_settings[0]
+    differing = [
+        key for key in LOSS_SETTINGS if any(settings.get(key) != first.get(key) for settings in train_settings)
+    ]
+    monitored = sorted({settings.get("monitor", "val_loss") for settings in train_settings})
     if metric == "val_loss" and differing:
         raise InputError(
-            f"select_model.metric: is val_loss, but the models differ in {differing[0]}, and values of different "
-            "losses cannot be compared; give val_iou, or auto"
+            f"select_model.metric: is val_loss, but the models differ in {differing[0]}, and values of different losses "
+            "are not comparable; set val_iou, or auto"
         )
     if metric != "auto":
         return metric, None
-    if len(watched) > 1:
-        return "val_iou", f"Models are compared by val_iou, since they watched {' and '.join(watched)}."
-    if watched == ["val_loss"] and differing:
-        reason = f"since they differ in {differing[0]}, and values of different losses cannot be compared"
+    if len(monitored) > 1:
+        return "val_iou", f"Models are compared by val_iou, because they monitored {' and '.join(monitored)}."
+    if monitored == ["val_loss"] and differing:
+        reason = f"because they differ in {differing[0]}, and values of different losses are not comparable"
         return "val_iou", f"Models are compared by val_iou, {reason}."
-    return watched[0], None
+    return monitored[0], None
 
 
-def summarize_variants(variants, values):
-    """How the models of each variant did.
+def summarize_variants(variant_of: Mapping[str, str], values: Mapping[str, float | None]) -> dict[str, VariantSummary]:
+    """Return a summary of each variant, {variant: summary}.
 
     Args:
-        variants: {model: name of its variant}.
+        variant_of: {model: name of its variant}.
         values: {model: value of the metric, or None}.
-
-    Returns:
-        {variant: {"models": their names, "mean": of the values that there are, or None, "spread": their standard
-        deviation (n - 1), None for fewer than two}}.
     """
-    summaries = {}
-    for variant in dict.fromkeys(variants.values()):
-        models = [model for model, name in variants.items() if name == variant]
-        known = [values[model] for model in models if values[model] is not None]
-        mean = statistics.mean(known) if known else None
-        spread = statistics.stdev(known) if len(known) > 1 else None
+    summaries: dict[str, VariantSummary] = {}
+    for variant in dict.fromkeys(variant_of.values()):
+        models = [model for model, name in variant_of.items() if name == variant]
+        variant_values = [value for model in models if (value := values[model]) is not None]
+        mean = statistics.mean(variant_values) if variant_values else None
+        spread = statistics.stdev(variant_values) if len(variant_values) > 1 else None
         summaries[variant] = {"models": models, "mean": mean, "spread": spread}
     return summaries
 
 
-def choose_best(values, metric):
-    """Name of the best of {name: value or None}; of equals, the first by name.
+def choose_best(values: Mapping[str, float | None], metric: str) -> str:
+    """Return the name with the best of `values`, {name: value or None}; of equal ones, the first in the alphabet.
 
     Raises:
-        InputError: none has a value.
+        InputError: there is no value.
     """
-    known = {name: value for name, value in sorted(values.items()) if value is not None}
-    if not known:
+    finite = {name: value for name, value in sorted(values.items()) if value is not None}
+    if not finite:
         raise InputError(
-            f"select_model.metric: no model has a value of {metric} to choose by; take another metric that their "
-            "history.csv has, give one model alone, or set select_model.ensemble to all"
+            f"select_model.metric: no model has a value of {metric}; choose another column of history.csv, give a "
+            "single model, or set select_model.ensemble to all"
         )
     best = min if is_smaller_better(metric) else max
-    return best(known, key=known.get)
+    return best(finite, key=lambda name: finite[name])

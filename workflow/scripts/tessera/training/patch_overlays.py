@@ -1,117 +1,126 @@
-"""Overlays: classes in colours over pixels, and panels of image, truth and prediction."""
+"""Overlays on patches: classes in color over pixels, and comparisons of image, ground truth and prediction.
 
+The loggers of a training, the contact sheet of patches and the figures of rule explain draw with these functions.
+"""
+
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.colors import to_rgb
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from skimage.segmentation import find_boundaries
 
 from tessera.common.constants import IGNORE
 
-# After Okabe and Ito; a class takes the colour at its place, round and round.
+# Colors after Okabe and Ito; with more classes than colors they repeat.
 COLORS = ["#ffd400", "#00b7ff", "#ff6db6", "#00c08b", "#ff7a1a", "#a78bfa"]
-PANEL_PX = (256, 512)  # smaller patches are magnify, larger ones reduced
-FILL = 0.4
-TEXT_PX = 14
+PANEL_PX = (256, 512)  # smaller patches are magnified, larger ones reduced
+FILL_OPACITY = 0.4
+FONT_SIZE_PX = 14
 GAP_PX = 6
 
 
-def class_color(class_):
-    """Colour of a class, from 1 on, as #rrggbb."""
-    return COLORS[(class_ - 1) % len(COLORS)]
+def class_color(class_id: int) -> str:
+    """Return the color of a class, from 1 on, as #rrggbb."""
+    return COLORS[(class_id - 1) % len(COLORS)]
 
 
-def display_rgb(pixels):
-    """RGB (y, x, 3) float32 of 0 to 1 of normalized pixels (y, x, c): three channels as colours, else the brightest."""
-    shown = pixels if pixels.shape[-1] == 3 else np.repeat(pixels.max(-1, keepdims=True), 3, axis=-1)
-    return np.clip(shown, 0, 1).astype(np.float32)
+def display_rgb(pixels: NDArray[Any]) -> NDArray[np.float32]:
+    """Return normalized pixels (y, x, c) as RGB (y, x, 3) from 0 to 1: three channels as colors, else their maximum."""
+    rgb = pixels if pixels.shape[-1] == 3 else np.repeat(pixels.max(-1, keepdims=True), 3, axis=-1)
+    return np.clip(rgb, 0, 1).astype(np.float32)
 
 
-def hatch_unknown(shown, unknown):
-    """Darken and hatch_unknown the pixels (y, x, 3) that are `unknown` (y, x), in place."""
+def hatch_unknown(rgb: NDArray[np.float32], unknown: NDArray[np.bool_]) -> None:
+    """Darken and hatch the pixels of `rgb` (y, x, 3) where `unknown` (y, x), in place."""
     y, x = np.indices(unknown.shape)
-    shown[unknown] *= 0.5
-    shown[unknown & ((y + x) % 16 < 2)] = 0.35
+    rgb[unknown] *= 0.5
+    rgb[unknown & ((y + x) % 16 < 2)] = 0.35
 
 
-def magnify(plane, times):
-    """(y, x, ...) with each pixel as a square of `times` x `times`."""
-    return plane.repeat(times, axis=0).repeat(times, axis=1)
+def magnify(plane: NDArray[Any], factor: int) -> NDArray[Any]:
+    """Return `plane` (y, x, ...) with each pixel as a square of `factor` x `factor` pixels."""
+    return plane.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
-def overlay_classes(shown, classes):
-    """Fill the classes, background aside, with their colours, and outline them.
+def overlay_classes(rgb: NDArray[np.float32], classes: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Fill all classes except the background with their colors, and outline them.
 
     Args:
-        shown: (y, x, 3) of 0 to 1.
+        rgb: (y, x, 3), from 0 to 1.
         classes: (y, x) uint8; IGNORE is hatched.
 
     Returns:
-        (y, x, 3) float32 of 0 to 1.
+        (y, x, 3) float32, from 0 to 1.
     """
-    shown, unknown = shown.copy(), classes == IGNORE
+    rgb, unknown = rgb.copy(), classes == IGNORE
     edges = find_boundaries(classes, mode="inner")
-    for class_ in np.unique(classes[(classes > 0) & ~unknown]):
-        colour, own = np.array(to_rgb(class_color(int(class_)))), classes == class_
-        shown[own] = (1 - FILL) * shown[own] + FILL * colour
-        shown[own & edges] = colour
-    hatch_unknown(shown, unknown)
-    return shown
+    for class_id in np.unique(classes[(classes > 0) & ~unknown]):
+        color, inside = np.array(to_rgb(class_color(int(class_id)))), classes == class_id
+        rgb[inside] = (1 - FILL_OPACITY) * rgb[inside] + FILL_OPACITY * color
+        rgb[inside & edges] = color
+    hatch_unknown(rgb, unknown)
+    return rgb
 
 
-def draw_comparison(pixels, truth, prediction, names):
-    """A patch as it is, with its truth, and with its prediction, side by side above a legend.
+def draw_comparison(
+    pixels: NDArray[Any], truth: NDArray[np.uint8], prediction: NDArray[np.uint8], names: Sequence[str]
+) -> Image.Image:
+    """Draw a patch, its ground truth and its prediction side by side, above a legend.
 
     Args:
         pixels: (y, x, c), normalized.
-        truth, prediction: (y, x) uint8, classes; IGNORE is unknown.
-        names: of the classes, background first.
+        truth: (y, x) uint8, true classes; IGNORE is unknown.
+        prediction: (y, x) uint8, predicted classes.
+        names: names of the classes, background first.
 
     Returns:
-        A PIL image, RGB.
+        A PIL image in RGB.
     """
-    times = -(-PANEL_PX[0] // max(truth.shape))
-    shown, truth, prediction = (magnify(plane, times) for plane in (display_rgb(pixels), truth, prediction))
-    title = "truth, hatched where unknown" if (truth == IGNORE).any() else "truth"
-    panels = {"image": shown, title: overlay_classes(shown, truth), "prediction": overlay_classes(shown, prediction)}
-    panels = {title: _picture(panel) for title, panel in panels.items()}
+    factor = -(-PANEL_PX[0] // max(truth.shape))
+    rgb, truth, prediction = (magnify(plane, factor) for plane in (display_rgb(pixels), truth, prediction))
+    truth_title = "truth, hatched where unknown" if (truth == IGNORE).any() else "truth"
+    overlays = {"image": rgb, truth_title: overlay_classes(rgb, truth), "prediction": overlay_classes(rgb, prediction)}
+    panels = {title: _make_panel(overlay) for title, overlay in overlays.items()}
     width, height = panels["image"].size
-    font = ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), TEXT_PX)
-    line_px = TEXT_PX + GAP_PX
-    whole_px = 3 * width + 2 * GAP_PX
-    legend = _laid_out(names[1:], font, whole_px)
-    picture = Image.new("RGB", (whole_px, height + line_px * (2 + legend[-1][1])), "white")
+    font = ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), FONT_SIZE_PX)
+    line_px = FONT_SIZE_PX + GAP_PX
+    total_width = 3 * width + 2 * GAP_PX
+    legend = _lay_out_legend(names[1:], font, total_width)
+    picture = Image.new("RGB", (total_width, height + line_px * (2 + legend[-1][1])), "white")
     draw = ImageDraw.Draw(picture)
     for number, (title, panel) in enumerate(panels.items()):
         left = number * (width + GAP_PX)
         draw.text((left + width // 2, line_px // 2), title, fill="black", font=font, anchor="mm")
         picture.paste(panel, (left, line_px))
-    for class_, (left, line, name) in enumerate(legend, start=1):
+    for class_id, (left, line, name) in enumerate(legend, start=1):
         top = line_px + height + line * line_px + GAP_PX // 2
-        draw.rectangle((left, top, left + TEXT_PX, top + TEXT_PX), fill=class_color(class_))
-        draw.text((left + line_px, top + TEXT_PX // 2), name, fill="black", font=font, anchor="lm")
+        draw.rectangle((left, top, left + FONT_SIZE_PX, top + FONT_SIZE_PX), fill=class_color(class_id))
+        draw.text((left + line_px, top + FONT_SIZE_PX // 2), name, fill="black", font=font, anchor="lm")
     return picture
 
 
-def _picture(shown):
-    picture = Image.fromarray(np.rint(255 * shown).astype(np.uint8))
-    picture.thumbnail((PANEL_PX[1], PANEL_PX[1]), Image.Resampling.LANCZOS)
-    return picture
+def _make_panel(rgb: NDArray[np.float32]) -> Image.Image:
+    panel = Image.fromarray(np.rint(255 * rgb).astype(np.uint8))
+    panel.thumbnail((PANEL_PX[1], PANEL_PX[1]), Image.Resampling.LANCZOS)
+    return panel
 
 
-def _laid_out(names, font, width):
-    """(left, line, name) of each entry of a legend; a name that is longer than a line is cut."""
+def _lay_out_legend(names: Sequence[str], font: ImageFont.FreeTypeFont, width: int) -> list[tuple[int, int, str]]:
+    """Return (left, line, name) of each entry of a legend; names that are longer than a line are shortened."""
     entries, left, line = [], 0, 0
     for name in names:
-        room = width - TEXT_PX - 3 * GAP_PX
-        shown = name
-        while font.getlength(shown) > room:
-            shown = shown.removesuffix("…")[:-1] + "…"
-        needed = TEXT_PX + 3 * GAP_PX + int(font.getlength(shown))
-        if left and left + needed > width:
+        max_text_px = width - FONT_SIZE_PX - 3 * GAP_PX
+        text = name
+        while font.getlength(text) > max_text_px:
+            text = text.removesuffix("…")[:-1] + "…"
+        entry_px = FONT_SIZE_PX + 3 * GAP_PX + int(font.getlength(text))
+        if left and left + entry_px > width:
             left, line = 0, line + 1
-        entries.append((left, line, shown))
-        left += needed
+        entries.append((left, line, text))
+        left += entry_px
     return entries

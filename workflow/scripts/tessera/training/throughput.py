@@ -1,59 +1,77 @@
-"""Throughputs: whether a training waits for its patches or for its network."""
+"""Throughput: whether a training waits for its input pipeline or for its network.
+
+After a training, the input pipeline alone and the training step alone are timed. The slower one limits the training.
+"""
 
 import itertools
+import logging
 import time
+from collections.abc import Callable
+from typing import Any, TypedDict
 
 from tessera.networks.tensorflow_setup import tf
 
-_SECONDS = 1.0  # for each of the two measurements, about
-_FEW = 3  # batches at the least
+MEASURED_S = 1.0  # approximate length of each measurement
+MIN_MINIBATCHES = 3  # in each measurement
+logger = logging.getLogger(__name__)
 
 
-def measure_throughput(trainee, batches, batch_size):
-    """Patches per second that the input pipeline gives by itself, and that the network takes when one batch is at hand.
+class Throughput(TypedDict):
+    """Patches per second of the input `pipeline` and of the training `step`; the slower one: "input" or "compute"."""
 
-    The weights of the trainee are changed.
+    pipeline: float
+    step: float
+    bound: str
+
+
+def measure_throughput(
+    model: Any, minibatches: Any, batch_size: int, clock: Callable[[], float] = time.perf_counter
+) -> Throughput:
+    """Time the input pipeline alone, and the training step alone on one minibatch that is in memory.
+
+    The weights of the model change.
 
     Args:
-        trainee: compiled Keras model that has been trained on such batches, so that its step is traced.
-        batches: tf.data.Dataset of a training.
-        batch_size: patches per batch.
-
-    Returns:
-        {"pipeline", "step": patches per second, "bound": "input" or "compute", whichever is the slower}.
+        model: compiled Keras model that was trained on such minibatches, so that its step is traced already.
+        minibatches: tf.data.Dataset of a training.
+        batch_size: patches per minibatch.
+        clock: returns the time in seconds.
     """
-    first, pipeline = _time_pipeline(batches, batch_size)
-    step = _time_step(trainee, first, batches.element_spec, batch_size)
+    first_minibatch, pipeline = _time_pipeline(minibatches, batch_size, clock)
+    step = _time_step(model, first_minibatch, minibatches.element_spec, batch_size, clock)
     bound = "input" if pipeline < step else "compute"
-    print(
-        f"Patches per second: {pipeline:.1f} from the input pipeline alone, {step:.1f} through the network alone; "
-        + ("the pipeline holds the network up" if bound == "input" else "the pipeline keeps up"),
-        flush=True,
+    logger.info(
+        "Patches per second: %.1f from the input pipeline alone, %.1f through the network alone; %s",
+        pipeline,
+        step,
+        "the input pipeline limits the training" if bound == "input" else "the input pipeline keeps up",
     )
     return {"pipeline": round(pipeline, 1), "step": round(step, 1), "bound": bound}
 
 
-def _time_pipeline(batches, batch_size):
-    """The first batch, and patches per second of those after it."""
-    source = iter(batches.repeat())
+def _time_pipeline(minibatches: Any, batch_size: int, clock: Callable[[], float]) -> tuple[Any, float]:
+    """Return the first minibatch, and the patches per second of those after it."""
+    source = iter(minibatches.repeat())
     first = next(source)
-    began = time.perf_counter()
-    for number in itertools.count(1):
+    started = clock()
+    number, seconds = 0, 0.0
+    while number < MIN_MINIBATCHES or seconds <= MEASURED_S:
         next(source)
-        seconds = time.perf_counter() - began
-        if number >= _FEW and seconds > _SECONDS:
-            return first, number * batch_size / seconds
+        number += 1
+        seconds = clock() - started
+    return first, number * batch_size / seconds
 
 
-def _time_step(trainee, batch, signature, batch_size):
-    # The same signature as the training's batches have: another would trace the step anew, for many seconds.
-    same = tf.data.Dataset.from_generator(lambda: itertools.repeat(batch), output_signature=signature)
+def _time_step(model: Any, minibatch: Any, signature: Any, batch_size: int, clock: Callable[[], float]) -> float:
+    """Return the patches per second of training steps on the same minibatch."""
+    # Same signature as the training's minibatches: another one would trace the step again, for many seconds.
+    repeated = tf.data.Dataset.from_generator(lambda: itertools.repeat(minibatch), output_signature=signature)
 
-    def fit(steps):
-        began = time.perf_counter()
-        trainee.fit(same, steps_per_epoch=steps, verbose=0)
-        return time.perf_counter() - began
+    def seconds_of(steps: int) -> float:
+        started = clock()
+        model.fit(repeated, steps_per_epoch=steps, verbose=0)
+        return clock() - started
 
-    fit(1)
-    steps = max(_FEW, round(_SECONDS / max(fit(1), 1e-3)))
-    return steps * batch_size / fit(steps)
+    seconds_of(1)
+    steps = max(MIN_MINIBATCHES, round(MEASURED_S / max(seconds_of(1), 1e-3)))
+    return steps * batch_size / seconds_of(steps)
