@@ -89,7 +89,9 @@ def select_model(
     Path(output).write_text(json.dumps(content, indent=1))
     if note:
         logger.info("%s", note)
-    logger.info("%s is the best of %d models by %s; models that predict: %s", best, len(folders), metric, members)
+    logger.info(
+        "%s is the best of %d models by %s; models that predict: %s", best, len(folders), metric, ", ".join(members)
+    )
 
 
 def read_value(folder: Path, card: ModelCard, metric: str) -> float | None:

@@ -53,8 +53,8 @@ def transfer_model_weights(
     """Copy the weights of an earlier model into `network` where they fit, and log the number of layers.
 
     Channels and outputs may differ: the first layer's weights are averaged over the earlier model's channels and
-    divided among the new ones, and a last layer with another number of outputs keeps its random weights. From a model of
-    another architecture with the same backbone, only the encoder is copied.
+    divided among the new ones, and a last layer with another number of outputs keeps its random weights. From a model
+    of another architecture with the same backbone, only the encoder is copied.
 
     Args:
         folder: folder of the earlier model, for messages.

@@ -48,8 +48,8 @@ def choose_metric(metric: str, train_settings: Sequence[Mapping[str, Any]]) -> t
     monitored = sorted({settings.get("monitor", "val_loss") for settings in train_settings})
     if metric == "val_loss" and differing:
         raise InputError(
-            f"select_model.metric: is val_loss, but the models differ in {differing[0]}, and values of different losses "
-            "are not comparable; set val_iou, or auto"
+            f"select_model.metric: is val_loss, but the models differ in {differing[0]}, and values of different "
+            "losses are not comparable; set val_iou, or auto"
         )
     if metric != "auto":
         return metric, None
