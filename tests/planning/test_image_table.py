@@ -1,4 +1,4 @@
-"""The table of images: what it accepts, what it refuses in which words, and batches that stay."""
+"""The images table: what it accepts, the messages of what it refuses, and batches that stay the same."""
 
 import random
 import time
@@ -68,7 +68,7 @@ def refused_cell(folder, column, text, **others):
     return line.removeprefix(f"line 2: {column}: ")
 
 
-def test_a_row_has_every_column_its_files_and_its_line(folder):
+def test_row_has_every_column_its_files_and_its_line(folder):
     (row,) = load(
         folder,
         "a\traw/a.tif\traw/a_truth.tif\t\tdish1\ttrain\tplate1\tczyx\t0.65\t300\t0:64, 32:96\t0, 5, 9",
@@ -94,26 +94,26 @@ def test_a_row_has_every_column_its_files_and_its_line(folder):
     }
 
 
-def test_what_a_row_leaves_out_is_empty(folder):
+def test_missing_columns_are_empty(folder):
     (row,) = load(folder, "a\traw/a.tif")
     assert [row[column] for column in COLUMNS[2:]] == ["", "", "", "", "auto", "", None, None, None, None]
     assert row["truth_files"] == []
 
 
-def test_columns_of_a_row_are_those_of_the_schema_and_of_the_issue():
+def test_schema_has_the_expected_columns():
     schema = read_schema("images")
     assert list(schema["properties"]) == COLUMNS
     assert schema["required"] == ["image", "path"]
 
 
-def test_comments_empty_lines_and_what_spreadsheets_add_are_skipped(folder):
+def test_comments_empty_lines_and_spreadsheet_artifacts_are_skipped(folder):
     content = '﻿# mine\r\n\r\nimage\tpath\ttruth\t\t\r\n# old\traw/b.tif\r\n\t\t\r\n a \t"raw/a.tif"\t\t\t\r\n'
     (folder / "images.tsv").write_bytes(content.encode())
     (row,) = load_table(folder / "images.tsv", batch_size=64)
     assert (row["image"], row["path"], row["line"]) == ("a", "raw/a.tif", 6)
 
 
-def test_a_folder_is_one_path_and_a_glob_its_frames_in_natural_order(folder):
+def test_folder_is_one_path_and_glob_gives_frames_in_natural_order(folder):
     rows = load(folder, "a\traw/movie", "b\traw/movie/f_*.tif", "c\traw/mov*/f_?.tif", "d\traw/**/f_1.tif")
     assert rows[0]["files"] == [folder / "raw" / "movie"]
     assert [path.name for path in rows[1]["files"]] == [f"f_{t}.tif" for t in range(1, 13)]
@@ -121,21 +121,21 @@ def test_a_folder_is_one_path_and_a_glob_its_frames_in_natural_order(folder):
     assert rows[3]["files"] == [folder / "raw" / "movie" / "f_1.tif"]
 
 
-def test_a_glob_leaves_out_folders_and_hidden_files(folder):
+def test_glob_skips_folders_and_hidden_files(folder):
     (folder / "raw" / "movie" / "f_x.tif").mkdir()
     (folder / "raw" / "movie" / "._f_1.tif").touch()
     (row,) = load(folder, "a\traw/movie/*.tif")
     assert len(row["files"]) == 12
 
 
-def test_a_file_whose_name_looks_like_a_glob_is_itself(folder):
+def test_file_whose_name_looks_like_a_glob_is_found(folder):
     (folder / "raw" / "a[1].tif").touch()
     (folder / "raw" / "a1.tif").touch()
     (row,) = load(folder, "a\traw/a[1].tif")
     assert row["files"] == [folder / "raw" / "a[1].tif"]
 
 
-def test_globs_work_in_a_folder_whose_own_name_looks_like_one(tmp_path):
+def test_glob_works_in_a_folder_whose_name_looks_like_a_glob(tmp_path):
     odd = tmp_path / "lab [1]"
     odd.mkdir()
     (odd / "f_1.tif").touch()
@@ -150,14 +150,14 @@ def test_paths_are_relative_to_the_table_or_absolute(folder, monkeypatch):
     assert [row["files"] for row in rows] == [[folder / "raw" / name] for name in ("a.tif", "b.tif", "movie")]
 
 
-def test_a_link_keeps_its_own_name(folder):
+def test_link_keeps_its_own_name(folder):
     (folder / "raw" / "blob").touch()
     (folder / "raw" / "link.tif").symlink_to(folder / "raw" / "blob")
     (row,) = load(folder, "a\traw/link.tif")
     assert row["files"] == [folder / "raw" / "link.tif"]
 
 
-def test_what_the_workflow_makes_need_not_be_there(folder):
+def test_simulated_files_need_not_exist(folder):
     made = [(folder / "made" / name).resolve() for name in ("a.ome.tif", "a_truth")]
     header = "image\tpath\ttruth"
     (row,) = load(folder, "a\tmade/a.ome.tif\tmade/a_truth", header=header, simulated=dict.fromkeys(made, "a"))
@@ -181,22 +181,22 @@ def test_what_the_workflow_makes_need_not_be_there(folder):
     ],
 )
 @pytest.mark.parametrize("column", ["image", "group", "batch"])
-def test_an_unsafe_name_is_refused_and_a_safe_one_proposed(folder, column, name, better):
+def test_unsafe_name_is_refused_and_a_safe_one_proposed(folder, column, name, better):
     text = refused_cell(folder, column, name)
     assert "is not a safe name" in text
     assert text.endswith(f": {better}") or better == "_a"
     assert load(folder, f"{better}\traw/a.tif")
 
 
-def test_a_name_of_dots_is_refused(folder):
+def test_name_of_dots_is_refused(folder):
     assert "is not a safe name" in refused_cell(folder, "image", "..")
     assert "is not a safe name" in refused_cell(folder, "image", ".")
 
 
-def test_an_empty_name_or_path_is_refused(folder):
+def test_empty_name_or_path_is_refused(folder):
     assert refusal(write(folder, "\traw/a.tif", "b\t")) == [
-        "line 2: image: is empty, and every row needs it",
-        "line 3: path: is empty, and every row needs it",
+        "line 2: image: is empty; every row needs it",
+        "line 3: path: is empty; every row needs it",
     ]
 
 
@@ -206,7 +206,7 @@ def test_an_empty_name_or_path_is_refused(folder):
         ("split", "Train", "did you mean train?"),
         ("split", "validation", "did you mean val?"),
         ("split", "9", "'9' is not one of train, val, test, predict"),
-        ("batch", "auto", "'auto' begins with auto, as the batches of rows without one do; give another name"),
+        ("batch", "auto", "'auto' begins with auto, like the batches of rows without one; give another name"),
         ("batch", "Auto-01", "begins with auto"),
         ("axes", "TCY", "'TCY' are not axes"),
         ("axes", "YXY", "'YXY' are not axes"),
@@ -236,12 +236,12 @@ def test_an_empty_name_or_path_is_refused(folder):
         ("truth", "raw/a.tif", "raw/a.tif is the image itself"),
     ],
 )
-def test_a_wrong_cell_is_refused_with_what_would_be_right(folder, column, text, answer):
+def test_wrong_cell_is_refused_with_what_would_be_right(folder, column, text, answer):
     truth = {} if column == "truth" else {"truth": "raw/a_truth.tif"}
     assert answer in refused_cell(folder, column, text, **truth)
 
 
-def test_an_empty_folder_is_refused(folder):
+def test_empty_folder_is_refused(folder):
     (folder / "raw" / "empty").mkdir()
     assert refused_cell(folder, "path", "raw/empty").startswith("the folder raw/empty is empty")
 
@@ -256,7 +256,7 @@ def test_an_empty_folder_is_refused(folder):
         ("pixel_size_um", ["0.1", "1000", "1001", "0", "-1"]),
     ],
 )
-def test_a_cell_is_refused_where_the_schema_refuses_it(folder, column, texts):
+def test_loading_and_schema_refuse_the_same_cells(folder, column, texts):
     for text in texts:
         row = {"image": "a", "path": "raw/a.tif", "truth": "raw/a_truth.tif", column: text}
         value = float(text) if column == "pixel_size_um" else text
@@ -268,31 +268,31 @@ def test_a_cell_is_refused_where_the_schema_refuses_it(folder, column, texts):
             assert refusal(path)
 
 
-def test_a_name_given_twice_names_both_lines_whatever_the_case(folder):
+def test_repeated_image_name_is_refused_with_both_lines(folder):
     assert refusal(write(folder, "a\traw/a.tif", "b\traw/b.tif", "a\traw/b.tif", "B\traw/b.tif")) == [
         "line 4: image: a is already in line 2; give each image its own name",
         "line 5: image: B is already in line 3 as b, and case does not count; give each image its own name",
     ]
 
 
-def test_batches_that_differ_in_case_alone_are_refused(folder):
+def test_batches_that_only_differ_in_case_are_refused(folder):
     rows = "a\traw/a.tif\tPlate1", "b\traw/b.tif\tplate1"
     (line,) = refusal(write(folder, *rows, header="image\tpath\tbatch"))
     assert line.startswith("line 3: batch: plate1 is Plate1 in line 2")
 
 
-def test_a_group_on_two_sides_is_refused(folder):
+def test_group_in_two_sets_is_refused(folder):
     rows = [f"{name}\traw/{name}.tif\traw/masks\tdish1\t{side}" for name, side in (("a", "train"), ("b", "test"))]
     (line,) = refusal(write(folder, *rows, header="image\tpath\ttruth\tgroup\tsplit"))
-    assert line == "line 3: split: test, but group dish1 is train in line 2; a group is in one set"
+    assert line == "line 3: split: test, but group dish1 is train in line 2; a group must be in one set"
 
 
-def test_training_needs_a_truth_but_the_test_side_may_wait_for_it(folder):
+def test_training_and_validation_images_need_annotations(folder):
     rows = [f"{side}\traw/a.tif\t{side}" for side in ("train", "val", "test", "predict")]
     lines = refusal(write(folder, *rows, header="image\tpath\tsplit"))
     assert [line.split(";")[0] for line in lines] == [
-        "line 2: split: train needs a truth",
-        "line 3: split: val needs a truth",
+        "line 2: split: train needs an annotation in truth",
+        "line 3: split: val needs an annotation in truth",
     ]
 
 
@@ -305,12 +305,12 @@ def test_training_needs_a_truth_but_the_test_side_may_wait_for_it(folder):
         ("image\tpath\tTruht", ["line 1: Truht: unknown column; did you mean truth?"]),
         ("image\tpath\t", []),
         ("image\t\tpath", ["line 1: a column has no name; give it one, or remove it"]),
-        ("image\tpath\tpath", ["line 1: path: is there 2 times; keep one"]),
-        ("image", ["line 1: path: this column is missing, and every row needs it"]),
+        ("image\tpath\tpath", ["line 1: path: is given 2 times; keep one"]),
+        ("image", ["line 1: path: this column is missing; every row needs it"]),
         ("a\tb", None),
     ],
 )
-def test_a_wrong_header_is_refused_before_the_rows(folder, header, answers):
+def test_wrong_header_is_refused_before_the_rows(folder, header, answers):
     path = write(folder, "a\traw/a.tif", header=header)
     if answers == []:
         assert load_table(path, batch_size=64)
@@ -320,45 +320,45 @@ def test_a_wrong_header_is_refused_before_the_rows(folder, header, answers):
         assert refusal(path) == answers
 
 
-def test_a_row_with_too_many_cells_is_refused(folder):
+def test_row_with_too_many_cells_is_refused(folder):
     assert refusal(write(folder, "a\traw/a.tif\tx")) == [
-        "line 2: has 3 cells, but there are 2 columns; remove what is too much"
+        "line 2: has 3 cells, but there are 2 columns; remove the extra cells"
     ]
 
 
-def test_a_quote_that_is_not_closed_is_refused(folder):
+def test_unclosed_quote_is_refused(folder):
     assert "quote" in refusal(write(folder, '"a\traw/a.tif', "b\traw/b.tif"))[0]
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"# only a comment\n"])
-def test_a_table_without_a_header_is_refused(tmp_path, content):
+def test_table_without_header_is_refused(tmp_path, content):
     (tmp_path / "images.tsv").write_bytes(content)
     (line,) = refusal(tmp_path / "images.tsv")
-    assert line.startswith("has no header; its first line has to name the columns, of image, path,")
+    assert line.startswith("has no header; the first line must name the columns (image, path,")
 
 
 @pytest.mark.parametrize(
     "content", ["image\tpath\nzellkörper\ta.tif".encode("latin-1"), "image\tpath\n".encode("utf-16"), b"\x00\x01"]
 )
-def test_what_is_not_utf8_text_is_refused(tmp_path, content):
+def test_text_in_another_encoding_is_refused(tmp_path, content):
     (tmp_path / "images.tsv").write_bytes(content)
     assert "tab-separated text in UTF-8" in refusal(tmp_path / "images.tsv")[0]
 
 
-def test_a_table_that_is_not_there_or_is_a_folder_is_refused(tmp_path, monkeypatch):
+def test_missing_table_or_folder_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (line,) = refusal(Path("images.tsv"))
-    assert line.startswith(f"cannot be read in {tmp_path} (No such file or directory); the setting images")
+    assert line.startswith(f"cannot be read in {tmp_path} (No such file or directory); set images")
     assert "Is a directory" in refusal(tmp_path)[0]
 
 
-def test_the_table_as_shipped_says_that_it_wants_filling_in():
+def test_shipped_table_asks_for_images():
     assert refusal(REPOSITORY / "config" / "images.tsv") == [
-        "has no images yet; add a line for each, with its name and its path at least"
+        "has no images yet; add a line for each, with at least its name and path"
     ]
 
 
-def test_the_examples_of_the_shipped_table_have_its_columns():
+def test_examples_in_the_shipped_table_have_its_columns():
     lines = (REPOSITORY / "config" / "images.tsv").read_text().splitlines()
     header, *examples = [line.split("\t") for line in lines if "\t" in line]
     assert header == COLUMNS
@@ -366,7 +366,7 @@ def test_the_examples_of_the_shipped_table_have_its_columns():
     assert all(len(example) == len(header) for example in examples)
 
 
-def test_the_table_of_the_demo_is_right():
+def test_demo_table_is_accepted():
     demo = REPOSITORY / "resources" / "demo"
     movies = [f"colony-{letter}" for letter in "abcdef"]
     made = {demo / f"{movie}{end}" for movie in movies for end in (".ome.tif", "_truth")}
@@ -374,7 +374,7 @@ def test_the_table_of_the_demo_is_right():
     assert [row["image"] for row in rows] == movies
 
 
-def test_the_first_twenty_problems_are_shown_in_order_and_the_others_counted(folder):
+def test_first_twenty_problems_are_shown_in_order_and_the_others_counted(folder):
     rows = [f"image {number}\traw/missing_{number}.tif" for number in range(1000)]
     lines = refusal(write(folder, *rows))
     assert len(lines) == 21
@@ -382,7 +382,7 @@ def test_the_first_twenty_problems_are_shown_in_order_and_the_others_counted(fol
     assert lines[-1] == "and 1,980 more problems"
 
 
-def test_ten_thousand_rows_with_one_error_load_in_seconds_and_name_it(folder):
+def test_ten_thousand_rows_are_checked_in_seconds(folder):
     rows = []
     for number in range(10_000):
         (folder / "raw" / f"w{number}_1.tif").touch()
@@ -395,19 +395,19 @@ def test_ten_thousand_rows_with_one_error_load_in_seconds_and_name_it(folder):
     assert time.process_time() - started < 4
 
 
-def test_few_images_are_one_batch():
+def test_few_images_form_one_batch():
     rows = [{"image": f"i{number}", "batch": ""} for number in range(64)]
     assert set(assign_batches(rows, 64).values()) == {"auto"}
     assert set(assign_batches([*rows, {"image": "one_more", "batch": None}], 64).values()) == {"auto-0", "auto-1"}
 
 
-def test_a_batch_that_was_given_is_kept():
+def test_given_batch_is_kept():
     rows = [{"image": "a", "batch": "plate1"}, {"image": "b", "batch": ""}]
     assert assign_batches(rows, 1) == {"a": "plate1", "b": "auto"}
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_adding_removing_and_reordering_change_only_the_batches_they_touch(seed):
+def test_adding_removing_and_reordering_rows_changes_only_their_batches(seed):
     random_numbers = random.Random(seed)
     names = [f"{random_numbers.getrandbits(40):x}_{number}" for number in range(random_numbers.randint(1, 400))]
     size = random_numbers.randint(1, 40)
@@ -431,7 +431,7 @@ def test_adding_removing_and_reordering_change_only_the_batches_they_touch(seed)
     assert all(before[gone].startswith(fewer[name]) for name in moved)
 
 
-def test_batches_fill_well_enough():
+def test_batches_are_filled_well():
     rows = [{"image": f"plate_{number:05d}", "batch": ""} for number in range(10_000)]
     sizes = Counter(assign_batches(rows, 64).values())
     assert 10_000 / 64 <= len(sizes) <= 2.2 * 10_000 / 64
@@ -441,19 +441,19 @@ def test_batches_fill_well_enough():
     ("text", "box"),
     [("", None), ("0:64,32:96", [0, 64, 32, 96]), (" 0 : 64 , 32 : 96 ", [0, 64, 32, 96])],
 )
-def test_a_region_is_first_and_last_row_and_column(folder, text, box):
+def test_region_of_interest_gives_first_and_last_row_and_column(folder, text, box):
     (row,) = load(folder, f"a\traw/a.tif\t{text}", header="image\tpath\troi")
     assert row["roi"] == box
 
 
 @pytest.mark.parametrize("text", ["0:64", "0-64,32-96", "a:b,c:d", "-1:64,0:9", "0:64,32:96,1:2", "0:1.5,0:9"])
-def test_what_is_no_region_is_refused_with_an_example(folder, text):
-    assert "is no region; give y0:y1,x0:x1 in pixels, such as" in refused_cell(folder, "roi", text)
+def test_wrong_region_is_refused_with_an_example(folder, text):
+    assert "is not a region; give y0:y1,x0:x1 in pixels, such as" in refused_cell(folder, "roi", text)
 
 
 @pytest.mark.parametrize("text", ["64:64,0:9", "0:9,9:3"])
-def test_a_region_without_pixels_is_refused(folder, text):
-    assert refused_cell(folder, "roi", text).startswith("holds no pixel")
+def test_region_without_pixels_is_refused(folder, text):
+    assert refused_cell(folder, "roi", text).startswith("contains no pixel")
 
 
 @pytest.mark.parametrize("text", ["0", "0,5,9", "0, 5, 9", "0:100:10", ":", "::2", "-3:", ":-1", "-1"])
@@ -463,11 +463,11 @@ def test_frames_are_numbers_or_a_slice(folder, text):
 
 
 @pytest.mark.parametrize("text", ["all", "0-5", "0:5:0", "0:5:-1", "1.5", "0,,2", "-:"])
-def test_what_are_no_frames_is_refused_with_an_example(folder, text):
-    assert "are no frames; give numbers from 0, such as 0,5,9" in refused_cell(folder, "frames", text)
+def test_wrong_frames_are_refused_with_an_example(folder, text):
+    assert "are not frames; give numbers from 0, such as 0,5,9" in refused_cell(folder, "frames", text)
 
 
-def test_groups_whose_names_differ_in_case_alone_are_refused(folder):
+def test_groups_that_only_differ_in_case_are_refused(folder):
     path = write(folder, "a\traw/a.tif\tDish", "b\traw/b.tif\tdish", header="image\tpath\tgroup")
     (line,) = refusal(path)
     assert line == "line 3: group: dish is Dish in line 2, and case does not count; write both alike"

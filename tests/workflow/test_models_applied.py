@@ -108,11 +108,11 @@ def test_project_can_apply_its_own_model_without_retraining(finished, tmp_path):
     ("settings", "words"),
     [
         ({"model": "nowhere"}, "model: there is no folder"),
-        ({"task": "semantic"}, "given has the task instances, the configuration asks for semantic"),
-        ({"classes": ["background", "yeast"]}, "given has the classes background, cell, the configuration asks for"),
-        ({"model": ["given", "other/given"]}, "have one name; rename the folder of one"),
+        ({"task": "semantic"}, "given has the task instances, but the configuration has semantic"),
+        ({"classes": ["background", "yeast"]}, "given has the classes background, cell, but the configuration has"),
+        ({"model": ["given", "other/given"]}, "have the same name; rename one of the folders"),
         ({"model": "raw"}, "model.json: cannot be read"),
-        ({"model": "other"}, "other holds folders of models, but is none; give one of them, such as "),
+        ({"model": "other"}, "other contains folders of models; give one of them, such as "),
     ],
 )
 def test_unusable_model_is_refused_at_planning(project, settings, words):

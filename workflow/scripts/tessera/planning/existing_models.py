@@ -1,62 +1,66 @@
-"""Models that the configuration names: existing ones, which are applied without training any."""
+"""Find the existing models that the configuration names; they are applied without training."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tessera.common.constants import INSTANCE_OUTPUTS, SETTINGS
 from tessera.common.errors import InputError
 from tessera.planning.messages import format_value
 
 
-def find_existing_models(paths, task, classes):
-    """The folders of existing models, each checked against what the configuration looks for.
+def find_existing_models(paths: str | Sequence[str] | None, task: str, classes: Sequence[str]) -> dict[str, str]:
+    """The folders of existing models, each checked against the task and classes of the configuration.
 
     Args:
-        paths: the setting `model`: None, a path or a list of paths, relative to the working directory.
-        task, classes: of the configuration.
+        paths: the setting `model`, relative to the working directory.
+        task: "instances" | "semantic".
+        classes: names of the classes, background first.
 
     Returns:
-        {name: absolute path}; a model has the name of its folder.
+        {name: absolute path}; the name of a model is the name of its folder.
 
     Raises:
-        InputError: a line for each folder that is no model's, model for something else, or name that two have.
+        InputError: a line for each folder without a model, with a model for another task, or with the name of another.
     """
-    folders, problems = {}, []
+    folders: dict[str, str] = {}
+    problems = []
     for text in [paths] if isinstance(paths, str) else paths or []:
         folder = os.path.abspath(os.path.expanduser(text))
         other = folders.setdefault(os.path.basename(folder), folder)
         if other != folder:
-            problems.append(f"model: {other} and {folder} have one name; rename the folder of one")
-        problems += _misfits(folder, task, classes)
+            problems.append(f"model: {other} and {folder} have the same name; rename one of the folders")
+        problems += _find_problems(folder, task, list(classes))
     if problems:
         raise InputError("\n".join(dict.fromkeys(problems)))
     return folders
 
 
-def _misfits(folder, task, classes):
-    """What is wrong with the model in `folder`, in sentences."""
-    # Its imports take seconds that a plan without an existing model can do without.
+def _find_problems(folder: str, task: str, classes: list[str]) -> list[str]:
+    """What is wrong with the model in `folder`."""
+    # This import takes seconds, which a plan without an existing model saves.
     from tessera.networks.model_folder import read_model_card
 
     if not Path(folder).is_dir():
-        return [f"model: there is no folder {folder}; give the folder of a model, in which model.json is, or null"]
+        return [f"model: there is no folder {folder}; give the folder of a model, which contains model.json, or null"]
     inside = sorted(path.parent for path in Path(folder).glob(f"*/{SETTINGS}"))
     if inside and not (Path(folder) / SETTINGS).exists():
-        return [f"model: {folder} holds folders of models, but is none; give one of them, such as {inside[0]}"]
+        return [f"model: {folder} contains folders of models; give one of them, such as {inside[0]}"]
     try:
-        about = read_model_card(folder)
+        card: dict[str, Any] = read_model_card(folder)
     except InputError as error:
         return [f"model: {error}"]
-    wanted = {"task": task, "outputs": INSTANCE_OUTPUTS if task == "instances" else classes}
-    if "classes" in about:
-        wanted["classes"] = classes
+    expected: dict[str, Any] = {"task": task, "outputs": INSTANCE_OUTPUTS if task == "instances" else classes}
+    if "classes" in card:
+        expected["classes"] = classes
     return [
-        f"model: {folder} has the {key} {_listed(about[key])}, the configuration asks for {_listed(value)}; "
-        f"correct {'task' if task != about['task'] else 'classes'} in the configuration, or give another model"
-        for key, value in wanted.items()
-        if about[key] != value
+        f"model: {folder} has the {key} {_listed(card[key])}, but the configuration has {_listed(value)}; "
+        f"correct {'task' if task != card['task'] else 'classes'} in the configuration, or give another model"
+        for key, value in expected.items()
+        if card[key] != value
     ][:1]
 
 
-def _listed(value):
+def _listed(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else format_value(value)

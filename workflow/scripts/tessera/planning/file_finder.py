@@ -1,4 +1,4 @@
-"""The paths that a table of images names: files, folders, and globs of frames."""
+"""Find the files, folders and globs of frames that the images table names."""
 
 import difflib
 import fnmatch
@@ -6,39 +6,41 @@ import glob
 import os
 import re
 from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tessera.common.errors import InputError
+from tessera.common.types import StrPath
 
-HINTS = 20
+MAX_HINTS = 20  # finding similar names is slow
 
 
 class FileFinder:
-    """Finds what cells name, relative to one folder.
+    """Finds the files that cells name, relative to one folder.
 
-    Folders are listed and resolved once, so that ten thousand cells and globs of files in one folder stay quick.
+    Each folder is listed and resolved once, so ten thousand cells that name files of one folder are fast.
     """
 
-    def __init__(self, folder, simulated=()):
+    def __init__(self, folder: StrPath, simulated: Iterable[StrPath] = ()) -> None:
         """
         Args:
-            folder: what relative paths are relative to.
+            folder: base of relative paths.
             simulated: resolved paths that need not exist yet.
         """
         self._base = os.path.realpath(folder)
         self._simulated = {str(path) for path in simulated}
-        self._resolved = {}
-        self._listings = {}
-        self._hints_left = HINTS
+        self._resolved: dict[str, str] = {}
+        self._listings: dict[str, list[str]] = {}
+        self._hints_left = MAX_HINTS
 
-    def find(self, text):
-        """Absolute paths of the file or folder that `text` names, or else of the files that it matches as a glob.
+    def find(self, text: str) -> list[Path]:
+        """Absolute path of the file or folder that `text` names, or else paths of the files that it matches as a glob.
 
-        The folder is resolved, the last part is not: a link keeps its own name and suffix. Frames are in natural order,
-        2 before 10.
+        The folder is resolved but not the last part, so a link keeps its own name and suffix. Frames are in natural
+        order, 2 before 10.
 
         Raises:
-            InputError: there is nothing; the message does not name the table.
+            InputError: nothing was found. The message does not name the table.
         """
         whole = os.path.join(self._base, os.path.expanduser(text))
         folder, name = os.path.split(whole.rstrip("/"))
@@ -56,34 +58,37 @@ class FileFinder:
             raise InputError(f"no file matches {text}; correct the pattern (it is relative to {self._base})")
         return [Path(path) for path in paths]
 
-    def _match(self, text, folder, name):
+    def _match(self, text: str, folder: str, name: str) -> list[str]:
         if glob.has_magic(folder.removeprefix(self._base)):
-            found = glob.glob(os.path.expanduser(text), root_dir=self._base, recursive=True)
-            found = (os.path.join(self._base, path) for path in found)
-            paths = (os.path.join(self._resolve(os.path.dirname(path)), os.path.basename(path)) for path in found)
+            matches = glob.glob(os.path.expanduser(text), root_dir=self._base, recursive=True)
+            whole = [os.path.join(self._base, path) for path in matches]
+            paths = [os.path.join(self._resolve(os.path.dirname(path)), os.path.basename(path)) for path in whole]
         else:
             folder = self._resolve(folder)
-            paths = (os.path.join(folder, match) for match in _matches(self._list(folder), name))
+            paths = [os.path.join(folder, match) for match in _matches(self._list(folder), name)]
         return [path for path in paths if os.path.isfile(path)]
 
-    def _resolve(self, folder):
+    def _resolve(self, folder: str) -> str:
         if folder not in self._resolved:
             self._resolved[folder] = os.path.realpath(folder)
         return self._resolved[folder]
 
-    def _list(self, folder):
-        """Sorted names of what is in a folder, without hidden files; none where there is no folder."""
+    def _list(self, folder: str) -> list[str]:
+        """Sorted names of the entries of a folder without hidden files; [] if the folder does not exist."""
         if folder not in self._listings:
             try:
                 names = os.listdir(folder)
             except (FileNotFoundError, NotADirectoryError):
                 names = []
             except OSError as error:
-                raise InputError(f"the folder {folder} cannot be read ({error.strerror}); allow it") from None
+                raise InputError(
+                    f"the folder {folder} cannot be read ({error.strerror}); check its permissions"
+                ) from None
             self._listings[folder] = sorted(name for name in names if not name.startswith("."))
         return self._listings[folder]
 
-    def _absence(self, text, path):
+    def _absence(self, text: str, path: str) -> str:
+        """What to say about a file that does not exist."""
         if "\\" in text:
             return f"there is no {text}; write / where the path has \\"
         folder, name = os.path.split(path)
@@ -94,23 +99,23 @@ class FileFinder:
             names = self._list(folder)
             stem = name.casefold().partition(".")[0]
             same = [other for other in names if other.casefold().partition(".")[0] == stem]
-            # A name with another number is that of another image.
-            alike = [other for other in names if re.findall(r"\d+", other) == re.findall(r"\d+", name)]
-            if close := same or difflib.get_close_matches(name, alike, n=1, cutoff=0.85):
+            # A name with another number belongs to another image.
+            same_numbers = [other for other in names if re.findall(r"\d+", other) == re.findall(r"\d+", name)]
+            if close := same or difflib.get_close_matches(name, same_numbers, n=1, cutoff=0.85):
                 return f"there is no {text}; did you mean {os.path.join(os.path.dirname(text), close[0])}?"
         return f"there is no {text}; correct the path{self._relative(text)}"
 
-    def _relative(self, text):
+    def _relative(self, text: str) -> str:
         return "" if os.path.isabs(text) else f" (it is relative to {self._base})"
 
 
-def _matches(names, pattern):
-    """Those of the sorted `names` that match a glob."""
+def _matches(names: Sequence[str], pattern: str) -> list[str]:
+    """The names that match a glob; `names` is sorted."""
     start = re.split(r"[*?[]", pattern, maxsplit=1)[0]
     candidates = names[bisect_left(names, start) : bisect_left(names, f"{start}\U0010ffff")]
     return fnmatch.filter(candidates, pattern)
 
 
-def _natural(path):
+def _natural(path: str) -> tuple[list[int | str], str]:
     """A key that sorts frame 2 before frame 10."""
     return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"(\d+)", path))], path
