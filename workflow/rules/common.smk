@@ -25,6 +25,7 @@ from tessera.planning.rerun_planner import RerunPlanner
 from tessera.planning.rerun_reasons import explain_reruns
 from tessera.planning.resources import JobResources
 from tessera.planning.steps import result_settings
+from tessera.report.accepted_results import insert_accepted_results
 
 
 
@@ -131,6 +132,8 @@ def start_run():
     if workflow.touch:
         for line in accept_results(PLANNER, outputs_that_run(), datetime.date.today()):
             print(line, file=sys.stderr, flush=True)
+        if Path("results/report.html").is_file():
+            insert_accepted_results(Path("results/report.html"), list_accepted(PLANNER))
     else:
         print_reasons()
         keep_unchanged()

@@ -11,6 +11,7 @@ from typing import Any
 
 from tessera.common.job import running
 from tessera.common.user_warnings import WARNINGS_SHOWN
+from tessera.report.accepted_results import insert_accepted_results
 from tessera.report.html_report import render_html
 from tessera.report.overlay_images import LABEL_COLORS, TRUTH_COLORS
 from tessera.report.report_content import ReportInputs, build_content
@@ -72,3 +73,4 @@ if __name__ == "__main__":
             points=snakemake.params.points,
             provenance=snakemake.params.provenance,
         )
+        insert_accepted_results(Path(snakemake.output.report), snakemake.params.accepted)
