@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fake_results import fake_results, planner_of
-from projects import make_project, planned, snakemake
+from helpers.fake_results import fake_results, planner_of
+from helpers.small_project import make_project, planned, snakemake
 from tessera.planning.acceptance import list_accepted
 from tessera.report.accepted_results import END, START
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fake_results import fake_results, planner_of
 from helpers.dry_run import dry_run
+from helpers.fake_results import fake_results, planner_of
 from helpers.small_project import make_project, planned
 from tessera.planning.steps import STEPS, Step
 

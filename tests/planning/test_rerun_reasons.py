@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fake_results import fake_results, planner_of
-from projects import TABLE, make_project, snakemake
+from helpers.fake_results import fake_results, planner_of
+from helpers.small_project import TABLE, make_project, snakemake
 from tessera.planning.rerun_reasons import Cause, explain_reruns, shorten
 
 

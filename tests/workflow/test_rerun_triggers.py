@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from projects import make_project, snakemake
+from helpers.small_project import make_project, snakemake
 
 OUTER = """
 configfile: "config/config.yaml"

@@ -8,7 +8,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from tessera.planning.code_hash import code_hashes, script_hash
 from tessera.planning.digests import digest, digest_path
 from tessera.planning.project import Project
 from tessera.planning.steps import Step, active_steps, result_settings
@@ -33,6 +32,7 @@ class Provenance:
             for step in self.steps.values()
         }
         self._batch_of = {image: row["batch"] for image, row in project.rows.items()}
+        self._code_hash = cache(lambda name: digest(sorted(self.steps[name].code.items())))
         self._shared = cache(self._hash_shared)
         self._hash = cache(self._hash_result)
         self.hashes = cache(self._list_hashes)
@@ -76,7 +76,7 @@ class Provenance:
         record: dict[str, Any] = {
             "hash": self.hashes(name, key),
             "settings": self.settings(step, key),
-            "code": code_hashes(step.script),
+            "code": step.code,
             "upstream": self._upstream_digests(step, key),
         }
         if step.members:
@@ -124,7 +124,7 @@ class Provenance:
             elif not other.is_per_image and other.key != "movie":
                 upstream += [(each, self._hash(other.name, each)) for each in self._keys_read(step, key, other)]
         members = sorted(step.members(self._project, key).items()) if step.members else None
-        return digest(key, sorted(self.settings(step, key).items()), script_hash(step.script), members, upstream)
+        return digest(key, sorted(self.settings(step, key).items()), self._code_hash(step.name), members, upstream)
 
     def _keys_read(self, step: Step, key: str | None, other: Step) -> list[str]:
         """Keys of `other` whose outputs a step reads: a model learns from its own fold."""

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from tessera.common.constants import SETTINGS, WEIGHTS
-from tessera.planning.code_hash import SCRIPTS
+from tessera.planning.code_hash import SCRIPTS, code_hashes
 from tessera.planning.digests import digest, digest_path
 from tessera.planning.project import Project
 from tessera.planning.schema_validation import runtime_settings
 
 RECORDS = "results/provenance"
-REPORT_TEMPLATES = SCRIPTS.parent / "report"
 
 
 def _always(project: Project) -> bool:
@@ -65,6 +64,7 @@ class Step:
         raw_files: the column of the table, as in its `files` columns, that names the raw files it reads.
         columns: the cells of an image's row that its results depend on; `subset` is where the split puts the image.
         extra: {name: value} of other things that the results for a key depend on.
+        templates: a folder of workflow/ with other files that count as code.
         members: for a step that gathers many results for a key: {name: what counts of it}, of images, batches or
             models. Of an upstream step that makes one result per image, it reads those of these images.
         gathers_batches: whether `members` are batches, of all images, rather than images.
@@ -84,6 +84,7 @@ class Step:
     raw_files: str | None = None
     columns: tuple[str, ...] = ()
     extra: Callable[[Project, str | None], Mapping[str, Any]] | None = None
+    templates: str | None = None
     members: Callable[[Project, str | None], Mapping[str, Any]] | None = None
     gathers_batches: bool = False
     active: Callable[[Project], bool] = _always
@@ -96,6 +97,12 @@ class Step:
     def script(self) -> str:
         """File name of its script."""
         return f"{self.name}.py"
+
+    @property
+    def code(self) -> dict[str, str]:
+        """{path below workflow/scripts or workflow: hash} of the code that its results depend on."""
+        templates = {self.templates: digest_path(SCRIPTS.parent / self.templates)} if self.templates else {}
+        return code_hashes(self.script) | templates
 
     @property
     def is_per_image(self) -> bool:
@@ -269,10 +276,8 @@ STEPS = {
             ("results/report.html", "results/metrics.tsv"),
             upstream=("split", "explain", "evaluate"),
             settings=("report",),
-            extra=lambda project, _: {
-                "sweep": {model["variant"]: model["point"] for model in project.models.values()},
-                "workflow/report": digest_path(REPORT_TEMPLATES),
-            },
+            extra=lambda project, _: {"sweep": {model["variant"]: model["point"] for model in project.models.values()}},
+            templates="report",
             members=lambda project, _: {
                 batch: digest([(image, project.rows[image]["group"]) for image in images])
                 for batch, images in project.batches.items()
