@@ -1,4 +1,4 @@
-"""Scores of the whole pipeline on real images, each data set trained for the minutes that its configuration gives."""
+"""Scores of the pipeline on real images. Each network trains for the time that the settings of its data set give."""
 
 import argparse
 import importlib
@@ -16,10 +16,15 @@ FOLDERS = {"yeast": "yeast-ac295", "nuclei": "nuclei-dsb2018", "phase": "phase-u
 
 
 def run_dataset(name, data, trained):
-    """Run the pipeline on a data set below the folder `data`.
+    """Run the pipeline on a data set.
+
+    Args:
+        name: name of the data set.
+        data: folder with all data sets.
+        trained: use the model of an earlier run.
 
     Returns:
-        Its settings; its metrics, a row per test image.
+        The settings; the metrics, a row per test image.
     """
     earlier = BENCH / "work" / name
     work = earlier.with_name(f"{name}-trained") if trained else earlier
@@ -38,22 +43,22 @@ def run_dataset(name, data, trained):
 
 
 def snakemake(work, *targets):
-    """Run the pipeline with the configuration config.yaml of the folder `work`, in it."""
+    """Run the pipeline in the folder `work`, with the file config.yaml in it."""
     command = [Path(sys.executable).with_name("snakemake"), *targets, "--snakefile", BENCH.parent / "Snakefile"]
     subprocess.run([*command, "--directory", work, "--configfile", work / "config.yaml"], check=True)
 
 
 def pooled_ap(metrics):
-    """AP at IoU 0.5 over all objects of the images: TP / (TP + FP + FN)."""
+    """AP at IoU 0.5 over the objects of all images: TP / (TP + FP + FN)."""
     true, false, missed = metrics[["tp_50", "fp_50", "fn_50"]].sum()
     return true / (true + false + missed)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="the folder that holds the data sets")
+    parser.add_argument("--data", type=Path, required=True, help="folder with the data sets")
     parser.add_argument("--only", choices=FOLDERS, nargs="*", default=list(FOLDERS))
-    parser.add_argument("--trained", action="store_true", help="take the models of an earlier run, and train nothing")
+    parser.add_argument("--trained", action="store_true", help="use the models of an earlier run instead of training")
     arguments = parser.parse_args()
     figures = Figures("bench/accuracy.py --trained" if arguments.trained else "make bench-accuracy")
     for name in arguments.only:

@@ -24,7 +24,7 @@ BENCH = Path(__file__).resolve().parent
 KILLS = 5
 PATCH_INFO = {
     "task": "instances", "classes": ["background", "cell"], "outputs": ["background", "interior", "boundary"],
-    "channels": ["grey"], "patch_size_px": 64, "class_share": [0.7, 0.2, 0.1],
+    "channels": ["gray"], "patch_size_px": 64, "class_share": [0.7, 0.2, 0.1],
     "normalization": {"method": "percentile", "low": 1, "high": 99.8},
 }  # fmt: skip
 CODE = """

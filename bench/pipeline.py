@@ -1,4 +1,4 @@
-"""Rates of the parts of a training: rendering of patches, the steps, and what they cost before the first one."""
+"""Speed of rendering patches and of training steps, and time and memory before the first step."""
 
 import argparse
 import os
@@ -10,20 +10,20 @@ from processes import ask
 
 BENCH = Path(__file__).resolve().parent
 CORES = len(os.sched_getaffinity(0))
-RENDERED_PX, FITTED_PX = 256, 128  # sides of patches
+RENDERED_PX, FITTED_PX = 256, 128  # width of patches
 
 
 def measure_rendering(figures, work, patches, rounds):
-    """Rule augment with one worker and with one per core, against albumentations alone, in turn."""
+    """Compare rule augment, with one worker and with one per core, to albumentations alone. The runs take turns."""
     counts = sorted({1, CORES})
     rates = {workers: [] for workers in counts} | {"bound": []}
     for _ in range(rounds):
         for workers in counts:
-            made = ask("patching", folder=work, patches=patches, patch_size_px=RENDERED_PX, workers=workers)[0]
-            rates[workers].append(made["per_core"])
-        alone = {"patch_size_px": RENDERED_PX, "transforms": made["transforms"]}
+            rendered = ask("patching", folder=work, patches=patches, patch_size_px=RENDERED_PX, workers=workers)[0]
+            rates[workers].append(rendered["per_core"])
+        alone = {"patch_size_px": RENDERED_PX, "transforms": rendered["transforms"]}
         rates["bound"].append(ask("patching", folder=work, patches=patches, **alone)[0]["per_core"])
-    names = ", ".join(one["name"] for one in made["transforms"])
+    names = ", ".join(transform["name"] for transform in rendered["transforms"])
     bound = statistics.median(rates["bound"])
     for workers in counts:
         rate = statistics.median(rates[workers])
@@ -36,13 +36,16 @@ def measure_rendering(figures, work, patches, rounds):
 
 
 def measure_fitting(figures, work, patches, epochs, rounds):
-    """Rule train against model.fit on batches in memory, in turn; the first epoch, which builds graphs, not counted."""
+    """Compare rule train to model.fit on minibatches in memory. The runs take turns.
+
+    The first epoch does not count, because it builds the graphs.
+    """
     ask("patching", folder=work, patches=patches, patch_size_px=FITTED_PX, workers=CORES, output="trained/patches")
     seconds, first = {"ours": [], "bare": []}, None
     for _ in range(rounds):
-        for whose, found in seconds.items():
+        for whose, medians in seconds.items():
             answer = ask("fitting", patches=work / "trained" / "patches", whose=whose, epochs=epochs + 1)[0]
-            found.append(statistics.median(answer["epochs"][1:]))
+            medians.append(statistics.median(answer["epochs"][1:]))
             first = answer if whose == "bare" else first
     ratio = statistics.median(seconds["bare"]) / statistics.median(seconds["ours"])
     figures.add(
@@ -66,7 +69,7 @@ def listed(values):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one round, to try it; nothing is recorded")
+    parser.add_argument("--quick", action="store_true", help="try it with one round; records nothing")
     arguments = parser.parse_args()
     work, quick = BENCH / "work" / "pipeline", arguments.quick
     figures = Figures("make bench-pipeline", Path(os.devnull) if quick else RESULTS)

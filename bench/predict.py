@@ -1,4 +1,4 @@
-"""Speed of rule predict against the bare network and its peers, its memory, and what tiles do to its answers."""
+"""Speed of rule predict compared to the bare network and to other libraries, its memory, and the effect of tiles."""
 
 import argparse
 import os
@@ -10,14 +10,14 @@ from processes import ask
 from speeds import MODEL, WORK, image_of, measure_speed, predict, tiles_of
 
 BENCH = Path(__file__).resolve().parent
-REAL = BENCH / "work" / "phase" / "results"  # left by make bench-accuracy
-REAL_IMAGES = ("set10", "set19", "set24", "set3")  # not trained on
-SMALL_TILE = 512  # for many seams
+REAL = BENCH / "work" / "phase" / "results"  # written by make bench-accuracy
+REAL_IMAGES = ("set10", "set19", "set24", "set3")  # test images
+SMALL_TILE = 512  # gives many seams
 SEAM_WINDOWS = 32
 
 
 def measure_memory(figures, peaks):
-    """`peaks`: {side: MiB}."""
+    """Add the peak memory by size of the image. `peaks` is {side: MiB}."""
     middle = statistics.median(peaks.values())
     spread = max(abs(peak / middle - 1) for peak in peaks.values())
     data = "; ".join(f"{side}²: {peak:.0f} MiB" for side, peak in peaks.items())
@@ -27,37 +27,37 @@ def measure_memory(figures, peaks):
 
 
 def measure_agreement(figures, images, model, data, **tiling):
-    """Tiles against whole planes, both in the engine's own precision, and against whole ones in float32."""
+    """Compare tiled prediction to prediction of whole planes, in the precision of the back end and in float32."""
     tiled = predict(images, "tiled", model=model, seam_check_windows=SEAM_WINDOWS, **tiling)
-    side = 16384 + 2 * tiled["halo_px"]  # larger than a plane
+    side = 16384 + 2 * tiled["halo_px"]  # one tile for a whole plane
     for folder, precision in (("whole", tiled["precision"]), ("exact", "float32")):
         predict(images, folder, model=model, seam_check_windows=0, tile_px=side, precision=precision)
     folders = {folder: WORK / "made" / folder for folder in ("tiled", "whole", "exact")}
     names = [image.name for image in images]
-    found = ask("agreement", labels=WORK / "made" / "labels.ome.zarr", names=names, **folders)[0]
+    agreement = ask("agreement", labels=WORK / "made" / "labels.ome.zarr", names=names, **folders)[0]
     data = f"{data}, {tiled['precision']}, {tiles_of(tiled)}"
-    for place, (claim, least, holds) in enumerate(
+    for index, (claim, target, holds) in enumerate(
         (
             ("tiled and whole: mean difference of probabilities", "< 0.002", lambda value: value < 0.002),
             ("tiled and whole: share of pixels of the same argmax", ">= 0.9998", lambda value: value >= 0.9998),
         )
     ):
-        value, exact = found["whole"][place], found["exact"][place]
+        value, exact = agreement["whole"][index], agreement["exact"][index]
         against = f"{data}; against whole in float32: {exact:.6f}"
-        figures.add(claim, f"{value:.6f}", data=against, target=least, holds=holds(value))
-    seams = found["seam_f1"]
+        figures.add(claim, f"{value:.6f}", data=against, target=target, holds=holds(value))
+    seams = agreement["seam_f1"]
     figures.add(
         "seam F1", "none" if seams is None else f"{seams:.4f}",
-        data=f"{data}; {found['seam_objects']} objects in {found['seam_windows']} windows; all objects of the planes: "
-        f"{found['object_f1']:.5f}",
+        data=f"{data}; {agreement['seam_objects']} objects in {agreement['seam_windows']} windows; all objects of the "
+        f"planes: {agreement['object_f1']:.5f}",
         target=">= 0.999", holds=seams is not None and seams >= 0.999,
     )  # fmt: skip
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--side", type=int, default=8192, help="of the image whose speed is measured, in pixels")
-    parser.add_argument("--quick", action="store_true", help="one round, to try it; nothing is recorded")
+    parser.add_argument("--side", type=int, default=8192, help="width of the image that is timed, in pixels")
+    parser.add_argument("--quick", action="store_true", help="try it with one round; records nothing")
     arguments = parser.parse_args()
     side, quick = arguments.side, arguments.quick
     rounds, whole, others = (1, 2048, [side // 2]) if quick else (3, 4096, [side // 2, 2 * side])
@@ -74,7 +74,9 @@ def main():
         data = f"{len(images)} phase-contrast images of 1022 x 1024"
         measure_agreement(figures, images, REAL / "models" / "fold1", data, tile_px=SMALL_TILE)
     else:
-        print("bench/work/phase: not there; make bench-accuracy first, for the comparison on a real image", flush=True)
+        print(
+            "bench/work/phase: not found; run make bench-accuracy first to compare tiles on real images too", flush=True
+        )
     figures.finish()
 
 

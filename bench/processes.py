@@ -1,4 +1,4 @@
-"""Processes that a benchmark asks for figures: the scripts of `peers`."""
+"""Runs the scripts of `peers`, each in a process of its own."""
 
 import json
 import os
@@ -11,7 +11,17 @@ PEERS = BENCH / "peers"
 
 
 def ask(task, *, settings=({},), python=sys.executable, **arguments):
-    """What a script of `peers` answers for each of `settings`, in a process of its own."""
+    """Run a script of `peers` in a process of its own.
+
+    Args:
+        task: name of the script.
+        settings: the script handles each of these in turn.
+        python: Python to run it with.
+        arguments: arguments that all settings share.
+
+    Returns:
+        The answer for each of `settings`.
+    """
     text = json.dumps(arguments | {"settings": list(settings)}, default=str)
     environment = os.environ | {"PYTHONPATH": str(BENCH.parent / "workflow" / "scripts")}
     command = [python, PEERS / f"{task}.py", text]
@@ -22,7 +32,7 @@ def ask(task, *, settings=({},), python=sys.executable, **arguments):
 
 
 def best_of(task, settings, **arguments):
-    """The quickest of `settings`; by pixels where the task counts them."""
+    """The fastest of `settings`: by pixels per second if the task counts pixels, else by time."""
     answers = ask(task, settings=settings, **arguments)
     rates = [answer.get("computed_px", 1) / answer["seconds"] for answer in answers]
     for setting, rate in zip(settings, rates, strict=True):
@@ -32,7 +42,7 @@ def best_of(task, settings, **arguments):
 
 
 def python_with(requirements, folder):
-    """The Python of a virtual environment with what a file of `peers` lists, made in `folder` where there is none."""
+    """Python of a virtual environment in `folder` with the requirements of a file of `peers`. Makes it if needed."""
     python, ready = folder / "bin" / "python", folder / "ready"
     if not ready.exists():
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)

@@ -1,4 +1,4 @@
-"""Speed and memory of rule segment and of its parts, against scipy, cc3d and dask-image."""
+"""Speed and memory of rule segment and of its steps, compared to scipy, cc3d and dask-image."""
 
 import argparse
 import os
@@ -12,7 +12,7 @@ BENCH = Path(__file__).resolve().parent
 WORK = BENCH / "work" / "segment"
 VENV = BENCH / "work" / "peers-segment"
 APART_PX, TOUCHING_PX = 10, 14  # radii
-MOST_MB = 600
+MAX_MB = 600
 
 
 def folder_of(kind, side):
@@ -20,7 +20,7 @@ def folder_of(kind, side):
 
 
 def make_cells(kind, radius, side):
-    """The plane of cells, painted where an earlier run left none."""
+    """Folder with the plane of cells. Paints it unless an earlier run did."""
     folder = folder_of(kind, side)
     if not (folder / "ready").exists():
         ask("cells", folder=folder, side=side, radius=radius)
@@ -37,7 +37,7 @@ def seconds_of(runs):
 
 
 def measure_labelling(figures, side, rounds):
-    """Connected pieces alone, ours and the peers in turn; dask-image, which takes minutes, once."""
+    """Compare connected components alone. The libraries take turns; dask-image, which takes minutes, runs once."""
     folder, python = make_cells("apart", APART_PX, side), python_with("labelling.txt", VENV)
     peers = {"scipy": [], "cc3d": [], "dask-image": []}
     one, two = [], []
@@ -57,7 +57,7 @@ def measure_labelling(figures, side, rounds):
 
 
 def measure_rule(figures, sides, rounds):
-    """The whole rule, of touching cells: time with one worker and two, and memory by size."""
+    """Time the whole rule on touching cells, with one worker and two, and measure its memory by size of the plane."""
     peaks = {}
     for side in sides:
         folder = make_cells("touching", TOUCHING_PX, side)
@@ -76,8 +76,8 @@ def measure_rule(figures, sides, rounds):
                 "segment, 2 workers, times as fast as 1", f"{gain:.2f}", data=data, target="> 1", holds=gain > 1
             )
         peaks[side] = max(run["peak_mb"] for done in runs.values() for run in done)
-        holds = peaks[side] <= MOST_MB
-        figures.add("segment, peak MB", f"{peaks[side]:.0f}", data=data, target=f"<= {MOST_MB}", holds=holds)
+        holds = peaks[side] <= MAX_MB
+        figures.add("segment, peak MB", f"{peaks[side]:.0f}", data=data, target=f"<= {MAX_MB}", holds=holds)
         measured = ours(folder, "measure")
         rate = measured["objects"] / measured["seconds"]
         figures.add(
@@ -89,7 +89,7 @@ def measure_rule(figures, sides, rounds):
 
 
 def measure_agreement(figures, side):
-    """Blocks against the whole plane at once, touching cells."""
+    """Compare labels made by blocks to those of the whole plane, on touching cells."""
     folder = make_cells("touching", TOUCHING_PX, side)
     ours(folder, "segment", 2)
     same = ours(folder, "compare")["same"]
@@ -99,9 +99,12 @@ def measure_agreement(figures, side):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--side", type=int, default=16384, help="pixels of the plane; memory is compared with twice that"
+        "--side",
+        type=int,
+        default=16384,
+        help="width of the plane in pixels; memory is compared to a plane twice as wide",
     )
-    parser.add_argument("--quick", action="store_true", help="one round, to try it; nothing is recorded")
+    parser.add_argument("--quick", action="store_true", help="try it with one round; records nothing")
     arguments = parser.parse_args()
     side, rounds = arguments.side, 1 if arguments.quick else 3
     figures = Figures("make bench-segment", Path(os.devnull) if arguments.quick else RESULTS)

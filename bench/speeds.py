@@ -1,4 +1,4 @@
-"""Speeds of rule predict, of the bare network, and of peers, taken in turn."""
+"""Speeds of rule predict, of the bare network and of other libraries. The runs take turns."""
 
 import json
 import statistics
@@ -33,13 +33,13 @@ def image_of(side):
 
 
 def window_of(image):
-    """What becomes 0 and 1, as peers are told."""
+    """Contrast limits: the intensities that become 0 and 1 for the other libraries."""
     window = json.loads((image / "zarr.json").read_text())["attributes"]["ome"]["omero"]["channels"][0]["window"]
     return window["start"], window["end"]
 
 
 def predict(images, folder, model=MODEL, **settings):
-    """Rule predict over image stores; what it makes is in the folder made/`folder`."""
+    """Run rule predict on image stores. Its output is in the folder made/`folder`."""
     return ask("tiled_prediction", images=images, model=model, output=WORK / "made" / folder, settings=[settings])[0]
 
 
@@ -51,12 +51,12 @@ def described(settings):
     return " ".join(f"{key} {value}" for key, value in settings.items())
 
 
-def tiles_of(made):
-    return f"tiles of {made['core_px']} + 2 x {made['halo_px']} px"
+def tiles_of(answer):
+    return f"tiles of {answer['core_px']} + 2 x {answer['halo_px']} px"
 
 
 def take_turns(side, rounds):
-    """The best settings of the bare forward pass and of the peers, and `rounds` runs of each and of ours in turn.
+    """Find the best settings of the bare forward pass and of the other libraries, then time all of them in turn.
 
     Returns:
         {"bare", "monai", "dask": settings}, {"ours", "bare", "monai", "dask": [answer, ...]}.
@@ -77,25 +77,29 @@ def take_turns(side, rounds):
         runs["ours"].append(predict([image], f"side{side}", seam_check_windows=0))
         runs["bare"] += ask("bare", settings=[best["bare"]], least_seconds=10, **bare)
         runs["monai"] += ask("sliding_window", settings=[best["monai"]], image=image, **monai)
-        if number < 2:  # it takes minutes
+        if number < 2:  # each run takes minutes
             runs["dask"] += ask("map_overlap", settings=[best["dask"]], image=image, **dask)
     return best, runs
 
 
 def measure_speed(figures, side, rounds):
-    """Add what `take_turns` gives to the figures; the highest memory of ours in MiB."""
+    """Time an image with `take_turns` and add the figures.
+
+    Returns:
+        Peak memory of rule predict in MiB.
+    """
     best, runs = take_turns(side, rounds)
-    made = runs["ours"][0]
-    about = f"{side}² uint16, {made['engine']} {made['precision']}, {tiles_of(made)}"
+    first = runs["ours"][0]
+    data = f"{side}² uint16, {first['engine']} {first['precision']}, {tiles_of(first)}"
     ours, bare = ([each["computed_px"] / each["seconds"] / 1e6 for each in runs[kind]] for kind in ("ours", "bare"))
     share = statistics.median(ours) / statistics.median(bare)
     figures.add(
         "pixels computed, share of the bare forward pass", f"{share:.3f}",
-        data=f"{about}; Mpx/s: {listed(ours)}; bare, {described(best['bare'])}: {listed(bare)}",
+        data=f"{data}; Mpx/s: {listed(ours)}; bare, {described(best['bare'])}: {listed(bare)}",
         target=">= 0.90", holds=share >= 0.90,
     )  # fmt: skip
-    cost = made["cost"]
-    figures.add("pixels computed per pixel of the image", f"{cost:.3f}", data=about, target="<= 1.3", holds=cost <= 1.3)
+    cost = first["cost"]
+    figures.add("pixels computed per pixel of the image", f"{cost:.3f}", data=data, target="<= 1.3", holds=cost <= 1.3)
     speeds = {kind: [side**2 / each["seconds"] / 1e6 for each in runs[kind]] for kind in ("ours", "monai", "dask")}
     for kind, name, least in (
         ("monai", "MONAI's sliding window", 2),
@@ -105,9 +109,9 @@ def measure_speed(figures, side, rounds):
         theirs = f"{described(best[kind])}: {listed(speeds[kind])}"
         figures.add(
             f"times as quick as {name}, end to end", f"{ratio:.2f}",
-            data=f"{about}; Mpx/s of the image: {listed(speeds['ours'])}; {kind}, {theirs}",
+            data=f"{data}; Mpx/s of the image: {listed(speeds['ours'])}; {kind}, {theirs}",
             target=f">= {least}", holds=ratio >= least,
         )  # fmt: skip
     before = statistics.median(each["job_seconds"] - each["seconds"] for each in runs["ours"])
-    figures.add("seconds to load, compile and check the network", f"{before:.1f}", data=about)
+    figures.add("seconds to load, compile and check the network", f"{before:.1f}", data=data)
     return max(each["peak_mb"] for each in runs["ours"])

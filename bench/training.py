@@ -1,10 +1,10 @@
-"""Yeast, from scratch: what the loss, deep supervision and the architecture do to the IoU of mothers and daughters.
+"""Yeast: the effect of the loss, deep supervision and the architecture on the IoU of mothers and daughters.
 
-Sides are by position (see datasets/yeast.py): 8 images of three positions train, 2 of one validate, 3 of two are
-tested on. All variants see the same patches for the same number of epochs, so that they differ in nothing else, and
-the epoch with the highest IoU on the validation side counts, since losses cannot be compared. One run of the pipeline
-sweeps over variants and seeds; then each model is applied to the test images by a run of its own. What is finished is
-not done again.
+Networks train from scratch. The split is by position (see datasets/yeast.py): 8 images of three positions train, 2 of
+one position validate, 3 of two positions test. All variants see the same patches for the same number of epochs. The
+epoch with the highest validation IoU counts, because losses of variants cannot be compared. One run of the pipeline
+sweeps over variants and seeds. Then one run for each model applies it to the test images. Finished steps are not
+repeated.
 """
 
 import argparse
@@ -38,7 +38,7 @@ PAIRS = (("dice", "cross-entropy"), ("base", "dice"), ("base", "cross-entropy"),
 
 
 def train_all(work, data, seeds, epochs, patches, patch_size_px):
-    """Train all variants: {(variant, seed): folder of the model}."""
+    """Train all variants, and return {(variant, seed): folder of the model}."""
     settings = yaml.safe_load((BENCH / "datasets" / "yeast.yaml").read_text())
     settings["augment"] |= {"n_patches": patches, "patch_size_px": patch_size_px}
     settings["train"] = {"epochs": epochs, "patience": epochs, "monitor": "val_iou", "batch_size": 4}
@@ -51,13 +51,15 @@ def train_all(work, data, seeds, epochs, patches, patch_size_px):
         for variant, own in VARIANTS.items():
             for seed in seeds:
                 if path.parent.name.startswith(f"design~{variant}_seed~{seed}_"):
-                    assert trained | own | {"seed": seed} == trained, f"{path}: is not of this variant"
+                    assert trained | own | {"seed": seed} == trained, (
+                        f"{path}: its settings are not those of this variant"
+                    )
                     folders[variant, seed] = path.parent
     return folders
 
 
 def test(work, data, model):
-    """Apply a model to the test images: the row of each in metrics.tsv."""
+    """Apply a model to the test images, and return their metrics, one row per image."""
     settings = {
         key: yaml.safe_load((BENCH / "datasets" / "yeast.yaml").read_text())[key] for key in ("task", "classes")
     }
@@ -76,29 +78,30 @@ def write_project(work, settings, rows):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="the folder that holds yeast-ac295")
-    parser.add_argument("--seeds", type=int, default=3, help="trainings of each variant")
+    parser.add_argument("--data", type=Path, required=True, help="folder with yeast-ac295")
+    parser.add_argument("--seeds", type=int, default=3, help="number of trainings of each variant")
     parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--quick", action="store_true", help="one seed, one epoch, to try it; nothing is recorded")
+    parser.add_argument("--quick", action="store_true", help="try it with one seed and one epoch; records nothing")
     arguments = parser.parse_args()
-    data = arguments.data.resolve() / FOLDERS["yeast"]
+    images = arguments.data.resolve() / FOLDERS["yeast"]
     work = BENCH / "work" / ("training-quick" if arguments.quick else "training")
     seeds, epochs, patches, patch_size_px = list(range(arguments.seeds)), arguments.epochs, 96, 128
     if arguments.quick:
         seeds, epochs, patches, patch_size_px = [0], 1, 16, 96
-    folders = train_all(work / "trained", data, seeds, epochs, patches, patch_size_px)
+    folders = train_all(work / "trained", images, seeds, epochs, patches, patch_size_px)
     scores = {
-        (variant, seed): test(work / "tested" / f"{variant}-{seed}", data, model)
+        (variant, seed): test(work / "tested" / f"{variant}-{seed}", images, model)
         for (variant, seed), model in folders.items()
     }
     figures = Figures("make bench-training", Path(os.devnull) if arguments.quick else RESULTS)
-    about = f"yeast, 3 test images of 2 positions, {len(seeds)} seeds, {epochs} epochs of {patches} patches of {patch_size_px}²"
-    record(scores, seeds, about, figures)
+    length = f"{epochs} epochs of {patches} patches of {patch_size_px}²"
+    data = f"yeast, 3 test images of 2 positions, {len(seeds)} seeds, {length}"
+    record(scores, seeds, data, figures)
     figures.finish()
 
 
-def record(scores, seeds, about, figures):
-    """Add, for each variant, the mean over test images and seeds, and what it is ahead of another in the same seed."""
+def record(scores, seeds, data, figures):
+    """Add the mean over test images and seeds of each variant, and its gain over another variant for equal seeds."""
     means = {key: table["iou_mean"].mean() for key, table in scores.items()}
     for variant, name in NAMES.items():
         each = [means[variant, seed] for seed in seeds]
@@ -107,14 +110,14 @@ def record(scores, seeds, about, figures):
             for label in ("mother", "daughter")
         }
         of_classes = ", ".join(f"{label} {value:.3f}" for label, value in classes.items())
-        figures.add(f"foreground IoU: {name}", summary(each), data=f"{about}; {of_classes}")
-    for one, other in PAIRS:
-        gains = [means[one, seed] - means[other, seed] for seed in seeds]
-        figures.add(f"foreground IoU, ahead: {NAMES[one]}; of: {NAMES[other]}", summary(gains, "+"), data=about)
+        figures.add(f"foreground IoU: {name}", summary(each), data=f"{data}; {of_classes}")
+    for variant, other in PAIRS:
+        gains = [means[variant, seed] - means[other, seed] for seed in seeds]
+        figures.add(f"foreground IoU, ahead: {NAMES[variant]}; of: {NAMES[other]}", summary(gains, "+"), data=data)
 
 
 def summary(values, sign=""):
-    """Mean, standard deviation where there are several, and the values."""
+    """Mean, standard deviation (of several values), and the values themselves."""
     spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
     listed = ", ".join(f"{value:{sign}.3f}" for value in values)
     return f"{statistics.mean(values):{sign}.3f}{spread} ({listed})"

@@ -1,4 +1,4 @@
-"""Table of the phase-contrast fields of Usiigaci: adherent cells, instance ids, some in several pieces."""
+"""Table of the phase-contrast fields of Usiigaci: adherent cells, instance ids, some cells in several pieces."""
 
 COLUMNS = ("image", "path", "truth")
 

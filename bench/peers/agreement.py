@@ -1,4 +1,4 @@
-"""How far probabilities that were made tile by tile are from those of whole planes at once."""
+"""Difference between probabilities predicted in tiles and those predicted for whole planes."""
 
 from collections import Counter
 from pathlib import Path
@@ -20,11 +20,11 @@ def run(tiled, whole, exact, labels, names):
     """Compare stores of probabilities of planes of instances, (1, 3, 1, y, x), in three folders.
 
     Args:
-        tiled: made tile by tile, with windows on their seams.
-        whole: made at once, in the same precision.
-        exact: made at once in float32.
+        tiled: predicted in tiles, with seam windows.
+        whole: predicted in one piece, in the same precision.
+        exact: predicted in one piece, in float32.
         labels: store to write, for the seam check.
-        names: of the stores.
+        names: names of the stores.
 
     Returns:
         {"whole", "exact": (mean absolute difference of probabilities, share of pixels of the same argmax) between tiled

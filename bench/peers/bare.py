@@ -1,4 +1,4 @@
-"""The bare forward pass of an engine: static shape, pixels that lie ready, answers that are thrown away."""
+"""The bare forward pass of a back end: static shape, pixels in memory, outputs discarded."""
 
 import time
 from pathlib import Path
@@ -8,7 +8,7 @@ from tasks import CORES, answer
 
 
 def run(model, engine, precision, side, batch, least_seconds):
-    """Pixels per second of the folder `model` on (batch, side, side, 1), once warm: {"seconds", "computed_px"}."""
+    """Time the folder `model` on (batch, side, side, 1) after a warm-up: {"seconds", "computed_px"}."""
     pixels = np.random.default_rng(0).random((batch, side, side, 1), np.float32)
     forward = {"openvino": openvino_forward, "tensorflow": tensorflow_forward}[engine](model, precision, pixels)
     forward()

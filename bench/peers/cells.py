@@ -1,4 +1,4 @@
-"""A plane full of round cells, painted block by block: its image, and the probabilities that a network would give."""
+"""A plane full of round cells, painted block by block: its image and the probabilities of a perfect network."""
 
 import shutil
 from pathlib import Path
@@ -17,9 +17,9 @@ CLASSES = ["background", "cell"]
 
 
 def paint(rows, columns, radius, seed):
-    """How deep each pixel of two slices is in its cell: float32 (y, x), negative outside.
+    """Depth of each pixel of two slices in its cell: float32 (y, x), negative outside.
 
-    Centres are those of squares of SPACING_PX, moved by up to JITTER_PX; a pixel is of the nearest.
+    Cell centers are the centers of squares of SPACING_PX, moved by up to JITTER_PX. A pixel belongs to the nearest.
     """
     y, x = (np.arange(span.start, span.stop, dtype=np.float32) for span in (rows, columns))
     row, column = (np.floor_divide(line, SPACING_PX).astype(np.int64) for line in (y, x))
@@ -38,13 +38,13 @@ def paint(rows, columns, radius, seed):
 
 
 def run(folder, side, radius, seed=1):
-    """Write `images`, `predictions` and `classes` (probabilities of CLASSES) below `folder`, each of one store.
+    """Write `images`, `predictions` and `classes` (probabilities of CLASSES) below `folder`, each with one store.
 
     Args:
-        folder: where.
-        side: pixels of the plane.
-        radius: pixels; cells of 10 are apart, and of 14 most touch.
-        seed: of the places.
+        folder: folder to write to.
+        side: width of the plane in pixels.
+        radius: radius of the cells in pixels. Cells of radius 10 do not touch; most of radius 14 do.
+        seed: seed of the positions.
     """
     folder = Path(folder)
     shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Images and truth of this pipeline's stores, each side of the split, as plain arrays for a peer."""
+"""Images and ground truth of this pipeline's stores as plain arrays for other libraries, by subset of the split."""
 
 import csv
 import shutil
@@ -14,7 +14,7 @@ def run(results, examples):
     """Write `examples`/{train, val, test}/{image}.npz of "image" (y, x, c), as read, and "labels" (y, x) int32.
 
     Returns:
-        {side: number of images}.
+        {subset: number of images}.
     """
     results, examples = Path(results), Path(examples)
     shutil.rmtree(examples, ignore_errors=True)

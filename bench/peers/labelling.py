@@ -1,4 +1,4 @@
-"""Connected pieces of a mask from Zarr to Zarr, by scipy, cc3d and dask-image."""
+"""Connected components of a mask, from Zarr to Zarr, with scipy, cc3d and dask-image."""
 
 import shutil
 import time
@@ -53,7 +53,7 @@ def run(folder, library):
 
 
 class _Mask:
-    """The foreground as a bool array (y, x) that reads what it is asked for."""
+    """The foreground as a lazy bool array (y, x)."""
 
     ndim, dtype = 2, np.dtype(bool)
 
@@ -68,7 +68,7 @@ class _Mask:
 
 
 def _same(ids, folder):
-    """Whether two stores hold the same pieces, whatever their numbers."""
+    """Whether two stores hold the same components under whatever ids."""
     ours = zarr.open_array(folder / "pieces" / "ids" / "0", mode="r")
     theirs = {}
     for row, column in np.ndindex(*(-(-size // CHUNK_PX) for size in ids.shape)):

@@ -12,11 +12,11 @@ from tessera.networks.devices import choose_device
 
 
 def run(image, output, model, window, chunk, scheduler, depth=64):
-    """Predict level 0 of the store `image` in chunks of `chunk` pixels: {"seconds"} from file to file, once warm.
+    """Predict level 0 of `image` in chunks of `chunk` pixels, after a warm-up: {"seconds"} from store to store.
 
     Args:
-        window: (low, high) of the pixels, which become 0 and 1.
-        scheduler: of dask.
+        window: contrast limits (low, high), which become 0 and 1.
+        scheduler: scheduler of dask.
     """
     choose_device("cpu", CORES)
     network = load_network(model)

@@ -27,7 +27,7 @@ KEPT = 48  # windows in memory, for albumentations alone
 
 
 def write_images(folder):
-    """Images of touching cells and their ids, unless they are there; a scene of its own for each."""
+    """Write images of touching cells and their ids unless they exist. Each image is another scene."""
     for number, image in enumerate(SIDES):
         paths = [folder / kind / "bench" / f"{image}.ome.zarr" for kind in ("images", "truth")]
         if paths[1].exists():
@@ -57,7 +57,7 @@ def ours(folder, output, patches, patch_size_px, workers):
 
 
 def albumentations(folder, patches, patch_size_px, transforms):
-    """The same transforms, as they are composed for a patch, on windows that lie in memory, in one thread."""
+    """The same transforms, composed as for a patch, on windows in memory, in one thread."""
     cv2.setNumThreads(1)
     sources = open_annotated_images([folder / "images" / "bench"], [folder / "truth" / "bench"], ["one", "two"])
     for source in sources:
@@ -78,7 +78,7 @@ def albumentations(folder, patches, patch_size_px, transforms):
 
 
 def run(folder, patches, patch_size_px, workers=1, output="patches", transforms=None):
-    """Render so many patches; with `transforms`, by albumentations alone: {"per_core": patches per second and core}."""
+    """Render patches, by albumentations alone if `transforms` are given: {"per_core": patches per second and core}."""
     folder = Path(folder)
     write_images(folder)
     if transforms is not None:

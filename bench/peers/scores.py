@@ -1,4 +1,4 @@
-"""Labels of this pipeline and of a peer against the truth, by one and the same code, and pictures of both."""
+"""Scores of the labels of this pipeline and of another one, by the same code, and images of both."""
 
 from pathlib import Path
 
@@ -18,10 +18,10 @@ def run(examples, results, theirs, kinds, pictures, shown):
 
     Args:
         examples: see `examples.py`.
-        results: of this pipeline.
-        theirs: folder of {image}.npy.
+        results: results of this pipeline.
+        theirs: folder with the labels of the other one, {image}.npy.
         kinds: {image: kind}.
-        pictures: folder to write; a picture of each test image, and `sheet.png` of at most `shown`.
+        pictures: folder to write: an image with outlines of each test image, and `sheet.png` of at most `shown`.
 
     Returns:
         {kind: {"images", "objects", "ours", "theirs": (true, false, missed) objects at IoU 0.5}}.
@@ -61,7 +61,7 @@ def _ap(counts):
 
 
 def _draw(name, pixels, labels, scores):
-    """The image, and beside it the outlines of each of `labels`."""
+    """The image, and next to it the outlines of each of `labels`."""
     grey = pixels.astype(float)
     low, high = np.percentile(grey, (1, 99.8))
     picture = (255 * np.clip((grey - low) / max(high - low, 1), 0, 1) ** 0.7).astype(np.uint8)
@@ -81,7 +81,7 @@ def _draw(name, pixels, labels, scores):
 
 
 def _sheet(drawn, kinds, shown):
-    """Some of the pictures below each other, of each kind as many as of any other."""
+    """Some of the pictures below each other, equally many of each kind."""
     by_kind = {
         kind: [name for name in drawn if kinds[name] == kind] for kind in sorted({kinds[name] for name in drawn})
     }

@@ -21,10 +21,10 @@ def build(dtype):
 
 
 def run(image, output, window, roi, batch, precision, mode="constant"):
-    """Predict level 0 of the store `image` in windows of `roi` pixels: {"seconds"} from file to file, once warm.
+    """Predict level 0 of `image` in windows of `roi` pixels, after a warm-up: {"seconds"} from store to store.
 
     Args:
-        window: (low, high) of the pixels, which become 0 and 1.
+        window: contrast limits (low, high), which become 0 and 1.
         precision: float32, autocast (MONAI's way to bfloat16) or bfloat16 (the weights too).
     """
     torch.set_num_threads(CORES)

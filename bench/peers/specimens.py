@@ -22,7 +22,7 @@ OUTPUTS = ["background", "interior", "boundary"]
 
 
 def draw_scene(seed):
-    """A scene (y, x) that goes on where it begins: light float32, and classes uint8, of which OUTPUTS are the names."""
+    """Draw a periodic scene (y, x): light, float32, and classes, uint8, with the names OUTPUTS."""
     rng = np.random.default_rng(seed)
     count = PERIOD // SPACING
     places = (np.indices((count, count)).reshape(2, -1).T + 0.5) * (PERIOD / count)
@@ -46,14 +46,14 @@ def draw_scene(seed):
 
 
 def expose(light, rng):
-    """What a camera makes of light (any shape): uint16 with shot and read noise."""
+    """Image of light (any shape) by a camera: uint16 with shot and read noise."""
     signal = 300 + 2000 * light
     noise = np.sqrt(4 * signal + 400) * rng.standard_normal(light.shape, np.float32)
     return np.clip(signal + noise, 0, 65535).astype(np.uint16)
 
 
 def write_image(path, side, *, shard_px=2048):
-    """Write the image of `side` pixels, uint16, shard by shard, at `path`, unless it is there."""
+    """Write the image of `side` pixels, uint16, shard by shard, to `path`, unless it exists."""
     try:
         read_metadata(path)
         return
@@ -69,7 +69,7 @@ def write_image(path, side, *, shard_px=2048):
 
 
 def train_model(folder):
-    """Train Unet/resnet18 on another scene, and write the folder of the model, unless it is there."""
+    """Train Unet/resnet18 on another scene, and write the folder of the model, unless it exists."""
     if (folder / SETTINGS).is_file():
         return
     from tessera.networks.build import build_network
@@ -105,7 +105,7 @@ def train_model(folder):
 
 
 def run(folder, sides, whole):
-    """Make what is not in `folder` yet: images of these `sides`, and one of side `whole` that is all one shard."""
+    """Make what `folder` lacks: images of these `sides`, and one of width `whole` that is a single shard."""
     images = Path(folder) / "images"
     for side in sides:
         write_image(images / f"side{side}.ome.zarr", side)

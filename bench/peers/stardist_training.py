@@ -1,9 +1,9 @@
-"""StarDist, trained for some minutes as its authors' example for 2D does, and the labels that it then gives.
+"""Trains StarDist for some minutes, like the 2D example of its authors, and labels the test images.
 
 From https://github.com/stardist/stardist, examples/2D/2_training.ipynb and 3_prediction.ipynb: 32 rays on a grid of 2,
-batches of 4 patches of 256, channels normalized one by one, flips, quarter turns and changes of intensity, Adam at 3e-4
-that is halved where the validation loss has not fallen for a tenth of the epochs (40 of 400), best weights, and
-thresholds optimised on the validation images. The epochs are those that fit into the minutes.
+minibatches of 4 patches of 256, channels normalized one by one, flips, quarter turns and changes of intensity, Adam at
+3e-4, halved if the validation loss has not fallen for a tenth of the epochs (40 of 400), best weights, and thresholds
+optimized on the validation images. The number of epochs is the one that fits into the minutes.
 """
 
 import json
@@ -29,7 +29,7 @@ RNG = np.random.default_rng(0)
 
 
 class Network(StarDist2D):
-    """StarDist whose outputs are float32 whatever precision the rest has, as Keras advises and its losses need."""
+    """StarDist with float32 outputs in any precision, which Keras recommends and the losses need."""
 
     def _build(self):
         def rebuilt(layer):
@@ -59,7 +59,7 @@ class Stopwatch(keras.callbacks.Callback):
 
 
 def read_side(folder, side):
-    """Normalised images (y, x, c) and labels (y, x) of a side."""
+    """Normalized images (y, x, c) and labels (y, x) of a subset."""
     images, labels = [], []
     for path in sorted((Path(folder) / side).glob("*.npz")):
         with np.load(path) as arrays:
@@ -69,7 +69,7 @@ def read_side(folder, side):
 
 
 def augment(image, labels):
-    """Flips, quarter turns and changes of intensity, as the example has them."""
+    """Flips, quarter turns and changes of intensity, as in the example."""
     quarter, flip = RNG.integers(4), RNG.integers(2)
     image, labels = (np.rot90(array, quarter)[:: -1 if flip else 1] for array in (image, labels))
     image = image * RNG.uniform(0.6, 2) + RNG.uniform(-0.2, 0.2)
@@ -88,7 +88,7 @@ def build(output, name, channels, precision, **settings):
 
 
 def measure_rate(output, train, precision):
-    """Steps per second, once warm, of PROBE_STEPS or as many as PROBE_SECONDS suffice for."""
+    """Steps per second, after a warm-up, of at most PROBE_STEPS and PROBE_SECONDS."""
     model = build(output, f"probe-{precision}", train[0][0].shape[-1], precision)
     model.prepare_for_training()
     rates = []
@@ -101,18 +101,18 @@ def measure_rate(output, train, precision):
     return rates[-1]
 
 
-def run(examples, output, minutes, precision, optimise=True):
+def run(examples, output, minutes, precision, optimize=True):
     """Train on the examples and label the test images.
 
     Args:
-        examples: folder of train, val and test, which hold npz of "image" (y, x, c) and "labels" (y, x).
-        output: folder of the model, and of {image}.npy, the labels of the test images.
-        minutes: of training; finding out the quicker precision and the thresholds does not count.
-        precision: of Keras, or "quickest".
-        optimise: whether thresholds are; of a network that has hardly learnt it takes very long.
+        examples: folder with train, val and test, which hold npz of "image" (y, x, c) and "labels" (y, x).
+        output: folder for the model and for {image}.npy, the labels of the test images.
+        minutes: time of training, without the search for the faster precision and for thresholds.
+        precision: precision of Keras, or "quickest".
+        optimize: optimize the thresholds, which takes very long for a network that has hardly learned.
 
     Returns:
-        {"precision", "epochs", "steps", "seconds", "images_per_second": seen in training, "thresholds", "val_loss"}.
+        {"precision", "epochs", "steps", "seconds", "images_per_second": in training, "thresholds", "val_loss"}.
     """
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
@@ -126,7 +126,7 @@ def run(examples, output, minutes, precision, optimise=True):
     watch = Stopwatch(minutes * 60)
     model.callbacks.append(watch)
     history = model.train(*train, validation_data=val, augmenter=augment, seed=0, epochs=10 * epochs).history
-    thresholds = model.optimize_thresholds(*val) if optimise else model.thresholds._asdict()
+    thresholds = model.optimize_thresholds(*val) if optimize else model.thresholds._asdict()
     for path in sorted((Path(examples) / "test").glob("*.npz")):
         with np.load(path) as arrays:
             labels, _ = model.predict_instances(normalize(arrays["image"], 1, 99.8, axis=(0, 1)))

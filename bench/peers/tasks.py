@@ -1,4 +1,4 @@
-"""How a peer is asked, in a process of its own, and how it answers."""
+"""Protocol of the scripts of this folder: arguments as JSON on the command line, figures as JSON on stdout."""
 
 import json
 import os
@@ -10,10 +10,10 @@ CORES = len(os.sched_getaffinity(0))
 
 
 def answer(run):
-    """Call `run` with the arguments that the command line gives as JSON, once for each of its `settings`.
+    """Call `run` with the JSON arguments of the command line, once for each of its `settings`.
 
-    `run` returns a dict of figures. Prints a list of these as JSON, each with the highest memory of the process so far,
-    `peak_mb` (MiB).
+    `run` returns a dict of figures. `answer` prints a list of them as JSON, each with `peak_mb`, the peak memory of the
+    process so far in MiB.
     """
     arguments = json.loads(sys.argv[1])
     figures = []

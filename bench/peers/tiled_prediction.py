@@ -20,7 +20,7 @@ CONFIGURATION = Path(__file__).resolve().parents[2] / "config" / "config.yaml"
 
 
 def run(images, model, output, **settings):
-    """Apply the folder `model` to stores of one folder, with the `settings` that differ from the configuration's own.
+    """Apply the folder `model` to stores of one folder. `settings` are those that differ from the defaults.
 
     Returns:
         {"seconds": from opening the first image to the last finished store, "job_seconds": with loading and checking
