@@ -132,13 +132,11 @@ def _describe_throughput(throughput: Mapping[str, Any] | None) -> str | None:
     """The result of `tessera.training.throughput.measure_throughput` in words."""
     if not throughput:
         return None
-    verdict = (
-        "the input pipeline is the bottleneck" if throughput["bound"] == "input" else "the input pipeline keeps up"
-    )
     step, pipeline = (
         f"{rate:,.1f}" if rate < 100 else f"{rate:,.0f}" for rate in (throughput["step"], throughput["pipeline"])
     )
-    return f"{step} patches/s in the network, {pipeline} patches/s from the input pipeline alone; {verdict}"
+    limit = f", limited by the input pipeline ({pipeline} patches/s)" if throughput["bound"] == "input" else ""
+    return f"{step} patches/s{limit}"
 
 
 def learning_curves(history: pd.DataFrame) -> list[LearningCurve]:
