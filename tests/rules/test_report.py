@@ -1,4 +1,4 @@
-"""The page that a run ends with: what it says, that it stands alone, and that it works in a browser."""
+"""The report says what it should, needs no other file, and works in a browser."""
 
 import json
 import re
@@ -162,7 +162,7 @@ def page(tmp_path_factory):
     return arguments["page"]
 
 
-def test_a_page_needs_nothing_from_outside(page):
+def test_the_page_loads_nothing_from_elsewhere(page):
     text = page.read_text()
     links = re.findall(r"""(?:src|href|action|data)\s*=\s*["']([^"']*)""", text)
     assert links
@@ -170,14 +170,14 @@ def test_a_page_needs_nothing_from_outside(page):
     assert not re.search(r"@import|url\(", text)
 
 
-def test_names_of_images_cannot_become_markup(page):
+def test_image_names_are_escaped(page):
     text = page.read_text()
     assert HOSTILE not in text
     assert "&lt;img src=x onerror=" in text
     assert "<title>A &lt;run&gt;</title>" in text
 
 
-def test_the_summary_tells_the_score_of_the_test_side_and_what_to_beware_of(page):
+def test_the_summary_shows_the_test_score_and_warnings(page):
     text = page.read_text()
     summary = text[text.index('id="summary"') : text.index('id="pictures"')]
     assert '<p class="figure">0.750</p>' in summary
@@ -187,7 +187,7 @@ def test_the_summary_tells_the_score_of_the_test_side_and_what_to_beware_of(page
     assert "bad.tif: is cut off; copy it again" in text
 
 
-def test_a_list_of_leaks_that_was_cut_is_not_counted_as_all():
+def test_a_truncated_list_of_leaks_says_or_more():
     leaks = pd.DataFrame({"similarity": [0.9] * LEAKS_KEPT})
     split = pd.DataFrame({"split": [], "why": []})
     ((text, _),) = split_warnings(split, leaks, test_is_scored=True, trained=True)
@@ -196,7 +196,7 @@ def test_a_list_of_leaks_that_was_cut_is_not_counted_as_all():
     assert text.startswith("999 pairs of")
 
 
-def test_sets_that_chance_left_empty_are_named():
+def test_filled_subsets_are_named_in_a_warning():
     split = pd.DataFrame({"split": ["val", "test", "test"], "why": ["filled", "filled", "hash"]})
     for rows, told in (
         (split, "the validation set and the test set would have been empty and got one group each."),
@@ -206,7 +206,7 @@ def test_sets_that_chance_left_empty_are_named():
         assert text == f"There are few groups: {told}"
 
 
-def test_scores_of_a_side_come_from_summed_counts(page):
+def test_scores_of_a_subset_come_from_summed_counts(page):
     # train: 4 of 4 and 2 of 4, so 6 of 8
     text = page.read_text()
     row = re.search(
@@ -215,7 +215,7 @@ def test_scores_of_a_side_come_from_summed_counts(page):
     assert re.findall(r"<td>([^<]*)</td>", row)[:3] == ["2", "8", "0.750"]
 
 
-def test_run_times_versions_settings_and_digests_are_told(page):
+def test_run_times_versions_settings_and_provenance_hashes_are_shown(page):
     text = page.read_text()
     for part in (
         "1.5 min",
@@ -228,7 +228,7 @@ def test_run_times_versions_settings_and_digests_are_told(page):
         assert part in text
 
 
-def test_what_was_chosen_for_a_training_is_told_with_its_reasons_and_its_pace(page):
+def test_automatic_choices_are_shown_with_reasons_and_throughput(page):
     text = page.read_text()
     listed = text[text.index("Automatic choices for model") :]
     assert (
@@ -249,7 +249,7 @@ def explanation_of(text):
     return text[text.index('<section id="explanation"') : text.index('<section id="split"')]
 
 
-def test_whether_probabilities_are_right_is_said_in_words_and_drawn(page):
+def test_calibration_is_described_and_drawn(page):
     text = explanation_of(page.read_text())
     assert (
         "Pixels predicted with a probability of 0.8 to 0.9 (mean 0.85) are correct in 60 % of cases: "
@@ -262,7 +262,7 @@ def test_whether_probabilities_are_right_is_said_in_words_and_drawn(page):
     assert text.count('<figure class="chart">') == 3
 
 
-def test_the_best_and_the_worst_patches_are_shown_with_what_speaks_for_classes(page):
+def test_best_and_worst_patches_are_shown_with_class_activation_maps(page):
     text = explanation_of(page.read_text())
     assert re.findall(r"<strong>(\w+)</strong> .*validation patch (\d+), mean IoU</span> ([\d.]+)", text) == [
         ("Best", "7", "0.912"),
@@ -272,7 +272,7 @@ def test_the_best_and_the_worst_patches_are_shown_with_what_speaks_for_classes(p
     assert "not predicted, explained by its true pixels:</span> cell" in text
 
 
-def test_an_explanation_that_there_cannot_be_is_told_with_the_reason(tmp_path):
+def test_a_skipped_explanation_has_a_reason(tmp_path):
     arguments = write_products(tmp_path, {"good": (CELLS, CELLS, "test")})
     left = {"model": "given", "reason_skipped": "its folder has <no> patches"}
     (tmp_path / "explanation" / "explanation.json").write_text(json.dumps(left))
@@ -286,7 +286,7 @@ def seams_of(text):
     return text[text.index('<section id="seams"') : text.index('<section id="training"')]
 
 
-def test_what_seams_changed_is_listed_and_pictured(tmp_path):
+def test_seam_differences_are_listed_and_drawn(tmp_path):
     cut = np.where((CELLS > 0) & (np.indices(CELLS.shape)[0] >= 36), CELLS + 4, CELLS)
     arguments = write_products(tmp_path, {"cut": (cut, CELLS, "test"), "good": (CELLS, CELLS, "test")}, seams=[36])
     write_report(**arguments)
@@ -302,18 +302,18 @@ def test_what_seams_changed_is_listed_and_pictured(tmp_path):
     assert table.set_index("image")["seam_f1"].to_dict() == pytest.approx({"cut": 8 / 10, "good": 1})
 
 
-def test_seams_that_changed_nothing_are_told(tmp_path):
+def test_seams_without_differences_are_mentioned(tmp_path):
     arguments = write_products(tmp_path, {"good": (CELLS, CELLS, "test")}, seams=[36])
     write_report(**arguments)
     assert "All compared labels are the same with and without seams." in seams_of(arguments["page"].read_text())
     assert "change the labels" not in arguments["page"].read_text()
 
 
-def test_without_windows_no_seam_is_judged(page):
+def test_seams_are_not_judged_without_windows(page):
     assert "There was no seam to check" in seams_of(page.read_text())
 
 
-def test_classes_are_told_apart(tmp_path):
+def test_semantic_scores_are_shown_for_each_class(tmp_path):
     true = np.where(CELLS > 2, 2, CELLS > 0).astype(np.uint8)
     found = np.where(true == 2, 0, true).astype(np.uint8)
     arguments = write_products(tmp_path, {"yeast": (found, true, "test")}, task="semantic", classes=CLASSES)
@@ -325,7 +325,7 @@ def test_classes_are_told_apart(tmp_path):
     assert "No images in different subsets are nearly identical" in text
 
 
-def test_a_run_without_truth_and_benchmarks_has_a_page(tmp_path):
+def test_a_run_without_ground_truth_and_benchmarks_has_a_page(tmp_path):
     arguments = write_products(tmp_path, {"unseen": (CELLS, None, "predict")})
     shutil.rmtree(arguments["benchmarks"])
     write_report(**arguments)
@@ -335,7 +335,7 @@ def test_a_run_without_truth_and_benchmarks_has_a_page(tmp_path):
     assert "The test set has no scores" in text
 
 
-def test_a_run_of_which_nothing_is_left_says_so_and_why(tmp_path, caplog):
+def test_a_run_with_only_skipped_images_says_so_and_why(tmp_path, caplog):
     caplog.set_level("INFO")
     bad = {"bad": "bad.tif: is <empty>; replace it", "worse": "worse.tif: is empty"}
     arguments = write_products(tmp_path, {}, skipped=bad)
@@ -349,7 +349,7 @@ def test_a_run_of_which_nothing_is_left_says_so_and_why(tmp_path, caplog):
     assert caplog.messages[-1] == f"{arguments['page']}: {why}"
 
 
-def test_images_that_were_read_and_of_no_use_are_not_said_to_be_unread():
+def test_skipped_images_that_were_readable_are_not_called_unreadable():
     table = pd.DataFrame({"image": ["a"]})
     assert explain_empty_run(table, {"b": "b.tif: is empty"}, ["b"]) is None
     assert explain_empty_run(table[:0], {}, []) is None
@@ -359,7 +359,7 @@ def test_images_that_were_read_and_of_no_use_are_not_said_to_be_unread():
     )
 
 
-def test_pictures_are_the_worst_of_each_side_test_first():
+def test_images_to_show_are_the_worst_of_each_subset_test_first():
     table = pd.DataFrame(
         [(f"{side}{n}", side, n / 10) for side in ("train", "test", "val") for n in range(5)]
         + [(f"predict{n}", "predict", None) for n in range(5)],
@@ -370,7 +370,7 @@ def test_pictures_are_the_worst_of_each_side_test_first():
     assert choose_images(table, "ap_50", 0) == []
 
 
-def test_engines_are_told_with_what_the_check_gave_or_nothing_where_none_was_made():
+def test_engines_have_the_largest_iou_change_or_none():
     rows = [("a", "float32", None), ("b", "bfloat16", 0.001), ("c", "bfloat16", 0.002)]
     table = pd.DataFrame(rows, columns=["image", "engine", "precision_iou_change"]).assign(halo_px=96, scale=1.0)
     for some in (table, table[:1]):  # a column of nothing has another type
@@ -394,7 +394,7 @@ def test_run_times_are_summed_by_rule(tmp_path):
     assert run_times(tmp_path / "nowhere") == []
 
 
-def test_epochs_are_marked_by_whole_numbers(page):
+def test_epoch_axes_have_whole_numbers(page):
     text = page.read_text()
     chart = re.search(r'<figure class="chart">\s*<figcaption>loss.*?</svg>', text, re.DOTALL).group()
     marks = re.findall(r"<text[^>]*>([^<]*)</text>", chart)
@@ -402,14 +402,14 @@ def test_epochs_are_marked_by_whole_numbers(page):
     assert "1.5" not in marks[: marks.index("epoch")]
 
 
-def test_curves_leave_out_what_is_not_a_number():
+def test_learning_curves_leave_out_missing_values():
     history = pd.DataFrame({"epoch": [1, 2], "loss": [2.0, 1.0], "val_loss": [3.0, np.nan], "seconds": [1, 1]})
     (curve,) = learning_curves(history)
     assert curve.lines == {"train": [(1.0, 2.0), (2.0, 1.0)], "val": [(1.0, 3.0)]}
     assert (curve.first, curve.last, curve.top) == (1, 2, 3.0)
 
 
-def test_image_warnings_are_listed_one_line_for_all_images_that_have_the_same(tmp_path):
+def test_equal_image_warnings_are_grouped(tmp_path):
     arguments = write_products(tmp_path, {"good": (CELLS, CELLS, "test")})
     write_report(**arguments)
     assert '<h2 id="image-warnings-title">' not in arguments["page"].read_text()
@@ -446,7 +446,7 @@ def page_of_movie(root, side, **columns):
     return arguments["page"].read_text()
 
 
-def test_truth_without_tracks_is_told_where_tracks_have_no_score(tmp_path):
+def test_ground_truth_without_tracks_is_mentioned(tmp_path):
     told = "the ground truth of film has no tracks"
     assert told in page_of_movie(tmp_path / "cells", "test")
     # Tracks of which there was nothing to score are tracks.
@@ -454,7 +454,7 @@ def test_truth_without_tracks_is_told_where_tracks_have_no_score(tmp_path):
     assert told not in page_of_movie(tmp_path / "none", "predict")
 
 
-def test_every_column_of_movies_that_is_no_count_is_explained(tmp_path):
+def test_columns_of_movies_are_explained(tmp_path):
     text = page_of_movie(tmp_path, "test")
     text = text[text.index('id="movies"') :]
     for term in ("Cell cycle", "Displacement", "TRA, LNK", "CHOTA", "Division F1"):
@@ -469,7 +469,7 @@ def test_every_column_of_movies_that_is_no_count_is_explained(tmp_path):
         ("test", 1, "AP 0.5 0.750 3 objects, 4 in the ground truth"),
     ],
 )
-def test_captions_tell_frames_and_scores_that_there_are(tmp_path, side, frames, caption):
+def test_captions_show_frames_and_scores(tmp_path, side, frames, caption):
     text = page_of_movie(tmp_path, side, frames=frames)
     (told,) = re.findall(r'<p class="name" title="film">film</p>\s*<p>(.*?)</p>\s*<div', text, re.DOTALL)
     assert " ".join(re.sub("<[^>]*>", "", told).split()) == f"{side} {caption}"
@@ -598,7 +598,7 @@ def test_the_page_fits_the_width_of_the_window(page, browser, width):
 
 
 @pytest.mark.slow
-def test_five_thousand_images_are_sorted_at_once(tmp_path, browser):
+def test_five_thousand_images_are_sorted_quickly(tmp_path, browser):
     arguments = write_products(tmp_path, {"a": (CELLS, CELLS, "test")})
     table = read_table(arguments["metrics"][0])
     many = pd.concat([table] * 5000, ignore_index=True)
@@ -620,13 +620,13 @@ def test_five_thousand_images_are_sorted_at_once(tmp_path, browser):
     assert names(browser) == sorted(many["image"])
 
 
-def test_settings_are_shown_as_they_can_be_used_again(page):
+def test_settings_are_shown_as_valid_yaml(page):
     text = page.read_text()
     shown_settings = re.search(r"<pre>(.*?)</pre>", text, re.DOTALL).group(1)
     assert yaml.safe_load(shown_settings)["evaluate"] == {"iou_thresholds": [0.5, 0.75]}
 
 
-def test_captions_are_there_for_the_report_of_snakemake():
+def test_captions_for_the_report_of_snakemake_exist():
     folder = Path(__file__).resolve().parents[2] / "workflow" / "report"
     for name in ("report.rst", "metrics.rst"):
         assert (folder / name).read_text().count("\n") == 1
@@ -649,7 +649,7 @@ def applied(tmp_path_factory):
     return arguments["page"].read_text()
 
 
-def test_a_page_of_an_existing_model_says_so_where_it_lies_and_knows_no_split(applied):
+def test_the_page_of_an_existing_model_names_its_folder_and_has_no_split(applied):
     assert "An existing model was applied" in applied
     assert re.search(r"<dt>Folder</dt><dd>/.*/model</dd>", applied)
     assert 'href="#split"' not in applied
@@ -657,7 +657,7 @@ def test_a_page_of_an_existing_model_says_so_where_it_lies_and_knows_no_split(ap
     assert ">Group<" not in applied
 
 
-def test_images_that_do_not_fit_are_listed_and_warned_of(applied):
+def test_images_with_domain_shift_are_listed_with_a_warning(applied):
     summary = applied[applied.index('id="summary"') : applied.index('id="pictures"')]
     assert "1 image differs from the training images." in summary
     assert '<a href="#domain-shift">Details</a>' in summary
@@ -665,5 +665,5 @@ def test_images_that_do_not_fit_are_listed_and_warned_of(applied):
     assert "<dd>its detail is unlike; see to it.<br>the objects found are 2 px wide.</dd>" in listed
 
 
-def test_scores_of_images_that_trained_the_existing_model_are_warned_of(applied):
+def test_scores_on_training_images_of_an_existing_model_have_a_warning(applied):
     assert "1 image has the name of a training image of the model; scores on training images are too good." in applied

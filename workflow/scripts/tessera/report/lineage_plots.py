@@ -49,9 +49,9 @@ def draw_tracks(lineage: Lineage, image: Path) -> Figure:
     edges, division = lineage.edges()
     positions = lineage.nodes[["x", "y"]].to_numpy() / step
     roots = lineage.tracks.set_index("track")["lineage"].to_dict()
-    edge_tracks = lineage.nodes["track"].to_numpy()[edges[:, 1]] if len(edges) else []
+    edge_tracks: Any = lineage.nodes["track"].to_numpy()[edges[:, 1]] if len(edges) else []
     colors = [_lineage_color(roots[track]) for track in edge_tracks]
-    axes.add_collection(LineCollection(positions[edges], colors=colors, linewidths=1.2))
+    axes.add_collection(LineCollection(list(positions[edges]), colors=colors, linewidths=1.2))
     born = edges[division, 1]
     axes.plot(*positions[born].T, ".", color="white", markersize=3)
     axes.set(xlim=(-0.5, plane.shape[1] - 0.5), ylim=(plane.shape[0] - 0.5, -0.5))

@@ -93,7 +93,8 @@ def _summarize_movie(folder: Path, scores: pd.DataFrame) -> MovieSummary:
     cycles, moves = cycle_lengths(lineage), displacements(lineage)
     row: dict[str, float] = {}
     if folder.name in scores.index:
-        row = {str(name): float(value) for name, value in scores.loc[folder.name].dropna().items()}
+        values = scores.loc[[folder.name]].iloc[0].dropna().astype(float)
+        row = dict(zip(map(str, values.index), values.tolist(), strict=True))
     # Movies with true tracks have counts of divisions, even if there was nothing to score.
     has_true_tracks = row.pop(TRACK_COUNTS[0], None) is not None
     is_scored = row.pop("frames_scored", 0) > 0
