@@ -1,7 +1,7 @@
 """Find the existing models that the configuration names; they are applied without training."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ def _find_problems(folder: str, task: str, classes: list[str]) -> list[str]:
     if inside and not (Path(folder) / SETTINGS).exists():
         return [f"model: {folder} contains folders of models; give one of them, such as {inside[0]}"]
     try:
-        card: dict[str, Any] = read_model_card(folder)
+        card: Mapping[str, Any] = read_model_card(folder)
     except InputError as error:
         return [f"model: {error}"]
     expected: dict[str, Any] = {"task": task, "outputs": INSTANCE_OUTPUTS if task == "instances" else classes}
