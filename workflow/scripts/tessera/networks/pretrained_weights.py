@@ -119,14 +119,14 @@ def _read_layer_shapes(file: h5py.File) -> tuple[int, list[tuple[str, list[tuple
     """
     group = file.get("model_weights", file)
     if "layers" in group:
-        layers = [(name, None) for name, layer in group["layers"].items() if len(layer["vars"])]
-        return group["layers/conv2d/vars/0"].shape[2], layers
+        unordered = [(name, None) for name, layer in group["layers"].items() if len(layer["vars"])]
+        return group["layers/conv2d/vars/0"].shape[2], [*unordered]
     all_layers = [
         (name, [group[name][weight].shape for weight in _read_names(group[name], "weight_names")])
         for name in _read_names(group, "layer_names")
     ]
     layers = [(name, shapes) for name, shapes in all_layers if shapes]
-    return next((shape[2] for _, shapes in layers for shape in shapes if len(shape) == 4), 3), layers
+    return next((shape[2] for _, shapes in layers for shape in shapes if len(shape) == 4), 3), [*layers]
 
 
 def _read_names(group: h5py.Group, attribute: str) -> list[str]:

@@ -124,7 +124,9 @@ def find_learning_rate(model: Any, minibatches: Any) -> tuple[float, list[tuple[
         InputError: the loss of the first step is not finite.
     """
     weights = model.get_weights()
-    step, curve, smoothed = model.make_train_function(force=True), [], 0.0
+    step = model.make_train_function(force=True)
+    curve: list[tuple[float, float]] = []
+    smoothed = 0.0
     rates = np.geomspace(*RANGE_TEST_LIMITS, RANGE_TEST_STEPS)
     iterator = iter(model.distribute_strategy.experimental_distribute_dataset(minibatches.take(RANGE_TEST_STEPS)))
     for number, rate in enumerate(rates, start=1):

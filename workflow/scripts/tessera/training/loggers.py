@@ -55,13 +55,13 @@ class ShownPatch(NamedTuple):
     """A validation patch and its prediction.
 
     Attributes:
-        index: number of the patch.
+        number: its index in the validation patches.
         pixels: (y, x, c), normalized.
         truth: (y, x) uint8, true classes.
         prediction: (y, x) uint8, predicted classes.
     """
 
-    index: int
+    number: int
     pixels: NDArray[Any]
     truth: NDArray[np.uint8]
     prediction: NDArray[np.uint8]
@@ -235,8 +235,9 @@ class TensorBoardLogger:
 
     def log_images(self, epoch: int, patches: Sequence[ShownPatch], outputs: Sequence[str]) -> None:
         with self._writer.as_default(step=epoch):
-            for index, *planes in patches:
-                tf.summary.image(f"patches/{index}", np.asarray(draw_comparison(*planes, outputs))[None])
+            for number, pixels, truth, prediction in patches:
+                image = np.asarray(draw_comparison(pixels, truth, prediction, outputs))
+                tf.summary.image(f"patches/{number}", image[None])
         self._writer.flush()
 
     def finish(self) -> None:
@@ -349,11 +350,11 @@ class WandbLogger:
     def log_images(self, epoch: int, patches: Sequence[ShownPatch], outputs: Sequence[str]) -> None:
         labels = dict(enumerate(outputs)) | {IGNORE: "unknown"}
         images = []
-        for index, pixels, truth, prediction in patches:
+        for number, pixels, truth, prediction in patches:
             planes = {"ground_truth": truth, "prediction": prediction}
             masks = {key: {"mask_data": plane, "class_labels": labels} for key, plane in planes.items()}
             rgb = np.rint(255 * display_rgb(pixels)).astype(np.uint8)
-            images.append(self._package.Image(rgb, masks=masks, caption=f"patch {index}"))
+            images.append(self._package.Image(rgb, masks=masks, caption=f"patch {number}"))
         self._run.log({"patches": images}, step=epoch)
 
     def finish(self) -> None:

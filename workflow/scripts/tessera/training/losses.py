@@ -74,7 +74,7 @@ LOSSES: dict[str, Callable[..., Any]] = {
 }
 
 
-def weighted_sum(losses: Mapping[str, float], weights: Any, tversky_beta: float | None = None) -> Loss:
+def weighted_sum(losses: Mapping[Any, float], weights: Any, tversky_beta: float | None = None) -> Loss:
     """Return the weighted sum of several losses as one function of target and probabilities.
 
     Args:

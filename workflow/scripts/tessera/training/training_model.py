@@ -120,7 +120,7 @@ def build_training_model(settings: TrainSettings, patch_info: Mapping[str, Any])
     """
     network = _build(settings, patch_info, encoder_weights=settings.encoder_weights)
     weights = class_weights(settings.class_weights, patch_info["outputs"], patch_info["class_share"])
-    objective = weighted_sum(settings.losses, weights, settings.tversky_beta)
+    objective = weighted_sum(dict(settings.losses), weights, settings.tversky_beta)
     levels = decoder_levels(network, settings.architecture) if settings.deep_supervision else []
     return network, DeepSupervisionModel(network, levels, settings.deep_supervision, objective, patch_info["outputs"])
 
