@@ -1,1 +1,1 @@
-"""Architectures, weights, devices and model folders."""
+"""Networks: architectures, initial weights, devices and the folders of models."""
