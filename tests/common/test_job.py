@@ -1,6 +1,7 @@
 """What happens around the work of a job: its log, its provenance, its errors, and jobs that a killed run left behind."""
 
 import json
+import logging
 import sys
 from types import SimpleNamespace
 
@@ -40,6 +41,15 @@ def test_output_reaches_the_terminal_and_the_log(job, capsys):
         print("careful", file=sys.stderr)
     assert read_log(job) == "halfway\ncareful\n"
     assert capsys.readouterr() == ("halfway\n", "careful\n")
+
+
+def test_log_messages_of_tessera_reach_the_terminal_and_the_log(job, capsys):
+    with running(job):
+        logging.getLogger("tessera.evaluation").info("halfway")
+        logging.getLogger("another_library").info("not shown")
+    logging.getLogger("tessera.evaluation").info("after the job")
+    assert read_log(job) == "halfway\n"
+    assert capsys.readouterr().out == "halfway\n"
 
 
 def test_a_library_that_closes_its_output_does_not_close_that_of_the_job(job, capsys):

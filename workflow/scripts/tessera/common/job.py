@@ -1,6 +1,7 @@
 """What every job of the workflow does around its work: it logs, and leaves its provenance when it is done."""
 
 import contextlib
+import logging
 import sys
 import traceback
 from pathlib import Path
@@ -34,6 +35,21 @@ class _Tee:
 
 
 @contextlib.contextmanager
+def _show_messages():
+    """Print the log messages of scripts and of the package to the standard output, from the level INFO on."""
+    handler = logging.StreamHandler(sys.stdout)
+    loggers = [logging.getLogger(name) for name in ("__main__", "tessera")]
+    for logger in loggers:
+        logger.setLevel(logging.INFO)
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+
+
+@contextlib.contextmanager
 def running(snakemake):
     """Run the block as the job that Snakemake describes: its log gets a copy of all output, `output.provenance` its provenance.
 
@@ -51,6 +67,7 @@ def running(snakemake):
         open(path, "w", buffering=1) as log,
         contextlib.redirect_stdout(_Tee(sys.stdout, log)),
         contextlib.redirect_stderr(_Tee(sys.stderr, log)),
+        _show_messages(),
     ):
         try:
             yield
