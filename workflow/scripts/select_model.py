@@ -28,7 +28,7 @@ from tessera.inference.halo_size import UNMEASURED, measure_halo
 from tessera.networks.model_folder import ModelCard, read_model_card, read_validation_patches
 from tessera.settings.sections import SelectModelSettings
 from tessera.training.history import read_history
-from tessera.training.model_selection import VariantSummary, choose_best, choose_metric, summarize_variants
+from tessera.training.model_selection import choose_members, choose_metric, choose_variant, summarize_variants
 
 logger = logging.getLogger(__name__)
 
@@ -112,26 +112,6 @@ def read_value(folder: Path, card: ModelCard, metric: str) -> float | None:
     if metric not in row:
         raise InputError(f"select_model.metric: {metric} is not a column of {path}; choose from {', '.join(row)}")
     return row[metric] if math.isfinite(row[metric]) else None
-
-
-def choose_variant(
-    summaries: Mapping[str, VariantSummary], candidates: Mapping[str, float | None], metric: str, ensemble: str
-) -> tuple[str, str]:
-    """Return the best variant, by its mean, and its best model.
-
-    A single model, or an ensemble of all models, needs no values.
-    """
-    if len(candidates) == 1:
-        return next(iter(summaries)), next(iter(candidates))
-    if ensemble == "all" and not any(value is not None for value in candidates.values()):
-        return min(summaries), min(candidates)
-    variant = choose_best({name: summary["mean"] for name, summary in summaries.items()}, metric)
-    return variant, choose_best({name: candidates[name] for name in summaries[variant]["models"]}, metric)
-
-
-def choose_members(ensemble: str, models: list[str], summary: VariantSummary, best: str) -> list[str]:
-    """Return the models that predict: all ("all"), those of the best variant ("auto"), or the best one ("best")."""
-    return {"all": models, "auto": summary["models"], "best": [best]}[ensemble]
 
 
 def check_compatible(cards: Mapping[str, ModelCard]) -> None:

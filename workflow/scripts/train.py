@@ -25,7 +25,6 @@ from tessera.networks.devices import (
     translate_device_errors,
 )
 from tessera.networks.model_folder import AutoChoice
-from tessera.networks.tensorflow_setup import keras, tf
 from tessera.settings.sections import TrainSettings
 from tessera.training.batch_size import resolve_batch_size
 from tessera.training.checkpoint import TrainingCheckpoint, explain_write_errors
@@ -34,7 +33,7 @@ from tessera.training.learning_rate import plot_range_test
 from tessera.training.loggers import ProgressCallback, make_logger_callback
 from tessera.training.model_export import make_model_card, write_model_folder
 from tessera.training.trainer import Trainer, stopping_rule
-from tessera.training.training_model import build_training_model, copy_in_float32
+from tessera.training.training_model import build_training_model, copy_in_float32, set_seed
 
 logger = logging.getLogger(__name__)
 
@@ -112,16 +111,6 @@ def train(
         (run_folder / LAST).rename(run_folder / "model" / LAST)
     replace_folder(run_folder / "model", output)
     shutil.rmtree(run_folder)
-
-
-def set_seed(settings: TrainSettings) -> None:
-    """Seed all random numbers of a training, and make its operations deterministic if the settings say so."""
-    keras.utils.disable_interactive_logging()
-    keras.utils.set_random_seed(settings.seed)
-    # Random layers then have a generator, which `tessera.training.training_model.reseed` seeds for each epoch.
-    keras.backend.experimental.enable_tf_random_generator()
-    if settings.deterministic:
-        tf.config.experimental.enable_op_determinism()
 
 
 def print_summary(

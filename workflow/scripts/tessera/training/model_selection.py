@@ -92,3 +92,23 @@ def choose_best(values: Mapping[str, float | None], metric: str) -> str:
         )
     best = min if is_smaller_better(metric) else max
     return best(finite, key=lambda name: finite[name])
+
+
+def choose_variant(
+    summaries: Mapping[str, VariantSummary], candidates: Mapping[str, float | None], metric: str, ensemble: str
+) -> tuple[str, str]:
+    """Return the best variant, by its mean, and its best model.
+
+    A single model, or an ensemble of all models, needs no values.
+    """
+    if len(candidates) == 1:
+        return next(iter(summaries)), next(iter(candidates))
+    if ensemble == "all" and not any(value is not None for value in candidates.values()):
+        return min(summaries), min(candidates)
+    variant = choose_best({name: summary["mean"] for name, summary in summaries.items()}, metric)
+    return variant, choose_best({name: candidates[name] for name in summaries[variant]["models"]}, metric)
+
+
+def choose_members(ensemble: str, models: list[str], summary: VariantSummary, best: str) -> list[str]:
+    """Return the models that predict: all ("all"), those of the best variant ("auto"), or the best one ("best")."""
+    return {"all": models, "auto": summary["models"], "best": [best]}[ensemble]

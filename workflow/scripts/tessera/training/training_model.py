@@ -144,6 +144,16 @@ def _build(settings: TrainSettings, patch_info: Mapping[str, Any], encoder_weigh
     )
 
 
+def set_seed(settings: TrainSettings) -> None:
+    """Seed all random numbers of a training, and make its operations deterministic if the settings say so."""
+    keras.utils.disable_interactive_logging()
+    keras.utils.set_random_seed(settings.seed)
+    # Random layers then have a generator, which `reseed` seeds for each epoch.
+    keras.backend.experimental.enable_tf_random_generator()
+    if settings.deterministic:
+        tf.config.experimental.enable_op_determinism()
+
+
 def reseed(model: Any, seed: int, epoch: int) -> None:
     """Make random layers such as dropout depend only on the seed and the epoch.
 
