@@ -54,13 +54,13 @@ def mean_33x33(seen):
 @pytest.mark.parametrize(
     "sides", [{"core_px": 64, "halo_px": 32}, {"core_px": 128, "halo_px": 0}, {"core_px": 512, "halo_px": 96}]
 )
-def test_a_network_that_answers_its_input_gives_the_image_back(shape, sides):
+def test_an_identity_network_gives_back_the_image(shape, sides):
     pixels = np.random.default_rng(0).random((*shape, 2), np.float32) + 1
     made = predict_region(pixels, itself, whole_of(pixels), **sides)
     np.testing.assert_array_equal(made, np.moveaxis(pixels, -1, 0))
 
 
-def test_a_network_that_looks_no_further_than_the_halo_shows_no_seam():
+def test_a_network_that_sees_no_farther_than_the_halo_has_no_seams():
     pixels = np.random.default_rng(2).random((300, 411, 1), np.float32) + 1
     whole = ndimage.uniform_filter(pixels[..., 0], 33, mode="mirror")
     for core_px in (64, 128, 512):
@@ -69,7 +69,7 @@ def test_a_network_that_looks_no_further_than_the_halo_shows_no_seam():
 
 
 @pytest.mark.parametrize("side", [32, 128, 288])
-def test_regions_put_together_are_the_plane_in_one_piece(side):
+def test_regions_together_equal_the_plane_in_one_piece(side):
     pixels = np.random.default_rng(3).random((300, 411, 1), np.float32) + 1
     together = np.empty((1, 300, 411), np.float32)
     for region in regions_of((300, 411), side):
@@ -91,7 +91,7 @@ def test_tiles_are_on_the_grid_of_the_network_and_see_the_halo(size, core_px, ha
             assert tile.shape[0] <= rows.stop - rows.start + 2 * halo_px + 62
 
 
-def test_the_overlap_of_large_tiles_costs_at_most_three_tenths():
+def test_the_overlap_of_large_tiles_costs_at_most_30_percent():
     shape = (8192, 8192)
     tiles = [
         tile
@@ -107,13 +107,13 @@ def test_an_image_smaller_than_a_tile_takes_one_small_tile():
     assert (tile.start, tile.stop) == ((-32, -32), (128, 128))
 
 
-def test_a_region_that_is_too_long_is_cut_into_cores_of_alike_size():
+def test_a_long_region_is_split_into_cores_of_similar_size():
     tiles = split_into_tiles((slice(0, 1100), slice(0, 10)), (1100, 10), core_px=512, halo_px=32)
     assert [tile.core[0].stop - tile.core[0].start for tile in tiles] == [384, 384, 332]
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.37, 2.0, 1.7])
-def test_a_rescaled_plane_looks_the_same_however_it_is_cut(scale):
+def test_a_rescaled_plane_is_the_same_for_any_tiles(scale):
     y, x = np.mgrid[:200, :260]
     pixels = (128 + 100 * np.sin(y / 9) * np.cos(x / 12))[..., None].astype(np.float32)
 
@@ -127,7 +127,7 @@ def test_a_rescaled_plane_looks_the_same_however_it_is_cut(scale):
     assert np.abs(whole[inside] - pixels[8:-8, 8:-8, 0]).max() < 12
 
 
-def test_what_the_network_sees_of_a_rescaled_plane_has_its_scale():
+def test_the_network_sees_a_rescaled_plane_at_its_scale():
     pixels = np.zeros((100, 100, 1), np.float32)
     pixels[40:60, 30:70] = 1
     (tile,) = split_into_tiles(whole_of(pixels), (100, 100), core_px=2048, halo_px=32, scale=0.5)
@@ -145,7 +145,7 @@ def test_mirrored_pixels_go_there_and_back():
     assert mirrored[0, :, 0].tolist() == [1, 2, 3, 2, 1, 0, 1, 2, 3, 2, 1, 0, 1, 2]
 
 
-def test_a_last_core_of_one_pixel_is_answered_by_that_pixel():
+def test_a_last_core_of_one_pixel_is_predicted():
     line = np.arange(4).reshape(1, 4, 1)
     assert read_mirrored(reader(line), (1, 4), (0, 3), (1, 7))[0, :, 0].tolist() == [3, 2, 1, 0]
     pixels = np.random.default_rng(4).random((65, 40, 1), np.float32) + 1

@@ -75,7 +75,7 @@ def run(folder, provenance, plan, regions=None):
     return pd.read_parquet(places[-1])
 
 
-def test_cells_of_a_movie_have_ids_of_their_own_in_every_frame(tmp_path):
+def test_ids_of_cells_are_unique_over_all_frames(tmp_path):
     ids = draw_frames()
     write_batch(tmp_path, ids)
     rows = run(tmp_path, {"movie": "1"}, INSTANCES)
@@ -88,7 +88,7 @@ def test_cells_of_a_movie_have_ids_of_their_own_in_every_frame(tmp_path):
     assert rows["label"].is_unique
 
 
-def test_the_table_agrees_with_the_labels_it_came_from(tmp_path):
+def test_the_table_agrees_with_the_labels(tmp_path):
     write_batch(tmp_path, draw_frames(), channels=["dna", "actin"])
     rows = run(tmp_path, {"movie": "1"}, INSTANCES)
     labels, pixels = (open_array(tmp_path / kind / "movie.ome.zarr")[:] for kind in ("labels", "images"))
@@ -102,7 +102,7 @@ def test_the_table_agrees_with_the_labels_it_came_from(tmp_path):
     assert (set(rows["image"]), set(rows["class"]), set(rows["confidence"])) == ({"movie"}, {"cell"}, {1.0})
 
 
-def test_ids_that_thirty_two_bits_might_not_number_have_sixty_four(tmp_path, monkeypatch):
+def test_labels_are_64_bit_if_32_bits_might_not_suffice(tmp_path, monkeypatch):
     assert choose_label_dtype("instances", (1, 1, 1, 2**18, 2**17), 16) == np.int64
     assert choose_label_dtype("instances", (1, 1, 1, 2**18, 2**17 - 1), 16) == np.int32
     assert choose_label_dtype("instances", (1, 1, 1, 2**16, 2**15), 0) == np.int64
@@ -116,7 +116,7 @@ def test_ids_that_thirty_two_bits_might_not_number_have_sixty_four(tmp_path, mon
     assert np.unique(labels[:]).tolist() == [0, *sorted(rows["label"])]
 
 
-def test_the_planes_of_a_stack_are_left_apart_where_this_is_asked_for(tmp_path):
+def test_planes_of_a_stack_stay_apart_without_a_stitch_threshold(tmp_path):
     write_batch(tmp_path, draw_frames(frames=1, planes=2))
     rows = run(
         tmp_path, {"movie": "1"}, replace(INSTANCES, settings=SETTINGS.model_copy(update={"stitch_threshold": None}))
@@ -125,7 +125,7 @@ def test_the_planes_of_a_stack_are_left_apart_where_this_is_asked_for(tmp_path):
     assert rows["label"].tolist() == [1, 2, 3, 4, 5, 6]
 
 
-def test_cross_sections_that_overlap_are_one_object_through_the_planes_of_a_stack(tmp_path):
+def test_overlapping_cross_sections_of_a_stack_are_one_object(tmp_path):
     y, x = np.indices((60, 120))
     ids = np.zeros((2, 4, 60, 120), np.int32)
     for z, radius in enumerate((8, 12, 12, 8)):
@@ -145,7 +145,7 @@ def test_cross_sections_that_overlap_are_one_object_through_the_planes_of_a_stac
     assert rows["area_px"].isna().all()
 
 
-def test_objects_of_images_of_several_blocks_are_whole_and_measured_whole(tmp_path):
+def test_objects_across_blocks_are_whole_and_measured_as_a_whole(tmp_path):
     rng = np.random.default_rng(0)
     ids = np.zeros((2, 1, 300, 250), np.int32)
     y, x = np.indices(ids.shape[2:])
@@ -172,7 +172,7 @@ def test_objects_of_images_of_several_blocks_are_whole_and_measured_whole(tmp_pa
     pd.testing.assert_frame_equal(rows, whole, check_exact=False, rtol=1e-9)
 
 
-def test_objects_that_the_region_of_interest_cuts_are_marked(tmp_path):
+def test_objects_cut_by_the_region_of_interest_touch_the_border(tmp_path):
     ids = np.zeros((1, 1, 80, 90), np.int32)
     for number, (y, x) in enumerate([(20, 10), (20, 40), (40, 60), (60, 20)], start=1):
         ids[0, 0, y : y + 12, x : x + 12] = number
@@ -185,7 +185,7 @@ def test_objects_that_the_region_of_interest_cuts_are_marked(tmp_path):
     assert rows["touches_border"].tolist() == [True, True, False, True]
 
 
-def test_labels_keep_the_sizes_of_the_image_and_have_colours(tmp_path):
+def test_labels_keep_the_pixel_size_of_the_image_and_have_colors(tmp_path):
     write_batch(tmp_path, draw_frames())
     run(tmp_path, {"movie": "1"}, INSTANCES)
     metadata = read_metadata(tmp_path / "labels" / "movie.ome.zarr")
@@ -193,7 +193,7 @@ def test_labels_keep_the_sizes_of_the_image_and_have_colours(tmp_path):
     assert zarr.open_group(tmp_path / "labels" / "movie.ome.zarr").attrs["ome"]["image-label"]["colors"]
 
 
-def test_semantic_labels_are_the_likeliest_class_and_objects_its_pieces(tmp_path):
+def test_semantic_labels_are_the_most_probable_class_and_objects_its_components(tmp_path):
     classes = np.zeros((1, 1, 40, 60), np.uint8)
     classes[0, 0, 5:15, 5:15] = 1
     classes[0, 0, 5:15, 15:20] = 2
@@ -213,7 +213,7 @@ def test_semantic_labels_are_the_likeliest_class_and_objects_its_pieces(tmp_path
     assert rows["area_um2"].isna().all()
 
 
-def test_an_image_without_a_cell_gives_no_rows_and_the_same_columns(tmp_path):
+def test_an_image_without_cells_gives_an_empty_table_with_all_columns(tmp_path):
     write_batch(tmp_path / "some", draw_frames())
     write_batch(tmp_path / "none", np.zeros((1, 1, 20, 30), np.int32))
     for folder in ("some", "none"):
@@ -243,7 +243,7 @@ def test_channels_of_one_name_have_columns_of_their_own(tmp_path):
     assert list(rows.columns[-2:]) == ["intensity_mean_0_dna", "intensity_mean_1_dna"]
 
 
-def test_images_that_were_set_aside_are_left_out(tmp_path):
+def test_skipped_images_are_left_out(tmp_path):
     write_batch(tmp_path, draw_frames())
     (tmp_path / "images" / "skipped.json").write_text(json.dumps({"broken": "cannot be read"}))
     rows = run(tmp_path, {"broken": "1", "movie": "1"}, INSTANCES)
@@ -257,7 +257,7 @@ def test_a_batch_of_nothing_but_bad_images_makes_an_empty_table(tmp_path):
     assert len(run(tmp_path, {"broken": "1"}, INSTANCES)) == 0
 
 
-def test_predictions_that_do_not_fit_are_named_and_the_others_kept(tmp_path, caplog):
+def test_predictions_of_another_size_are_named_and_other_images_kept(tmp_path, caplog):
     ids = draw_frames()
     write_batch(tmp_path, ids, images=["a", "b", "c"])
     write_certain(tmp_path / "predictions" / "b.ome.zarr", ids[..., :50], INSTANCE_OUTPUTS)
@@ -272,7 +272,7 @@ def test_predictions_that_do_not_fit_are_named_and_the_others_kept(tmp_path, cap
     assert "a: 9 objects" not in caplog.text
 
 
-def test_a_job_that_was_stopped_while_tables_were_joined_keeps_all_images(tmp_path, monkeypatch, caplog):
+def test_a_job_stopped_while_joining_tables_keeps_all_images(tmp_path, monkeypatch, caplog):
     def stop(*_):
         raise KeyboardInterrupt
 
@@ -287,7 +287,7 @@ def test_a_job_that_was_stopped_while_tables_were_joined_keeps_all_images(tmp_pa
     assert "objects" not in caplog.text
 
 
-def test_two_runs_give_the_same(tmp_path):
+def test_a_second_run_gives_the_same_labels_and_objects(tmp_path):
     write_batch(tmp_path, draw_frames())
     rows = run(tmp_path, {"movie": "1"}, INSTANCES)
     first = open_array(tmp_path / "labels" / "movie.ome.zarr")[:]
@@ -296,7 +296,7 @@ def test_two_runs_give_the_same(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["predictions", "images"])
-def test_a_store_that_is_damaged_in_the_middle_is_named_and_the_others_are_kept(tmp_path, caplog, kind):
+def test_a_damaged_store_is_named_and_other_images_are_kept(tmp_path, caplog, kind):
     write_batch(tmp_path, draw_frames(), images=["a", "b"])
     damage(tmp_path / kind / "a.ome.zarr" / "0" / "c" / "1" / "0" / "0" / "0" / "0")
     with pytest.raises(InputError, match=rf"{kind}/a\.ome\.zarr: the store is damaged, pixels at .* cannot be read"):

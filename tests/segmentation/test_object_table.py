@@ -1,7 +1,6 @@
-"""Measurements, by hand and against scikit-image; tables, read by others."""
+"""Properties of objects, computed by hand and by scikit-image; tables as Parquet files."""
 
 import math
-import time
 
 import numpy as np
 import pandas as pd
@@ -68,7 +67,7 @@ def table_of(labels, channels=(), confidence=None, side=1000, stitched=False, **
     return pa.concat_tables(tables)
 
 
-def test_a_drawing_has_the_measurements_worked_out_by_hand():
+def test_properties_of_a_drawing_are_those_computed_by_hand():
     values = np.arange(30, dtype=np.uint16).reshape(5, 6)
     found = table_of(DRAWING, {"dna": values}, np.where(DRAWING == 3, 51, 204)).to_pandas()
     assert found["label"].tolist() == [1, 2, 3]
@@ -91,7 +90,7 @@ def test_a_drawing_has_the_measurements_worked_out_by_hand():
 
 @pytest.mark.parametrize("side", [1000, 64, 33])
 @pytest.mark.parametrize("seed", range(3))
-def test_measurements_are_those_of_scikit_image_however_objects_are_cut(seed, side):
+def test_properties_are_those_of_scikit_image_for_any_size_of_blocks(seed, side):
     labels = random_labels(seed=seed)
     intensity = np.random.default_rng(seed).integers(0, 65535, labels.shape).astype(np.uint16)
     found = table_of(labels, {"dna": intensity}, side=side).to_pandas().sort_values("label")
@@ -117,14 +116,14 @@ def test_measurements_are_those_of_scikit_image_however_objects_are_cut(seed, si
         np.testing.assert_allclose(found[ours], expected[theirs], rtol=1e-6, atol=1e-5, err_msg=ours)
 
 
-def test_objects_are_given_out_as_soon_as_they_are_whole():
+def test_objects_are_yielded_as_soon_as_they_are_complete():
     labels = np.zeros((90, 40), int)
     labels[2:5, 2:5], labels[25:50, 2:5], labels[70:80, 8:30] = 1, 2, 3
     given = [sums["label"].tolist() for _, sums in sums_of(labels[None, None], labels[None, None], labels, side=30)]
     assert list(filter(None, given)) == [[1], [2], [3]]
 
 
-def test_pixels_that_are_no_numbers_do_not_count():
+def test_pixels_that_are_not_finite_do_not_count():
     values = np.full(DRAWING.shape, 5.0, np.float32)
     values[0, 0], values[2, 2], values[3, 5] = np.nan, np.inf, np.nan
     found = table_of(DRAWING, {"dna": values})
@@ -132,7 +131,7 @@ def test_pixels_that_are_no_numbers_do_not_count():
 
 
 @pytest.mark.parametrize("value", [2**63 - 1, 2**64 - 1])
-def test_the_largest_of_whole_numbers_have_a_mean(value):
+def test_the_largest_integers_have_a_mean(value):
     values = np.full(DRAWING.shape, value, np.uint64)
     assert table_of(DRAWING, {"dna": values})["intensity_mean_dna"].to_pylist() == [float(value)] * 3
 
@@ -156,7 +155,7 @@ def test_an_object_of_a_stack_is_measured_through_its_planes(side):
     assert found[["z", "area_px", "area_um2", "perimeter_px", "eccentricity"]].isna().all(axis=None)
 
 
-def test_a_table_has_physical_sizes_where_the_pixel_size_is_known():
+def test_physical_sizes_are_given_if_the_pixel_size_is_known():
     rows = table_of(DRAWING, ["dna"], first_label=10).to_pandas()
     assert rows["label"].tolist() == [11, 12, 13]
     assert rows["area_um2"].tolist() == [0.5, 0.5, 0.125]
@@ -166,12 +165,12 @@ def test_a_table_has_physical_sizes_where_the_pixel_size_is_known():
     assert (set(rows["t"]), set(rows["z"])) == ({0}, {0})
 
 
-def test_physical_sizes_are_null_where_it_is_not():
+def test_physical_sizes_are_null_if_the_pixel_size_is_unknown():
     table = table_of(DRAWING, [], pixel_size_um=(None, None, None))
     assert [table[column].null_count for column in ("area_um2", "centroid_y_um", "centroid_x_um")] == [3, 3, 3]
 
 
-def test_a_large_table_comes_in_groups(tmp_path):
+def test_a_large_table_is_written_in_row_groups(tmp_path):
     table = table_of(DRAWING, [])
     write_tables(tmp_path / "a.parquet", table.schema, [table] * 40_000)
     with pq.ParquetFile(tmp_path / "a.parquet") as written:
@@ -179,12 +178,11 @@ def test_a_large_table_comes_in_groups(tmp_path):
         assert written.num_row_groups == 5
 
 
-def test_a_movie_of_very_many_frames_without_objects_is_written_at_once(tmp_path):
+def test_empty_tables_of_very_many_frames_are_not_written_one_by_one(tmp_path):
     table = table_of(DRAWING, [])[:0]
-    started = time.monotonic()
     write_tables(tmp_path / "a.parquet", table.schema, [table] * 100_000)
-    assert time.monotonic() - started < 5
-    assert pq.read_metadata(tmp_path / "a.parquet").num_rows == 0
+    metadata = pq.read_metadata(tmp_path / "a.parquet")
+    assert (metadata.num_rows, metadata.num_row_groups) == (0, 1)
 
 
 def test_a_plane_without_objects_gives_an_empty_table_of_the_same_columns_and_types():
@@ -205,7 +203,7 @@ def test_joined_tables_have_the_channels_of_all(tmp_path):
     assert [path.name for path in (tmp_path / "made").iterdir()] == ["all.parquet"]
 
 
-def test_no_tables_at_all_join_to_an_empty_one(tmp_path):
+def test_joining_no_tables_gives_an_empty_one(tmp_path):
     join_tables([], tmp_path / "all.parquet")
     rows = pd.read_parquet(tmp_path / "all.parquet")
     assert (len(rows), list(rows.columns)) == (0, SCHEMA.names)

@@ -1,4 +1,4 @@
-"""Cells are parted, specks and holes go, faint cells stay; all the same however a plane is cut into blocks."""
+"""Cells are separated, specks and holes vanish, faint cells stay, for any size of blocks."""
 
 import tracemalloc
 
@@ -50,13 +50,13 @@ def same_partition(one, other):
     return len(np.unique(pairs[0])) == len(np.unique(pairs[1])) == pairs.shape[1]
 
 
-def test_two_discs_that_touch_are_parted():
+def test_touching_discs_are_separated():
     ids = draw_discs((60, 90), (30, 30, 16), (30, 60, 15))
     assert label(ids > 0).max() == 1
     assert same_partition(segment_plane(paint(ids), SETTINGS), ids)
 
 
-def test_two_discs_that_touch_are_parted_where_the_network_is_blurred_and_unsure():
+def test_touching_discs_are_separated_if_probabilities_are_blurred_and_uncertain():
     ids = draw_discs((60, 90), (30, 30, 16), (30, 60, 15))
     found = segment_plane(paint(ids, certainty=200, blur=1), SETTINGS)
     assert found.max() == 2
@@ -79,7 +79,7 @@ def test_a_speck_of_interior_in_the_boundary_takes_nothing_from_its_cell():
     np.testing.assert_array_equal(segment_plane(probabilities, SETTINGS), ids)
 
 
-def test_a_hole_within_a_cell_is_filled_only_when_asked():
+def test_holes_in_cells_are_only_filled_with_fill_holes():
     ids = draw_discs((60, 60), (30, 30, 20))
     holed = paint(ids)
     holed[:, 28:32, 28:32] = np.array([255, 0, 0])[:, None, None]
@@ -95,14 +95,14 @@ def test_a_cell_too_faint_to_be_seeded_is_kept_beside_one_that_is_not():
     assert same_partition(segment_plane(probabilities, SETTINGS), ids)
 
 
-def test_nothing_at_all_gives_no_cell():
+def test_background_alone_gives_no_cell():
     nothing = np.zeros((3, 40, 50), np.uint8)
     nothing[0] = 255
     found = segment_plane(nothing, SETTINGS)
     assert (found.dtype, found.shape, found.max()) == (np.int32, (40, 50), 0)
 
 
-def test_a_plane_that_is_all_cell_gives_one():
+def test_a_plane_full_of_interior_is_one_cell():
     everything = np.zeros((3, 40, 50), np.uint8)
     everything[1] = 255
     assert np.all(segment_plane(everything, SETTINGS) == 1)
@@ -120,7 +120,7 @@ def test_noise_gives_the_same_cells_each_time_and_each_is_connected():
     assert np.bincount(found.ravel())[1:].min() >= 16
 
 
-def test_a_hole_between_two_cells_or_at_the_edge_or_round_another_cell_is_nobodys():
+def test_background_between_cells_at_the_edge_or_around_a_cell_is_no_hole():
     ids = np.zeros((20, 40), int)
     ids[2:12, 2:10], ids[2:12, 10:18] = 1, 2
     ids[5:7, 9:11] = 0
@@ -158,7 +158,7 @@ def test_holes_are_filled_with_the_debris_in_them_as_scipy_does_without_it():
         np.testing.assert_array_equal(blocks, found)
 
 
-def test_what_debris_alone_closes_is_no_hole():
+def test_background_closed_by_debris_alone_is_no_hole():
     mask, debris = np.zeros((30, 30), bool), np.zeros((30, 30), bool)
     mask[4:18, 4:26] = True
     mask[8:18, 12:16] = False
@@ -168,7 +168,7 @@ def test_what_debris_alone_closes_is_no_hole():
     np.testing.assert_array_equal(segment_plane(sure.astype(np.uint8), SETTINGS) > 0, mask)
 
 
-def test_a_hole_that_is_too_large_stays():
+def test_holes_above_max_hole_um2_stay():
     ids = draw_discs((60, 60), (30, 30, 20))
     holed = paint(ids)
     holed[:, 28:32, 28:32] = np.array([255, 0, 0])[:, None, None]
@@ -177,7 +177,7 @@ def test_a_hole_that_is_too_large_stays():
     assert segment_plane(holed, settings, pixel_size_um=(None, 0.6, 0.5))[30, 30] == 0
 
 
-def test_areas_in_square_micrometres_stand_in_for_those_in_pixels():
+def test_min_area_um2_replaces_min_area_px():
     settings = changed(min_area_um2=10.0)
     assert make_rules("a", (None, 0.5, 0.2), settings).min_area_px == 100
     assert make_rules("a", (None, 0.5, 0.19), settings).min_area_px == 106
@@ -185,7 +185,7 @@ def test_areas_in_square_micrometres_stand_in_for_those_in_pixels():
         make_rules("day1", (None, None, None), settings)
 
 
-def test_what_no_seed_reaches_goes_to_the_cell_it_shares_most_of_its_border_with():
+def test_foreground_beyond_the_reach_of_seeds_goes_to_the_cell_of_the_longest_border():
     probabilities = np.zeros((3, 20, 400), np.uint8)
     probabilities[2] = 255
     probabilities[:, :, :10] = probabilities[:, :, 390:] = np.array([0, 255, 0])[:, None, None]
@@ -197,7 +197,7 @@ def test_what_no_seed_reaches_goes_to_the_cell_it_shares_most_of_its_border_with
     assert (found[:10, 320:340] == 0).all()
 
 
-def test_a_cell_that_is_too_small_goes_to_its_neighbour():
+def test_a_small_cell_goes_to_its_neighbor():
     probabilities = np.zeros((3, 20, 60), np.uint8)
     probabilities[1] = 255
     probabilities[:, :, 20] = probabilities[:, :, 23] = np.array([0, 0, 255])[:, None]
@@ -207,11 +207,11 @@ def test_a_cell_that_is_too_small_goes_to_its_neighbour():
     assert (found[:, 24:] == 2).all()
 
 
-def test_where_nothing_was_predicted_there_is_no_cell():
+def test_pixels_without_prediction_are_no_cell():
     assert segment_plane(np.zeros((3, 40, 50), np.uint8), SETTINGS).max() == 0
 
 
-def test_classes_fall_into_connected_pieces():
+def test_classes_are_split_into_connected_components():
     classes = np.array([[1, 1, 0, 2], [0, 1, 2, 2], [1, 0, 0, 0], [1, 0, 2, 0]])
     probabilities = np.stack([classes == number for number in range(3)]).astype(np.uint8) * 255
     block = split_planes([0], 1, classes.shape, 4)[0]
@@ -274,7 +274,7 @@ FIELDS = {
 @pytest.mark.parametrize(
     "settings", [{}, {"min_area_px": 150, "stitch_threshold": 0.5}, {"min_area_px": 0, "fill_holes": False}]
 )
-def test_blocks_of_any_size_and_any_number_of_workers_give_the_same_ids(field, settings):
+def test_ids_do_not_depend_on_the_size_of_blocks_or_the_number_of_workers(field, settings):
     probabilities = FIELDS[field]
     whole = in_blocks(probabilities, 1000, **settings)
     assert whole.any()
@@ -296,7 +296,7 @@ def test_planes_objects_one_by_one_or_all_at_once_give_the_same_ids(monkeypatch,
             )
 
 
-def test_of_a_stack_little_is_kept_for_each_plane():
+def test_memory_for_each_plane_of_a_stack_is_small():
     def peak_bytes(planes):
         probabilities = np.repeat(smooth_noise(4, shape=(1, 1, 128, 128), sigma=1.5), planes, axis=2)
         blocks, scratch = split_planes([0], planes, (128, 128), 128), np.zeros((1, 1, planes, 128, 128), np.int32)
@@ -312,7 +312,7 @@ def test_of_a_stack_little_is_kept_for_each_plane():
 
 
 @pytest.mark.parametrize("field", ["smooth noise", "several planes"])
-def test_blocks_of_any_size_give_the_same_pieces_of_classes(field):
+def test_components_of_classes_do_not_depend_on_the_size_of_blocks(field):
     whole = in_blocks(FIELDS[field], 1000, task="semantic", stitch_threshold=0.5)
     for side, workers in ((64, 1), (100, 2)):
         found = in_blocks(FIELDS[field], side, workers, task="semantic", stitch_threshold=0.5)
@@ -332,13 +332,13 @@ def test_one_snake_through_all_blocks_is_one_cell():
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 30), (30, 1)])
-def test_planes_of_one_row_work(shape):
+def test_planes_of_one_row_or_column_are_segmented(shape):
     probabilities = np.zeros((3, *shape), np.uint8)
     probabilities[1] = 255
     assert segment_plane(probabilities, changed(min_area_px=1)).max() == 1
 
 
-def test_probabilities_that_are_right_give_nearly_all_real_nuclei_back(real_data):
+def test_perfect_probabilities_give_back_nearly_all_real_nuclei(real_data):
     folders = sorted((real_data / "nuclei-dsb2018" / "stage1_train").iterdir())[::8]
     hits = misses = extras = 0
     for folder in folders:
