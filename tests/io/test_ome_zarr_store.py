@@ -245,5 +245,5 @@ def test_a_store_made_anew_in_the_same_place_is_not_taken_for_damaged(tmp_path):
 
 def test_a_store_without_metadata_is_unfinished(tmp_path):
     create_store(tmp_path / "a", (1, 1, 1, 9, 9), np.uint8)
-    with pytest.raises(InputError, match="its metadata lack 'ome'"):
+    with pytest.raises(InputError, match="its metadata lacks 'ome'"):
         read_metadata(tmp_path / "a")

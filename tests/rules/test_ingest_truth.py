@@ -138,7 +138,7 @@ def save_objects(folder, names=("a.png", "b.png")):
 
 def test_one_mask_per_object_is_foreground_where_there_are_two_classes_and_says_nothing_of_more(tmp_path):
     masks = save_objects(tmp_path / "masks")
-    with pytest.raises(InputError, match=r"masks: one mask per object says no class; give an image of classes"):
+    with pytest.raises(InputError, match=r"masks: masks of single objects do not name classes; give an image of classes"):
         annotate_one(tmp_path, masks, task="semantic")
     array, _ = annotate_one(tmp_path / "two", masks, task="semantic", classes=CLASSES[:2])
     assert np.array_equal(array[0, 0, 0], (cells() == 1) | (cells() == 2))
@@ -150,7 +150,7 @@ def test_what_white_means_is_decided_for_the_whole_image(tmp_path, turned):
     pixels[:40, :40] = 255
     pixels[2060:, :40] = 1
     mask = save(tmp_path / "a.png", pixels[::-1].copy() if turned else pixels)
-    with pytest.raises(InputError, match=r"a\.png: holds the ids 0, 1, 255, but there are 2 classes"):
+    with pytest.raises(InputError, match=r"a\.png: has the ids 0, 1, 255, but there are 2 classes"):
         annotate_one(tmp_path, mask, shape=(1, 1, 1, 2100, 64), task="semantic", classes=CLASSES[:2])
 
 
@@ -367,10 +367,10 @@ def test_what_the_table_does_not_look_at_counts_as_not_annotated(tmp_path, task,
     ("pixels", "what"),
     [
         (np.zeros((60, 80), np.uint8), "holds background only; annotate it, or empty the column truth of a"),
-        (cells() * np.float32(0.5), "holds fractions"),
-        (cells() * np.float32(np.nan), "holds fractions"),
-        (cells().astype(np.int16) - 1, "holds the id -1"),
-        (cells().astype(np.uint32) * 2**29, "holds the id 3758096384, the largest that can be kept is 2147483647"),
+        (cells() * np.float32(0.5), "has fractional values"),
+        (cells() * np.float32(np.nan), "has fractional values"),
+        (cells().astype(np.int16) - 1, "has the id -1"),
+        (cells().astype(np.uint32) * 2**29, "has the id 3758096384, but the largest supported id is 2147483647"),
         (cells().T.copy(), "is y 80, x 60, but its image is y 60, x 80; it is transposed"),
         (cells()[::2, ::2].copy(), "is y 30, x 40, but its image is y 60, x 80; annotate the image itself"),
         (
@@ -388,7 +388,7 @@ def test_what_is_no_image_of_ids_is_refused_with_the_reason(tmp_path, pixels, wh
 
 
 def test_classes_that_do_not_exist_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r"holds the ids 0, 1, 2, 7, but there are 3 classes, 0 to 2 \(background, mo"):
+    with pytest.raises(InputError, match=r"has the ids 0, 1, 2, 7, but there are 3 classes, 0 to 2 \(background, mo"):
         annotate_one(tmp_path, save(tmp_path / "a.png", cells()), task="semantic")
 
 
@@ -442,7 +442,7 @@ def test_pieces_for_which_no_id_is_left_are_refused(tmp_path, largest, fits):
         array, _ = annotate_one(tmp_path, mask, disconnected_labels="split")
         assert array[0, 0, 0][20, 0] == largest + 1
     else:
-        with pytest.raises(InputError, match=r"a\.tif: has no ids left for its pieces, 2147483647 is the last"):
+        with pytest.raises(InputError, match=r"a\.tif: splitting disconnected labels needs ids above 2147483647"):
             annotate_one(tmp_path, mask, disconnected_labels="split")
 
 

@@ -1,18 +1,22 @@
-"""Annotations in the forms that people keep them, opened as a LazyImage of ids (t, 1, z, y, x) that fits the image."""
+"""Opens annotations in the common formats as LazyImages of ids (t, 1, z, y, x) that fit their image."""
 
 import contextlib
 import re
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tessera.common.errors import InputError
+from tessera.common.types import Shape5D, StrPath
 from tessera.io.frame_numbers import check_frame_pairs, first_shifted_frame
 from tessera.io.image_reader import list_files, open_image
-from tessera.io.lazy_image import LazyImage
+from tessera.io.lazy_image import LazyImage, ReadFunction
 
-# Cell Tracking Challenge: masks of a tracker's truth, of the segmentation truth, and of a tracker's result
+# Names of masks in the Cell Tracking Challenge: tracking truth, segmentation truth, and results of a tracker
 _CHALLENGE = re.compile(r"(man_track|man_seg|mask)_?(\d+)\.tiff?", re.IGNORECASE)
 _TRACKS = ("man_track.txt", "res_track.txt")
 
@@ -22,54 +26,63 @@ class Annotation:
     """An annotation opened for reading.
 
     Attributes:
-        source: LazyImage of ids, (t, 1, z, y, x) as the image.
-        objects: whether each id is an object for certain (one file per object).
-        annotated_t: frames that are annotated; None: all.
-        lineage: [label, begin, end, parent] of each track; None: not known.
+        source: ids (t, 1, z, y, x), of the shape of the image.
+        one_object_per_mask: whether there was one file for each object, so that each id is certainly one object.
+        annotated_t: annotated frames; None: all.
+        lineage: [label, first frame, last frame, parent] of each track; None: unknown.
     """
 
     source: LazyImage
-    objects: bool = False
+    one_object_per_mask: bool = False
     annotated_t: list[int] | None = None
-    lineage: list[list[int]] | None = field(default=None)
+    lineage: list[list[int]] | None = None
 
 
 @contextlib.contextmanager
-def open_annotation(paths, shape, axes=None, ignore_label=None, *, frames=None, image=()):
-    """Open an annotation for the block that follows: its kind is recognised by what is there.
+def open_annotation(
+    paths: Sequence[StrPath],
+    shape: Shape5D,
+    axes: str | None = None,
+    ignore_label: int | None = None,
+    *,
+    frames: Collection[int] | None = None,
+    image_files: Sequence[StrPath] = (),
+) -> Iterator[Annotation]:
+    """Open an annotation for the block that follows, and detect its format.
 
-    An image or stack of ids, a folder or glob of such frames, a folder with one mask per object, or a Cell Tracking
-    Challenge folder (man_track*.tif and man_track.txt, man_seg*.tif, mask*.tif and res_track.txt, or SEG or TRA in it).
+    Supported formats: an image or stack of ids; a folder or glob of such frames; a folder with one mask per object; and
+    a Cell Tracking Challenge folder (man_track*.tif and man_track.txt, man_seg*.tif, mask*.tif and res_track.txt, or a
+    folder with SEG or TRA in it).
 
     Args:
         paths: files or folders.
-        shape: (t, c, z, y, x) of the image that is annotated.
-        axes: axes of the image's file as the table names them; the annotation may lack the channels.
-        ignore_label: the value of pixels that nobody annotated, which tracks need not list; None: there are none.
-        frames: the frames that are looked at, which all need a mask where it comes with tracks; None: all.
-        image: files or folders of the image; where it and the annotation have one file per frame, their numbers are
-            compared.
+        shape: (t, c, z, y, x) of the annotated image.
+        axes: axes of the image's file as stated in the table; the annotation may lack the channels.
+        ignore_label: value of pixels that nobody annotated, which the table of tracks need not list; None: no value.
+        frames: frames to analyze, each of which needs a mask if the annotation has tracks; None: all.
+        image_files: files or folders of the image. If the image and the annotation have a file for each frame, the
+            numbers in their names are compared.
 
     Yields:
-        Annotation.
+        The Annotation.
 
     Raises:
-        InputError: a file cannot be read, or does not fit the image.
+        InputError: a file is unreadable, or does not fit the image.
     """
-    paths = _challenge_folder([Path(path) for path in paths])
-    files = list_files(paths)
+    folders = _challenge_folder([Path(path) for path in paths])
+    files = list_files(folders)
     _refuse_jpeg(files)
     count, _, depth, _, _ = shape
-    tracks = _tracks(paths)
-    images = list_files(image) if image else []
+    tracks = _find_tracks(folders)
+    images = list_files(image_files) if image_files else []
     numbered = _numbered(files, count, tracks)
     if numbered:
         annotation = _open_challenge(numbered, tracks, shape, ignore_label, range(count) if frames is None else frames)
         if annotation.annotated_t:
-            _refuse_moved(numbered, images)
+            _refuse_shifted(numbered, images)
         yield annotation
     elif len(files) > 1 and count == 1 and len(files) != depth:
-        yield Annotation(_merge_objects(files, shape), objects=True)
+        yield Annotation(_merge_objects(files, shape), one_object_per_mask=True)
     else:
         if len(files) == len(images) > 1:
             check_frame_pairs(files, images)
@@ -77,76 +90,82 @@ def open_annotation(paths, shape, axes=None, ignore_label=None, *, frames=None, 
             yield Annotation(_fit(source, shape, files[0] if len(files) == 1 else files[0].parent))
 
 
-def _refuse_jpeg(files):
+def _refuse_jpeg(files: Sequence[Path]) -> None:
     for file in files:
         if file.suffix.lower() in (".jpg", ".jpeg"):
             raise InputError(f"{file}: JPEG changes ids at the edges of objects; export the annotation as PNG or TIFF")
 
 
 @contextlib.contextmanager
-def _open_ids(files, axes, shape):
-    """Open ids whose axes are those of the image, of `shape`, its channels left out or not."""
-    fewer = re.sub("[CS]", "", (axes or "").upper())
+def _open_ids(files: Sequence[Path], axes: str | None, shape: Shape5D) -> Iterator[LazyImage]:
+    """Open ids that have the axes of their image, with or without its channels."""
+    without_channels = re.sub("[CS]", "", (axes or "").upper())
     with contextlib.ExitStack() as stack:
         try:
-            source = stack.enter_context(open_image(files, fewer, labels=True, like=shape))
+            source = stack.enter_context(open_image(files, without_channels, labels=True, like=shape))
         except InputError:
-            if fewer == (axes or "").upper():
+            if without_channels == (axes or "").upper():
                 raise
             source = stack.enter_context(open_image(files, axes, labels=True, like=shape))
         yield source
 
 
-def _fit(source, shape, name):
-    """`source` with one channel and the shape of the image; frames may be taken for depths, and depths for frames."""
+def _fit(source: LazyImage, shape: Shape5D, name: StrPath) -> LazyImage:
+    """Return `source` with one channel and the shape of its image. Frames and planes may be interchanged."""
     frames, channels, depth, height, width = source.shape
     expected = {"t": shape[0], "z": shape[2], "y": shape[3], "x": shape[4]}
-    found = {"t": frames, "z": depth, "y": height, "x": width}
+    sizes = {"t": frames, "z": depth, "y": height, "x": width}
     read = _one_channel(source, name) if channels > 1 else source.read
     if (frames, depth) == (shape[2], shape[0]) and frames != depth and 1 in (frames, depth):
-        found |= {"t": depth, "z": frames}
-        inner = read
-        read = lambda t, z, rows, columns: inner(z, t, rows, columns)  # noqa: E731
-    if found != expected:
-        raise InputError(f"{name}: is {_sizes(found)}, but its image is {_sizes(expected)}; {_advise(found, expected)}")
+        sizes |= {"t": depth, "z": frames}
+        read = _swap_t_and_z(read)
+    if sizes != expected:
+        raise InputError(
+            f"{name}: is {_describe(sizes)}, but its image is {_describe(expected)}; {_advise(sizes, expected)}"
+        )
     return replace(source, shape=(shape[0], 1, *shape[2:]), read=read)
 
 
-def _advise(found, expected):
-    """What to do about an annotation whose sizes {axis: size} are not those of its image."""
-    planes = [(sizes["y"], sizes["x"]) for sizes in (found, expected)]
-    if planes[0] == planes[1] and found["t"] * found["z"] == expected["t"] * expected["z"]:
+def _swap_t_and_z(read: ReadFunction) -> ReadFunction:
+    return lambda t, z, rows, columns: read(z, t, rows, columns)
+
+
+def _advise(sizes: Mapping[str, int], expected: Mapping[str, int]) -> str:
+    """Return what to do about an annotation whose sizes {axis: size} differ from those of its image."""
+    planes = [(each["y"], each["x"]) for each in (sizes, expected)]
+    if planes[0] == planes[1] and sizes["t"] * sizes["z"] == expected["t"] * expected["z"]:
         return "state its axes in the table, such as TZYX for frames of planes"
     if planes[0] == planes[1]:
-        axis, what = ("t", "frame") if found["t"] != expected["t"] else ("z", "plane")
-        return f"give an annotation of each {what}, {expected[axis]} of them, where nothing is seen an empty one"
+        axis, what = ("t", "frame") if sizes["t"] != expected["t"] else ("z", "plane")
+        return f"give an annotation of each of the {expected[axis]} {what}s (an empty one where there are no objects)"
     if planes[0] == planes[1][::-1]:
-        return "it is transposed, turn it"
-    return "annotate the image itself, at its full size"
+        return "it is transposed; rotate it"
+    return "annotate the image at its full size"
 
 
-def _sizes(sizes):
+def _describe(sizes: Mapping[str, int]) -> str:
     return ", ".join(f"{axis} {size}" for axis, size in sizes.items() if size > 1 or axis in "yx")
 
 
-def _one_channel(source, name):
-    """Read ids that were saved as colours: all channels must be alike, but for transparency."""
+def _one_channel(source: LazyImage, name: StrPath) -> ReadFunction:
+    """Return a function that reads ids saved as gray colors: all channels must be equal, except transparency."""
 
-    def read(t, z, rows, columns):
+    def read(t: int, z: int, rows: slice, columns: slice) -> NDArray[Any]:
         pixels = source.read(t, z, rows, columns)
-        colours = pixels[:3] if len(pixels) == 4 else pixels[: len(pixels) - (len(pixels) == 2)]
-        if (colours != colours[0]).any():
-            raise InputError(
-                f"{name}: holds colours, not ids; export the annotation as an image of one channel that holds ids"
-            )
+        colors = pixels[:3] if len(pixels) == 4 else pixels[: len(pixels) - (len(pixels) == 2)]
+        if (colors != colors[0]).any():
+            raise InputError(f"{name}: has colors, not ids; export the annotation as an image of ids with one channel")
         return pixels[:1]
 
     return read
 
 
-def _merge_objects(files, shape):
-    """One mask per object, as in the 2018 Data Science Bowl: ids in order of names; the smaller covers the larger."""
-    objects = []
+def _merge_objects(files: Sequence[Path], shape: Shape5D) -> LazyImage:
+    """Merge masks of one object each, as in the 2018 Data Science Bowl.
+
+    Ids follow the order of the names. Where objects overlap, the smaller one covers the larger one.
+    """
+    objects: list[tuple[NDArray[np.intp], int]] = []
     for number, file in enumerate(files, start=1):
         with _open_ids([file], None, shape) as source:
             source = _fit(source, shape, file)
@@ -154,17 +173,17 @@ def _merge_objects(files, shape):
         inside = pixels != 0
         if (pixels[inside] != pixels.max()).any():
             raise InputError(
-                f"{file}: holds several ids; for an image of one frame, several files must be masks of one object "
+                f"{file}: has several ids, but several files for an image of one frame must be masks of one object "
                 "each, with one value inside and 0 outside"
             )
         objects.append((np.flatnonzero(inside), number))
     ids = np.zeros(shape[2:], np.int32)
     overlaps = empty = 0
     for where, number in sorted(objects, key=lambda entry: -len(entry[0])):
-        overlaps += np.count_nonzero(ids.flat[where])
+        overlaps += int(np.count_nonzero(ids.flat[where]))
         empty += len(where) == 0
         ids.flat[where] = number
-    warnings = [f"{overlaps} pixels belong to two objects; the smaller one has them"] if overlaps else []
+    warnings = [f"{overlaps} pixels belong to two objects and are assigned to the smaller one"] if overlaps else []
     warnings += [f"{empty} of {len(files)} masks are empty"] if empty else []
     return LazyImage(
         (1, 1, *shape[2:]),
@@ -175,8 +194,8 @@ def _merge_objects(files, shape):
     )
 
 
-def _challenge_folder(paths):
-    """Of a Cell Tracking Challenge folder that holds SEG or TRA, the one to read: TRA may hold mere markers."""
+def _challenge_folder(paths: list[Path]) -> list[Path]:
+    """Return SEG or TRA of a Cell Tracking Challenge folder. SEG has priority, since masks in TRA may be markers."""
     if len(paths) == 1 and paths[0].is_dir():
         for name in ("SEG", "TRA"):
             if (paths[0] / name).is_dir():
@@ -184,11 +203,11 @@ def _challenge_folder(paths):
     return paths
 
 
-def _numbered(files, frames, tracks):
-    """{frame: file} where all TIFF files are named as the Cell Tracking Challenge names masks; None otherwise.
+def _numbered(files: Sequence[Path], frames: int, tracks: Path | None) -> dict[int, Path] | None:
+    """Return {frame: file} if all TIFF files have names of Cell Tracking Challenge masks, else None.
 
-    A tracker's results (mask000.tif) are told from masks of one object each by the image's `frames`, and from masks
-    that somebody counted from 1 by `tracks`, or the first frame, 0.
+    A tracker's results (mask000.tif) differ from masks of single objects, which belong to images of one `frames`, and
+    from masks numbered from 1, which have no table of `tracks` and no frame 0.
     """
     images = [file for file in files if file.suffix.lower() in (".tif", ".tiff")]
     matches = [_CHALLENGE.fullmatch(file.name) for file in images]
@@ -196,90 +215,96 @@ def _numbered(files, frames, tracks):
         slices = [file for file in images if file.name.lower().startswith("man_seg_")]
         if slices:
             raise InputError(
-                f"{slices[0]}: annotates a single depth of a volume, which cannot be used; give whole volumes"
+                f"{slices[0]}: annotates a single plane of a volume, which is not supported; give whole volumes"
             )
         return None
-    masks = any(match[1].lower() == "mask" for match in matches)
+    complete = [match for match in matches if match]
+    masks = any(match[1].lower() == "mask" for match in complete)
     if masks and tracks is None and frames == 1:
         return None
-    numbered = {}
-    for match, file in zip(matches, images, strict=True):
+    numbered: dict[int, Path] = {}
+    for match, file in zip(complete, images, strict=True):
         other = numbered.setdefault(int(match[2]), file)
         if other != file:
-            raise InputError(f"{file}: is frame {int(match[2])}, as {other} is; keep the masks of one kind")
+            raise InputError(f"{file}: is frame {int(match[2])}, and so is {other}; remove one of them")
     if masks and tracks is None and 0 not in numbered:
         if len(numbered) == frames:
             return None
         raise InputError(
-            f"{numbered[min(numbered)]}: which frame it is of is not clear, since none is mask000; give a mask for "
-            f"each of the {frames} frames, or name them man_seg000.tif and so on, where 000 is the first frame"
+            f"{numbered[min(numbered)]}: its frame is ambiguous, since there is no mask000; give a mask for each of "
+            f"the {frames} frames, or name them man_seg000.tif and so on, where 000 is the first frame"
         )
     return numbered
 
 
-def _refuse_moved(numbered, images):
-    """Refuse numbered masks of some frames where the image's own files leave numbers out: which number is meant?"""
-    moved = first_shifted_frame(images) if len(images) > 1 else None
-    file = moved and next((file for t, file in sorted(numbered.items()) if t >= moved), None)
+def _refuse_shifted(numbered: Mapping[int, Path], images: Sequence[Path]) -> None:
+    """Refuse numbered masks of some frames if the image's own file numbers have a gap, because they are ambiguous."""
+    shifted = first_shifted_frame(images) if len(images) > 1 else None
+    if shifted is None:
+        return
+    file = next((file for t, file in sorted(numbered.items()) if t >= shifted), None)
     if file:
         raise InputError(
-            f"{file}: which frame it is of is not clear, since the numbers of the image's files have a hole "
-            f"({images[moved].name} is frame {moved}, the first is 0); number both without one"
+            f"{file}: its frame is ambiguous, since the numbers of the image's files have a gap "
+            f"({images[shifted].name} is frame {shifted}, the first is 0); number both without gaps"
         )
 
 
-def _tracks(paths):
+def _find_tracks(paths: Sequence[Path]) -> Path | None:
     inside = [path / name for path in paths if path.is_dir() for name in _TRACKS]
     named = [path for path in paths if path.name in _TRACKS]
     return next((path for path in inside + named if path.is_file()), None)
 
 
-def _open_challenge(numbered, tracks, shape, ignore_label, frames):
-    """Numbered frames, of which some may be missing; one file is open at a time."""
+def _open_challenge(
+    numbered: Mapping[int, Path], tracks: Path | None, shape: Shape5D, ignore_label: int | None, frames: Iterable[int]
+) -> Annotation:
+    """Open numbered frames, some of which may be missing. Only one file is in memory at a time."""
     beyond = [file for t, file in numbered.items() if t >= shape[0]]
     if beyond:
         raise InputError(
-            f"{beyond[0]}: is a frame beyond the {shape[0]} of its image (the first is 0); remove or renumber it"
+            f"{beyond[0]}: is beyond the {shape[0]} frames of its image (the first is 0); remove or renumber it"
         )
     if tracks and (missing := set(frames) - set(numbered)):
         raise InputError(
-            f"{tracks.parent}: frame {min(missing)} of {shape[0]} has no mask; tracks need one of each frame that is "
-            "looked at: add it (empty where nothing is seen), or leave the frame out of the column frames"
+            f"{tracks.parent}: frame {min(missing)} of {shape[0]} has no mask, but tracks need one for each "
+            "analyzed frame: add it (an empty mask if there are no objects), or omit the frame from the column frames"
         )
-    frame_shape = (1, *shape[1:])
+    frame_shape: Shape5D = (1, *shape[1:])
     lineage = _read_tracks(tracks, shape[0]) if tracks else None
     labels = {track[0] for track in lineage} | {ignore_label} if lineage else None
-    held = {}
+    current: dict[int, NDArray[Any] | None] = {}
 
-    def read(t, z, rows, columns):
-        if t not in held:
-            held.clear()
-            held[t] = _read_frame(numbered[t], frame_shape, labels, tracks) if t in numbered else None
-        if held[t] is None:
+    def read(t: int, z: int, rows: slice, columns: slice) -> NDArray[Any]:
+        if t not in current:
+            current.clear()
+            current[t] = _read_frame(numbered[t], frame_shape, labels, tracks) if t in numbered else None
+        ids = current[t]
+        if ids is None:
             return np.zeros((1, rows.stop - rows.start, columns.stop - columns.start), np.int64)
-        return held[t][None, z, rows, columns]
+        return ids[None, z, rows, columns]
 
     source = LazyImage((shape[0], 1, *shape[2:]), np.dtype(np.int64), read, tiled=True)
     annotated = sorted(numbered) if len(numbered) < shape[0] else None
     return Annotation(source, annotated_t=annotated, lineage=lineage)
 
 
-def _read_frame(file, shape, labels, tracks):
-    """Ids (z, y, x) of one frame."""
+def _read_frame(file: Path, shape: Shape5D, labels: Collection[int | None] | None, tracks: Path | None) -> NDArray[Any]:
+    """Return the ids (z, y, x) of one frame, and check that the table `tracks` lists them."""
     with _open_ids([file], None, shape) as source:
         source = _fit(source, shape, file)
         ids = np.stack([source.read(0, z, slice(None), slice(None))[0] for z in range(shape[2])])
-    unknown = set(np.unique(ids).tolist()) - labels - {0} if labels else ()
-    if unknown:
+    unlisted = set(np.unique(ids).tolist()) - set(labels) - {0} if labels else set()
+    if unlisted and tracks:
         raise InputError(
-            f"{file}: holds the ids {_some(unknown)}, which {tracks.name} does not list; correct one of them"
+            f"{file}: has the ids {_some(unlisted)}, which {tracks.name} does not list; correct one of them"
         )
     return ids
 
 
-def _read_tracks(path, frames):
-    """[label, begin, end, parent] of every line of a Cell Tracking Challenge table of tracks."""
-    tracks = {}
+def _read_tracks(path: Path, frames: int) -> list[list[int]]:
+    """Return [label, first frame, last frame, parent] of each line of a Cell Tracking Challenge table of tracks."""
+    tracks: dict[int, list[int]] = {}
     for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
         if not line.strip():
             continue
@@ -289,8 +314,8 @@ def _read_tracks(path, frames):
             raise InputError(f"{path}: line {number}: is not four whole numbers (label, begin, end, parent)") from None
         if label < 1 or label in tracks or not 0 <= begin <= end < frames or parent < 0:
             raise InputError(
-                f"{path}: line {number}: {line.strip()!r} cannot be; labels are unique and above 0, frames from 0 to "
-                f"{frames - 1}, the parent a label or 0"
+                f"{path}: line {number}: {line.strip()!r} is invalid; labels must be unique and above 0, frames from 0 "
+                f"to {frames - 1}, and the parent a label or 0"
             )
         tracks[label] = [label, begin, end, parent]
     for label, begin, _, parent in tracks.values():
@@ -301,6 +326,6 @@ def _read_tracks(path, frames):
     return list(tracks.values())
 
 
-def _some(ids):
+def _some(ids: Iterable[int]) -> str:
     ids = sorted(ids)
     return ", ".join(map(str, ids[:5])) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")

@@ -1,26 +1,30 @@
-"""Windows: the range of a channel's intensities that it is shown in, found in a sample of its pixels."""
+"""Contrast limits of image channels: robust low and high intensities, from a sample of the pixels."""
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tessera.io.pyramid import iterate_shards
+from tessera.io.pyramid import ZarrArray, iterate_shards
 
 PERCENTILES = (1, 99.8)
 SAMPLED_CHUNKS = 256
 SAMPLED_PX = 2**22
 
 
-def estimate_contrast_limits(array, channel):
-    """Least and greatest value (of the type, or of floats in the sample), and percentiles of the channel's pixels.
+def estimate_contrast_limits(array: ZarrArray, channel: int) -> dict[str, float]:
+    """Estimate the contrast limits of a channel.
 
     Args:
-        array: zarr.Array (t, c, z, y, x).
-        channel: its number.
+        array: image (t, c, z, y, x).
+        channel: index of the channel.
 
     Returns:
-        {"min", "max", "start", "end"}, as OME-Zarr's `omero` has it.
+        {"min", "max", "start", "end"}, the fields of `window` in the `omero` metadata of OME-Zarr. "start" and "end"
+        are PERCENTILES of the sampled pixels, or the extreme pixels where the percentiles are equal. "min" and "max"
+        are the range of the integer type, or of the sampled floats.
     """
     values = _sample(array, channel)
     finite = values[np.isfinite(values)]
@@ -28,7 +32,7 @@ def estimate_contrast_limits(array, channel):
         finite = np.zeros(1, array.dtype)
     start, end = np.percentile(finite, PERCENTILES)
     if end <= start:
-        # A few cells on a clean background are less than the percentiles leave out.
+        # A few cells on a clean background have fewer pixels than the percentiles ignore.
         start, end = _extremes(array, channel)
     if array.dtype.kind in "iu":
         least, most = np.iinfo(array.dtype).min, np.iinfo(array.dtype).max
@@ -37,12 +41,12 @@ def estimate_contrast_limits(array, channel):
     return {"min": float(least), "max": float(most), "start": float(start), "end": float(end)}
 
 
-def _extremes(array, channel):
-    """The least and the greatest finite pixel of one channel, read shard by shard; zeros where there is none."""
+def _extremes(array: ZarrArray, channel: int) -> tuple[Any, Any]:
+    """Return the smallest and largest finite pixel of a channel, read shard by shard; zeros if there is none."""
     least, most = [], []
-    for region in iterate_shards(array):
-        if region[1].start <= channel < region[1].stop:
-            values = array[region[0], channel, *region[2:]]
+    for t, c, z, y, x in iterate_shards(array):
+        if c.start <= channel < c.stop:
+            values = np.asarray(array[t, channel, z, y, x])
             values = values[np.isfinite(values)]
             if values.size:
                 least.append(values.min())
@@ -50,8 +54,8 @@ def _extremes(array, channel):
     return (min(least), max(most)) if least else (0, 0)
 
 
-def _sample(array, channel):
-    """Pixels of one channel: all of a small image, otherwise a grid out of chunks drawn with a fixed seed."""
+def _sample(array: ZarrArray, channel: int) -> NDArray[Any]:
+    """Return all pixels of a channel of a small image, else a grid of pixels from chunks drawn with a fixed seed."""
     frames, _, depth, height, width = array.shape
     rows, columns = array.chunks[-2:]
     stride = 1
@@ -61,5 +65,8 @@ def _sample(array, channel):
         drawn = np.random.default_rng(0).permutation(len(corners))[:SAMPLED_CHUNKS]
         corners = [corners[number] for number in sorted(drawn)]
     return np.concatenate(
-        [array[t, channel, z, y : y + rows, x : x + columns][::stride, ::stride].ravel() for t, z, y, x in corners]
+        [
+            np.asarray(array[t, channel, z, y : y + rows, x : x + columns])[::stride, ::stride].ravel()
+            for t, z, y, x in corners
+        ]
     )

@@ -1,92 +1,104 @@
-"""Numberings: the running numbers in the names of files that are the frames of a movie."""
+"""Frame numbers in the names of files that are the frames of a movie."""
 
 import itertools
 import re
+from collections.abc import Sequence
+from pathlib import Path
 
 from tessera.common.errors import InputError
 
-SHOWN = 5  # numbers that are left out
+SHOWN = 5  # missing numbers that a message lists
 
 
-def describe_missing_numbers(files):
-    """What to tell of frames whose running numbers leave some out, as sentences without a subject."""
-    hole = _find_hole(files)
-    if hole is None:
+def describe_missing_numbers(files: Sequence[Path]) -> list[str]:
+    """Return warnings about frame numbers that are missing in file names, as sentences without a subject.
+
+    Args:
+        files: one file for each frame, in order.
+    """
+    gap = _find_gap(files)
+    if gap is None:
         return []
-    column, moved = hole
-    step = min(_steps(column))
-    left_out = (number for a, b in itertools.pairwise(column) for number in range(a + step, b, step))
-    count = (column[-1] - column[0]) // step + 1 - len(column)
-    shown = ", ".join(map(str, itertools.islice(left_out, SHOWN))) + (", ..." if count > SHOWN else "")
+    numbers, shifted = gap
+    step = min(_steps(numbers))
+    missing = (number for a, b in itertools.pairwise(numbers) for number in range(a + step, b, step))
+    count = (numbers[-1] - numbers[0]) // step + 1 - len(numbers)
+    shown = ", ".join(map(str, itertools.islice(missing, SHOWN))) + (", ..." if count > SHOWN else "")
     return [
-        f"has no file for {count} of its running numbers ({shown}); the frames after them move up: frame {moved} is "
-        f"{files[moved].name}"
+        f"has no file for {count} of its frame numbers ({shown}); later frames move up: frame {shifted} is "
+        f"{files[shifted].name}"
     ]
 
 
-def first_shifted_frame(files):
-    """The first frame that comes after a number that the files of a movie leave out; None: there is none."""
-    hole = _find_hole(files)
-    return hole and hole[1]
+def first_shifted_frame(files: Sequence[Path]) -> int | None:
+    """Return the first frame after a number that is missing in the names of a movie's files; None if there is none."""
+    gap = _find_gap(files)
+    return gap and gap[1]
 
 
-def check_frame_pairs(files, images):
-    """Refuse masks whose running numbers say that they are of other frames than those that they would be stored with.
+def check_frame_pairs(masks: Sequence[Path], images: Sequence[Path]) -> None:
+    """Check that masks and images with the same place in their movies have matching numbers in their names.
 
-    Numbers may differ by a constant, and masks of every tenth frame may be counted anew. Numbers in names may also be
-    dates or times of day, of which nothing is known.
+    The numbers of masks and images may differ by a constant, and masks of every tenth frame may be numbered from 1.
+    Numbers that are dates or times of day are ignored.
 
     Args:
-        files: one of masks for each frame, in their order.
-        images: one of the image for each frame, in their order.
+        masks: a file of masks for each frame, in order.
+        images: a file of the image for each frame, in order.
 
     Raises:
-        InputError: frames are missing of the masks, or of the image, and not the same ones.
+        InputError: a frame is missing from the masks or from the image, so that a mask belongs to another frame.
     """
-    pairs = list(itertools.product(_columns(files), _columns(images)))
-    if any(_steps(one) == _steps(other) for one, other in pairs):
+    pairs = list(itertools.product(_increasing_numbers(masks), _increasing_numbers(images)))
+    if any(_steps(mask_numbers) == _steps(image_numbers) for mask_numbers, image_numbers in pairs):
         return
-    for one, other in pairs:
-        if _differ(_steps(one), _steps(other)):
-            t = next(t for t in range(len(one)) if one[t] - one[0] != other[t] - other[0])
+    for mask_numbers, image_numbers in pairs:
+        if _differ(_steps(mask_numbers), _steps(image_numbers)):
+            t = next(
+                t
+                for t in range(len(mask_numbers))
+                if mask_numbers[t] - mask_numbers[0] != image_numbers[t] - image_numbers[0]
+            )
             raise InputError(
-                f"{files[t]}: would be stored with {images[t].name} by their order, as {files[t - 1].name} with "
-                f"{images[t - 1].name}, but the numbers in their names do not go on alike: frames of one of them are "
-                "missing; have both of the same frames (an empty mask where nothing is seen), numbered alike"
+                f"{masks[t]}: would be paired with image {images[t].name} by sort order, and {masks[t - 1].name} with "
+                f"{images[t - 1].name}, but the frame numbers differ. A frame is missing from the images or the "
+                "masks: add it (use an empty mask) or rename the files so that the numbers match"
             )
 
 
-def _columns(files):
-    """Each of the numbers in the names of the files that grows from each file to the next, as it is in all of them."""
-    # Folders count too, since a glob may have the numbers there; what all have in common does not grow.
+def _increasing_numbers(files: Sequence[Path]) -> list[tuple[int, ...]]:
+    """Return each number in the file names that increases from file to file: a list of (files,)."""
+    # Folders count too, because a glob may have the numbers there. Numbers that all paths share do not increase.
     names = [[int(number) for number in re.findall("[0-9]+", str(file.with_suffix("")))] for file in files]
     if len({len(numbers) for numbers in names}) > 1:
         return []
-    return [column for column in zip(*names, strict=True) if all(step > 0 for step in _steps(column))]
+    return [numbers for numbers in zip(*names, strict=True) if all(step > 0 for step in _steps(numbers))]
 
 
-def _steps(column):
-    return [b - a for a, b in itertools.pairwise(column)]
+def _steps(numbers: Sequence[int]) -> list[int]:
+    return [b - a for a, b in itertools.pairwise(numbers)]
 
 
-def _find_hole(files):
-    """(running numbers, the first frame after one that is left out) of files; None where nothing is left out."""
-    columns = _columns(files)
-    if any(len(set(_steps(column))) == 1 for column in columns):
+def _find_gap(files: Sequence[Path]) -> tuple[tuple[int, ...], int] | None:
+    """Return (frame numbers, first frame after a missing number), or None if no number is missing."""
+    columns = _increasing_numbers(files)
+    if any(len(set(_steps(numbers))) == 1 for numbers in columns):
         return None
-    column = next((column for column in reversed(columns) if _is_count(_steps(column))), None)
-    return column and (column, next(t for t, step in enumerate(_steps(column), 1) if step > min(_steps(column))))
+    counted = next((numbers for numbers in reversed(columns) if _is_count(_steps(numbers))), None)
+    if counted is None:
+        return None
+    return counted, next(t for t, step in enumerate(_steps(counted), 1) if step > min(_steps(counted)))
 
 
-def _is_count(steps):
-    """Whether numbers that grow by `steps` count, but for some that are left out: times of day do not."""
+def _is_count(steps: Sequence[int]) -> bool:
+    """Return whether numbers that grow by `steps` count frames of which some are missing. Times of day do not."""
     least = min(steps)
     return 2 * steps.count(least) >= len(steps) and all(step % least == 0 for step in steps)
 
 
-def _differ(one, other):
-    """Whether numbers that grow by different steps are those of different frames."""
-    regular = [len(steps) > 1 and len(set(steps)) == 1 for steps in (one, other)]
+def _differ(steps: Sequence[int], others: Sequence[int]) -> bool:
+    """Return whether numbers that grow by different steps belong to different frames."""
+    regular = [len(some) > 1 and len(set(some)) == 1 for some in (steps, others)]
     if all(regular):
         return False
-    return _is_count(other if regular[0] else one) if any(regular) else True
+    return _is_count(others if regular[0] else steps) if any(regular) else True

@@ -1,19 +1,24 @@
-"""Raw image files, of whatever kind, opened as sources; several files as the frames of a movie."""
+"""Opens raw image files of any supported format as LazyImages, and several files as the frames of a movie."""
 
 import contextlib
 import re
 import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import imagecodecs
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from tessera.common.errors import InputError
+from tessera.common.types import Shape5D, StrPath
 from tessera.io.frame_numbers import describe_missing_numbers
 from tessera.io.lazy_image import (
     COLORS,
+    LazyImage,
     as_input_error,
     check_claimed_size,
     drop_constant_alpha,
@@ -24,45 +29,48 @@ from tessera.io.ome_zarr_reader import is_zarr, open_ome_zarr
 from tessera.io.pyramid import AXES
 from tessera.io.tiff_reader import open_tiff
 
-_LATER = (
-    ".czi",
-    ".nd2",
-    ".lif",
-    ".oib",
-    ".oif",
-    ".oir",
-    ".vsi",
-    ".ims",
-    ".dv",
-    ".zarr",
-    ".h5",
-    ".hdf5",
-    ".mrc",
-    ".sld",
+_UNSUPPORTED = (
+    ".czi", ".nd2", ".lif", ".oib", ".oif", ".oir", ".vsi", ".ims", ".dv", ".zarr", ".h5", ".hdf5", ".mrc", ".sld",
+)  # fmt: skip
+_SUFFIXES = (
+    ".tif",
+    ".tiff",
+    ".btf",
+    ".tf8",
+    ".lsm",
+    ".stk",
+    ".svs",
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".jp2",
+    ".j2k",
+    *_UNSUPPORTED,
 )
-_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8", ".lsm", ".stk", ".svs", ".png", ".jpg", ".jpeg", ".jp2", ".j2k", *_LATER)
-_KINDS = {
+_MAGIC_NUMBERS = {
     "tiff": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
     "flat": (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"),
 }
 
 
 @contextlib.contextmanager
-def open_image(paths, axes=None, *, labels=False, like=None):
+def open_image(
+    paths: Sequence[StrPath], axes: str | None = None, *, labels: bool = False, like: Shape5D | None = None
+) -> Iterator[LazyImage]:
     """Open one file, or several as the frames of a movie, for the block that follows.
 
     Args:
-        paths: files or folders; a folder that is OME-Zarr is a file.
-        axes: the axes of the (squeezed) array in each file, such as "tzyx", where the file's own word is not to be
-            taken; for several files, their leading t may be named or not.
-        labels: the pixels are ids: indices of a palette stay what they are, and integers may be of 64 bits.
-        like: shape (t, c, z, y, x) of the image that ids are of, by which axes that are not clear are told apart.
+        paths: files or folders; an OME-Zarr folder counts as a file.
+        axes: axes of the (squeezed) array in each file, such as "tzyx", to override the file's metadata. For several
+            files, a leading t is optional.
+        labels: the pixels are ids: palette indices stay as they are, and integers may have 64 bits.
+        like: shape (t, c, z, y, x) of the annotated image, to resolve ambiguous axes.
 
     Yields:
-        Source.
+        The LazyImage.
 
     Raises:
-        InputError: a file cannot be read, is of an unknown kind, claims what cannot be, or does not fit the others.
+        InputError: a file is unreadable, of an unknown format, corrupt, or differs from the other frames.
     """
     files = list_files(paths)
     with contextlib.ExitStack() as stack:
@@ -72,135 +80,146 @@ def open_image(paths, axes=None, *, labels=False, like=None):
             yield stack.enter_context(_open_frames(files, axes, labels, like))
 
 
-def list_files(paths):
-    """The files among `paths` and the images right in the folders among them, in natural order (2 before 10).
+def list_files(paths: Sequence[StrPath]) -> list[Path]:
+    """Return the files in `paths`, and the images in the folders in `paths`, in natural order (2 before 10).
 
     Raises:
-        InputError: a path does not exist, or there is no file at all.
+        InputError: a path does not exist, or there are no files.
     """
-    files = []
+    files: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir() and not is_zarr(path):
             if path.suffix == ".zarr":
-                raise InputError(f"{path}: lacks zarr.json or .zattrs at its top; copy all of it, hidden files too")
+                raise InputError(f"{path}: lacks zarr.json or .zattrs; copy the whole folder, including hidden files")
             files += _list_folder(path)
         elif path.exists():
             files.append(path)
         else:
             raise InputError(f"{path}: there is no such file; correct the table of images")
     if not files:
-        raise InputError(f"{', '.join(map(str, paths))}: holds no files; correct the table of images")
+        raise InputError(f"{', '.join(map(str, paths))}: contains no files; correct the table of images")
     return sorted(files, key=natural_sort_key)
 
 
-def _list_folder(folder):
-    """The images in a folder, whatever lies beside them; all files where none has the name of an image."""
+def _list_folder(folder: Path) -> list[Path]:
+    """Return the images in a folder, or all its files if none has the suffix of an image."""
     files = [file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")]
     return [file for file in files if file.suffix.lower() in _SUFFIXES] or files
 
 
-def natural_sort_key(path):
-    """Key that sorts names with numbers in them as people do: frame 2 before frame 10."""
+def natural_sort_key(path: StrPath) -> list[tuple[int, str]]:
+    """Return a key that sorts names with numbers as people do: frame 2 before frame 10."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", str(path))]
 
 
 @contextlib.contextmanager
-def _open_file(path, axes, labels, like):
-    kind = _recognise(path)
+def _open_file(path: Path, axes: str | None, labels: bool, like: Shape5D | None) -> Iterator[LazyImage]:
+    format_ = _detect_format(path)
     with contextlib.ExitStack() as stack:
         with as_input_error(path):
-            opener = {"tiff": open_tiff, "zarr": open_ome_zarr, "flat": _open_flat}[kind]
-            source = stack.enter_context(opener(path, axes, labels, like))
-        yield source
+            opener = {"tiff": open_tiff, "zarr": open_ome_zarr, "flat": _open_flat}[format_]
+            image = stack.enter_context(opener(path, axes, labels, like))
+        yield image
 
 
-def _recognise(path):
+def _detect_format(path: Path) -> str:
     if path.is_dir():
         return "zarr"
     with as_input_error(path), open(path, "rb") as file:
         head = file.read(16)
     if not head:
         raise InputError(f"{path}: the file is empty; replace or remove it")
-    for kind, beginnings in _KINDS.items():
+    for format_, beginnings in _MAGIC_NUMBERS.items():
         if head.startswith(beginnings):
-            return kind
-    if path.suffix.lower() in _LATER:
-        raise InputError(f"{path}: {path.suffix} files cannot be read yet; convert it to OME-TIFF (Bio-Formats, Fiji)")
+            return format_
+    if path.suffix.lower() in _UNSUPPORTED:
+        raise InputError(f"{path}: {path.suffix} files are not supported; convert it to OME-TIFF (Bio-Formats, Fiji)")
     raise InputError(
         f"{path}: is not a TIFF, PNG, JPEG or JPEG 2000 file, it begins with {head[:4]!r}; replace or remove it"
     )
 
 
 @contextlib.contextmanager
-def _open_frames(files, axes, labels, like):
-    """Several files as the frames of one movie; one file is open at a time."""
+def _open_frames(files: Sequence[Path], axes: str | None, labels: bool, like: Shape5D | None) -> Iterator[LazyImage]:
+    """Open several files as the frames of one movie; only one file is open at a time."""
     axes = axes[1:] if axes and axes[0].lower() == "t" else axes
     like = like and (1, *like[1:])
-    first, types = None, set()
+    first: tuple[Path, LazyImage] | None = None
+    types: set[np.dtype[Any]] = set()
     for file in files:
         with _open_file(file, axes, labels, like) as frame:
             if frame.shape[0] > 1:
                 raise InputError(
-                    f"{file}: holds {frame.shape[0]} frames itself, but is one of {len(files)} files of a movie; "
-                    "give each file a row of its own, say what its axes are (column axes), or of an OME-TIFF set name "
-                    "one file alone"
+                    f"{file}: has {frame.shape[0]} frames, but is one of {len(files)} files of a movie; give each "
+                    "file its own row, state its axes (column axes), or name only one file of an OME-TIFF set"
                 )
             first = first or (file, frame)
             types.add(frame.dtype)
-            # Programs choose the bits of ids by how many there are in a frame; of intensities they change the meaning.
+            # Programs choose the bit depth of ids by their number; of intensities it changes the meaning.
             if frame.shape != first[1].shape or (len(types) > 1 and not labels):
-                what = "have the same size" if frame.shape != first[1].shape else "be of one bit depth; save them alike"
+                what = (
+                    "have the same size" if frame.shape != first[1].shape else "have the same bit depth; convert them"
+                )
                 raise InputError(
                     f"{file}: is {_describe(frame)}, but {first[0].name} is {_describe(first[1])}; all frames of a "
                     f"movie must {what}"
                 )
     dtype = np.result_type(*types)
+    if first is None:
+        raise ValueError("no files")
     with contextlib.ExitStack() as stack:
-        held = {}
+        opened: dict[int, LazyImage] = {}
 
-        def read(t, z, rows, columns):
-            if t not in held:
+        def read(t: int, z: int, rows: slice, columns: slice) -> NDArray[Any]:
+            if t not in opened:
                 stack.close()
-                held.clear()
-                held[t] = stack.enter_context(_open_file(files[t], axes, labels, like))
-            return held[t].read(0, z, rows, columns).astype(dtype, copy=False)
+                opened.clear()
+                opened[t] = stack.enter_context(_open_file(files[t], axes, labels, like))
+            return opened[t].read(0, z, rows, columns).astype(dtype, copy=False)
 
-        warnings = [*first[1].warnings, *describe_missing_numbers(files)]
-        yield replace(first[1], shape=(len(files), *first[1].shape[1:]), dtype=dtype, read=read, warnings=warnings)
+        image = first[1]
+        yield replace(
+            image,
+            shape=(len(files), *image.shape[1:]),
+            dtype=dtype,
+            read=read,
+            warnings=[*image.warnings, *describe_missing_numbers(files)],
+        )
 
 
-def _describe(source):
-    sizes = " x ".join(f"{size} {axis}" for axis, size in zip(AXES[1:], source.shape[1:], strict=True) if size > 1)
-    return f"{sizes} {source.dtype}"
+def _describe(image: LazyImage) -> str:
+    sizes = " x ".join(f"{size} {axis}" for axis, size in zip(AXES[1:], image.shape[1:], strict=True) if size > 1)
+    return f"{sizes} {image.dtype}"
 
 
 @contextlib.contextmanager
-def _open_flat(path, axes, labels, like):
-    """PNG, JPEG or JPEG 2000, which must be decoded whole; Pillow refuses to decode very large ones."""
+def _open_flat(path: Path, axes: str | None, labels: bool, like: Shape5D | None) -> Iterator[LazyImage]:
+    """Open a PNG, JPEG or JPEG 2000 file, which is decoded at once; Pillow refuses to decode very large ones."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         with Image.open(path, formats=("PNG", "JPEG", "JPEG2000")) as image:
             check_claimed_size(path, image.width * image.height * len(image.getbands()), path.stat().st_size)
             if getattr(image, "n_frames", 1) > 1:
-                raise InputError(f"{path}: is an animation; save its frames as one TIFF or as files of their own")
+                raise InputError(f"{path}: is an animation; save its frames as one TIFF or as separate files")
             pixels = _decode_flat(path, image, labels)
     layout = name_axes(path, "YXS"[: pixels.ndim], pixels.shape, axes, like)
-    colours = pixels.ndim == 3 and not axes
-    channels = list(COLORS[: layout.size("c")]) if colours and layout.size("c") >= 3 else None
-    source = replace(make_lazy_image(path, layout, pixels, labels=labels), channels=channels)
-    yield drop_constant_alpha(source) if colours and layout.size("c") in (2, 4) else source
+    has_colors = pixels.ndim == 3 and not axes
+    channels = list(COLORS[: layout.size("c")]) if has_colors and layout.size("c") >= 3 else None
+    lazy = replace(make_lazy_image(path, layout, pixels, labels=labels), channels=channels)
+    yield drop_constant_alpha(lazy) if has_colors and layout.size("c") in (2, 4) else lazy
 
 
-def _decode_flat(path, image, labels):
-    """Pixels (y, x) or (y, x, c)."""
+def _decode_flat(path: Path, image: Image.Image, labels: bool) -> NDArray[Any]:
+    """Return pixels (y, x) or (y, x, c)."""
+    pixels: NDArray[Any]
     if image.format == "JPEG2000":
         pixels = imagecodecs.jpeg2k_decode(path.read_bytes())
     elif image.mode == "P" and not labels:
         pixels = np.asarray(image.convert("RGBA" if "transparency" in image.info else "RGB"))
     elif image.mode in ("CMYK", "YCbCr"):
         pixels = np.asarray(image.convert("RGB"))
-    elif any("16" in str(tile.args) for tile in image.tile) and len(image.getbands()) > 1:
-        pixels = imagecodecs.png_decode(path.read_bytes())  # Pillow would cut colours of 16 bits to 8
+    elif any("16" in str(tile.args) for tile in cast(Any, image).tile) and len(image.getbands()) > 1:
+        pixels = imagecodecs.png_decode(path.read_bytes())  # Pillow would reduce colors of 16 bits to 8
     else:
         pixels = np.asarray(image)
     return pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] == 1 else pixels

@@ -1,137 +1,162 @@
-"""Ids of objects and classes: checked, and separated where one id is in several pieces."""
+"""Ids of objects and classes: checking them, copying them into a store, and splitting disconnected labels."""
 
 import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from skimage.measure import label
 
 from tessera.common.constants import UNKNOWN
 from tessera.common.errors import InputError
+from tessera.io.lazy_image import LazyImage
+from tessera.io.pyramid import ZarrArray
 
 LARGEST_ID = np.iinfo(np.int32).max
-LEAST_ALIKE = 0.7  # share of neighbouring pixels with the same id: below 0.5 in photographs, above 0.95 in masks
+LEAST_ALIKE = 0.7  # share of neighboring pixels with the same id: below 0.5 in photographs, above 0.95 in masks
 
 
-def as_whole_numbers(pixels, truth):
-    """`pixels` as int64, if they are whole numbers from 0 to the largest id that can be kept."""
+def as_whole_numbers(pixels: NDArray[Any], name: str) -> NDArray[np.int64]:
+    """Return `pixels` as int64 if all are whole numbers from 0 to LARGEST_ID.
+
+    Raises:
+        InputError: a pixel is no valid id. `name` is the name of the annotation in the message.
+    """
     if pixels.dtype.kind == "f" and not (np.isfinite(pixels) & (pixels == np.rint(pixels))).all():
-        raise InputError(f"{truth}: holds fractions, so it is no image of ids; export ids as whole numbers")
+        raise InputError(f"{name}: has fractional values, so it is not an image of ids; export ids as whole numbers")
     low, high = pixels.min(), pixels.max()
     if low < 0:
-        raise InputError(f"{truth}: holds the id {low:g}, ids are 0 (background) and above; export it again")
+        raise InputError(f"{name}: has the id {low:g}, but ids are 0 (background) or larger; export it again")
     if high > LARGEST_ID:
         raise InputError(
-            f"{truth}: holds the id {int(high)}, the largest that can be kept is {LARGEST_ID}; renumber it"
+            f"{name}: has the id {int(high)}, but the largest supported id is {LARGEST_ID}; renumber its objects"
         )
     return pixels.astype(np.int64)
 
 
-def as_instances(pixels, truth):
-    """`pixels` as the ids of instances, int32."""
+def as_instances(pixels: NDArray[Any], name: str) -> NDArray[np.int32]:
+    """Return `pixels` as ids of instances. It takes `name` so that it can replace a `class_converter`."""
     return pixels.astype(np.int32)
 
 
-def class_converter(classes, objects):
-    """A function that turns the pixels of one image, piece by piece, into classes.
+def class_converter(
+    classes: Sequence[str], one_object_per_mask: bool
+) -> Callable[[NDArray[Any], str], NDArray[np.uint8]]:
+    """Return a function that converts the pixels of one image, block by block, to classes.
 
-    Masks of two classes may have 255 for the second, and masks of one object each (`objects`) any one value.
+    The second of two classes may be stored as 255. The pixels of masks of one object each may have any value.
+
+    Args:
+        classes: names of the classes, background first.
+        one_object_per_mask: whether the annotation has a mask for each object.
     """
-    seen = set()  # in all pieces so far: whether 255 is the second class is a question to the whole image
+    seen: set[int] = set()  # in all blocks so far: the whole image decides whether 255 is the second class
 
-    def to_classes(pixels, truth):
-        if objects and len(classes) != 2:
-            raise InputError(f"{truth}: one mask per object says no class; give an image of classes")
+    def to_classes(pixels: NDArray[Any], name: str) -> NDArray[np.uint8]:
+        if one_object_per_mask and len(classes) != 2:
+            raise InputError(f"{name}: masks of single objects do not name classes; give an image of classes")
         seen.update(np.unique(pixels).tolist())
-        if objects or (len(classes) == 2 and seen <= {0, 255}):
+        if one_object_per_mask or (len(classes) == 2 and seen <= {0, 255}):
             return (pixels > 0).astype(np.uint8)
         if max(seen) >= len(classes):
             raise InputError(
-                f"{truth}: holds the ids {_some(seen)}, but there are {len(classes)} classes, 0 to "
-                f"{len(classes) - 1} ({', '.join(classes)}); correct it, or the setting classes"
+                f"{name}: has the ids {_some(seen)}, but there are {len(classes)} classes, 0 to "
+                f"{len(classes) - 1} ({', '.join(classes)}); correct the annotation or the setting classes"
             )
         return pixels.astype(np.uint8)
 
     return to_classes
 
 
-def _some(ids):
+def _some(ids: Iterable[int]) -> str:
     ids = sorted(ids)
     return ", ".join(map(str, ids[:8])) + (", ..." if len(ids) > 8 else "")
 
 
-def copy_labels(source, store, truth, *, to_ids, marks):
-    """Copy ids from a Source into a store, whole shards at a time, and check them.
+def copy_labels(
+    source: LazyImage,
+    store: ZarrArray,
+    name: str,
+    *,
+    to_ids: Callable[[NDArray[Any], str], NDArray[Any]],
+    marks: Mapping[int, int],
+) -> set[int]:
+    """Check ids and copy them into a store, one shard at a time.
 
     Args:
-        source: `tessera.io.lazy_image.LazyImage` (t, 1, z, y, x).
+        source: ids (t, 1, z, y, x).
         store: the array to fill.
-        truth: what to call the annotation in messages.
-        to_ids: to_ids(pixels, truth) checks and turns pixels into ids.
-        marks: {value of pixels: what to keep for it} of pixels that are no ids.
+        name: name of the annotation, for messages.
+        to_ids: to_ids(pixels, name) checks pixels and converts them to ids.
+        marks: {value of pixels: value to store instead} of pixels that are not ids.
 
     Returns:
-        The set of what is in the store.
+        The set of all stored values.
 
     Raises:
-        InputError: the pixels are no ids.
+        InputError: the pixels are not ids.
     """
     frames, _, depth, height, width = source.shape
-    high, wide = store.shards[-2:]
+    high, wide = (store.shards or store.chunks)[-2:]
     wide = wide if source.tiled else width
-    ids, alike, pairs = set(), 0, 0
+    ids: set[int] = set()
+    alike = pairs = 0
     for t, z, top, left in itertools.product(
         range(frames), range(depth), range(0, height, high), range(0, width, wide)
     ):
         rows, columns = slice(top, min(top + high, height)), slice(left, min(left + wide, width))
-        where = f"{truth}: frame {t}" if frames > 1 else truth
+        where = f"{name}: frame {t}" if frames > 1 else name
         values = source.read(t, z, rows, columns)[0]
-        others = [(mark, values == value) for value, mark in marks.items()]
-        values = np.where(np.any([marked for _, marked in others], axis=0), 0, values) if others else values
+        marked = [(mark, values == value) for value, mark in marks.items()]
+        values = np.where(np.any([pixels for _, pixels in marked], axis=0), 0, values) if marked else values
         pixels = to_ids(as_whole_numbers(values, where), where)
         both = (pixels[:, 1:] > 0) & (pixels[:, :-1] > 0)
-        alike += np.count_nonzero(both & (pixels[:, 1:] == pixels[:, :-1]))
-        pairs += np.count_nonzero(both)
-        for mark, marked in others:
-            pixels[marked] = mark
+        alike += int(np.count_nonzero(both & (pixels[:, 1:] == pixels[:, :-1])))
+        pairs += int(np.count_nonzero(both))
+        for mark, selected in marked:
+            pixels[selected] = mark
         store[t, 0, z, rows, columns] = pixels
         ids.update(np.unique(pixels).tolist())
     if alike < LEAST_ALIKE * pairs:
-        share = f"only {100 * alike // pairs} % of neighbouring pixels are alike"
-        raise InputError(f"{truth}: looks like a photograph, not like ids: {share}; correct its path in the table")
+        share = f"only {100 * alike // pairs} % of neighboring pixels are alike"
+        raise InputError(f"{name}: looks like a photograph, not like ids: {share}; correct its path in the table")
     return ids
 
 
-def split_disconnected_labels(store, largest, truth):
-    """Give every piece of an id that is in several, but its largest one, an id of its own, frame by frame.
+def split_disconnected_labels(store: ZarrArray, largest: int, name: str) -> int:
+    """Give new ids to the connected components of each id except the largest one, frame by frame.
 
     Args:
-        store: array (t, 1, z, y, x) of ids, changed in place; UNKNOWN stays as it is.
-        largest: the largest id so far.
-        truth: what to call the annotation in messages.
+        store: ids (t, 1, z, y, x), changed in place; UNKNOWN pixels stay unchanged.
+        largest: the largest id in the store.
+        name: name of the annotation, for messages.
 
     Returns:
-        How many pieces got a new id.
+        The number of components with a new id.
 
     Raises:
-        InputError: no ids are left for the pieces.
+        InputError: there are more components than ids.
     """
     first = largest
     for t in range(store.shape[0]):
-        ids = store[t, 0]
+        ids = np.asarray(store[t, 0])
         unknown = ids == UNKNOWN
         ids[unknown] = 0
-        parts = label(ids, background=0)
-        areas = np.bincount(parts.ravel())
-        _, where = np.unique(parts, return_index=True)
+        components = label(ids, background=0)
+        areas = np.bincount(components.ravel())
+        _, where = np.unique(components, return_index=True)
         owners = ids.ravel()[where]
         renamed = owners.copy()
         kept = set()
-        for part in sorted(range(1, len(areas)), key=lambda part: (-areas[part], part)):
-            if owners[part] in kept:
+        for number in sorted(range(1, len(areas)), key=lambda number: (-areas[number], number)):
+            if owners[number] in kept:
                 if largest >= LARGEST_ID:
-                    raise InputError(f"{truth}: has no ids left for its pieces, {LARGEST_ID} is the last; renumber it")
+                    raise InputError(
+                        f"{name}: splitting disconnected labels needs ids above {LARGEST_ID}; renumber its objects"
+                    )
                 largest += 1
-                renamed[part] = largest
-            kept.add(owners[part])
-        store[t, 0] = np.where(unknown, UNKNOWN, renamed[parts])
+                renamed[number] = largest
+            kept.add(owners[number])
+        store[t, 0] = np.where(unknown, UNKNOWN, renamed[components])
     return largest - first

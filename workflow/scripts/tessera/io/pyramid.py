@@ -1,19 +1,33 @@
-"""Pyramids: one image in several sizes, levels of a store, each of half the height and width of the one before."""
+"""Multiscale pyramids: each level has half the height and width of the previous one."""
 
 import itertools
 import math
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import zarr
+from numpy.typing import DTypeLike, NDArray
 from zarr.codecs import ZstdCodec
 
+from tessera.common.types import StrPath
+
+ZarrArray: TypeAlias = "zarr.Array[Any]"
+
 AXES = ("t", "c", "z", "y", "x")
-SMALLEST_PX = 512  # the longer side of a pyramid's last level is below this
+SMALLEST_PX = 512  # the longer side of the last level is below this
 
 
-def create_level(path, level, shape, dtype, chunks, shards):
-    """Make the empty array (t, c, z, y, x) of one level of the store at `path`, in place of any that is there."""
+def create_level(
+    path: StrPath,
+    level: int,
+    shape: Sequence[int],
+    dtype: DTypeLike,
+    chunks: tuple[int, ...],
+    shards: tuple[int, ...] | None,
+) -> ZarrArray:
+    """Create the empty array (t, c, z, y, x) of one level of the store at `path`, and replace any previous one."""
     return zarr.create_array(
         Path(path) / str(level),
         shape=tuple(shape),
@@ -27,16 +41,16 @@ def create_level(path, level, shape, dtype, chunks, shards):
     )
 
 
-def build_pyramid(path, reduce, levels=None):
-    """Write the smaller levels of the store at `path`, shard by shard.
+def build_pyramid(path: StrPath, reduce: Callable[[NDArray[Any]], NDArray[Any]], levels: int | None = None) -> int:
+    """Write the reduced levels of the store at `path`, shard by shard.
 
     Args:
-        path: a store whose full-size level is written.
+        path: a store whose full-size level is complete.
         reduce: `mean_2x2` or `nearest_2x2`.
-        levels: how many there are to be, the full size included; None: until the longer side is below 512.
+        levels: number of levels, including the full size; None: until the longer side is below SMALLEST_PX.
 
     Returns:
-        How many levels there are.
+        The number of levels.
     """
     count = 1
     array = zarr.open_array(Path(path) / "0", mode="r")
@@ -47,35 +61,40 @@ def build_pyramid(path, reduce, levels=None):
         for region in iterate_shards(coarse):
             *planes, rows, columns = region
             reduced = np.empty([part.stop - part.start for part in region], coarse.dtype)
-            # A chunk's height of the coarse shard at a time, since what it is made of is four times as large.
+            # One row of chunks at a time, because its source is four times as large.
             for top in range(rows.start, rows.stop, coarse.chunks[-2]):
                 part = slice(top, min(top + coarse.chunks[-2], rows.stop))
                 fine = (*planes, slice(2 * part.start, 2 * part.stop), slice(2 * columns.start, 2 * columns.stop))
-                reduced[..., part.start - rows.start : part.stop - rows.start, :] = reduce(array[fine])
+                reduced[..., part.start - rows.start : part.stop - rows.start, :] = reduce(np.asarray(array[fine]))
             coarse[region] = reduced
         array = coarse
         count += 1
     return count
 
 
-def mean_2x2(pixels):
-    """Means of 2 x 2 pixels in y and x (the last two axes), of the same type; an odd border counts twice."""
+def mean_2x2(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return means of 2 x 2 pixels in y and x (the last two axes), in the same type; an odd border counts twice."""
     padded = np.pad(pixels, [(0, 0)] * (pixels.ndim - 2) + [(0, size % 2) for size in pixels.shape[-2:]], mode="edge")
     exact = np.float32 if pixels.dtype.itemsize <= 2 or pixels.dtype == np.float32 else np.float64
     rows = padded[..., ::2, :].astype(exact) + padded[..., 1::2, :]
-    mean = (rows[..., ::2] + rows[..., 1::2]) / 4
+    mean: NDArray[Any] = (rows[..., ::2] + rows[..., 1::2]) / 4
     return np.rint(mean).astype(pixels.dtype) if pixels.dtype.kind in "iu" else mean.astype(pixels.dtype)
 
 
-def nearest_2x2(pixels):
-    """The first of each 2 x 2 pixels in y and x (the last two axes)."""
+def nearest_2x2(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return the first of each 2 x 2 pixels in y and x (the last two axes)."""
     return pixels[..., ::2, ::2]
 
 
-def level_transformations(scale, level, method):
-    """Scale of a level, and the shift of its pixels' centres against those of the full size.
+def level_transformations(scale: Sequence[float], level: int, method: str) -> list[dict[str, Any]]:
+    """Return the `coordinateTransformations` of a level: its scale, and the offset of its pixel centers.
 
-    The shift is (2^level - 1) / 2 for means of pixels, and none where the first of them was taken.
+    For means the offset is (2^level - 1) / 2 pixels of the full size. For nearest neighbors it is 0.
+
+    Args:
+        scale: size of a full-size pixel along (t, c, z, y, x).
+        level: number of the level, 0 is the full size.
+        method: "mean" or "nearest".
     """
     factor = 2**level
     transformations = [{"type": "scale", "scale": [*scale[:3], scale[3] * factor, scale[4] * factor]}]
@@ -85,8 +104,8 @@ def level_transformations(scale, level, method):
     return transformations
 
 
-def iterate_shards(array):
-    """Regions of `array` (t, c, z, y, x), as tuples of slices: one per shard, the last ones cut at the border."""
+def iterate_shards(array: ZarrArray) -> Iterator[tuple[slice, ...]]:
+    """Yield the region of each shard of `array` (t, c, z, y, x), as slices that end at the border of the array."""
     steps = array.shards or array.chunks
     starts = (range(0, size, step) for size, step in zip(array.shape, steps, strict=True))
     for start in itertools.product(*starts):

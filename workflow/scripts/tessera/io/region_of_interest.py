@@ -1,27 +1,31 @@
-"""Looks: which parts of an image a network is to look at."""
+"""Selection of the frames and the region of an image that the table asks to analyze."""
 
 import re
+from collections.abc import Callable, Collection
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tessera.common.errors import InputError
+from tessera.common.types import Roi
 
 _SLICE = re.compile(r"(-?\d*):(-?\d*)(?::(\d*))?")
 
 
-def select_frames(name, text, count):
-    """The time points that the column frames of the table names.
+def select_frames(name: str, text: str | None, count: int) -> list[int]:
+    """Return the time points that the column `frames` of the table selects.
 
     Args:
-        name: of the image, for messages.
-        text: a slice such as 0:100:10, numbers such as 0,5,9, or None for all.
-        count: frames of the image.
+        name: name of the image, for messages.
+        text: a slice such as 0:100:10, numbers such as 0,5,9, or None for all frames.
+        count: number of frames of the image.
 
     Returns:
-        A sorted list of numbers.
+        Sorted frame numbers.
 
     Raises:
-        InputError: a number that the image does not have, or no frame at all.
+        InputError: the image has no such frame, or no frame is selected.
     """
     if not text:
         return list(range(count))
@@ -35,8 +39,17 @@ def select_frames(name, text, count):
     return sorted(frames)
 
 
-def check_roi(name, roi, plane):
-    """Refuse a region of interest (y0, y1, x0, x1), or None, that goes beyond the `plane` (y, x) of image `name`."""
+def check_roi(name: str, roi: Roi | None, plane: tuple[int, int]) -> None:
+    """Check that a region of interest lies within an image.
+
+    Args:
+        name: name of the image, for messages.
+        roi: (y0, y1, x0, x1), or None for the whole plane.
+        plane: height and width of the image.
+
+    Raises:
+        InputError: the region extends beyond the image.
+    """
     if roi and (roi[1] > plane[0] or roi[3] > plane[1]):
         raise InputError(
             f"{name}: has {plane[0]} x {plane[1]} pixels (y, x), and roi is {roi[0]}:{roi[1]},{roi[2]}:{roi[3]}; "
@@ -44,8 +57,13 @@ def check_roi(name, roi, plane):
         )
 
 
-def clip_to_roi(roi, region):
-    """The part of `region`, slices (y, x), within `roi` (y0, y1, x0, x1) or None for all; None where there is none."""
+def clip_to_roi(roi: Roi | None, region: tuple[slice, ...]) -> tuple[slice, ...] | None:
+    """Return the part of `region`, slices (y, x), within `roi`; None if they do not overlap.
+
+    Args:
+        roi: (y0, y1, x0, x1), or None for the whole plane.
+        region: slices (y, x) with start and stop.
+    """
     if roi is None:
         return region
     spans = [
@@ -55,13 +73,25 @@ def clip_to_roi(roi, region):
     return tuple(spans) if all(span.start < span.stop for span in spans) else None
 
 
-def mask_outside_roi(read, frames, roi, outside=0):
-    """`read` of a Source of ids, with `outside` in frames that are not in `frames` and outside of `roi`, or None.
+def mask_outside_roi(
+    read: Callable[[int, int, slice, slice], NDArray[Any]],
+    frames: Collection[int],
+    roi: Roi | None,
+    outside: int = 0,
+) -> Callable[[int, int, slice, slice], NDArray[Any]]:
+    """Wrap the `read` of a LazyImage of ids so that pixels that are not selected have the value `outside`.
 
-    It gives (1, y, x) of int64, or float64, so that any number may stand for what is outside.
+    Args:
+        read: read(t, z, rows, columns) returns ids (1, y, x).
+        frames: the selected frames.
+        roi: the selected region (y0, y1, x0, x1), or None for the whole plane.
+        outside: value of all other pixels.
+
+    Returns:
+        A function like `read`, which returns int64 or float64, so that any number can stand for pixels outside.
     """
 
-    def read_part(t, z, rows, columns):
+    def read_selected(t: int, z: int, rows: slice, columns: slice) -> NDArray[Any]:
         ids = read(t, z, rows, columns)
         ids = ids.astype(np.float64 if ids.dtype.kind == "f" else np.int64)
         inside = np.zeros(ids.shape, bool)
@@ -71,4 +101,4 @@ def mask_outside_roi(read, frames, roi, outside=0):
             inside[:, *(slice(max(low - span.start, 0), max(high - span.start, 0)) for span, low, high in spans)] = True
         return np.where(inside, ids, outside)
 
-    return read_part
+    return read_selected
