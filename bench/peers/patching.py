@@ -19,16 +19,17 @@ from tessera.data.annotated_images import PatchSampler, measure_class_statistics
 from tessera.data.augmentation import HEADROOM, _composed, window_px
 from tessera.data.patch_reader import read_window
 from tessera.io.ome_zarr_store import create_store, finish_image, finish_labels
+from tessera.settings.sections import AugmentSettings
 
 CONFIGURATION = Path(__file__).resolve().parents[2] / "config" / "config.yaml"
 CLASSES = ["background", "cell"]
-SIDES = {"one": "train", "two": "train", "three": "val"}
+SUBSETS = {"one": "train", "two": "train", "three": "val"}
 KEPT = 48  # windows in memory, for albumentations alone
 
 
 def write_images(folder):
     """Write images of touching cells and their ids unless they exist. Each image is another scene."""
-    for number, image in enumerate(SIDES):
+    for number, image in enumerate(SUBSETS):
         paths = [folder / kind / "bench" / f"{image}.ome.zarr" for kind in ("images", "truth")]
         if paths[1].exists():
             continue
@@ -47,8 +48,8 @@ def ours(folder, output, patches, patch_size_px, workers):
     settings = yaml.safe_load(CONFIGURATION.read_text())["augment"]
     stores = {kind: [folder / kind / "bench"] for kind in ("images", "truth")}
     augment(
-        **stores, sides=SIDES, provenance="bench", output=output, sheet=output.with_suffix(".png"), task="instances",
-        classes=CLASSES, workers=workers, **settings | {"n_patches": patches, "patch_size_px": patch_size_px},
+        **stores, subsets=SUBSETS, provenance="bench", output=output, sheet=output.with_suffix(".png"), task="instances",
+        classes=CLASSES, workers=workers, settings=AugmentSettings.model_validate(settings | {"n_patches": patches, "patch_size_px": patch_size_px}),
     )  # fmt: skip
     made = json.loads((output / "patches.json").read_text())
     return {"per_core": made["speed"]["patches_per_s"] / workers} | {

@@ -7,6 +7,7 @@ from helpers.annotated_batch import Batch, cells
 from tessera.data.augmentation_presets import PRESETS
 from tessera.data.auto_configuration import measure_background_and_color, resolve_auto_settings
 from tessera.data.channels import align_channels
+from tessera.settings.sections import AugmentSettings
 
 AUTO = {"patch_size_px": "auto", "normalization": "auto", "rescale_by": "auto", "preset": "auto"}
 AUTO |= {"target_pixel_size_um": None, "target_diameter_px": None, "transforms": None}
@@ -41,7 +42,7 @@ def test_background_and_colours_are_seen_where_no_object_is(sources):
 
 
 def test_a_set_of_several_kinds_gets_transforms_that_mix_them(sources):
-    _, transforms, found = resolve_auto_settings(sources, **AUTO)
+    _, transforms, found = resolve_auto_settings(sources, AugmentSettings(**AUTO))
     assert transforms == PRESETS["mixed"]
     assert [one["setting"] for one in found["plan"]] == [
         f"augment.{name}" for name in ("patch_size_px", "normalization", "rescale_by", "preset")
@@ -52,15 +53,14 @@ def test_a_set_of_several_kinds_gets_transforms_that_mix_them(sources):
 
 def test_the_order_of_the_images_changes_nothing(sources):
     fixed = AUTO | {"normalization": "fixed", "rescale_by": "object_diameter"}
-    plans = [resolve_auto_settings(some, **fixed) for some in (sources, sources[2:] + sources[:2])]
+    plans = [resolve_auto_settings(some, AugmentSettings(**fixed)) for some in (sources, sources[2:] + sources[:2])]
     assert plans[0] == plans[1]
     assert plans[0][2]["normalization"]["method"] == "fixed"
 
 
 def test_what_is_set_is_taken(sources):
     own = [{"name": "D4", "p": 1.0}]
-    patch_size_px, transforms, found = resolve_auto_settings(
-        sources, **AUTO | {"patch_size_px": 128, "rescale_by": "none", "normalization": "percentile", "transforms": own}
-    )
+    fixed = AUTO | {"patch_size_px": 128, "rescale_by": "none", "normalization": "percentile", "transforms": own}
+    patch_size_px, transforms, found = resolve_auto_settings(sources, AugmentSettings(**fixed))
     assert (patch_size_px, transforms, found["scale"]["method"]) == (128, own, "none")
     assert {one["reason"] for one in found["plan"]} == {"as set."}

@@ -13,6 +13,7 @@ from skimage.draw import disk
 from augment import augment
 from tessera.data.annotated_images import AnnotatedImage, measure_class_statistics, open_annotated_images
 from tessera.io.ome_zarr_store import create_store, finish_image, finish_labels
+from tessera.settings.sections import AugmentSettings
 
 GEOMETRIC = [
     {"name": "D4", "p": 1.0},
@@ -49,6 +50,13 @@ def cells(
             disk((rng.integers(10, shape[0] - 10), rng.integers(10, shape[1] - 10)), rng.integers(6, 12), shape=shape)
         ] = id_
     return ids, (1000 * (ids > 0) + rng.normal(500, 60, shape)).clip(0).astype(np.uint16)
+
+
+def split_settings(values):
+    """Keyword arguments of `augment`: those of section augment become its AugmentSettings."""
+    own = {key: value for key, value in values.items() if key in ("task", "classes", "workers")}
+    section = {key: value for key, value in values.items() if key not in own}
+    return own | {"settings": AugmentSettings.model_validate(section)}
 
 
 class Batch:
@@ -95,6 +103,12 @@ class Batch:
     def augment(self, output: Path, **changes: Any) -> Path:
         """Render patches into `output`, with `changes` of SETTINGS."""
         augment(
-            [self.images], [self.truth], self.sides, "digest", output, output.with_suffix(".png"), **SETTINGS | changes
+            [self.images],
+            [self.truth],
+            self.sides,
+            "digest",
+            output,
+            output.with_suffix(".png"),
+            **split_settings(SETTINGS | changes),
         )
         return output

@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 from ingest import copy_pixels, ingest
 from tessera.io.image_reader import open_image
 from tessera.io.ome_zarr_store import Metadata, create_store, open_array, read_metadata
+from tessera.settings.sections import IngestSettings
 
 
 def row(
@@ -35,7 +36,8 @@ def ingest_rows(
 ) -> Path:
     """Ingest `rows`, and return the folder of stores, which is below `folder`."""
     provenance = {each["image"]: "provenance" for each in rows}
-    ingest(rows, provenance, folder / "images", on_bad_image=on_bad_image, chunk_px=chunk_px, shard_px=shard_px)
+    settings = IngestSettings(on_bad_image=on_bad_image, chunk_px=chunk_px, shard_px=shard_px)
+    ingest(rows, provenance, folder / "images", settings=settings)
     return folder / "images"
 
 
@@ -55,7 +57,7 @@ def peak_of_copying(path: Path, output: Path) -> int:
     with open_image([path]) as source:
         store = create_store(output, source.shape, source.dtype)
         tracemalloc.start()
-        copy_pixels(source, store)
+        copy_pixels(source, store, "a")
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     return peak

@@ -13,6 +13,7 @@ import yaml
 from helpers.dry_run import FOREIGN, dry_run
 from helpers.repository import REPOSITORY
 from simulate import simulate
+from tessera.settings.sections import MovieSettings
 
 SETTINGS = {
     "images": "config/images.tsv",
@@ -61,7 +62,7 @@ def make_project(folder: Path, *, table: str = TABLE, settings: dict[str, Any] =
     for seed, movie in enumerate(("train", "plain", "val", "test", "spare")):
         (folder / "raw").mkdir(exist_ok=True)
         path, truth = folder / "raw" / f"{movie}.ome.tif", folder / "raw" / f"{movie}_truth"
-        simulate(path, truth, seed=seed, frames=2, size_px=96, cells=6)
+        simulate(path, truth, MovieSettings(seed=seed, frames=2, size_px=96, cells=6))
     (folder / "config").mkdir()
     (folder / "config" / "images.tsv").write_text(table)
     (folder / "config" / "config.yaml").write_text(yaml.safe_dump(settings))

@@ -1,6 +1,5 @@
 """Settings: defaults, all problems at once, and words that help."""
 
-import inspect
 import json
 import re
 import time
@@ -13,6 +12,7 @@ from helpers.repository import REPOSITORY
 from tessera.common.errors import InputError
 from tessera.planning.load_settings import check_duplicate_keys, load_settings
 from tessera.planning.schema_validation import read_schema
+from tessera.settings.sections import MovieSettings
 
 SHIPPED = REPOSITORY / "config" / "config.yaml"
 
@@ -88,12 +88,9 @@ def test_every_setting_of_a_section_has_a_default():
             assert "default" in setting, f"{section}.{name}"
 
 
-def test_movie_settings_match_the_arguments_of_simulate():
-    from simulate import simulate
-
-    arguments = inspect.signature(simulate).parameters.values()
-    theirs = {one.name: one.default for one in arguments if one.kind is one.KEYWORD_ONLY}
-    assert load_settings({"simulate": {"movies": {"a": {}}}}, "x")["simulate"]["movies"]["a"] == theirs
+def test_defaults_of_a_movie_are_those_of_its_settings():
+    movies = load_settings({"simulate": {"movies": {"a": {}}}}, "x")["simulate"]["movies"]
+    assert movies["a"] == MovieSettings().model_dump()
 
 
 def test_movie_names_follow_the_rules_of_image_names():

@@ -9,7 +9,7 @@ import zarr
 from PIL import Image
 
 from augment import augment
-from helpers.annotated_batch import GEOMETRIC, OPTICAL, SETTINGS, Batch, cells
+from helpers.annotated_batch import GEOMETRIC, OPTICAL, SETTINGS, Batch, cells, split_settings
 from tessera.common.constants import IGNORE, UNKNOWN
 from tessera.common.errors import InputError
 from tessera.data.annotated_images import PatchSampler, grid_positions
@@ -250,7 +250,15 @@ def test_images_of_different_channels_are_refused_by_name(batch, tmp_path):
 def test_an_empty_side_is_refused_with_the_way_out(batch, tmp_path, lacking, name):
     sides = {image: side for image, side in batch.sides.items() if side != lacking}
     with pytest.raises(InputError, match=f"The {name} set is empty.*state split = {lacking} for some in"):
-        augment([batch.images], [batch.truth], sides, "digest", tmp_path / "fold1", tmp_path / "fold1.png", **SETTINGS)
+        augment(
+            [batch.images],
+            [batch.truth],
+            sides,
+            "digest",
+            tmp_path / "fold1",
+            tmp_path / "fold1.png",
+            **split_settings(SETTINGS),
+        )
 
 
 @pytest.mark.parametrize(("filled", "told"), [(0, "background.*objects too"), (1, "objects.*background too")])
@@ -286,7 +294,8 @@ def test_pixels_that_are_no_numbers_and_channels_that_are_constant_become_0(tmp_
     assert not image[..., 1:].any()
 
 
-def test_images_that_disagree_in_pixel_size_are_rendered_at_one(tmp_path, capsys):
+def test_images_that_disagree_in_pixel_size_are_rendered_at_one(tmp_path, caplog):
+    caplog.set_level("INFO")
     batch = Batch(tmp_path)
     for number, (side, size) in enumerate([("train", 0.5), ("train", 1.0), ("val", 0.5)]):
         ids, pixels = cells(number)
@@ -297,7 +306,7 @@ def test_images_that_disagree_in_pixel_size_are_rendered_at_one(tmp_path, capsys
     assert (described["pixel_size_um"], described["pixel_size_um_range"]) == (0.5, [0.5, 0.5])
     assert read(folder, "train", "image").shape == (2, 160, 160, 1)
     assert "augment.rescale_by: pixel_size (pixels are 0.5 to 1 µm wide; images are magnified 1 to 2 times)" in (
-        capsys.readouterr().out
+        caplog.text
     )
 
 
@@ -315,12 +324,13 @@ def test_8_bit_images_of_like_windows_are_normalised_by_one_for_all(tmp_path):
     assert read(folder, "val", "image")[0, ..., 0] == pytest.approx(expected[:64, :64], abs=2e-3)
 
 
-def test_a_transform_that_tears_objects_is_warned_about(batch, tmp_path, capsys):
+def test_a_transform_that_tears_objects_is_warned_about(batch, tmp_path, caplog):
+    caplog.set_level("INFO")
     tears = [{"name": "ElasticTransform", "p": 1.0, "alpha": 400, "sigma": 2}]
     folder = batch.augment(tmp_path / "fold1", n_patches=2, transforms=tears)
     (warning,) = json.loads((folder / "patches.json").read_text())["label_check"]["warnings"]
     assert warning.endswith("lower alpha, or raise sigma")
-    assert f"Beware: {warning}" in capsys.readouterr().out
+    assert f"Beware: {warning}" in caplog.text
 
 
 def test_images_that_were_set_aside_are_left_out(batch, tmp_path, capsys):
@@ -334,7 +344,7 @@ def test_images_that_were_set_aside_are_left_out(batch, tmp_path, capsys):
         "digest",
         tmp_path / "fold1",
         tmp_path / "fold1.png",
-        **SETTINGS | {"n_patches": 2},
+        **split_settings(SETTINGS | {"n_patches": 2}),
     )
     assert "broken: was set aside" in capsys.readouterr().out
     assert json.loads((tmp_path / "fold1/patches.json").read_text())["sources"]["train"] == ["image0", "image1"]

@@ -13,11 +13,13 @@ from import_masks import import_masks
 from tessera.common.errors import InputError
 from tessera.common.user_warnings import read_warnings
 from tessera.io.ome_zarr_store import open_array
+from tessera.settings.sections import IngestTruthSettings
 
+CLASSES = ["background", "cell"]
 SHAPE = (90, 100)
 
 
-def imported(root, masks, *, pixels=None, regions=None, axes="", **settings):
+def imported(root, masks, *, pixels=None, regions=None, axes="", on_bad_image="fail", **settings):
     """Labels (t, z, y, x) and the table of objects of masks (t, z, y, x) that were written as a TIFF."""
     masks = np.asarray(masks)
     images, _, _ = write_batch(root, {"a": (masks.max(1), None)}) if pixels is None else (pixels, None, None)
@@ -25,7 +27,17 @@ def imported(root, masks, *, pixels=None, regions=None, axes="", **settings):
     tifffile.imwrite(path, masks.squeeze().astype(np.uint16), photometric="minisblack")
     rows = [{"image": "a", "masks_files": [str(path)], "axes": axes}]
     output, table = root / "imported" / "one", root / "objects.parquet"
-    import_masks(rows, images, {"a": "1"}, output, table, classes=["background", "cell"], regions=regions, **settings)
+    import_masks(
+        rows,
+        images,
+        {"a": "1"},
+        output,
+        table,
+        classes=CLASSES,
+        settings=IngestTruthSettings(**settings),
+        on_bad_image=on_bad_image,
+        regions=regions,
+    )
     return output, table
 
 
@@ -53,7 +65,15 @@ def test_ids_stay_as_they_are_also_of_what_is_in_pieces_and_measures_are_those_o
 def test_labels_of_tessera_are_masks(tmp_path):
     images, labels, _ = write_batch(tmp_path, {"a": (discs()[:, 0] * 300, None)})
     rows = [{"image": "a", "masks_files": [str(labels / "a.ome.zarr")], "axes": ""}]
-    import_masks(rows, images, {"a": "1"}, tmp_path / "out", tmp_path / "a.parquet", classes=["background", "cell"])
+    import_masks(
+        rows,
+        images,
+        {"a": "1"},
+        tmp_path / "out",
+        tmp_path / "a.parquet",
+        classes=CLASSES,
+        settings=IngestTruthSettings(),
+    )
     assert (open_array(tmp_path / "out" / "a.ome.zarr")[:, 0, 0] == discs()[:, 0] * 300).all()
 
 
@@ -82,7 +102,7 @@ def test_only_the_region_and_the_frames_of_the_table_count(tmp_path):
     assert rows["touches_border"].all()
 
 
-def test_frames_without_masks_are_told_of_where_the_table_looks_at_them(tmp_path, capsys):
+def test_frames_without_masks_are_told_of_where_the_table_looks_at_them(tmp_path, caplog):
     images, _, _ = write_batch(tmp_path, {"a": (discs(4)[:, 0], None)})
     folder = tmp_path / "masks"
     folder.mkdir()
@@ -92,25 +112,27 @@ def test_frames_without_masks_are_told_of_where_the_table_looks_at_them(tmp_path
     for end, told in ((3, False), (4, True)):
         regions = {"a": {"roi": None, "frames": f"1:{end}"}}
         output, table = tmp_path / str(end), tmp_path / f"{end}.parquet"
-        import_masks([row], images, {"a": "1"}, output, table, classes=["background", "cell"], regions=regions)
-        assert ("is of 2 of 3 frames; the others are empty" in capsys.readouterr().out) == told
+        import_masks(
+            [row], images, {"a": "1"}, output, table, classes=CLASSES, settings=IngestTruthSettings(), regions=regions
+        )
+        assert ("contain 2 of 3 frames; the others are empty" in caplog.text) == told
 
 
-def test_masks_without_objects_are_labels_without_objects(tmp_path, capsys):
+def test_masks_without_objects_are_labels_without_objects(tmp_path, caplog):
     output, table = imported(tmp_path, np.zeros((2, 1, *SHAPE), int))
     assert not np.asarray(open_array(output / "a.ome.zarr")).any()
     assert pq.read_metadata(table).num_rows == 0
-    assert "a: warning: the file of masks holds no object" in capsys.readouterr().out
-    assert read_warnings([output]) == {"a": ["the file of masks holds no object"]}
+    assert "a: warning: masks contain no object" in caplog.text
+    assert read_warnings([output]) == {"a": ["masks contain no object"]}
 
 
-def test_masks_of_a_single_value_are_told_of_and_can_be_separated(tmp_path, capsys):
+def test_masks_of_a_single_value_are_told_of_and_can_be_separated(tmp_path, caplog):
     masks = np.where(discs() > 0, 255, 0)
     output, _ = imported(tmp_path / "kept", masks)
     assert np.unique(open_array(output / "a.ome.zarr")).tolist() == [0, 255]
     assert (
-        "has the single id 255; if each of its pieces is a cell, set ingest_truth.disconnected_labels"
-        in capsys.readouterr().out
+        "have the single id 255; if each connected component is a cell, set ingest_truth.disconnected_labels"
+        in caplog.text
     )
     output, table = imported(tmp_path / "apart", masks, disconnected_labels="split")
     pieces = sum(label(frame[0], return_num=True)[1] for frame in masks)
@@ -118,10 +140,10 @@ def test_masks_of_a_single_value_are_told_of_and_can_be_separated(tmp_path, caps
     assert ((np.asarray(open_array(output / "a.ome.zarr"))[:, 0] > 0) == (masks > 0)).all()
 
 
-def test_ids_that_are_in_one_piece_each_are_not_told_of_when_pieces_are_separated(tmp_path, capsys):
+def test_ids_that_are_in_one_piece_each_are_not_told_of_when_pieces_are_separated(tmp_path, caplog):
     output, _ = imported(tmp_path, discs(), disconnected_labels="split")
     assert (open_array(output / "a.ome.zarr")[:, 0] == discs()).all()
-    assert "warning" not in capsys.readouterr().out
+    assert "warning" not in caplog.text
 
 
 def test_pixels_that_nobody_annotated_are_no_cell(tmp_path):
@@ -142,7 +164,7 @@ def test_bad_masks_are_refused_by_name_or_set_aside(tmp_path):
     images, _, _ = write_batch(tmp_path, {"a": (discs()[:, 0], None)})
     with pytest.raises(InputError, match=r"masks\.tif: is t 2, y 45, x 100, but its image is t 2, y 90, x 100"):
         imported(tmp_path, discs()[:, :, :45], pixels=images)
-    with pytest.raises(InputError, match=r"but its image is t 2, .*; give an annotation of each frame, 2 of them"):
+    with pytest.raises(InputError, match=r"but its image is t 2, .*; give an annotation of each of the 2 frames"):
         imported(tmp_path, discs(3), pixels=images)
     noise = np.random.default_rng(0).integers(1, 999, (2, 1, *SHAPE))
     with pytest.raises(InputError, match=r"masks\.tif: .*looks like a photograph"):

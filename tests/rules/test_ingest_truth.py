@@ -22,6 +22,7 @@ from tessera.common.errors import InputError
 from tessera.common.user_warnings import read_warnings
 from tessera.io.label_ids import split_disconnected_labels
 from tessera.io.ome_zarr_store import create_store, finish_image, open_array, read_metadata
+from tessera.settings.sections import IngestSettings, IngestTruthSettings, MovieSettings
 
 CLASSES = ("background", "mother", "daughter")
 
@@ -50,8 +51,8 @@ def annotate_rows(
     task="instances",
     classes=CLASSES,
     on_bad_image="fail",
-    disconnected_labels="keep",
     image=(),
+    regions=None,
     **settings,
 ):
     rows = [
@@ -66,8 +67,8 @@ def annotate_rows(
         task=task,
         classes=list(classes),
         on_bad_image=on_bad_image,
-        disconnected_labels=disconnected_labels,
-        **settings,
+        settings=IngestTruthSettings(**settings),
+        regions=regions,
     )
     return folder / "truth"
 
@@ -138,7 +139,9 @@ def save_objects(folder, names=("a.png", "b.png")):
 
 def test_one_mask_per_object_is_foreground_where_there_are_two_classes_and_says_nothing_of_more(tmp_path):
     masks = save_objects(tmp_path / "masks")
-    with pytest.raises(InputError, match=r"masks: masks of single objects do not name classes; give an image of classes"):
+    with pytest.raises(
+        InputError, match=r"masks: masks of single objects do not name classes; give an image of classes"
+    ):
         annotate_one(tmp_path, masks, task="semantic")
     array, _ = annotate_one(tmp_path / "two", masks, task="semantic", classes=CLASSES[:2])
     assert np.array_equal(array[0, 0, 0], (cells() == 1) | (cells() == 2))
@@ -154,7 +157,7 @@ def test_what_white_means_is_decided_for_the_whole_image(tmp_path, turned):
         annotate_one(tmp_path, mask, shape=(1, 1, 1, 2100, 64), task="semantic", classes=CLASSES[:2])
 
 
-def test_one_mask_per_object_becomes_ids_and_the_smaller_object_wins_where_two_overlap(tmp_path, capsys):
+def test_one_mask_per_object_becomes_ids_and_the_smaller_object_wins_where_two_overlap(tmp_path, caplog):
     large, small = np.zeros((2, 60, 80), np.uint8)
     large[10:40, 10:40] = 255
     small[30:45, 30:45] = 255
@@ -165,7 +168,7 @@ def test_one_mask_per_object_becomes_ids_and_the_smaller_object_wins_where_two_o
     expected[10:40, 10:40] = 2
     expected[30:45, 30:45] = 1
     assert np.array_equal(array[0, 0, 0], expected)
-    assert "truth 100 pixels belong to two objects" in capsys.readouterr().out
+    assert "truth 100 pixels belong to two objects" in caplog.text
 
 
 def test_frames_keep_ids_over_time_and_may_be_empty(tmp_path):
@@ -228,7 +231,7 @@ def test_axes_of_ids_that_are_not_clear_are_those_of_the_image_where_sizes_fit(t
 def test_axes_of_ids_that_would_fit_in_two_ways_or_in_none_are_refused(tmp_path):
     file = save(tmp_path / "a.tif", np.stack([np.stack([cells()] * 3)] * 3), photometric="minisblack")
     for shape in ((3, 1, 3, 60, 80), (3, 1, 2, 60, 80)):
-        with pytest.raises(InputError, match=r"a\.tif: its axes QQYX of sizes \(3, 3, 60, 80\) are not clear; name"):
+        with pytest.raises(InputError, match=r"a\.tif: its axes QQYX of sizes \(3, 3, 60, 80\) are ambiguous; name"):
             annotate_one(tmp_path, file, shape=shape)
 
 
@@ -281,7 +284,7 @@ def test_labels_in_an_ome_zarr_image_are_an_annotation_and_those_without_cells_a
         with pytest.raises(InputError, match=r"labels: is a folder of images; name one .* such as labels/cells"):
             annotate_one(tmp_path / "b" / version, path / "labels", shape=(2, 1, 1, 60, 80))
     write_labels(0 * ids, str(path), name="none", axes="tyx", fmt=fmt)
-    with pytest.raises(InputError, match="none: holds background only"):
+    with pytest.raises(InputError, match="none: has only background"):
         annotate_one(tmp_path / "c", path / "labels" / "none", shape=(2, 1, 1, 60, 80))
 
 
@@ -302,7 +305,7 @@ def test_numbered_masks_of_a_movie_are_its_frames(tmp_path):
 def test_two_masks_of_one_frame_are_both_named(tmp_path):
     for name in ("man_seg001.tif", "man_track001.tif", "man_track000.tif"):
         save(tmp_path / "gt" / name, cells().astype(np.uint16))
-    with pytest.raises(InputError, match=r"man_track001\.tif: is frame 1, as .*man_seg001\.tif is; keep the masks of"):
+    with pytest.raises(InputError, match=r"man_track001\.tif: is frame 1, and so is .*man_seg001\.tif; remove one"):
         annotate_one(tmp_path, tmp_path / "gt", shape=(2, 1, 1, 60, 80))
 
 
@@ -321,7 +324,7 @@ def test_frames_that_are_not_annotated_are_remembered(tmp_path):
         ("1 0 2\n", r"man_track\.txt: line 1: is not four whole numbers"),
         ("1 0 2 0\n1 0 2 0\n", "line 2: '1 0 2 0' cannot be"),
         ("1 0 3 0\n", "line 1: '1 0 3 0' cannot be"),
-        ("1 0 2 0\n2 0 0 0\n", r"man_track001\.tif: holds the ids 7, which man_track\.txt does not list"),
+        ("1 0 2 0\n2 0 0 0\n", r"man_track001\.tif: has the ids 7, which man_track\.txt does not list"),
         ("1 0 2 0\n2 0 0 0\n7 1 2 1\n", "track 7: its parent 1 is not a track that ended before frame 1"),
     ],
 )
@@ -366,19 +369,19 @@ def test_what_the_table_does_not_look_at_counts_as_not_annotated(tmp_path, task,
 @pytest.mark.parametrize(
     ("pixels", "what"),
     [
-        (np.zeros((60, 80), np.uint8), "holds background only; annotate it, or empty the column truth of a"),
+        (np.zeros((60, 80), np.uint8), "has only background; annotate objects, or clear the column truth of a"),
         (cells() * np.float32(0.5), "has fractional values"),
         (cells() * np.float32(np.nan), "has fractional values"),
         (cells().astype(np.int16) - 1, "has the id -1"),
         (cells().astype(np.uint32) * 2**29, "has the id 3758096384, but the largest supported id is 2147483647"),
         (cells().T.copy(), "is y 80, x 60, but its image is y 60, x 80; it is transposed"),
-        (cells()[::2, ::2].copy(), "is y 30, x 40, but its image is y 60, x 80; annotate the image itself"),
+        (cells()[::2, ::2].copy(), "is y 30, x 40, but its image is y 60, x 80; annotate the image at its full size"),
         (
             np.stack([cells()] * 5),
-            "is t 5, y 60, x 80, but its image is y 60, x 80; give an annotation of each frame, 1 of them",
+            "is t 5, y 60, x 80, but its image is y 60, x 80; give an annotation of each of the 1 frames",
         ),
         (photograph(), "looks like a photograph, not like ids"),
-        (np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8), "holds colours, not ids"),
+        (np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8), "has colors, not ids"),
     ],
     ids=["empty", "fraction", "nan", "negative", "large", "turned", "small", "stack", "photograph", "colours"],
 )
@@ -394,7 +397,7 @@ def test_classes_that_do_not_exist_are_refused(tmp_path):
 
 def test_several_ids_in_a_mask_of_one_object_are_refused(tmp_path):
     files = [save(tmp_path / f"{number}.png", cells()) for number in range(2)]
-    with pytest.raises(InputError, match=r"0\.png: holds several ids; .* must be masks of one object"):
+    with pytest.raises(InputError, match=r"0\.png: has several ids, .* must be masks of one object"):
         annotate_one(tmp_path, *files)
 
 
@@ -410,7 +413,7 @@ def test_a_frame_too_few_is_refused(tmp_path):
         annotate_one(tmp_path, *files, shape=(3, 1, 1, 60, 80))
 
 
-def test_pieces_of_an_id_can_be_separated(tmp_path, capsys):
+def test_pieces_of_an_id_can_be_separated(tmp_path, caplog):
     ids = cells()
     ids[50:56, 60:66] = 7
     ids[20:24, 60:66] = 1
@@ -419,7 +422,7 @@ def test_pieces_of_an_id_can_be_separated(tmp_path, capsys):
     expected[50:56, 60:66] = 8
     expected[20:24, 60:66] = 9
     assert np.array_equal(array[0, 0, 0], expected)
-    assert "truth had 2 pieces that got ids of their own" in capsys.readouterr().out
+    assert "truth has disconnected labels; 2 of their components got new ids" in caplog.text
 
 
 def test_new_ids_of_pieces_are_unique_over_all_frames(tmp_path):
@@ -449,14 +452,15 @@ def test_pieces_for_which_no_id_is_left_are_refused(tmp_path, largest, fits):
 def test_pieces_of_tracks_are_not_separated(tmp_path):
     folder = make_challenge(tmp_path / "gt", tracked())
     with pytest.raises(
-        InputError, match=r"gt: has tracks, whose pieces cannot be separated; set ingest_truth.disconnected_labels to"
+        InputError,
+        match=r"gt: has tracks, so its disconnected labels cannot be split; set ingest_truth.disconnected_labels to",
     ):
         annotate_one(tmp_path, folder, shape=(3, 1, 1, 60, 80), disconnected_labels="split")
 
 
-def test_a_mask_with_one_id_hints_at_separating_it(tmp_path, capsys):
+def test_a_mask_with_one_id_hints_at_separating_it(tmp_path, caplog):
     annotate_one(tmp_path, save(tmp_path / "a.png", (cells() > 0) * np.uint8(255)))
-    assert "set ingest_truth.disconnected_labels to split" in capsys.readouterr().out
+    assert "set ingest_truth.disconnected_labels to split" in caplog.text
     ((_, (warning,)),) = read_warnings([tmp_path / "truth"]).items()
     assert warning.startswith("truth has a single id; ")
 
@@ -476,7 +480,7 @@ def ingest_and_annotate(folder, files, truths, **settings):
         {"image": image, "files": files[image], "axes": "", "pixel_size_um": None, "frame_interval_s": None}
         for image in files
     ]
-    ingest(rows, provenance, folder / "images", on_bad_image="fail", chunk_px=512, shard_px=2048)
+    ingest(rows, provenance, folder / "images", settings=IngestSettings())
     truth = annotate_rows(folder, truths, **settings)
     return {image: open_array(truth / f"{image}.ome.zarr")[:] for image in files}
 
@@ -522,7 +526,7 @@ def test_real_class_masks_become_classes(tmp_path, real_data):
 
 
 def test_a_simulated_movie_brings_its_lineage_and_sizes(tmp_path):
-    simulate(tmp_path / "m.ome.tif", tmp_path / "m_truth", frames=4, size_px=96, cells=6, cycle_frames=3)
+    simulate(tmp_path / "m.ome.tif", tmp_path / "m_truth", MovieSettings(frames=4, size_px=96, cells=6, cycle_frames=3))
     ids = ingest_and_annotate(tmp_path, {"m": [tmp_path / "m.ome.tif"]}, {"m": [tmp_path / "m_truth"]})["m"]
     assert np.array_equal(ids[:, 0, 0], [tifffile.imread(tmp_path / f"m_truth/man_track{t:03d}.tif") for t in range(4)])
     image, truth = (read_metadata(tmp_path / folder / "m.ome.zarr") for folder in ("images", "truth"))
@@ -558,9 +562,7 @@ def test_classes_that_nobody_annotated_are_marked_even_where_white_would_be_a_cl
 
 def test_truth_in_which_nothing_is_annotated_is_refused(tmp_path):
     mask = save(tmp_path / "a.png", np.full((60, 80), 255, np.uint8))
-    with pytest.raises(
-        InputError, match=r"a\.png: holds only 255, which ingest_truth\.ignore_label says that nobody annotated; an"
-    ):
+    with pytest.raises(InputError, match=r"a\.png: has only 255, which is ingest_truth\.ignore_label; an"):
         annotate_one(tmp_path, mask, ignore_label=255)
 
 
@@ -590,7 +592,7 @@ def test_masks_that_are_counted_from_one_are_frames_in_order_or_are_refused(tmp_
     array, metadata = annotate_one(tmp_path, *files, shape=(3, 1, 1, 60, 80))
     assert (array[:, 0, 0] == movie).all()
     assert "annotated_t" not in metadata.extra
-    with pytest.raises(InputError, match=r"mask1\.tif: which frame it is of is not clear, since none is mask000; give"):
+    with pytest.raises(InputError, match=r"mask1\.tif: its frame is ambiguous, since there is no mask000; give"):
         annotate_one(tmp_path, *files[:2], shape=(3, 1, 1, 60, 80))
     named = [save(tmp_path / "some" / f"mask{t:03}.tif", movie[t]) for t in (0, 2)]
     assert annotate_one(tmp_path, *named, shape=(3, 1, 1, 60, 80))[1].extra["annotated_t"] == [0, 2]
@@ -630,7 +632,10 @@ def test_masks_whose_numbers_say_that_they_are_of_other_frames_are_refused(tmp_p
     image = touch(tmp_path / "raw", *image)
     folder = numbered_masks(tmp_path / "masks", *masks)
     odd = masks[0].format(first).replace(".", r"\.")
-    with pytest.raises(InputError, match=rf"{odd}: would be stored with im_.* frames of one of them are missing; have"):
+    with pytest.raises(
+        InputError,
+        match=rf"{odd}: would be paired with image im_.* A frame is missing from the images or the masks: add",
+    ):
         annotate_one(tmp_path, folder, shape=(len(masks[1]), 1, 1, 60, 80), image=image)
 
 

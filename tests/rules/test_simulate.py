@@ -17,6 +17,7 @@ from skimage.morphology import remove_small_objects
 from simulate import MIN_AREA_PX, label_tracks, simulate
 from tessera.data.simulated_cells import Colony
 from tessera.data.simulated_microscope import Microscope
+from tessera.settings.sections import MovieSettings
 
 DEMO = Path(__file__).parents[2] / "config" / "demo"
 SMALL = {"seed": 5, "frames": 14, "size_px": 160, "cells": 8, "cycle_frames": 8}
@@ -26,7 +27,11 @@ SMALL = {"seed": 5, "frames": 14, "size_px": 160, "cells": 8, "cycle_frames": 8}
 def simulated(tmp_path_factory):
     """Paths of a small movie and its truth."""
     folder = tmp_path_factory.mktemp("simulated")
-    simulate(folder / "movie.ome.tif", folder / "movie_truth", **SMALL, pixel_size_um=0.25, frame_interval_s=120)
+    simulate(
+        folder / "movie.ome.tif",
+        folder / "movie_truth",
+        MovieSettings(**SMALL, pixel_size_um=0.25, frame_interval_s=120),
+    )
     return folder / "movie.ome.tif", folder / "movie_truth"
 
 
@@ -152,7 +157,7 @@ def test_cells_are_brighter_than_what_surrounds_them_yet_uneven(simulated, masks
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_movie(tmp_path):
     few = SMALL | {"frames": 3}
     for name, seed in (("one", 5), ("again", 5), ("other", 6)):
-        simulate(tmp_path / name / "m.ome.tif", tmp_path / name / "m_truth", **few | {"seed": seed})
+        simulate(tmp_path / name / "m.ome.tif", tmp_path / name / "m_truth", MovieSettings(**few | {"seed": seed}))
     assert digest(tmp_path / "one") == digest(tmp_path / "again")
     one, other = (tifffile.imread(tmp_path / name / "m.ome.tif") for name in ("one", "other"))
     assert not np.array_equal(one, other)
@@ -163,8 +168,8 @@ def test_a_shorter_movie_leaves_nothing_of_a_longer_one_nor_touches_other_files(
     few = SMALL | {"size_px": 64, "cells": 2}
     (tmp_path / "m_truth").mkdir()
     (tmp_path / "m_truth" / "notes.txt").write_text("mine")
-    simulate(tmp_path / "m.ome.tif", tmp_path / "m_truth", **few | {"frames": 4})
-    simulate(tmp_path / "m.ome.tif", tmp_path / "m_truth", **few | {"frames": 2})
+    simulate(tmp_path / "m.ome.tif", tmp_path / "m_truth", MovieSettings(**few | {"frames": 4}))
+    simulate(tmp_path / "m.ome.tif", tmp_path / "m_truth", MovieSettings(**few | {"frames": 2}))
     names = sorted(path.name for path in (tmp_path / "m_truth").iterdir())
     assert names == ["man_track.txt", "man_track000.tif", "man_track001.tif", "notes.txt"]
 
@@ -173,12 +178,7 @@ def test_one_frame_of_one_still_cell_of_a_fractional_size_is_a_movie_too(tmp_pat
     simulate(
         tmp_path / "m.ome.tif",
         tmp_path / "m_truth",
-        frames=1,
-        size_px=65,
-        cells=1,
-        diameter_px=12.5,
-        speed_px=0,
-        seed=3,
+        MovieSettings(frames=1, size_px=65, cells=1, diameter_px=12.5, speed_px=0, seed=3),
     )
     with tifffile.TiffFile(tmp_path / "m.ome.tif") as tiff:
         assert tiff.series[0].get_shape(squeeze=False)[0] == 1
@@ -192,12 +192,7 @@ def test_one_frame_of_one_still_cell_of_a_fractional_size_is_a_movie_too(tmp_pat
 def test_unequal_division_gives_daughters_of_unequal_size():
     colony = Colony(
         np.random.default_rng(0),
-        cells=20,
-        size_px=200,
-        diameter_px=20,
-        cycle_frames=8,
-        smaller_daughter_fraction=0.3,
-        speed_px=1,
+        MovieSettings(cells=20, size_px=200, diameter_px=20, cycle_frames=8, smaller_daughter_fraction=0.3, speed_px=1),
     )
     shares = []
     for _ in range(8):
@@ -212,12 +207,7 @@ def test_unequal_division_gives_daughters_of_unequal_size():
 def test_a_cell_that_returns_gets_a_new_id_and_no_mother():
     colony = Colony(
         np.random.default_rng(0),
-        cells=1,
-        size_px=64,
-        diameter_px=20,
-        cycle_frames=50,
-        smaller_daughter_fraction=0.5,
-        speed_px=1,
+        MovieSettings(cells=1, size_px=64, diameter_px=20, cycle_frames=50, smaller_daughter_fraction=0.5, speed_px=1),
     )
     cells, tracks = colony.cells[:1], {}
     here, away = np.ones((8, 8), int), np.zeros((8, 8), int)
@@ -242,7 +232,7 @@ def test_the_stage_stays_within_the_margin_and_light_fades():
 def test_a_threshold_fails_on_the_movies_of_the_demo(tmp_path):
     settings = yaml.safe_load((DEMO / "config.yaml").read_text())["simulate"]
     for name, own in settings.pop("movies").items():
-        simulate(tmp_path / f"{name}.ome.tif", tmp_path / name, **settings | own)
+        simulate(tmp_path / f"{name}.ome.tif", tmp_path / name, MovieSettings(**settings | own))
         movie, truth = tifffile.imread(tmp_path / f"{name}.ome.tif")[::5], read_masks(tmp_path / name)[::5]
         assert average_precision(truth, truth) == 1
         assert average_precision(truth, [otsu_objects(frame) for frame in movie]) < 0.5, name

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from split import compare, find_leaks, signature, split
+from split import split
 from tessera.common.errors import InputError
+from tessera.data.leakage import compare, find_leaks, signature
 from tessera.data.split import SUBSETS, assign_split, check_subsets, group_of
 from tessera.io.ome_zarr_store import create_store, finish_image
+from tessera.settings.sections import SplitSettings
 
 SHARES = {"seed": 0, "train": 0.7, "val": 0.2, "test": 0.1}
 SETTINGS = SHARES | {"group_pattern": None, "folds": 1, "leakage_similarity": 0.8}
@@ -209,7 +211,7 @@ def test_one_duplicated_frame_of_a_movie_is_found_and_named(tmp_path):
     write_image(folder / "copy.ome.zarr", fields[3][None, None, None])
     write_image(folder / "other.ome.zarr", np.stack(fields[5:])[:, None, None])
     rows = rows_of("movie", split="train") + rows_of("copy", split="test") + rows_of("other", split="val")
-    split(rows, [folder], tmp_path / "split.tsv", tmp_path / "leakage.tsv", **SETTINGS)
+    split(rows, [folder], tmp_path / "split.tsv", tmp_path / "leakage.tsv", settings=SplitSettings(**SETTINGS))
     copy = {"image": "copy", "group": "copy", "split": "test", "why": "table", "fold": ""}
     assert read_table(tmp_path / "split.tsv")[1] == copy
     assert read_table(tmp_path / "leakage.tsv") == [
@@ -227,7 +229,9 @@ def test_look_alikes_in_two_folds_are_found_and_in_one_fold_are_not(tmp_path):
     folds = {line["image"]: line["fold"] for line in assign_split(rows, **SHARES | {"test": 0, "folds": 2})[0]}
     for image in folds:
         write_image(tmp_path / "batch" / f"{image}.ome.zarr", plane)
-    split(rows, [tmp_path / "batch"], tmp_path / "split.tsv", tmp_path / "leakage.tsv", **settings)
+    split(
+        rows, [tmp_path / "batch"], tmp_path / "split.tsv", tmp_path / "leakage.tsv", settings=SplitSettings(**settings)
+    )
     found = read_table(tmp_path / "leakage.tsv")
     assert {(pair["split_a"], pair["split_b"]) for pair in found} == {("fold1", "fold2")}
     assert len(found) == 3 * 3
@@ -257,7 +261,7 @@ def test_leaks_are_the_same_pair_by_pair(monkeypatch):
     found = {(pair["image_a"], pair["image_b"]): float(pair["similarity"]) for pair in pairs}
     assert found == pytest.approx(expected, abs=6e-4)
     assert list(found.values()) == sorted(found.values(), reverse=True)
-    monkeypatch.setattr("split.LEAKS_KEPT", 5)
+    monkeypatch.setattr("tessera.data.leakage.LEAKS_KEPT", 5)
     assert find_leaks(frames, signatures, 0.5) == (count, pairs[:5])
 
 
@@ -291,7 +295,7 @@ def yeast(real_data, tmp_path_factory):
 def test_the_leak_of_the_yeast_authors_split_is_found(yeast, tmp_path):
     folder, sides = yeast
     rows = [row for image, side in sides.items() for row in rows_of(image, split=side)]
-    split(rows, [folder], tmp_path / "split.tsv", tmp_path / "leakage.tsv", **SETTINGS)
+    split(rows, [folder], tmp_path / "split.tsv", tmp_path / "leakage.tsv", settings=SplitSettings(**SETTINGS))
     found = {(line["image_a"], line["image_b"]) for line in read_table(tmp_path / "leakage.tsv")}
     assert found == {(image, "test-image") for image in sides if image.startswith("0_159350906")}
     assert len(found) == 4
@@ -303,6 +307,6 @@ def test_our_split_of_the_yeast_images_by_position_does_not_leak(yeast, tmp_path
     rows = rows_of(*sides)
     next(row for row in rows if row["image"] == "test-image")["group"] = "0_159350906"
     settings = SETTINGS | {"seed": seed, "group_pattern": YEAST_POSITION}
-    split(rows, [folder], tmp_path / "split.tsv", tmp_path / "leakage.tsv", **settings)
+    split(rows, [folder], tmp_path / "split.tsv", tmp_path / "leakage.tsv", settings=SplitSettings(**settings))
     assert {line["split"] for line in read_table(tmp_path / "split.tsv")} == set(SUBSETS)
     assert read_table(tmp_path / "leakage.tsv") == []

@@ -21,7 +21,7 @@ rule augment:
     params:
         provenance=provenance_of("augment"),
         record=record_of("augment"),
-        sides=lambda wildcards: dict(sorted(PROJECT.folds[wildcards.fold].items())),
+        subsets=lambda wildcards: dict(sorted(PROJECT.folds[wildcards.fold].items())),
         task=config["task"],
         classes=config["classes"],
         settings=config["augment"],

@@ -3,6 +3,7 @@
 import contextlib
 import contextvars
 import json
+import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,12 +13,13 @@ from tessera.common.types import StrPath
 WARNINGS = "warnings.json"
 WARNINGS_SHOWN = 100
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+logger = logging.getLogger(__name__)
 _collected: contextvars.ContextVar[list[str] | None] = contextvars.ContextVar("collected", default=None)
 
 
 def warn_user(image: str, text: str) -> None:
     """Print a warning about an image, and keep it with the output that is being written (see `collect_warnings`)."""
-    print(f"{image}: warning: {text}", flush=True)
+    logger.warning("%s: warning: %s", image, text)
     collected = _collected.get()
     if collected is not None:
         collected.append(text)

@@ -1,4 +1,4 @@
-"""Cells that grow, wander, push each other apart and divide, and how they look."""
+"""Simulated cells that grow, move, push each other apart and divide, and their brightness in an image."""
 
 import math
 from dataclasses import dataclass, field
@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import ndimage, spatial
 from scipy.stats import qmc
+
+from tessera.settings.sections import MovieSettings
 
 PERSISTENCE = 0.7  # of a cell's velocity, from frame to frame
 ADHESION_PX = 3.0  # gap across which neighbours pull each other together
@@ -70,25 +72,22 @@ def trace_outline(direction, radius, angle, elongation, bumps):
 
 
 class Colony:
-    """A population of cells in a square world that is a margin wider than the frame; the frame starts at (0, 0).
+    """A population of cells in a square world that extends beyond the frame by a margin; the frame starts at (0, 0).
 
     Args:
-        rng: numpy Generator, the only source of chance.
-        cells: number of cells in the frame at the start; the margin is as densely filled.
-        size_px, diameter_px, cycle_frames, smaller_daughter_fraction, speed_px: as in `simulate`.
+        rng: the only source of randomness.
+        settings: settings of the movie; the margin is as densely populated as the frame.
     """
 
-    def __init__(self, rng, *, cells, size_px, diameter_px, cycle_frames, smaller_daughter_fraction, speed_px):
+    def __init__(self, rng: np.random.Generator, settings: MovieSettings) -> None:
         self.rng = rng
+        diameter_px, size_px = settings.diameter_px, settings.size_px
         self.low, self.high = -2.0 * diameter_px, size_px + 2.0 * diameter_px
-        self.cycle_frames, self.smaller_daughter_fraction, self.speed_px = (
-            cycle_frames,
-            smaller_daughter_fraction,
-            speed_px,
-        )
+        self.cycle_frames, self.speed_px = settings.cycle_frames, settings.speed_px
+        self.smaller_daughter_fraction = settings.smaller_daughter_fraction
         # Among cells of all ages the mean area is 2 ln 2 times that at birth; a cell adds that again in its life.
         self.born_area = math.pi * diameter_px**2 / 4 / (2 * math.log(2))
-        count = round(cells * ((self.high - self.low) / size_px) ** 2)
+        count = round(settings.cells * ((self.high - self.low) / size_px) ** 2)
         # Clumps, so that cells touch, evenly spread, so that no movie is empty.
         clumps = self.low + (self.high - self.low) * qmc.Halton(2, rng=rng).random(max(1, count // 4))
         self.cells = [

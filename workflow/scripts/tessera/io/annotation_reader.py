@@ -272,7 +272,7 @@ def _open_challenge(
         )
     frame_shape: Shape5D = (1, *shape[1:])
     lineage = _read_tracks(tracks, shape[0]) if tracks else None
-    labels = {track[0] for track in lineage} | {ignore_label} if lineage else None
+    labels = {*(track[0] for track in lineage), ignore_label} if lineage else None
     current: dict[int, NDArray[Any] | None] = {}
 
     def read(t: int, z: int, rows: slice, columns: slice) -> NDArray[Any]:

@@ -69,7 +69,7 @@ def open_ome_zarr(path: Path, axes: str | None, labels: bool, like: Shape5D | No
     image = make_lazy_image(path, layout, _Slabs(array, chunk_bytes), labels=labels, tiled=True)
     warnings = []
     if len(described["multiscales"]) > 1:
-        warnings.append(f"holds {len(described['multiscales'])} images; the first is used")
+        warnings.append(f"has {len(described['multiscales'])} images; the first is used")
     expected = math.prod(math.ceil(size / step) for size, step in zip(array.shape, steps, strict=True))
     if not labels and len(files) < expected:
         warnings.append(f"has {len(files)} of {expected} chunks; the pixels of missing chunks are {array.fill_value}")

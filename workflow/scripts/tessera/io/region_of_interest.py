@@ -2,13 +2,26 @@
 
 import re
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tessera.common.errors import InputError
 from tessera.common.types import Roi
+
+
+class Region(TypedDict, total=False):
+    """The part of an image to analyze, from its row of the table. A missing or empty entry selects everything.
+
+    Attributes:
+        roi: region of interest (y0, y1, x0, x1).
+        frames: frames, see `select_frames`.
+    """
+
+    roi: Roi | None
+    frames: str | None
+
 
 _SLICE = re.compile(r"(-?\d*):(-?\d*)(?::(\d*))?")
 

@@ -82,7 +82,7 @@ def open_tiff(path: Path, axes: str | None, labels: bool, like: Shape5D | None =
         warnings = []
         if len(own) > 1:
             others = ", ".join(f"{other.name or 'unnamed'} {other.shape}" for other in own[1:])
-            warnings.append(f"holds {len(own)} images; the first is used, not {others}")
+            warnings.append(f"has {len(own)} images; the first is used, not {others}")
         if series.keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE:
             warnings.append("has a palette, which is ignored; its indices are the pixels")
         if not (axes or labels) and set(series.axes) & {"I", "Q"} and layout.size("t") > 1:
