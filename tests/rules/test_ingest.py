@@ -540,9 +540,9 @@ def missing_parts(path):
     [
         ("a.tif", lambda path: path.write_bytes(b""), "the file is empty; replace or remove it"),
         ("a.tif", lambda path: path.write_text("This is text"), "is not a TIFF, PNG, JPEG or JPEG 2000 file"),
-        ("a.tif", lambda path: path.write_bytes(b"II*\0\0\0\0\0"), "is a TIFF file without an image"),
-        ("a.tif", lambda path: tifffile.imwrite(path, noise(9, 9).astype(complex)), "pixels are complex128"),
-        ("a.tif", lambda path: tifffile.imwrite(path, noise(9, 9).astype(np.int64)), "pixels are int64"),
+        ("a.tif", lambda path: path.write_bytes(b"II*\0\0\0\0\0"), "is a TIFF file without images"),
+        ("a.tif", lambda path: tifffile.imwrite(path, noise(9, 9).astype(complex)), "pixels have the type complex128"),
+        ("a.tif", lambda path: tifffile.imwrite(path, noise(9, 9).astype(np.int64)), "pixels have the type int64"),
         ("a.tif", huge_tiff, "claims 3.6 GB of pixels in a file of"),
         ("a.tif", huge_tiles, "claims 0.9 GB of pixels in a file of"),
         ("a.tif", lambda path: huge_tiles(path, 30_000, 8_000), "claims tiles of 240 MB, the page itself has 0.00"),
