@@ -1,11 +1,11 @@
-"""make bench-tracking: links and divisions on simulated movies of many kinds, perfect and degraded masks; speed.
+"""make bench-tracking: links and divisions on simulated movies of many kinds, true and degraded masks; speed.
 
-Each movie is tracked with the same, automatic, settings. A: true masks whose ids were shuffled. B: masks with mistakes,
-see `peers/movies.py`; scored with the masks of missed cells filled in and without, then with and without links over
-gaps, which no truth has where nothing is missed. Perfect links of the same masks tell what can be had. A is tracked as
-well with markers in the place of masks, and with cells that round up to divide. laptrack links the centres of the same
-detections, with the best of a few distances for all movies. Cells of `peers/other_movies.py`, rods, stacks and others, are
-tracked as well, with the same settings.
+All movies are tracked with the same, automatic settings. A: true masks with shuffled ids. B: masks with segmentation
+errors, see `peers/movies.py`. B is scored with and without interpolated masks of missed cells, and then with and
+without links over gaps, since ground truth without missed cells has no such links. Perfect links of the same masks
+give the upper limit. A is also tracked with markers instead of masks, and with cells that round up before mitosis.
+laptrack links the centers of the same detections, with the best of a few distances for all movies. The movies of
+`peers/other_movies.py` (rods, stacks and others) are tracked with the same settings.
 """
 
 import argparse
@@ -36,17 +36,17 @@ from tessera.tracking.tracker import track_detections
 WORK = Path(__file__).resolve().parent / "work"
 CUTOFFS_PX = (10, 15, 25, 40)  # distances that laptrack is tried with
 COUNTS = ("divisions_truth", "divisions_found", "divisions_right", "divisions_right_shifted")
-LOOKS = ("A, markers in the place of masks", "A, cells that round up to divide")
-MOST_BY_LAPTRACK, LAPTRACK_FRAMES = 10_000, 5  # it takes minutes beyond
-TRIES = 3  # the best of which counts, since machines are noisy
-# {objects a frame: (frames, milliseconds a frame at most)}; what is usual is learned once for a movie.
+MASK_VARIANTS = ("A, markers instead of masks", "A, cells that round up before mitosis")
+MAX_LAPTRACK_OBJECTS, LAPTRACK_FRAMES = 10_000, 5  # laptrack takes minutes for more
+REPEATS = 3  # the fastest counts, since machines are noisy
+# {objects per frame: (frames, largest number of milliseconds per frame)}; motion is learned once for a movie.
 SPEEDS = {50: (100, 5), 1_000: (50, None), 10_000: (25, 25), 100_000: (12, 300)}
 
 
 def list_tracks(frames, parents, bridged=True):
     """Frames with new ids, and [track, first, last, parent] of tracks without gaps.
 
-    What goes on after a gap is an only child where `bridged`, else it has no parent.
+    The part of a track after a gap is an only child if `bridged`, else it has no parent.
     """
     rows, now, renamed = [], {}, []
     for t, frame in enumerate(frames):
@@ -64,12 +64,12 @@ def list_tracks(frames, parents, bridged=True):
 
 
 def as_stack(frame):
-    """Labels (z, y, x) of (y, x), or as they are."""
+    """Labels (y, x) as (z, y, x); a stack is returned unchanged."""
     return frame.reshape(-1, *frame.shape[-2:])
 
 
 def track(movie, fill):
-    """Labels with ids that last, {daughter: mother}."""
+    """Labels with track ids, {daughter: mother}."""
     movie = [as_stack(frame) for frame in movie]
     detections = detect((frame, None) for frame in movie)
     decided = track_detections(detections, TrackSettings())
@@ -81,7 +81,7 @@ def track(movie, fill):
 
 
 def link_perfectly(movie, seen):
-    """Objects of a movie with mistakes, each with the id of the true cell that most of it is of."""
+    """Objects of a movie with errors, each with the id of the true cell that covers most of it."""
     labels = []
     for truth, frame in zip(movie, seen, strict=True):
         here = (frame > 0) & (truth > 0)
@@ -98,7 +98,7 @@ def score(movie, parents, labels, found_parents, bridged=True):
 
 
 def link_by_laptrack(movies):
-    """Rows of scores for each of CUTOFFS_PX, of movies {name: [(kind, frames, parents, objects' labels), ...]}."""
+    """{cutoff: {name: scores}} for CUTOFFS_PX, of movies {name: [(kind, frames, parents, labels), ...]}."""
     folder = WORK / "linking"
     folder.mkdir(parents=True, exist_ok=True)
     settings, tables = [], []
@@ -125,7 +125,7 @@ def link_by_laptrack(movies):
 
 
 def score_others(seeds):
-    """{figure: rows of scores} of kinds that the project's simulator does not make."""
+    """{figure: scores} of the movies of `peers/other_movies.py`."""
     rows = defaultdict(list)
     for kind in OTHERS:
         for seed in range(seeds):
@@ -134,19 +134,19 @@ def score_others(seeds):
             for name, masks in seen.items():
                 scores = score(movie, parents, *track(shuffle(masks, seed), True))
                 rows[f"{name}, {kind}"].append(scores)
-                told = ", ".join(f"{key} {scores[key]:.4f}" for key in ("lnk", "chota", "tra", "division_f1"))
-                print(f"{name}, {kind} {seed}: {told}", flush=True)
+                summary = ", ".join(f"{key} {scores[key]:.4f}" for key in ("lnk", "chota", "tra", "division_f1"))
+                print(f"{name}, {kind} {seed}: {summary}", flush=True)
     return rows
 
 
 def means(rows):
-    """Mean LNK, CHOTA and TRA, and the F1 of all divisions together."""
+    """Mean LNK, CHOTA and TRA, and the F1 of the divisions of all movies together."""
     found = {key: float(np.mean([row[key] for row in rows])) for key in ("lnk", "chota", "tra")}
     return found | division_scores({key: sum(row[key] for row in rows) for key in COUNTS})
 
 
-def crowd(count, frames=12, seed=0):
-    """Detections of a grid of objects that wander, grow, divide now and then and are missed now and then."""
+def simulate_detections(count, frames=12, seed=0):
+    """Detections of a grid of objects that move and grow; 1 % divide and 1 % are missed in each frame."""
     rng, side = np.random.default_rng(seed), 20 * math.ceil(math.sqrt(count))
     grid = np.stack(np.meshgrid(*[np.arange(10.0, side, 20)] * 2), -1).reshape(-1, 2)[:count]
     places, sizes, parts = grid + rng.normal(0, 3, grid.shape), rng.lognormal(5, 0.25, count), []
@@ -178,12 +178,12 @@ def crowd(count, frames=12, seed=0):
 
 
 def measure_speed(figures):
-    """Add milliseconds a frame, of one thread, for crowds of each of SPEEDS, laptrack's beside them, and the memory."""
+    """Add the CPU time per frame for each of SPEEDS, with that of laptrack, and the peak memory."""
     us_each = {}
     for count, (frames, most_ms) in SPEEDS.items():
         spent_ms = []
-        for _ in range(TRIES):
-            detections = crowd(count, frames)
+        for _ in range(REPEATS):
+            detections = simulate_detections(count, frames)
             began = time.process_time()
             track_detections(detections, TrackSettings())
             spent_ms.append(1000 * (time.process_time() - began) / (frames - 1))
@@ -192,7 +192,7 @@ def measure_speed(figures):
         what = f"{count} points a frame, {frames} frames, 1 % divide, 1 % missed"
         claim = "linking with gaps, divisions and repairs, ms a frame"
         target = f"<= {most_ms}" if most_ms else ""
-        if count <= MOST_BY_LAPTRACK:
+        if count <= MAX_LAPTRACK_OBJECTS:
             what += f"; laptrack, at most 20 px, the first {LAPTRACK_FRAMES} frames: {time_laptrack(detections):.1f}"
         figures.add(claim, f"{spent_ms:.1f}", data=what, target=target, holds=not most_ms or spent_ms <= most_ms)
     peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20 * 1.024**3
@@ -202,10 +202,10 @@ def measure_speed(figures):
 
 
 def time_laptrack(detections):
-    """Milliseconds a frame that laptrack takes to link the centres of the first Detections."""
+    """Milliseconds per frame that laptrack needs for the centers of the first LAPTRACK_FRAMES frames."""
     seen = detections.frames < LAPTRACK_FRAMES
     WORK.mkdir(exist_ok=True)
-    path = WORK / "crowd.npz"
+    path = WORK / "detections.npz"
     np.savez(path, frame=detections.frames[seen], y=detections.centers[seen, 1], x=detections.centers[seen, 2])
     asked = {
         "settings": [{"points": path, "cutoff_px": 20}],
@@ -232,15 +232,15 @@ def main():
             cells = len(np.unique(np.concatenate([np.unique(frame) for frame in movie]))) - 1
             found = {name: track(seen, fill) for name, (seen, fill) in done.items()}
             found["B perfect"] = link_perfectly(movie, worse), parents
-            truths = dict(zip(LOOKS, (mark(movie, seed), round_up(movie, parents)), strict=True))
+            truths = dict(zip(MASK_VARIANTS, (mark(movie, seed), round_up(movie, parents)), strict=True))
             found |= {name: track(shuffle(masks, seed), True) for name, masks in truths.items()}
             scores = {name: score(truths.get(name, movie), parents, *each) for name, each in found.items()}
             for name in ("B unfilled", "B perfect"):
                 scores[f"{name}, gaps open"] = score(movie, parents, *found[name], bridged=False)
             for name, each in scores.items():
                 rows[name].append({"kind": kind, "cells": cells} | each)
-                told = ", ".join(f"{key} {each[key]:.4f}" for key in ("lnk", "chota", "tra", "division_f1"))
-                print(f"{name}, {kind} {seed}: {told}", flush=True)
+                summary = ", ".join(f"{key} {each[key]:.4f}" for key in ("lnk", "chota", "tra", "division_f1"))
+                print(f"{name}, {kind} {seed}: {summary}", flush=True)
     others = score_others(seeds)
     data = f"simulated, {len(KINDS)} kinds of cells, {seeds} movies of each, one automatic setting"
     mean = {name: means(each) for name, each in rows.items()}
@@ -257,8 +257,8 @@ def main():
     least("B, mean LNK before filling, links over gaps as well", mean["B unfilled"]["lnk"], 0.90)
     least("B, mean CHOTA before filling", mean["B unfilled"]["chota"], 0.90)
     for name, links in (("B perfect, gaps open", "frame to frame"), ("B perfect", "over gaps as well")):
-        told = ", ".join(f"{key} {value:.4f}" for key, value in mean[name].items())
-        figures.add(f"B, perfect links of the same masks before filling, {links}", told, data=data)
+        summary = ", ".join(f"{key} {value:.4f}" for key, value in mean[name].items())
+        figures.add(f"B, perfect links of the same masks before filling, {links}", summary, data=data)
     figures.add("B, mean LNK filled", f"{mean['B']['lnk']:.4f}", data=data)
     least("B, mean CHOTA filled", mean["B"]["chota"], 0.95)
     least("B, mean TRA filled", mean["B"]["tra"], 0.985)
@@ -273,17 +273,19 @@ def main():
             figure, target, holds = f"{figure:.1f} per 100 cells", "<= 2", figure <= 2
         claim = f"{name}, false divisions of movies that (nearly) have none, most"
         figures.add(claim, figure, data=data, target=target, holds=holds)
-    for name in LOOKS:
-        told = ", ".join(f"{key} {value:.4f}" for key, value in mean[name].items())
-        figures.add(name, told, data=data)
+    for name in MASK_VARIANTS:
+        summary = ", ".join(f"{key} {value:.4f}" for key, value in mean[name].items())
+        figures.add(name, summary, data=data)
     for name, each in others.items():
-        told = ", ".join(f"{key} {value:.4f}" for key, value in means(each).items())
-        figures.add(name, told, data=f"cells of `bench/peers/other_movies.py`, {seeds} movies, the same setting")
+        summary = ", ".join(f"{key} {value:.4f}" for key, value in means(each).items())
+        figures.add(name, summary, data=f"cells of `bench/peers/other_movies.py`, {seeds} movies, the same setting")
     theirs = link_by_laptrack(movies)
     for name in movies:
         best = max((means(theirs[cutoff][name]) for cutoff in CUTOFFS_PX), key=lambda found: found["chota"])
-        told = ", ".join(f"{key} {best[key]:.4f}" for key in ("lnk", "chota", "tra", "division_f1"))
-        figures.add(f"{name}, laptrack 0.17.1 with the distance of the best CHOTA of {CUTOFFS_PX} px", told, data=data)
+        summary = ", ".join(f"{key} {best[key]:.4f}" for key in ("lnk", "chota", "tra", "division_f1"))
+        figures.add(
+            f"{name}, laptrack 0.17.1 with the distance of the best CHOTA of {CUTOFFS_PX} px", summary, data=data
+        )
     figures.finish()
 
 

@@ -1,4 +1,4 @@
-"""laptrack on the centres of objects, with one distance for links, gaps and splits."""
+"""laptrack on the centers of objects, with one distance for links, gaps and splits."""
 
 import time
 
@@ -25,7 +25,7 @@ def run(points, cutoff_px):
     began = time.perf_counter()
     tracks, splits, _ = tracker.predict_dataframe(table, ["y", "x"], only_coordinate_cols=False)
     seconds = time.perf_counter() - began
-    # The table comes back in its order, by frame.
+    # The table is returned in its order, by frame.
     return {"tracks": tracks["track_id"].tolist(), "splits": splits.to_numpy(int).tolist(), "seconds": seconds}
 
 

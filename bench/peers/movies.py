@@ -1,4 +1,4 @@
-"""Movies of masks with truth, of many kinds of cells, and the mistakes that a segmentation makes in them."""
+"""Simulated movies of masks with ground truth, of many kinds of cells, and typical segmentation errors."""
 
 import sys
 from pathlib import Path
@@ -30,7 +30,7 @@ NO_DIVISIONS = ("adherent", "dense yeast", "budding yeast")
 
 
 class _Budding(Colony):
-    """Cells that stay as large when a bud appears beside them; buds have no mother in the truth."""
+    """Cells that keep their size when a bud appears beside them; buds have no mother in the ground truth."""
 
     def _divide(self, mother):
         mother.area = mother.born_area = mother.area / 1.15
@@ -45,9 +45,9 @@ class _Budding(Colony):
 
 
 def make_movie(kind, seed):
-    """Masks with ids that last: (frames int32 (y, x), {daughter: mother}).
+    """Masks with track ids: (frames int32 (y, x), {daughter: mother}).
 
-    As in the Cell Tracking Challenge, a cell that leaves and comes back gets a new id.
+    As in the Cell Tracking Challenge, a cell that leaves the image and returns gets a new id.
     """
     settings = dict(KINDS[kind])
     frames, size, drift_px = settings.pop("frames"), settings["size_px"], settings.pop("drift_px", 0)
@@ -76,7 +76,7 @@ def make_movie(kind, seed):
 
 
 def shuffle(movie, seed):
-    """The movie with other ids in each frame."""
+    """The movie with random ids in each frame."""
     rng, shuffled = np.random.default_rng(seed), []
     for frame in movie:
         ids = np.unique(frame[frame > 0])
@@ -87,7 +87,7 @@ def shuffle(movie, seed):
 
 
 def touching_pairs(frame):
-    """Labels that share an edge of a pixel: (pairs, 2), each pair once."""
+    """Pairs of labels with adjacent pixels: (pairs, 2), each pair once."""
     pairs = []
     for axis in (0, 1):
         a, b = (np.moveaxis(frame, axis, 0)[part] for part in (np.s_[:-1], np.s_[1:]))
@@ -97,7 +97,7 @@ def touching_pairs(frame):
 
 
 def mark(movie, seed):
-    """Markers in the place of masks: discs about the middle of cells, of another radius in each frame."""
+    """Markers instead of masks: discs at the centers of cells, with a random radius in each frame."""
     rng, marked = np.random.default_rng([seed, 2]), []
     for frame in movie:
         discs = np.zeros_like(frame)
@@ -126,7 +126,7 @@ def round_up(movie, parents):
 
 
 def degrade(movie, seed):
-    """3 % of objects dropped, 1 % of touching pairs merged, 1 % of objects split, edges moved by a pixel."""
+    """Segmentation errors: 3 % of objects missed, 1 % of touching pairs merged, 1 % split, outlines off by a pixel."""
     rng, worse = np.random.default_rng([seed, 1]), []
     for frame in movie:
         frame = frame.copy()
@@ -134,7 +134,7 @@ def degrade(movie, seed):
         pairs = touching_pairs(frame)
         for one, two in pairs[rng.random(len(pairs)) < 0.01]:
             frame[frame == two] = one
-        # Edges move in or out, each object by itself.
+        # The outline of each object moves in or out by a pixel.
         grown = ndimage.grey_dilation(frame, footprint=ndimage.generate_binary_structure(2, 1))
         eroded = (ndimage.minimum_filter(frame, 3) == frame) & (ndimage.maximum_filter(frame, 3) == frame)
         for label in np.unique(frame[frame > 0]):

@@ -1,7 +1,7 @@
-"""Movies with truth of cells that the project's own simulator does not make, so that tracking is not tuned to it.
+"""Movies with ground truth of a second simulator, so that tracking is not tuned to the project's own one.
 
-Rods that grow, push each other and divide in the middle; and discs, balls or blobs that crawl, round up to divide and
-whose daughters part as far as is asked for. A frame's labels are the ids of cells, which last.
+Rods grow, push each other and divide in the middle. Discs, balls or blobs crawl and round up before mitosis; the
+distance of their daughters is a parameter. Labels are track ids.
 """
 
 import math
@@ -24,20 +24,20 @@ OTHERS = {kind: dict(zip(_NAMES, numbers, strict=True)) for kind, numbers in _NU
 
 
 def make_other(kind, seed):
-    """Masks with ids that last: (frames int32 (y, x) or (z, y, x), {daughter: mother})."""
+    """Masks with track ids: (frames int32 (y, x) or (z, y, x), {daughter: mother})."""
     rng = np.random.default_rng([seed, sum(map(ord, kind))])
     return name_tracks(*(_make_rods(rng) if OTHERS[kind] is None else _make_blobs(rng, **OTHERS[kind])))
 
 
 def name_tracks(movie, mothers):
-    """The movie with a new id for a cell that leaves and comes back, and without pieces that are hardly seen.
+    """The movie with a new id for a cell that leaves and returns, and without objects below SMALLEST_PX pixels.
 
     Args:
         movie: frames of ids.
-        mothers: {id of a daughter: of her mother}.
+        mothers: {id of a daughter: id of her mother}.
 
     Returns:
-        Frames of ids, {daughter: mother} of mothers that were seen in the frame before.
+        Frames of ids, {daughter: mother} for mothers that are visible in the previous frame.
     """
     tracks, last, parents, renamed, count = {}, {}, {}, [], 0
     for t, frame in enumerate(movie):
@@ -57,7 +57,7 @@ def name_tracks(movie, mothers):
 
 
 def _push_apart(places, reach, strength, rounds, owner=None):
-    """Places (points, 2 or 3) of which those that are closer than both `reach` (points,) are moved apart."""
+    """Move positions (points, 2 or 3) apart if they are closer than the sum of their radii `reach` (points,)."""
     places = places.copy()
     for _ in range(rounds):
         one, two = cKDTree(places).query_pairs(2 * reach.max(), output_type="ndarray").T
@@ -73,7 +73,7 @@ def _push_apart(places, reach, strength, rounds, owner=None):
 
 
 def _paint(shape, shapes):
-    """Labels: each pixel is of the cell of which it is the least far out, of [(id, centre, reach, how far out)]."""
+    """Labels of cells [(id, center, reach, distance function)]: each pixel belongs to the nearest cell."""
     frame, depth = np.zeros(shape, np.int32), np.ones(shape)
     for cell, centre, reach, far_out in shapes:
         ends = np.clip([np.floor(centre - reach), np.ceil(centre + reach) + 1], 0, shape).astype(int)
@@ -178,7 +178,7 @@ def _make_rods(rng, frames=26, side=420, cells=3):
 
 
 def _settle(rods):
-    """Rods give way to each other a little: the ends and the middle of each are pushed, which moves and turns it."""
+    """Move and turn rods a little so that they overlap less: the ends and the middle of each are pushed."""
     parts = np.linspace(-0.5, 0.5, 7)
     places = np.array([rod.place + part * rod.length * rod.axis for rod in rods for part in parts])
     owner = np.repeat(np.arange(len(rods)), len(parts))

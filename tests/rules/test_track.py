@@ -39,12 +39,12 @@ HOMES = [(16, 16), (16, 60), (48, 34), (74, 20), (74, 66), (48, 78)]
 
 
 def discs(frames, homes=HOMES, radius=8, step=(0.0, 1.0)):
-    """A movie of discs that all move by `step` in each frame: int32 (t, y, x), disc i has id i + 1 in each frame."""
+    """A movie int32 (t, y, x) of discs that all move by `step` per frame; disc i has the id i + 1."""
     return np.stack([place_discs(SHAPE, np.add(homes, np.multiply(step, t)), radius) for t in range(frames)])
 
 
 def dividing(frames=8, at=4):
-    """A movie in which the third disc has become two halves from frame `at` on; ids that last, {daughter: mother}."""
+    """A movie in which the third disc is divided into two halves from frame `at` on: track ids, {daughter: mother}."""
     movie = discs(frames)
     for t in range(at, frames):
         whole = movie[t] == 3
@@ -201,14 +201,14 @@ def test_drift_is_estimated_from_few_voters_and_zero_without_agreement():
     others = np.concatenate([np.zeros((60, 1)), rng.uniform(0, 400, (60, 2))], axis=1)
     assert (estimate_drift(before, others, sizes, rng.permutation(sizes), (1, 1, 1)) == 0).all()
     after = before + np.array([0, 12, -17]) + np.concatenate([np.zeros((60, 1)), rng.normal(0, 1.3, (60, 2))], axis=1)
-    # Half come from elsewhere, and masks differ in size, so that no more than a third of all agree.
+    # Half of the objects are others and mask sizes vary, so that at most a third of the voters agree.
     after[::2] = others[::2]
     changed = sizes * rng.lognormal(0, 0.45, 60)
     assert estimate_drift(before, after, sizes, changed, (1, 1, 1)) == pytest.approx([0, 12, -17], abs=1)
 
 
 def rods(places, length):
-    """A frame (1, y, x) of rods 8 pixels wide and so long, from (y, x) places."""
+    """A frame (1, y, x) of horizontal rods, 8 pixels wide, with first corners at (y, x) places."""
     frame = np.zeros((1, 200, 300), np.int32)
     for number, (y, x) in enumerate(places, start=1):
         frame[0, y : y + 8, x : x + length] = number
@@ -266,7 +266,7 @@ def test_interpolated_mask_has_the_mean_radius():
 
 
 def write_objects(path, movies):
-    """A table of objects with nothing but image, t and label of {image: labels (t, y, x)}."""
+    """Write a table of objects with image, t and label alone, of {image: labels (t, y, x)}."""
     rows = [
         (image, t, int(label))
         for image, movie in movies.items()
@@ -383,7 +383,7 @@ def test_animation_has_all_frames_and_outlines_in_lineage_colors(done):
         assert max(animation.size) == 512
         animation.seek(len(truth) - 1)
         last = np.asarray(animation.convert("RGB"))
-    # Both daughters, new ids, are outlined in the colour of their mother; background, without pixels, has none.
+    # Both daughters are outlined in the color of their mother.
     lineage = read_lineage(folder / "lineage")
     roots = lineage.tracks.set_index("track")["lineage"]
     for child in lineage.parents:

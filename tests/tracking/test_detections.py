@@ -25,11 +25,11 @@ from tessera.tracking.motion_model import (
 from tessera.tracking.tracker import track_detections
 
 SHAPE = (240, 240)
-TURN = np.pi * 0.381966  # so that no two are turned alike
+TURN = np.pi * 0.381966  # the golden angle: all orientations differ
 
 
 def place_ellipses(places, turns, wide=3.5, long=7.0):
-    """Labels (y, x): ellipses at `places` (y, x), turned by so many radians."""
+    """Labels (y, x) of ellipses at `places` (y, x), rotated by `turns` in radians."""
     labels = np.zeros(SHAPE, np.int32)
     for label, ((y, x), turn) in enumerate(zip(places, turns, strict=True), start=1):
         labels[ellipse(y, x, long, wide, SHAPE, turn)] = label
@@ -61,7 +61,7 @@ def test_elongations_are_unknown_at_the_border_and_projected_in_stacks():
 
 
 def passing(frames=14, seed=0):
-    """A movie of ellipses, each turned in its own way, that jump about as far as they are apart."""
+    """A movie of ellipses of different orientations that jump about as far as their distance."""
     rng = np.random.default_rng(seed)
     grid = np.array([(y, x) for y in range(40, 220, 44) for x in range(40, 220, 44)], float)
     turns, movie = np.arange(len(grid)) * TURN, []
@@ -76,7 +76,7 @@ def test_cells_that_jump_are_linked_by_their_shapes(seed):
     labels, parents, _ = tracked(shuffled(movie))
     assert not parents
     assert same_cells(labels[:, 0], movie)
-    # Without the shapes they are not.
+    # Discs at the same positions are not linked correctly.
     blind = movie.copy()
     for frame in blind:
         rows, columns = np.indices(SHAPE, sparse=True)
@@ -89,7 +89,7 @@ def test_cells_that_jump_are_linked_by_their_shapes(seed):
 
 
 def still(frames=14):
-    """A movie of ellipses that hardly move, each turned in its own way."""
+    """A movie of ellipses of different orientations that hardly move."""
     places = [(y, x) for y in range(40, 220, 44) for x in range(40, 220, 44)]
     return np.stack([
         place_ellipses(np.add(places, (0, 0.5 * t)), np.arange(len(places)) * 0.7 + 0.02 * t) for t in range(frames)
@@ -136,7 +136,7 @@ def test_half_mask_is_linked_if_it_overlaps_the_cell():
 
 def test_shapes_decide_between_two_gaps_that_cross():
     movie = passing()
-    # They change places while neither is seen.
+    # Two cells swap places while both are missed.
     movie[7:] = np.choose(np.isin(movie[7:], [12, 13]), [movie[7:], 25 - movie[7:]])
     for t in range(7, len(movie)):
         places, turns = [], []
@@ -177,7 +177,7 @@ def test_shape_evidence_is_zero_if_shapes_do_not_persist(lasting):
     rng, count = np.random.default_rng(0), 4000
     before = rng.normal(0, 0.1, (count, 2))
     after = lasting * before + np.sqrt(1 - lasting**2) * rng.normal(0, 0.1, (count, 2))
-    # That all are longer in one direction tells nothing of who is who.
+    # A common elongation of all cells is no evidence.
     before, after = (np.add(each, (0.3, 0)) for each in (before, after))
     model = with_elongation_parameters(MotionModel(displacement_scale=1.0), before, after)
     assert model.elongation_persistence == pytest.approx(lasting, abs=0.05)
@@ -189,7 +189,7 @@ def test_shape_evidence_is_zero_if_shapes_do_not_persist(lasting):
         assert np.abs(same).max() < 0.5
     else:
         assert same.mean() > 0 > others.mean()
-    # After a long time nothing is left of what they were.
+    # After many frames the shape is independent of the first one.
     assert np.abs(log_likelihood_ratio_shape(shapes, rows, count + rows, model, 400)).max() < 0.1
 
 

@@ -18,18 +18,18 @@ SIDE, SPACE, FRAMES = 260, 40, 9
 
 
 def colony(look, *, seed=0, share=0.5):
-    """A movie of cells in a grid that grow and wander; every third divides: (labels (t, y, x), {daughter: mother}).
+    """A movie of cells in a grid that grow and move; every third one divides: (labels (t, y, x), {daughter: mother}).
 
     Args:
         look: function of the radii of cells, of the frames that each still lives and has lived (cells,), and of a
             random generator, to the radii of their masks.
-        share: of the mother, that the larger daughter is.
+        share: of the mother's area that one daughter gets.
     """
     rng, line = np.random.default_rng(seed), np.arange(30, SIDE - 25, SPACE)
     places = np.stack(np.meshgrid(line, line), -1).reshape(-1, 2) + rng.normal(0, 2, (len(line) ** 2, 2))
     ids, count = np.arange(1, len(places) + 1), len(places)
     divides = np.where(ids % 3 == 0, rng.integers(2, FRAMES - 2, count), FRAMES + 9)
-    # All divide at the same size.
+    # All cells divide at the same size.
     areas, born, parents, movie = 260 * 1.05 ** (-divides.clip(0, 12).astype(float)), np.full(count, -9), {}, []
     for t in range(FRAMES):
         places, areas = places + rng.normal(0, 0.7, places.shape), areas * 1.05
@@ -74,10 +74,10 @@ def rounding(radii, left, lived, rng):
 
 
 def count_right(look, seed, **movie):
-    """How many divisions are found, how many daughters of them are true, and how many divisions are."""
+    """Number of divisions found, of those with true daughters, and of true divisions."""
     truth, parents = colony(look, seed=seed, **movie)
     labels, found, _ = tracked(shuffled(truth, seed))
-    # The first pixel of a track is of its first frame.
+    # The first pixel of a track is in its first frame.
     daughters = {int(truth[labels[:, 0] == child][0]) for child in found}
     return len(found) / 2, len(daughters & set(parents)) / 2, len(parents) / 2
 
@@ -137,7 +137,7 @@ def test_daughter_distribution_is_learned_from_likely_divisions(look, spreads):
     assert spreads[0] < learned.log_distance_scale < spreads[1]
     assert learned.overlap_weight == pytest.approx(np.clip(1 - 2 * learned.log_distance_median, 0, 1))
     assert (learned.overlap_weight < 0.6) == (look is markers)
-    # What is learned says more for the true ones, and less for the others.
+    # The learned distribution raises the score of true divisions and lowers that of the others.
     gains = places.log_likelihood_ratio(learned) - places.log_likelihood_ratio(DaughterDistribution())
     assert gains[true].mean() > 0 > gains[~true].mean()
 
@@ -161,7 +161,7 @@ def test_newborn_cell_of_half_the_size_does_not_divide(side):
     two = next(label for label in parents if parents[label] == parents[one] and label != one)
     born = first[one]
     centres = [np.argwhere(movie[born + 1] == label).mean(0) for label in (one, two)][::side]
-    # A newcomer beside one of the daughters, on the other side than her sister is.
+    # A newcomer beside one daughter, opposite to her sister.
     place = 2 * centres[0] - centres[1]
     for t in range(born + 1, len(movie)):
         disc = place_discs((SIDE, SIDE), [place], np.sqrt((movie[t] == one).sum() / np.pi)) > 0

@@ -31,7 +31,7 @@ SIDE = 96
 
 
 def draw_movie(seed):
-    """A movie int32 (t, y, x) of few cells that wander, divide, are missed, merged, in pieces or not there at all."""
+    """A random movie int32 (t, y, x) of few cells that move, divide, are missed, merged or split; frames may be empty."""
     rng = np.random.default_rng(seed)
     rows, columns = np.indices((SIDE, SIDE))
     cells, movie = [(*rng.uniform(0, SIDE, 2), rng.uniform(4, 8)) for _ in range(rng.integers(1, 14))], []
@@ -120,7 +120,7 @@ def test_node_split_from_merge_has_the_size_and_position_of_its_part(tmp_path):
 
 
 def sheet(side, size=10):
-    """A plane of side x side square cells, and one of the same place as a single object."""
+    """A plane of side x side square cells, and the same plane as a single object."""
     cells = (1 + np.arange(side * side, dtype=np.int32)).reshape(side, side).repeat(size, 0).repeat(size, 1)
     cells[::size], cells[:, ::size] = 0, 0
     return cells, np.ones_like(cells)
@@ -206,7 +206,7 @@ def test_tracks_of_selected_frames_are_scored_against_those_frames(tmp_path):
 
 
 def lineage_of(rows, **about):
-    """A Lineage of (track, t, x) of nodes without parents."""
+    """A Lineage without divisions, from nodes (track, t, x)."""
     nodes = pd.DataFrame(rows, columns=["track", "t", "x"]).assign(label=1, z=0.0, y=0.0, pixels=9, kind="found")
     frames = 1 + max(t for _, t, _ in rows)
     empty = {name: make_table(name, []) for name in ("divisions", "gaps", "repairs")}
@@ -252,7 +252,7 @@ def test_trackmate_positions_are_in_the_named_unit(tmp_path, pixel_size_um, x, u
 def test_unknown_plane_distance_is_the_pixel_width_everywhere(tmp_path):
     lineage = lineage_of([(1, 0, 4.0), (1, 1, 4.0)], pixel_size_um=(None, 0.5, 0.25))
     lineage.nodes["z"] = [0.0, 4.0]
-    assert displacements(lineage).tolist() == [1.0]  # as what tracks: four times the width of a pixel
+    assert displacements(lineage).tolist() == [1.0]  # as tracking does: four times the width of a pixel
     write_trackmate(lineage, tmp_path / "a.xml", image="i", shape=(5, 9, 9))
     assert 'voxeldepth="0.25"' in (tmp_path / "a.xml").read_text()
     assert read_trackmate(tmp_path / "a.xml")[0][1, 1] == (1, 0, 1)
@@ -285,7 +285,7 @@ def test_challenge_masks_all_have_the_same_dtype(tmp_path, monkeypatch):
 def test_independent_groups_can_be_solved_separately(monkeypatch):
     rng = np.random.default_rng(5)
     gains = rng.normal(1, 2, 3000)
-    # Five events at a time use three of the same six things.
+    # Groups of five hypotheses need three of the same six resources each.
     uses = np.argsort(rng.random((3000, 6)), axis=1)[:, :3] + 6 * (np.arange(3000) // 5)[:, None]
     whole = hypotheses.select(gains, uses)
     monkeypatch.setattr(hypotheses, "HYPOTHESES_PER_PROGRAM", 50)

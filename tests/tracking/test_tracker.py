@@ -22,7 +22,7 @@ PLACES = [(y, x + off) for y in range(16, 150, 26) for x in (20, 70, 120) for of
 
 
 def pairs(frames=10):
-    """A movie of pairs of discs that touch and stay; ids that last."""
+    """A movie of pairs of touching discs that hardly move; labels are track ids."""
     return np.stack([place_discs(SHAPE, np.add(PLACES, (0.3 * t, 0.0)), 7.5) for t in range(frames)])
 
 
@@ -40,7 +40,7 @@ def test_merged_or_split_cells_at_the_ends_of_the_movie_are_no_divisions(end):
     for t, pair in ((2, 0), (3, 4), (4, 8), (5, 12), (6, 2), (7, 10)):
         seen = merge(seen, t, pair)
     if end == "last":
-        # Pieces are mergers seen backwards; as truth, a pair is one cell that falls apart.
+        # Splits are mergers in reversed time: each pair is one cell that is split in some frames.
         movie = (movie + 1) // 2
         seen = movie.copy()
         whole = pairs()
@@ -74,7 +74,7 @@ def test_daughter_and_newcomer_at_the_border_are_distinguished_by_the_sister_siz
     top, middle = 139, 147
     movie[:, top : 2 * middle - top, 103:117] = cell
     if divides:
-        # The lower half goes to the border, which cuts it.
+        # The lower half touches the border.
         movie[5:, middle:, 103:117] = 0
         movie[5:, middle + 5 :, 103:117] = cell + 1
     else:
@@ -93,12 +93,12 @@ def test_robust_wide_scale_includes_values_outside_the_median():
 
 
 def wandering(space, step, seed, *, mother, daughters, born, frames=11):
-    """A movie of discs in a grid that wander, one of which has become two with ids 100 and 101 from frame `born` on.
+    """A movie of moving discs in a grid; one of them is divided into ids 100 and 101 from frame `born` on.
 
     Args:
-        space: pixels from disc to disc.
-        step: pixels that they move, more or less.
-        mother: pixels that the mother's radius is above the others'.
+        space: distance of the discs in pixels.
+        step: scale of the steps in pixels.
+        mother: difference in pixels of the mother's radius from the others'.
         daughters: their radii.
 
     Returns:
@@ -180,12 +180,12 @@ def test_motion_of_a_band_equals_motion_of_whole_frames(monkeypatch):
     part = learn_motion(detections)
     monkeypatch.setattr(motion_estimation, "MAX_SAMPLED_OBJECTS", 10**9)
     whole = learn_motion(detections)
-    assert part.death_rate != whole.death_rate  # not all was looked at
+    assert part.death_rate != whole.death_rate  # the band does not hold all objects
     assert part.displacement_scale == pytest.approx(whole.displacement_scale, rel=0.1)
     assert part.size_change_scale == pytest.approx(whole.size_change_scale, rel=0.1)
     assert part.growth == pytest.approx(whole.growth, abs=0.005)
     assert part.death_rate == pytest.approx(whole.death_rate, abs=0.01)
-    # A band has fewer objects that the border cuts, so that the usual share counts more.
+    # A band has fewer objects at the border, so the prior has more weight.
     assert whole.border_death_rate - 0.02 < part.border_death_rate < motion_estimation.PRIOR_BORDER_DEATH_RATE
 
 
@@ -216,7 +216,7 @@ def test_fragments_are_objects_that_separate_and_merge_again():
     pieces = {tuple(sorted((*each.chain, *each.second_chain))) for each in found}
     rows = detections.frame_starts[2] + np.flatnonzero(np.isin(detections.labels[detections.frame_slice(2)], [1, 2]))
     assert pieces == {tuple(rows.tolist())}
-    # Of other pairs that one of the two merges in nothing follows.
+    # Mergers of one of the two with another object give no split.
     other = replace(mergers, daughter_b=np.where(mergers.daughter_b == rows[1], rows[1] + 1, mergers.daughter_b))
     other = replace(other, daughter_a=np.where(other.daughter_a == rows[1], rows[1] + 1, other.daughter_a))
     assert not find_splits(detections, model, divisions, other, chains.after)
@@ -224,7 +224,7 @@ def test_fragments_are_objects_that_separate_and_merge_again():
 
 @pytest.mark.parametrize("lost", [1, 2, 3])
 def test_empty_frames_interrupt_no_track(lost):
-    """As when the lamp is off, or the focus lost: those who are there again are the same."""
+    """Frames without objects, for example out of focus, are bridged for all cells."""
     movie, _ = wandering(26, 1, 1, mother=0, daughters=(6, 6), born=99)
     seen = shuffled(movie)
     seen[4 : 4 + lost] = 0
@@ -242,7 +242,7 @@ def test_new_objects_are_linked_by_their_later_motion(step):
     movie = []
     for t in range(9):
         discs = list(places + 5 * (t - 4) * np.column_stack([np.sin(turns), np.cos(turns)]))
-        # Two come at once, one after the other on one line.
+        # Two objects appear at once, one behind the other on a line.
         discs += [(120, 90 + step * (t + back)) for back in (-1, 0)] if t >= 3 else []
         frame = np.zeros(rows.shape, np.int32)
         for number, (y, x) in enumerate(discs, start=1):
