@@ -31,7 +31,7 @@ SIDE = 96
 
 
 def draw_movie(seed):
-    """A random movie int32 (t, y, x) of few cells that move, divide, are missed, merged or split; frames may be empty."""
+    """A random movie int32 (t, y, x) of cells that move, divide, are missed, merged or split, with empty frames."""
     rng = np.random.default_rng(seed)
     rows, columns = np.indices((SIDE, SIDE))
     cells, movie = [(*rng.uniform(0, SIDE, 2), rng.uniform(4, 8)) for _ in range(rng.integers(1, 14))], []
