@@ -286,7 +286,7 @@ def test_ids_do_not_depend_on_the_size_of_blocks_or_the_number_of_workers(field,
 
 
 @pytest.mark.parametrize("task", ["instances", "semantic"])
-def test_planes_objects_one_by_one_or_all_at_once_give_the_same_ids(monkeypatch, task):
+def test_ids_do_not_depend_on_how_many_planes_are_numbered_together(monkeypatch, task):
     for stitch_threshold in (None, 0.5):
         at_once = in_blocks(FIELDS["several planes"], 64, task=task, stitch_threshold=stitch_threshold)
         with monkeypatch.context() as patch:
