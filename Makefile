@@ -18,7 +18,7 @@ help:
 	@echo "make test   run the tests (make test-quick leaves out the slow ones)"
 	@echo "make lint   check style, rules, types, imports and docs;  make format fixes the style"
 	@echo "make docs   show the documentation in a browser while you edit it"
-	@echo "make settings  renew the files made from the settings: schemas, config.yaml, tables of config/README.md"
+	@echo "make settings  renew what is made from the settings and steps: schemas, config.yaml, tables of the docs"
 	@echo "make lock   renew the locked requirements and envs/ from requirements/*.in"
 	@echo "make bench-…  measure a claim: see bench/README.md"
 	@echo "Options: PYTHON=python3.12 (3.11 to 3.13; remove .venv to change it), GPU=1 (the CUDA build), CORES=4"
@@ -68,9 +68,11 @@ lint: $(DEV_READY)
 docs: $(DEV_READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
-# The schemas, config/config.yaml and the tables of config/README.md are made from the classes of tessera.settings.
+# The schemas, config/config.yaml and the tables of config/README.md are made from the classes of tessera.settings, the
+# table of rules in docs/architecture.md from tessera/planning/steps.py.
 settings: $(READY)
 	PYTHONPATH=workflow/scripts $(BIN)/python -m tessera.settings.generate
+	PYTHONPATH=workflow/scripts $(BIN)/python -m tessera.planning.rule_table
 
 format: $(DEV_READY)
 	$(BIN)/ruff check --fix .

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from helpers.repository import REPOSITORY
-from helpers.small_project import SWEPT_SETTINGS, SWEPT_TABLE, make_project, planned, snakemake
+from helpers.small_project import SWEPT_SETTINGS, SWEPT_TABLE, make_project, snakemake
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
@@ -30,9 +30,6 @@ def real_data():
 def finished(tmp_path_factory):
     """A small finished project, run on two cores. Tests must not change it."""
     folder = make_project(tmp_path_factory.mktemp("finished") / "project")
-    planned_jobs = dict.fromkeys(("ingest", "ingest_truth", "predict", "segment", "track", "evaluate"), 2)
-    planned_jobs |= dict.fromkeys(("split", "augment", "train", "select_model", "explain", "report"), 1)
-    assert planned(folder) == planned_jobs
     snakemake(folder, "--cores", "2", "--max-threads", "2")
     return folder
 
