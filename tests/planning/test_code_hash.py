@@ -1,5 +1,8 @@
 """The hash of code changes with what can change a result, and with nothing else."""
 
+import re
+import shutil
+
 import pytest
 
 from tessera.planning import code_hash
@@ -230,3 +233,31 @@ def test_tracking_does_not_depend_on_how_the_report_shows_tracks():
 def test_every_real_script_has_a_hash_of_its_own():
     names = [path.name for path in code_hash.SCRIPTS.glob("*.py")]
     assert len({script_hash(name) for name in names}) == len(names) > 0
+
+
+@pytest.mark.parametrize(
+    ("pattern", "replacement"),
+    [
+        (r'(raise \w+\(\s*f?")', r"\1Reworded: "),
+        (r'(logger\.\w+\(\s*f?")', r"\1Reworded: "),
+        (r'(warn_user\(\w+, f?")', r"\1Reworded: "),
+        (r"\) -> [\w.\[\], |]+:$", r") -> object:"),
+        (r"\bresult = ", r"result: object = "),
+    ],
+    ids=["errors", "log messages", "warnings", "return types", "types of variables"],
+)
+def test_rewording_and_annotating_all_real_code_changes_no_hash(tmp_path, monkeypatch, pattern, replacement):
+    names = [path.name for path in code_hash.SCRIPTS.glob("*.py")]
+    forget()
+    before = {name: script_hash(name) for name in names}
+    shutil.copytree(code_hash.SCRIPTS, tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+    count = 0
+    for path in (tmp_path / "scripts").rglob("*.py"):
+        text, changes = re.subn(pattern, replacement, path.read_text(), flags=re.MULTILINE)
+        path.write_text(text)
+        count += changes
+    assert count > 0 or "result" in pattern
+    monkeypatch.setattr(code_hash, "SCRIPTS", tmp_path / "scripts")
+    forget()
+    assert {name: script_hash(name) for name in names} == before
+    forget()

@@ -125,7 +125,9 @@ def test_the_declared_upstream_steps_are_those_that_rules_read(tmp_path, monkeyp
     monkeypatch.chdir(folder)
     settings = yaml.safe_load(Path("config/config.yaml").read_text())
     if kind == "masks":
-        Path("config/images.tsv").write_text("image\tpath\tmasks\na\t../raw/val.ome.tif\t../raw/val_truth\n")
+        Path("config/images.tsv").write_text(
+            "image\tpath\tmasks\ttruth\na\t../raw/val.ome.tif\t../raw/val_truth\t../raw/val_truth\n"
+        )
     if kind == "semantic":
         settings |= {"task": "semantic", "classes": ["background", "cell"]}
     if kind == "simulated":
