@@ -241,7 +241,7 @@ def test_every_real_script_has_a_hash_of_its_own():
         (r'(raise \w+\(\s*f?")', r"\1Reworded: "),
         (r'(logger\.\w+\(\s*f?")', r"\1Reworded: "),
         (r'(warn_user\(\w+, f?")', r"\1Reworded: "),
-        (r"\) -> [\w.\[\], |]+:$", r") -> object:"),
+        (r"\) -> None:$", r") -> object:"),
         (r"\bresult = ", r"result: object = "),
     ],
     ids=["errors", "log messages", "warnings", "return types", "types of variables"],
