@@ -251,7 +251,7 @@ def naive_leaks(frames, signatures, least):
 
 
 def test_leaks_are_the_same_pair_by_pair(monkeypatch):
-    monkeypatch.setattr("split.BLOCK", 7)
+    monkeypatch.setattr("tessera.data.leakage.BLOCK", 7)
     frames = [(f"i{n // 3}" if n < 18 else f"i{n}", n, SUBSETS[(n // 3) % 3 if n < 18 else n % 3]) for n in range(30)]
     random = np.random.default_rng(0)
     signatures = random.normal(0, 1, (30, 32, 32)) + 2 * random.normal(0, 1, (5, 32, 32))[np.arange(30) % 5]
@@ -266,7 +266,7 @@ def test_leaks_are_the_same_pair_by_pair(monkeypatch):
 
 
 def test_the_list_of_leaks_does_not_grow_with_the_square_of_images_that_look_alike(monkeypatch):
-    monkeypatch.setattr("split.BLOCK", 64)
+    monkeypatch.setattr("tessera.data.leakage.BLOCK", 64)
     field, peaks = signature(field_of_cells(1)), []
     for each in (128, 256):
         frames = [(f"{side}{n}", 0, side) for side in ("train", "test") for n in range(each)]
