@@ -666,7 +666,9 @@ def test_challenge_masks_of_some_frames_of_an_image_whose_numbers_have_a_hole_ar
     _, metadata = annotate_one(tmp_path / "a", before, shape=(5, 1, 1, 60, 80), image=image)
     assert metadata.extra == {"annotated_t": [0, 2]}
     after = make_challenge(tmp_path / "b" / "SEG", {0: cells(), 4: cells()}, "man_seg{:03}.tif", tracks=None)
-    with pytest.raises(InputError, match=r"man_seg004\.tif: its frame is ambiguous.* \(t004\.tif is frame 3, the first is 0\)"):
+    with pytest.raises(
+        InputError, match=r"man_seg004\.tif: its frame is ambiguous.* \(t004\.tif is frame 3, the first is 0\)"
+    ):
         annotate_one(tmp_path / "b", after, shape=(5, 1, 1, 60, 80), image=image)
     every = make_challenge(
         tmp_path / "c" / "TRA", dict.fromkeys(range(5), cells()), tracks="1 0 4 0\n2 0 4 0\n7 0 4 0\n"
