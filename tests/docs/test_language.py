@@ -51,17 +51,8 @@ SPELLINGS = {
 BETTER = PHRASES | SPELLINGS
 WRONG = re.compile(rf"\b(?:{'|'.join(BETTER)})\b", flags=re.IGNORECASE)
 
-PAGES = (
-    "README.md",
-    "CHANGELOG.md",
-    "CONTRIBUTING.md",
-    "docs",
-    "config",
-    "Snakefile",
-    "workflow/rules",
-    "workflow/report",
-)
-CODE = ("workflow/scripts",)
+PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs", "config", "bench/README.md")
+CODE = ("Snakefile", "workflow/rules", "workflow/report", "workflow/scripts")
 PROSE = (tokenize.COMMENT, tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING))
 # Quoted names that others chose, such as units of OME-Zarr, and old names of settings.
 FOREIGN = re.compile(r"""["'`](?:\w*metre|grey\w*|centre|(?:\w+\.)?normalisation)["'`]""")
