@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PYTHON = "3.12"
-# The headings of cpu.in whose requirements an environment gets.
+# {environment: headings of cpu.in whose requirements it gets}
 HEADINGS = {
     "images": ["arrays, files", "images", "tracks", "report"],
     "network": ["arrays, files", "images", "report", "networks"],
@@ -34,7 +34,7 @@ dependencies:
 
 
 def read_headings(text):
-    """{heading: names} of the requirements of a file like cpu.in, where a comment above a group is its heading."""
+    """{heading: names of requirements} of a file like cpu.in, in which the comment above a group is its heading."""
     headings, heading = {}, None
     for line in text.splitlines():
         if line.startswith("#"):
@@ -51,7 +51,7 @@ def read_versions(text):
 
 
 def close(names):
-    """The canonical names of distributions and of all that they require on Linux with PYTHON, found where installed."""
+    """Canonical names of distributions and of all their installed dependencies, for Linux with PYTHON."""
     environment = default_environment() | {
         "python_version": PYTHON,
         "python_full_version": f"{PYTHON}.0",

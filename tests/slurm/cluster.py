@@ -1,4 +1,4 @@
-"""A SLURM cluster of two nodes on this host, from Debian's packages; `python tests/slurm/cluster.py` holds one open."""
+"""A SLURM cluster of two nodes on this host, with the packages of Debian. `python tests/slurm/cluster.py` keeps one open."""
 
 import contextlib
 import getpass
@@ -30,26 +30,31 @@ SLURM_CONF={root}/slurm.conf exec {srun} "$@"
 
 
 def missing_packages():
-    """The names of the Debian packages that a cluster would need and this host lacks."""
+    """Names of the Debian packages that a cluster needs and this host lacks."""
     path = os.pathsep.join([os.environ["PATH"], SYSTEM])
     return sorted({package for program, package in PROGRAMS.items() if shutil.which(program, path=path) is None})
 
 
 @dataclass
 class Cluster:
-    """A running cluster: its folder, and the environment in which sbatch and snakemake find it."""
+    """A running cluster.
+
+    Attributes:
+        root: its folder.
+        environment: variables with which sbatch and snakemake find it.
+    """
 
     root: Path
     environment: dict
 
     def ask(self, *command):
-        """The output of a SLURM command, as lines."""
+        """Lines that a SLURM command prints."""
         return subprocess.run(
             command, env=self.environment, check=True, capture_output=True, text=True
         ).stdout.splitlines()
 
     def jobs(self):
-        """A dictionary for every job that the cluster has seen, oldest first, with the keys of scontrol: JobId, …"""
+        """All jobs of the cluster, oldest first, as dicts with the keys of scontrol: JobId, …"""
         rows = [dict(re.findall(r"(\S+?)=(\S+)", line)) for line in self.ask("scontrol", "show", "jobs", "--oneliner")]
         return sorted((row for row in rows if row), key=lambda row: int(row["JobId"]))
 
@@ -59,7 +64,7 @@ def running_cluster():
     """Start munge, a controller and two nodes in a new folder; yield a Cluster; stop them and remove the folder.
 
     Raises:
-        RuntimeError: a daemon ended or did not answer in time; the message holds its log.
+        RuntimeError: a daemon ended or did not answer in time. The message has its log.
     """
     with contextlib.ExitStack() as stack:
         root = Path(
@@ -79,7 +84,7 @@ def running_cluster():
 
 
 def _configure(root):
-    """Write the cluster's files under `root`; the environment in which its programs run."""
+    """Write the files of the cluster to `root`, and return the environment for its programs."""
     for folder in ["munge", "state", "spool", "bin", "logs"]:
         (root / folder).mkdir()
     root.chmod(0o755)
@@ -113,7 +118,7 @@ def _munge_options(root):
 
 
 def _start(stack, cluster, program, *options, name=None):
-    """Start a daemon that is ended with `stack`."""
+    """Start a daemon. Closing `stack` ends it."""
     with open(cluster.root / "logs" / f"{name or program}.log", "w") as log:
         command = [shutil.which(program, path=cluster.environment["PATH"]), *options]
         daemon = subprocess.Popen(
@@ -132,7 +137,7 @@ def _stop(daemon, seconds=10):
 
 
 def _wait(cluster, name, ready, seconds=30):
-    """Wait until ready() is true; an answer that fails counts as not yet."""
+    """Wait until ready() returns True without an error."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
@@ -145,7 +150,7 @@ def _wait(cluster, name, ready, seconds=30):
 
 
 def _cancel_all(cluster, seconds=10):
-    """Cancel every job, so that none outlives its node."""
+    """Cancel all jobs, so that none is left when the nodes stop."""
     cluster.ask("scancel", "--user", getpass.getuser())
     end = time.monotonic() + seconds
     while time.monotonic() < end and cluster.ask("squeue", "--noheader", "--states=RUNNING,COMPLETING"):
