@@ -1,4 +1,4 @@
-"""Annotated images as examples to learn from: where patches lie in them, and the pixels of patches."""
+"""Annotated training images: their class statistics, and the positions of patches in them."""
 
 import math
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Random transforms of patches, image and mask in step, from the names that the configuration gives."""
+"""Random transforms of patches, applied to image and mask together, by their names in the configuration."""
 
 import difflib
 import functools

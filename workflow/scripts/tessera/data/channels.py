@@ -1,4 +1,4 @@
-"""Channels of images, brought into one order."""
+"""Matches the channels of images by name or by order."""
 
 from collections import defaultdict
 

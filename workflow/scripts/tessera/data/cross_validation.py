@@ -1,4 +1,4 @@
-"""Folds of cross-validation: which groups each leaves out of its training, a pure function of names.
+"""Folds of cross-validation: the groups that each fold validates on, a pure function of their names.
 
 Used when Snakemake plans, so it needs the standard library only.
 """

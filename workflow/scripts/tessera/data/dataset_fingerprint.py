@@ -1,4 +1,4 @@
-"""Fingerprints: what is kept of the images that a model learnt from, so that others can be compared with them."""
+"""Dataset fingerprint: a summary of the training patches, with which new images are compared."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Symmetries of the square: the eight ways in which it can lie."""
+"""The dihedral group D4: the eight rotations and reflections of a square."""
 
 import numpy as np
 

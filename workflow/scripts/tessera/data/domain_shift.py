@@ -1,4 +1,4 @@
-"""Fits: whether an image is like those that a model learnt from.
+"""Domain shift: whether an image resembles the images that a model was trained on.
 
 A window is like those of the training when its texture is about as near to that of one of them as they are to each
 other.

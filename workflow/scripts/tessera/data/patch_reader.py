@@ -1,4 +1,4 @@
-"""Crops: pixels and truth around a place in an image, at the scale at which a network sees it."""
+"""Reads the pixels and ground truth around a position in an image, at the scale of the network's input."""
 
 import math
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Patches as networks train on them: drawn, transformed, with targets."""
+"""Renders training patches: sampled, transformed, and with targets."""
 
 from dataclasses import dataclass, field
 

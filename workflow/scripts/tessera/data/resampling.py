@@ -1,4 +1,4 @@
-"""Resamplings: pixels at other places than they were taken, the same however an image is cut into pieces."""
+"""Resampling of pixels at other positions, with the same result however an image is tiled."""
 
 import numpy as np
 from scipy.sparse import csr_array

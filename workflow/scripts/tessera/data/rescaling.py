@@ -1,4 +1,4 @@
-"""Scales: how much larger or smaller an image has to be for its objects to look as those that a model learnt."""
+"""Rescaling: the magnification at which objects of an image have the size that a model was trained on."""
 
 import math
 

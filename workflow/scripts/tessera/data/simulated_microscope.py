@@ -1,4 +1,4 @@
-"""What a fluorescence microscope makes of light."""
+"""A simulated fluorescence microscope: blur, haze, uneven light, bleaching, stage drift and camera noise."""
 
 import math
 

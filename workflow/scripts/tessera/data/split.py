@@ -1,4 +1,4 @@
-"""Which images train, validate and test: a pure function of the table.
+"""Assignment of images to the subsets train, val and test: a pure function of the table.
 
 Used when Snakemake plans, so it needs the standard library only.
 """

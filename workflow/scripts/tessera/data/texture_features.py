@@ -1,4 +1,4 @@
-"""Textures: how the detail of an image looks, whatever it shows.
+"""Texture features: statistics of the detail in an image, whatever it shows.
 
 A texture is numbers of a window and channel: the share of its variance in five octaves of detail and the skewness of
 each, whether detail lies where it is bright, and its contrast. Unlike intensities, textures tell apart fluorescence,

@@ -1,4 +1,4 @@
-"""What networks learn, made from masks."""
+"""Training targets of the networks, computed from masks."""
 
 import cv2
 import numpy as np

@@ -1,4 +1,4 @@
-"""Samples: windows of an image as the network sees them, evenly spread over what is looked at."""
+"""Samples windows of an image as the network sees them, evenly spaced over the analyzed region."""
 
 import math
 from pathlib import Path
