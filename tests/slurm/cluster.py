@@ -1,4 +1,4 @@
-"""A SLURM cluster of two nodes on this host, with the packages of Debian. `python tests/slurm/cluster.py` keeps one open."""
+"""A SLURM cluster of two nodes on this host, from Debian packages. `python tests/slurm/cluster.py` keeps one open."""
 
 import contextlib
 import getpass
