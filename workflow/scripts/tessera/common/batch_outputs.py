@@ -46,7 +46,7 @@ def make_stores(provenance, make, *, output, skipped=False, before=None, finish=
     write_json(workplace / WARNINGS, warnings)
     bad, failed = {}, []
     started = time.monotonic()
-    for number, (image, provenance) in enumerate(provenance.items(), start=1):
+    for number, (image, image_hash) in enumerate(provenance.items(), start=1):
         if image not in kept:
             partial = workplace / f".{image}.part"  # no image's name begins with a point
             try:
@@ -63,7 +63,7 @@ def make_stores(provenance, make, *, output, skipped=False, before=None, finish=
             if told:
                 warnings[image] = told
                 write_json(workplace / WARNINGS, warnings)
-            finished[image] = provenance
+            finished[image] = image_hash
             write_json(ledger, finished)
         print(f"[{number}/{len(provenance)}] {image} ({time.monotonic() - started:.1f} s)", flush=True)
     if failed:
@@ -90,9 +90,9 @@ def keep_stores(output, made, provenance):
     output, workplace = Path(output), partial_path(output)
     finished, warnings = (_read_ledger(workplace / name) for name in (FINISHED, WARNINGS))
     told = _read_ledger(output / WARNINGS)
-    for image, provenance in provenance.items():
+    for image, image_hash in provenance.items():
         store = next((output / name for name in (f"{image}.ome.zarr", image) if (output / name).is_dir()), None)
-        if store is None or made.get(image) != provenance or finished.get(image) == provenance:
+        if store is None or made.get(image) != image_hash or finished.get(image) == image_hash:
             continue
         try:
             _link(store, workplace / store.name)
@@ -100,7 +100,7 @@ def keep_stores(output, made, provenance):
                 _link(output / TABLES / f"{image}.parquet", workplace / TABLES / f"{image}.parquet")
         except OSError:  # a file system without links: all are made again
             return
-        finished[image] = provenance
+        finished[image] = image_hash
         warnings |= {image: told[image]} if image in told else {}
     if finished:
         write_json(workplace / WARNINGS, warnings)
