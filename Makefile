@@ -68,7 +68,7 @@ lint: $(DEV_READY)
 docs: $(DEV_READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
-# The schemas, config/config.yaml and the tables of config/README.md are made from the classes of tessera.settings, the
+# The schemas, config/config.yaml and the tables of docs/ are made from the classes of tessera.settings, the
 # table of rules in docs/architecture.md from tessera/planning/steps.py.
 settings: $(READY)
 	PYTHONPATH=workflow/scripts $(BIN)/python -m tessera.settings.generate

@@ -1,4 +1,4 @@
-"""docs/tables.md describes every column of the tables that Tessera writes."""
+"""docs/outputs.md describes every column of the tables that Tessera writes."""
 
 import re
 
@@ -10,7 +10,7 @@ from tessera.segmentation.object_table import SCHEMA
 from tessera.tracking.lineage import TABLES
 from tessera.tracking.track_columns import COLUMNS
 
-TEXT = (REPOSITORY / "docs" / "tables.md").read_text()
+TEXT = (REPOSITORY / "docs" / "outputs.md").read_text()
 WORDS = set(re.findall(r"`([a-z0-9_]+)`", TEXT))
 
 

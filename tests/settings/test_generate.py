@@ -32,7 +32,7 @@ def test_comments_of_the_config_are_aligned_and_fit():
     assert max(map(len, lines)) <= 120
 
 
-def test_readme_has_a_table_for_every_section():
-    text = (REPOSITORY / "config" / "README.md").read_text(encoding="utf-8")
+def test_documentation_has_a_table_for_every_section():
+    text = "".join((REPOSITORY / "docs" / name).read_text(encoding="utf-8") for name in ("data.md", "settings.md"))
     tables = [match[2] for match in MARKER.finditer(text)]
     assert sorted(tables) == sorted(["columns", "general", *SECTIONS])

@@ -6,7 +6,7 @@ Everything starts from `Overlaps`, the number of pixels that carry each pair of 
 results/metrics/{batch}.tsv from both.
 
 To add a column to that table, add a count or a score to these functions. `tessera.report.report_tables.columns_of`
-decides which columns the report shows, and docs/tables.md describes all of them.
+decides which columns the report shows, and docs/outputs.md describes all of them.
 """
 
 import itertools

@@ -1,7 +1,8 @@
 """Write the files that are made from the settings: `make settings` or `python -m tessera.settings.generate`.
 
 These are the JSON schemas in `workflow/schemas`, which editors use and the plan checks settings against,
-`config/config.yaml` with a comment for each setting, and the tables between the markers in `config/README.md`.
+`config/config.yaml` with a comment for each setting, and the tables between the markers in `docs/data.md` and
+`docs/settings.md`.
 """
 
 import json
@@ -26,21 +27,22 @@ MARKER = re.compile(r"(<!-- settings: (\w+) -->\n)(.*?)(<!-- end of settings -->
 SCHEMA_HEAD = "# Made by `make settings` from workflow/scripts/tessera/settings; edit those classes instead.\n"
 CONFIG_HEAD = """\
 # All settings of Tessera with their defaults, one section per rule. A section or setting that you leave out has the
-# value shown here. config/README.md explains when to change what. Made by `make settings`.
+# value shown here. docs/settings.md explains when to change what. Made by `make settings`.
 """
 
 
 def generated_files() -> dict[Path, str]:
     """{path: text} of all files that are made from the settings."""
-    readme = REPOSITORY / "config" / "README.md"
+    pages = [REPOSITORY / "docs" / name for name in ("data.md", "settings.md")]
     schemas = {"config": settings_schema(), "images": images_schema()}
     texts = {
         REPOSITORY / "workflow" / "schemas" / f"{name}.schema.yaml": schema_text(schema)
         for name, schema in schemas.items()
     }
     texts[REPOSITORY / "config" / "config.yaml"] = config_text(schemas["config"])
-    texts[readme] = readme_text(readme.read_text(encoding="utf-8"), schemas["config"], schemas["images"])
-    return texts
+    return texts | {
+        page: page_text(page.read_text(encoding="utf-8"), schemas["config"], schemas["images"]) for page in pages
+    }
 
 
 def schema_text(schema: Schema) -> str:
@@ -67,8 +69,8 @@ def config_text(schema: Schema) -> str:
     return "\n".join(lines) + "\n"
 
 
-def readme_text(text: str, schema: Schema, images: Schema) -> str:
-    """config/README.md with its tables between markers renewed; the marker names a section, `general` or `columns`."""
+def page_text(text: str, schema: Schema, images: Schema) -> str:
+    """A page of the documentation with the tables between its markers renewed; the marker names a section, `general` or `columns`."""
 
     def renew(match: re.Match[str]) -> str:
         head, name, _, end = match.groups()

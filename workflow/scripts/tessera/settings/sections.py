@@ -1,7 +1,7 @@
 """The settings of Tessera: one class per section of the configuration.
 
 These classes are the only place that defines a setting. `python -m tessera.settings.generate` (or `make settings`)
-writes `workflow/schemas/config.schema.yaml`, `config/config.yaml` and the tables of `config/README.md` from them.
+writes `workflow/schemas/config.schema.yaml`, `config/config.yaml` and the tables of `docs/settings.md` from them.
 
 Scripts read their section from the parameters of the job and pass it on as one argument:
 
