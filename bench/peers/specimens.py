@@ -7,7 +7,7 @@ import numpy as np
 from scipy import ndimage
 from tasks import answer
 
-from tessera.common.constants import FORMAT, HISTORY, SAVED_MODEL, SETTINGS, WEIGHTS
+from tessera.common.constants import HISTORY_CSV, MODEL_FORMAT, MODEL_JSON, SAVED_MODEL_FOLDER, WEIGHTS_H5
 from tessera.common.errors import InputError
 from tessera.data.normalization import normalize
 from tessera.io.ome_zarr_store import create_store, finish_image, read_metadata
@@ -70,7 +70,7 @@ def write_image(path, side, *, shard_px=2048):
 
 def train_model(folder):
     """Train Unet/resnet18 on another scene, and write the folder of the model, unless it exists."""
-    if (folder / SETTINGS).is_file():
+    if (folder / MODEL_JSON).is_file():
         return
     from tessera.networks.build import build_network
     from tessera.networks.tensorflow_setup import keras
@@ -94,14 +94,14 @@ def train_model(folder):
     )
     loss, accuracy = network.evaluate(images[PATCHES:], targets[PATCHES:], verbose=2)
     folder.mkdir(parents=True, exist_ok=True)
-    network.save_weights(folder / WEIGHTS)
-    network.export(folder / SAVED_MODEL)
+    network.save_weights(folder / WEIGHTS_H5)
+    network.export(folder / SAVED_MODEL_FOLDER)
     write_validation_patches(folder, images[PATCHES:], targets[PATCHES:])
-    write_history([{"epoch": EPOCHS, "val_loss": loss, "val_accuracy": accuracy}], folder / HISTORY)
-    settings = {"format": FORMAT, "task": "instances", "classes": ["background", "cell"], "outputs": OUTPUTS}
+    write_history([{"epoch": EPOCHS, "val_loss": loss, "val_accuracy": accuracy}], folder / HISTORY_CSV)
+    settings = {"format": MODEL_FORMAT, "task": "instances", "classes": ["background", "cell"], "outputs": OUTPUTS}
     settings |= {"channels": ["0"], "architecture": "Unet", "backbone": "resnet18", "best_epoch": EPOCHS}
     settings |= {"normalization": {"method": "percentile", "low": 1, "high": 99.8}}
-    (folder / SETTINGS).write_text(json.dumps(settings))
+    (folder / MODEL_JSON).write_text(json.dumps(settings))
 
 
 def run(folder, sides, whole):

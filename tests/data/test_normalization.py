@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tessera.data.normalization import PERCENTILE, check_normalisation, choose_intensity_ranges, normalize
+from tessera.data.normalization import PERCENTILE, check_normalization, choose_intensity_ranges, normalize
 
 
 def test_a_window_is_mapped_to_0_to_1_per_channel():
@@ -67,10 +67,10 @@ def test_an_image_has_its_own_windows_or_those_of_the_model():
 )
 def test_a_normalisation_that_would_be_misread_is_refused(normalization):
     with pytest.raises(ValueError, match=r"is |has the windows"):
-        check_normalisation(normalization, 2)
+        check_normalization(normalization, 2)
 
 
 def test_normalization_accepts_percentile_and_fixed_limits():
     fixed = {"method": "fixed", "contrast_limits": [[0, 1], [5, 5]]}
     for normalization in (PERCENTILE, {"method": "percentile"}, fixed):
-        assert check_normalisation(normalization, 2) is None
+        assert check_normalization(normalization, 2) is None

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from helpers.repository import REPOSITORY
-from tessera.common.constants import FORMAT, SAVED_MODEL, SETTINGS, WEIGHTS
+from tessera.common.constants import MODEL_FORMAT, MODEL_JSON, SAVED_MODEL_FOLDER, WEIGHTS_H5
 from tessera.common.errors import InputError
 from tessera.inference import backends as engines
 from tessera.inference.backends import (
@@ -27,7 +27,7 @@ from tessera.networks.model_folder import read_model_card
 from tessera.networks.tensorflow_setup import keras, tf
 
 ABOUT = {
-    "format": FORMAT,
+    "format": MODEL_FORMAT,
     "task": "instances",
     "architecture": "Unet",
     "backbone": "resnet18",
@@ -52,9 +52,9 @@ def network():
 def model(tmp_path_factory, network):
     folder = tmp_path_factory.mktemp("models") / "wide"
     folder.mkdir()
-    (folder / SETTINGS).write_text(json.dumps(ABOUT))
-    network.save_weights(folder / WEIGHTS)
-    network.export(folder / SAVED_MODEL)
+    (folder / MODEL_JSON).write_text(json.dumps(ABOUT))
+    network.save_weights(folder / WEIGHTS_H5)
+    network.export(folder / SAVED_MODEL_FOLDER)
     return folder
 
 
@@ -74,9 +74,9 @@ def expected(network, pixels):
 @pytest.fixture
 def foreign(model, tmp_path):
     """A model of others: a SavedModel and a model.json that does not say how the network was built."""
-    shutil.copytree(model / SAVED_MODEL, tmp_path / "foreign" / SAVED_MODEL)
+    shutil.copytree(model / SAVED_MODEL_FOLDER, tmp_path / "foreign" / SAVED_MODEL_FOLDER)
     about = {key: value for key, value in ABOUT.items() if key not in ("architecture", "backbone")}
-    (tmp_path / "foreign" / SETTINGS).write_text(json.dumps(about))
+    (tmp_path / "foreign" / MODEL_JSON).write_text(json.dumps(about))
     return tmp_path / "foreign"
 
 
@@ -104,8 +104,8 @@ def test_openvino_gives_the_probabilities_of_keras_for_every_architecture(archit
     keras.utils.set_random_seed(0)
     backbone = None if architecture == "PlainUnet" else "resnet18"
     network = build_network(architecture, backbone, channels=2, outputs=3)
-    network.export(tmp_path / SAVED_MODEL)
-    engine = OpenVINOEngine(ABOUT, tmp_path / SAVED_MODEL, threads=2)
+    network.export(tmp_path / SAVED_MODEL_FOLDER)
+    engine = OpenVINOEngine(ABOUT, tmp_path / SAVED_MODEL_FOLDER, threads=2)
     for shape in ((1, 64, 64, 2), (2, 96, 160, 2)):
         pixels = np.random.default_rng(0).random(shape, dtype=np.float32)
         expected = np.rint(255 * network(pixels, training=False).numpy()).transpose(0, 3, 1, 2)
@@ -126,7 +126,7 @@ def test_a_converted_model_needs_no_saved_model(model, pixels, expected, tmp_pat
     convert(model, tmp_path / "wide.xml")
     bare = tmp_path / "wide"
     bare.mkdir()
-    shutil.copy(model / SETTINGS, bare)
+    shutil.copy(model / MODEL_JSON, bare)
     answer = load("openvino", bare, converted=tmp_path).predict(pixels)
     assert np.abs(answer - expected).max() <= 1
 
@@ -139,8 +139,8 @@ def test_a_converted_model_needs_no_saved_model(model, pixels, expected, tmp_pat
     ],
 )
 def test_a_saved_model_of_other_channels_or_outputs_than_its_model_json_is_refused(foreign, change, message):
-    (foreign / SETTINGS).write_text(json.dumps(ABOUT | change))
-    with pytest.raises(InputError, match=rf"{SAVED_MODEL}: has input and output .* {message}"):
+    (foreign / MODEL_JSON).write_text(json.dumps(ABOUT | change))
+    with pytest.raises(InputError, match=rf"{SAVED_MODEL_FOLDER}: has input and output .* {message}"):
         load("openvino", foreign)
 
 
@@ -170,13 +170,13 @@ def test_openvino_runs_a_saved_model_of_others_and_tensorflow_refuses_it(foreign
 
 
 def test_weights_without_the_name_of_their_architecture_are_refused(foreign, model):
-    shutil.copy(model / WEIGHTS, foreign)
+    shutil.copy(model / WEIGHTS_H5, foreign)
     with pytest.raises(InputError, match=r"model\.json: does not say its architecture and backbone"):
         load("tensorflow", foreign)
 
 
 def test_a_damaged_model_is_refused_by_name(foreign, tmp_path):
-    (foreign / SAVED_MODEL / "saved_model.pb").write_bytes(b"no graph")
+    (foreign / SAVED_MODEL_FOLDER / "saved_model.pb").write_bytes(b"no graph")
     with pytest.raises(InputError, match=r"saved_model: OpenVINO cannot read this model"):
         load("openvino", foreign)
     with pytest.raises(InputError, match="OpenVINO cannot read this model"):

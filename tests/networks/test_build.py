@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from helpers.repository import REPOSITORY
-from tessera.common.constants import FORMAT
+from tessera.common.constants import MODEL_FORMAT
 from tessera.common.errors import InputError
 from tessera.networks.architectures import (
     ARCHITECTURES,
@@ -22,7 +22,7 @@ from tessera.networks.build import build_network, load_network
 from tessera.networks.tensorflow_setup import keras, tf
 
 SETTINGS = {
-    "format": FORMAT,
+    "format": MODEL_FORMAT,
     "task": "instances",
     "architecture": "Linknet",
     "backbone": "resnet18",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import zarr
 
-from tessera.common.constants import FORMAT, SETTINGS, VALIDATION
+from tessera.common.constants import MODEL_FORMAT, MODEL_JSON, VALIDATION_ZARR
 from tessera.common.errors import InputError
 from tessera.networks.model_folder import (
     digest_model,
@@ -18,8 +18,8 @@ from tessera.networks.model_folder import (
 
 @pytest.fixture
 def folder(tmp_path):
-    card = {"format": FORMAT, "task": "semantic", "channels": ["red", "green"], "outputs": ["a", "b"]}
-    (tmp_path / SETTINGS).write_text(json.dumps(card | {"normalization": {"method": "percentile"}}))
+    card = {"format": MODEL_FORMAT, "task": "semantic", "channels": ["red", "green"], "outputs": ["a", "b"]}
+    (tmp_path / MODEL_JSON).write_text(json.dumps(card | {"normalization": {"method": "percentile"}}))
     return tmp_path
 
 
@@ -44,7 +44,7 @@ def patches(number, side=32, channels=2):
     ],
 )
 def test_model_card_with_invalid_entries_is_refused(folder, changes, message):
-    path = folder / SETTINGS
+    path = folder / MODEL_JSON
     card = json.loads(path.read_text())
     sizes = {"pixel_size_um": 0.5, "pixel_size_um_range": [0.4, 1], "diameter_px": 20.5}
     path.write_text(json.dumps(card | sizes | {"normalization": {"method": "percentile", "low": 1, "high": 99.8}}))
@@ -97,27 +97,29 @@ def test_model_without_validation_patches_gives_none(folder):
     ],
 )
 def test_validation_patches_of_invalid_form_are_refused_before_they_are_read(folder, changes):
-    group = zarr.create_group(folder / VALIDATION)
+    group = zarr.create_group(folder / VALIDATION_ZARR)
     usual = {"image": ((4, 32, 32, 2), (1, 32, 32, 2), "f2"), "target": ((4, 32, 32), (1, 32, 32), "u1")}
     for name, (shape, chunks, dtype) in (usual | changes).items():
         group.create_array(name, shape=shape, chunks=chunks, dtype=dtype)
-    with pytest.raises(InputError, match=rf"{VALIDATION}: cannot be read \(.*; remove it, or train the model again"):
+    with pytest.raises(
+        InputError, match=rf"{VALIDATION_ZARR}: cannot be read \(.*; remove it, or train the model again"
+    ):
         read_validation_patches(folder)
 
 
 @pytest.mark.parametrize("lost", ["zarr.json", "image/zarr.json", "target/zarr.json"])
 def test_validation_patches_with_missing_files_are_refused_with_their_path(folder, lost):
     write_validation_patches(folder, *patches(3))
-    (folder / VALIDATION / lost).unlink()
-    with pytest.raises(InputError, match=rf"{VALIDATION}: cannot be read"):
+    (folder / VALIDATION_ZARR / lost).unlink()
+    with pytest.raises(InputError, match=rf"{VALIDATION_ZARR}: cannot be read"):
         read_validation_patches(folder)
 
 
 def test_truncated_chunk_of_validation_patches_is_refused_with_its_path(folder):
     write_validation_patches(folder, *patches(3))
-    chunk = next(path for path in (folder / VALIDATION / "image" / "c").rglob("*") if path.is_file())
+    chunk = next(path for path in (folder / VALIDATION_ZARR / "image" / "c").rglob("*") if path.is_file())
     chunk.write_bytes(chunk.read_bytes()[:-20])
-    with pytest.raises(InputError, match=rf"{VALIDATION}: cannot be read"):
+    with pytest.raises(InputError, match=rf"{VALIDATION_ZARR}: cannot be read"):
         read_validation_patches(folder)
 
 
@@ -129,7 +131,7 @@ def test_digest_depends_on_model_card_weights_and_graph_only(folder):
         digests.append(digest_model(folder))
         (folder / path).write_bytes(b"2")
         digests.append(digest_model(folder))
-    (folder / SETTINGS).write_text("{}")
+    (folder / MODEL_JSON).write_text("{}")
     digests.append(digest_model(folder))
     assert len(set(digests)) == 8
     (folder / "history.csv").write_text("epoch\n")

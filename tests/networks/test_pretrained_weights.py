@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tessera.common.constants import FORMAT, SETTINGS, WEIGHTS
+from tessera.common.constants import MODEL_FORMAT, MODEL_JSON, WEIGHTS_H5
 from tessera.common.errors import InputError
 from tessera.networks.architectures import create_backbone, encoder_layers
 from tessera.networks.build import build_network
@@ -18,7 +18,7 @@ from tessera.networks.pretrained_weights import _fold_preprocessing, check_weigh
 from tessera.networks.tensorflow_setup import keras, sm
 
 CARD = {
-    "format": FORMAT,
+    "format": MODEL_FORMAT,
     "task": "semantic",
     "architecture": "Unet",
     "backbone": "resnet18",
@@ -35,8 +35,8 @@ def build(architecture="Unet", backbone="resnet18", channels=1, outputs=3, **set
 
 def save_model(folder, network, **entries):
     folder.mkdir()
-    (folder / SETTINGS).write_text(json.dumps(CARD | entries))
-    network.save_weights(folder / WEIGHTS)
+    (folder / MODEL_JSON).write_text(json.dumps(CARD | entries))
+    network.save_weights(folder / WEIGHTS_H5)
     return str(folder)
 
 
@@ -209,7 +209,7 @@ def test_file_of_another_encoder_is_refused_with_the_layer_that_does_not_fit(fil
 def test_weights_file_of_a_whole_model_is_refused_with_a_hint_to_its_folder(model):
     message = r"does not fit the encoder resnet18: it has \d+ layers .* or the folder of a Tessera model"
     with pytest.raises(InputError, match=message):
-        load_pretrained_encoder(f"{model}/{WEIGHTS}", "resnet18")
+        load_pretrained_encoder(f"{model}/{WEIGHTS_H5}", "resnet18")
 
 
 def test_unreadable_weights_file_is_refused(tmp_path, file):
@@ -240,10 +240,10 @@ def test_weights_file_that_claims_more_bytes_than_it_has_is_refused(tmp_path, fi
     with pytest.raises(InputError, match="away is a link"):
         load_pretrained_encoder(path, "resnet18")
     folder = save_model(tmp_path / "m", earlier)
-    with h5py.File(tmp_path / "m" / WEIGHTS, "a") as bomb:
+    with h5py.File(tmp_path / "m" / WEIGHTS_H5, "a") as bomb:
         bomb.create_dataset("bomb", (1 << 40,), "f4", chunks=(1024,), compression="gzip")
-    with pytest.raises(InputError, match=rf"{WEIGHTS}: it has fewer than"):
-        check_weights_file(Path(folder) / WEIGHTS)
+    with pytest.raises(InputError, match=rf"{WEIGHTS_H5}: it has fewer than"):
+        check_weights_file(Path(folder) / WEIGHTS_H5)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from PIL import Image
 from sklearn.calibration import calibration_curve
 
 from explain import explain
-from tessera.common.constants import FORMAT, IGNORE, WEIGHTS
+from tessera.common.constants import IGNORE, MODEL_FORMAT, WEIGHTS_H5
 from tessera.common.errors import InputError
 from tessera.evaluation.validation_patches import rank_patches
 from tessera.networks.build import build_network
@@ -18,7 +18,7 @@ from tessera.networks.tensorflow_setup import keras
 
 OUTPUTS = ["background", "mother", "daughter"]
 ABOUT = {
-    "format": FORMAT,
+    "format": MODEL_FORMAT,
     "task": "semantic",
     "architecture": "PlainUnet",
     "backbone": None,
@@ -56,7 +56,7 @@ def project(tmp_path, network):
     model = tmp_path / "models" / "fold1"
     model.mkdir(parents=True)
     (model / "model.json").write_text(json.dumps(ABOUT))
-    network.save_weights(model / WEIGHTS)
+    network.save_weights(model / WEIGHTS_H5)
     group = zarr.create_group(tmp_path / "patches" / "fold1" / "val.zarr", zarr_format=3)
     for name, array in zip(("image", "target"), draw_patches(), strict=True):
         group.create_array(name, data=array, chunks=(1, *array.shape[1:]))
@@ -127,8 +127,8 @@ def test_an_existing_model_without_patches_or_weights_is_skipped_with_a_reason(p
         "model": "fold1",
         "reason_skipped": "the model's folder has no validation patches",
     }
-    (project / "models" / "fold1" / WEIGHTS).unlink()
-    assert f"lacks {WEIGHTS}" in explained(project, existing=True)["reason_skipped"]
+    (project / "models" / "fold1" / WEIGHTS_H5).unlink()
+    assert f"lacks {WEIGHTS_H5}" in explained(project, existing=True)["reason_skipped"]
     assert [path.name for path in (project / "explanation").iterdir()] == ["explanation.json"]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from predict import Models, choose_tiles, find_members, plan_prediction, predict
 from select_model import select_model
-from tessera.common.constants import FORMAT, SETTINGS, WEIGHTS
+from tessera.common.constants import MODEL_FORMAT, MODEL_JSON, WEIGHTS_H5
 from tessera.common.errors import InputError
 from tessera.data.normalization import normalize
 from tessera.inference.ensemble import Ensemble
@@ -80,17 +80,17 @@ def save_model(folder, channels=("0",)):
     keras.utils.set_random_seed(0)
     network = build_network("Unet", "resnet18", channels=len(channels), outputs=2)
     folder.mkdir(parents=True)
-    network.save_weights(folder / WEIGHTS)
+    network.save_weights(folder / WEIGHTS_H5)
     network.export(folder / "saved_model")
     settings = {
-        "format": FORMAT,
+        "format": MODEL_FORMAT,
         "task": "semantic",
         "classes": OUTPUTS,
         "outputs": OUTPUTS,
         "channels": list(channels),
     }
     settings |= {"architecture": "Unet", "backbone": "resnet18", "normalization": {"method": "percentile"}}
-    (folder / SETTINGS).write_text(json.dumps(settings))
+    (folder / MODEL_JSON).write_text(json.dumps(settings))
 
 
 def expect(pixels, metadata):

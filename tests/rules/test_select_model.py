@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from select_model import check_compatible, select_model
-from tessera.common.constants import FORMAT, SAVED_MODEL, WEIGHTS
+from tessera.common.constants import MODEL_FORMAT, SAVED_MODEL_FOLDER, WEIGHTS_H5
 from tessera.common.errors import InputError
 from tessera.inference.halo_size import UNMEASURED
 from tessera.networks.model_folder import write_validation_patches
@@ -31,11 +31,11 @@ def blur(px):
 def write_folder(folder, network, *, loss=0.5, iou=0.5, **changes):
     """Write the folder of a model whose best epoch is 2."""
     folder.mkdir()
-    settings = {"format": FORMAT, "task": "semantic", "channels": CHANNELS, "outputs": OUTPUTS, "best_epoch": 2}
+    settings = {"format": MODEL_FORMAT, "task": "semantic", "channels": CHANNELS, "outputs": OUTPUTS, "best_epoch": 2}
     settings |= {"normalization": {"method": "percentile"}}
     (folder / "model.json").write_text(json.dumps(settings | changes))
     (folder / "history.csv").write_text(f"epoch,val_loss,val_iou,odd\n1,0.9,0.99,nan\n2,{loss},{iou},nan\n")
-    network.export(folder / SAVED_MODEL)
+    network.export(folder / SAVED_MODEL_FOLDER)
     return folder
 
 
@@ -129,7 +129,7 @@ def test_model_without_validation_patches_gets_the_safe_halo(tmp_path, networks,
 
 def test_models_are_not_converted_for_tensorflow(tmp_path, networks):
     model = write_folder(tmp_path / "wide", networks["deep"])
-    networks["deep"].save_weights(model / WEIGHTS)
+    networks["deep"].save_weights(model / WEIGHTS_H5)
     select([model], "val_loss", engine="tensorflow")
     assert list((tmp_path / "converted").iterdir()) == []
 
@@ -152,7 +152,7 @@ def test_models_with_different_inputs_or_outputs_make_no_ensemble(key, value):
 
 
 def test_selected_model_with_a_damaged_network_is_refused(models):
-    (models[1] / SAVED_MODEL / "saved_model.pb").write_bytes(b"")
+    (models[1] / SAVED_MODEL_FOLDER / "saved_model.pb").write_bytes(b"")
     with pytest.raises(InputError, match=r"deep/saved_model: OpenVINO cannot read"):
         select(models, "val_loss")
 

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tessera.common.constants import CONVERTED, HISTORY
+from tessera.common.constants import HISTORY_CSV, OPENVINO_SUFFIX
 from tessera.common.errors import InputError
 from tessera.common.job import running
 from tessera.common.types import StrPath
@@ -73,7 +73,7 @@ def select_model(
     halos: dict[str, tuple[int, list[Any]]] = {}
     for name in members:
         if engine == "openvino":
-            convert(folders[name], Path(converted) / f"{name}{CONVERTED}")
+            convert(folders[name], Path(converted) / f"{name}{OPENVINO_SUFFIX}")
         patches = read_validation_patches(folders[name])
         if patches is None:
             logger.info("%s: has no validation patches; a halo of %d px is assumed", folders[name], UNMEASURED)
@@ -102,7 +102,7 @@ def read_value(folder: Path, card: ModelCard, metric: str) -> float | None:
     Raises:
         InputError: the history lacks the best epoch or the metric.
     """
-    best_epoch, path = card.get("best_epoch"), folder / HISTORY
+    best_epoch, path = card.get("best_epoch"), folder / HISTORY_CSV
     if best_epoch is None and not path.is_file():
         return None
     rows = read_history(path) if path.is_file() else []

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tessera.common.atomic_write import partial_path, replace_folder
-from tessera.common.constants import LAST, RATES
+from tessera.common.constants import LAST_WEIGHTS_H5, RANGE_TEST_PNG
 from tessera.common.job import running
 from tessera.common.types import StrPath
 from tessera.networks.architectures import encoder_layers
@@ -92,7 +92,7 @@ def train(
             )
         trainer.run(callbacks)
         with explain_write_errors(run_folder):
-            network.save_weights(run_folder / LAST)
+            network.save_weights(run_folder / LAST_WEIGHTS_H5)
         throughput = trainer.measure_throughput()
         checkpoint.load_best()
 
@@ -107,8 +107,8 @@ def train(
         float32_network = copy_in_float32(network, settings, patch_info)
         write_model_folder(run_folder / "model", card, float32_network, checkpoint.rows, val_set)
         if learning_rate.curve:
-            plot_range_test(learning_rate.curve, learning_rate.rate, run_folder / "model" / RATES)
-        (run_folder / LAST).rename(run_folder / "model" / LAST)
+            plot_range_test(learning_rate.curve, learning_rate.rate, run_folder / "model" / RANGE_TEST_PNG)
+        (run_folder / LAST_WEIGHTS_H5).rename(run_folder / "model" / LAST_WEIGHTS_H5)
     replace_folder(run_folder / "model", output)
     shutil.rmtree(run_folder)
 

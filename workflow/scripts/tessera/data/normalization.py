@@ -6,7 +6,7 @@ LOW, HIGH = -1.0, 3.0
 PERCENTILE = {"method": "percentile", "low": 1, "high": 99.8}  # each image and channel by its own window
 
 
-def check_normalisation(normalization, channels):
+def check_normalization(normalization, channels):
     """Refuse what `choose_intensity_ranges` would misread.
 
     Args:

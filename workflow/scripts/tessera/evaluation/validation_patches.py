@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from tessera.common.constants import WEIGHTS
+from tessera.common.constants import WEIGHTS_H5
 from tessera.common.even_sampling import evenly_spaced_indices
 from tessera.evaluation.calibration import Calibration
 from tessera.evaluation.segmentation_metrics import class_counts, class_scores, count_overlaps
@@ -41,8 +41,8 @@ def find_patches(folder: Path, fold_patches: Path | None) -> ModelToExplain | st
         fold_patches: folder of the training patches of its fold; None for an existing model.
     """
     model = read_model_card(folder)
-    if not (folder / WEIGHTS).is_file() or not {"architecture", "backbone"} <= model.keys():
-        return f"the model's folder lacks {WEIGHTS} or the architecture, so its layers are not accessible"
+    if not (folder / WEIGHTS_H5).is_file() or not {"architecture", "backbone"} <= model.keys():
+        return f"the model's folder lacks {WEIGHTS_H5} or the architecture, so its layers are not accessible"
     if fold_patches is not None:
         group = zarr.open_group(fold_patches / "val.zarr", mode="r")
         return ModelToExplain(folder, group["image"], group["target"])

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tessera.common.constants import CONVERTED, DIVISOR, SAVED_MODEL, WEIGHTS
+from tessera.common.constants import OPENVINO_SUFFIX, SAVED_MODEL_FOLDER, SIZE_DIVISOR, WEIGHTS_H5
 from tessera.common.errors import InputError
 from tessera.common.types import StrPath
 
@@ -66,12 +66,12 @@ class OpenVINOEngine:
             if "alloc" not in str(error).lower():
                 raise
             # After this failure, OpenVINO fails again for the last successful size, until it has run another size.
-            self._request.infer([np.zeros((1, DIVISOR, 2 * DIVISOR, pixels.shape[3]), np.float32)])
+            self._request.infer([np.zeros((1, SIZE_DIVISOR, 2 * SIZE_DIVISOR, pixels.shape[3]), np.float32)])
             raise MemoryError(str(error).strip().splitlines()[-1]) from error
 
     def _try(self, path: StrPath) -> None:
         """Reject a model whose output has another size than its input, or is not a probability."""
-        side, outputs = 2 * DIVISOR, len(self.settings["outputs"])
+        side, outputs = 2 * SIZE_DIVISOR, len(self.settings["outputs"])
         output = self.predict(np.zeros((1, side, side, len(self.settings["channels"])), np.float32))
         if output.shape != (1, outputs, side, side):
             height, width = output.shape[2:]
@@ -134,7 +134,7 @@ def convert(folder: StrPath, path: StrPath) -> None:
     """
     import openvino
 
-    openvino.save_model(_load(openvino, Path(folder) / SAVED_MODEL), path, compress_to_fp16=False)
+    openvino.save_model(_load(openvino, Path(folder) / SAVED_MODEL_FOLDER), path, compress_to_fp16=False)
 
 
 def is_installed(engine: str) -> bool:
@@ -212,12 +212,12 @@ def load_engine(
         InputError: the model cannot be read, or cannot run in this engine.
     """
     if engine == "openvino":
-        path = Path(converted or "", f"{Path(folder).name}{CONVERTED}")
-        path = path if path.is_file() else Path(folder) / SAVED_MODEL
+        path = Path(converted or "", f"{Path(folder).name}{OPENVINO_SUFFIX}")
+        path = path if path.is_file() else Path(folder) / SAVED_MODEL_FOLDER
         return OpenVINOEngine(settings, path, precision=precision, threads=threads)
-    if not (Path(folder) / WEIGHTS).is_file():
+    if not (Path(folder) / WEIGHTS_H5).is_file():
         raise InputError(
-            f"{folder}: has no {WEIGHTS}. A SavedModel from elsewhere may contain any program, so TensorFlow does not "
+            f"{folder}: has no {WEIGHTS_H5}. A SavedModel from elsewhere may contain any program, so TensorFlow does not "
             "load it; set predict.engine to openvino, which only knows layers"
         )
     return TensorFlowEngine(settings, folder, precision=precision, device=device)

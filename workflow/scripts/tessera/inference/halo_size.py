@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tessera.common.constants import DIVISOR
+from tessera.common.constants import SIZE_DIVISOR
 from tessera.common.even_sampling import evenly_spaced_indices
 
 CANDIDATES = (32, 64, 96, 128, 160, 192)
@@ -24,7 +24,7 @@ def measure_halo(
     """Find the smallest halo with which a tile gives the same output as if it had no edge.
 
     Each patch is extended by a mirrored margin of _MARGIN_PX; the output of this large patch is the reference. Tiles
-    whose core starts at the patch are cut out of it with larger and larger halos. The output in the first DIVISOR
+    whose core starts at the patch are cut out of it with larger and larger halos. The output in the first SIZE_DIVISOR
     pixels of the core, the nearest ones to the edge of the tile, is compared with the reference.
 
     Args:
@@ -32,9 +32,9 @@ def measure_halo(
         images: patches (n, y, x, c), normalized.
 
     Returns:
-        The halo in pixels, a multiple of DIVISOR; the measurements [{"halo_px", "mean_difference", "disagreement"}].
+        The halo in pixels, a multiple of SIZE_DIVISOR; the measurements [{"halo_px", "mean_difference", "disagreement"}].
     """
-    side = min(*images.shape[1:3], _MAX_PATCH_PX) // DIVISOR * DIVISOR
+    side = min(*images.shape[1:3], _MAX_PATCH_PX) // SIZE_DIVISOR * SIZE_DIVISOR
     chosen = evenly_spaced_indices(len(images), _N_PATCHES) if side else []
     extended = [_mirrored(images[number, :side, :side]) for number in chosen]
     references = [predict(whole[None])[0, :, _MARGIN_PX:, _MARGIN_PX:].copy() for whole in extended]
@@ -63,6 +63,6 @@ def _mirrored(patch: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _edge_pixels(output: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Pixels (outputs, pixels) of an output (outputs, y, x) in its first DIVISOR rows and columns."""
-    rows, columns = output[:, :DIVISOR], output[:, DIVISOR:, :DIVISOR]
+    """Pixels (outputs, pixels) of an output (outputs, y, x) in its first SIZE_DIVISOR rows and columns."""
+    rows, columns = output[:, :SIZE_DIVISOR], output[:, SIZE_DIVISOR:, :SIZE_DIVISOR]
     return np.concatenate([rows.reshape(len(output), -1), columns.reshape(len(output), -1)], axis=1)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tessera.common.constants import DIVISOR
+from tessera.common.constants import SIZE_DIVISOR
 
 
 def check_precision(
@@ -29,7 +29,7 @@ def check_precision(
         "tolerance", "passed"}.
     """
     images, targets = patches
-    sides = [size // DIVISOR * DIVISOR for size in images.shape[1:3]]
+    sides = [size // SIZE_DIVISOR * SIZE_DIVISOR for size in images.shape[1:3]]
     images, targets = images[:, : sides[0], : sides[1]], targets[:, : sides[0], : sides[1]]
     probabilities = [
         np.concatenate([predict(np.ascontiguousarray(image[None])).copy() for image in images])

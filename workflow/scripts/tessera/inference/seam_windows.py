@@ -16,7 +16,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 
-from tessera.common.constants import DIVISOR
+from tessera.common.constants import SIZE_DIVISOR
 from tessera.common.errors import InputError
 from tessera.common.types import StrPath
 
@@ -38,7 +38,7 @@ def choose_seam_windows(
     """Choose windows across seams, spread over the planes. Windows with objects on the seam come first.
 
     The number of lines that are read is bounded, whatever the size of the image. The same arguments give the same
-    windows. Windows start on multiples of DIVISOR, as tiles do, unless they are as large as the predicted region.
+    windows. Windows start on multiples of SIZE_DIVISOR, as tiles do, unless they are as large as the predicted region.
 
     Args:
         probabilities: array uint8 (t, outputs, z, y, x), 255 = 1; output 0 is the background.
@@ -140,10 +140,10 @@ def _origins(seams: Sequence[NDArray[np.int64]], shape: tuple[int, int], roi: Se
         origins = np.empty_like(centers)
         crossed = np.zeros(len(centers), dtype=bool)
         for axis, (side, (low, high)) in enumerate(zip(shape, spans, strict=True)):
-            first, last = -(-low // DIVISOR) * DIVISOR, (high - side) // DIVISOR * DIVISOR
+            first, last = -(-low // SIZE_DIVISOR) * SIZE_DIVISOR, (high - side) // SIZE_DIVISOR * SIZE_DIVISOR
             # A region smaller than a window and a step of the lattice has one position for it.
             lowest, highest = (first, last) if first <= last else (low, low)
-            starts = (centers[:, axis] - side // 2) // DIVISOR * DIVISOR
+            starts = (centers[:, axis] - side // 2) // SIZE_DIVISOR * SIZE_DIVISOR
             origins[:, axis] = starts.clip(lowest, highest)
             beyond = np.searchsorted(seams[axis], origins[:, axis] + side)
             crossed |= beyond > np.searchsorted(seams[axis], origins[:, axis], side="right")

@@ -2,7 +2,7 @@
 
 A region of the plane is split into cores. The network sees a halo around each core, mirrored at the edges of the plane,
 and only its output for the core is kept (cropping). So one tile decides on each pixel, and that pixel is well inside
-the tile. Cropping left fewer wrong labels than blending of overlapping tiles. Tiles start on a lattice of DIVISOR
+the tile. Cropping left fewer wrong labels than blending of overlapping tiles. Tiles start on a lattice of SIZE_DIVISOR
 pixels, because the output of a network depends on the position of the pixels on its coarsest grid.
 
 `plan_tiles` decides on the size of tiles, and `TilePlan.halved` on the next smaller one.
@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tessera.common.constants import DIVISOR
+from tessera.common.constants import SIZE_DIVISOR
 from tessera.common.errors import InputError
 from tessera.common.memory_budget import MIB, SHARE
 from tessera.data.resampling import resample
@@ -29,7 +29,7 @@ Reader: TypeAlias = Callable[[slice, slice], NDArray[Any]]
 
 EDGE_PX = 32  # width of the mirrored margin beyond the edge of the plane
 MAX_CORE_PX = 2048  # size of cores if memory allows
-MIN_AUTO_CORE_PX = 4 * DIVISOR  # smallest core that is planned; see also MIN_CORE_PX
+MIN_AUTO_CORE_PX = 4 * SIZE_DIVISOR  # smallest core that is planned; see also MIN_CORE_PX
 MIN_CORE_PX = 128  # smallest core after memory was exhausted
 
 
@@ -38,7 +38,7 @@ class TilePlan:
     """Size of the tiles of a job.
 
     Attributes:
-        core_px: largest size of a core along y and x, in pixels of the network; a multiple of DIVISOR.
+        core_px: largest size of a core along y and x, in pixels of the network; a multiple of SIZE_DIVISOR.
         halo_px: width of the halo in pixels of the network.
         batch_px: largest number of pixels that the network gets at once, unless one tile has more; None: the default of
             the device.
@@ -109,7 +109,7 @@ def largest_core_px(core_px: int, halo_px: int, bytes_per_px: float, free_mb: fl
 
 
 def _halve(core_px: int) -> int:
-    return core_px // 2 // DIVISOR * DIVISOR
+    return core_px // 2 // SIZE_DIVISOR * SIZE_DIVISOR
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def split_into_tiles(
     Args:
         region: slices (y, x) of the plane.
         plane: (y, x), size of the plane in pixels.
-        core_px: largest size of a core along y and x in pixels of the network; a multiple of DIVISOR.
+        core_px: largest size of a core along y and x in pixels of the network; a multiple of SIZE_DIVISOR.
         halo_px: margin that the network sees around a core inside the plane; beyond its edge EDGE_PX.
         scale: pixels of the network per pixel of the plane.
     """
@@ -230,8 +230,8 @@ def _split_span(span: slice, core_px: int, scale: float) -> list[slice]:
     length = span.stop - span.start
     if length * scale <= core_px:
         return [span]
-    longest = max(math.floor(core_px / scale) // DIVISOR * DIVISOR, DIVISOR)
-    step = math.ceil(length / math.ceil(length / longest) / DIVISOR) * DIVISOR
+    longest = max(math.floor(core_px / scale) // SIZE_DIVISOR * SIZE_DIVISOR, SIZE_DIVISOR)
+    step = math.ceil(length / math.ceil(length / longest) / SIZE_DIVISOR) * SIZE_DIVISOR
     return [slice(first, min(first + step, span.stop)) for first in range(span.start, span.stop, step)]
 
 
@@ -239,7 +239,7 @@ def _add_halo(core: slice, size: int, halo_px: int, scale: float) -> tuple[slice
     """(core, start, stop) of the tile around a core along one axis, in pixels of the network."""
     low = core.start * scale - (halo_px if core.start else min(halo_px, EDGE_PX))
     high = core.stop * scale + (halo_px if core.stop < size else min(halo_px, EDGE_PX))
-    return core, math.floor(low / DIVISOR) * DIVISOR, math.ceil(high / DIVISOR) * DIVISOR
+    return core, math.floor(low / SIZE_DIVISOR) * SIZE_DIVISOR, math.ceil(high / SIZE_DIVISOR) * SIZE_DIVISOR
 
 
 def _reflect(size: int, start: int, stop: int) -> NDArray[np.int64]:

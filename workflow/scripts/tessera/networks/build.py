@@ -6,7 +6,7 @@
 from pathlib import Path
 from typing import Any
 
-from tessera.common.constants import SETTINGS, WEIGHTS
+from tessera.common.constants import MODEL_JSON, WEIGHTS_H5
 from tessera.common.errors import InputError
 from tessera.common.types import StrPath
 from tessera.networks.architectures import create_network
@@ -47,7 +47,7 @@ def build_network(
             fit.
     """
     network = create_network(architecture, backbone, channels=channels, outputs=outputs, width=width, depth=depth)
-    if encoder_weights is not None and (Path(encoder_weights) / SETTINGS).is_file():
+    if encoder_weights is not None and (Path(encoder_weights) / MODEL_JSON).is_file():
         card = read_model_card(encoder_weights)
         transfer_model_weights(encoder_weights, load_network(encoder_weights), card, network, architecture, backbone)
     elif encoder_weights is not None:
@@ -69,7 +69,7 @@ def load_network(folder: StrPath, precision: str = "float32") -> Any:
     if "architecture" not in card or "backbone" not in card:
         missing = [key for key in ("architecture", "backbone") if key not in card]
         raise InputError(
-            f"{Path(folder) / SETTINGS}: does not say its {' and '.join(missing)}; add it, or train the model again"
+            f"{Path(folder) / MODEL_JSON}: does not say its {' and '.join(missing)}; add it, or train the model again"
         )
     with mixed_precision_policy(precision):
         network = build_network(
@@ -80,10 +80,10 @@ def load_network(folder: StrPath, precision: str = "float32") -> Any:
             width=card.get("width"),
             depth=card.get("depth"),
         )
-    path = Path(folder) / WEIGHTS
+    path = Path(folder) / WEIGHTS_H5
     check_weights_file(path)
     try:
         network.load_weights(path)
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path}: cannot be read as weights of the network in {SETTINGS}: {error}") from error
+        raise InputError(f"{path}: cannot be read as weights of the network in {MODEL_JSON}: {error}") from error
     return network

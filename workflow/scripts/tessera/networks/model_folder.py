@@ -14,11 +14,18 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from tessera.common.constants import DIVISOR, FORMAT, SAVED_MODEL, SETTINGS, VALIDATION, WEIGHTS
+from tessera.common.constants import (
+    MODEL_FORMAT,
+    MODEL_JSON,
+    SAVED_MODEL_FOLDER,
+    SIZE_DIVISOR,
+    VALIDATION_ZARR,
+    WEIGHTS_H5,
+)
 from tessera.common.errors import InputError
 from tessera.common.even_sampling import evenly_spaced_indices
 from tessera.common.types import StrPath
-from tessera.data.normalization import check_normalisation
+from tessera.data.normalization import check_normalization
 from tessera.data.rescaling import check_scale
 
 MAX_KEPT_PATCHES = 16
@@ -114,20 +121,22 @@ def read_model_card(folder: StrPath) -> ModelCard:
     Raises:
         InputError: the file is missing, damaged or of another format, or a required entry is missing or invalid.
     """
-    path = Path(folder) / SETTINGS
+    path = Path(folder) / MODEL_JSON
     try:
         card = json.loads(path.read_text())
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); train the model again") from error
     except ValueError as error:
         raise InputError(f"{path}: is not JSON ({error}); train the model again") from error
-    if not isinstance(card, dict) or card.get("format") != FORMAT:
-        raise InputError(f"{path}: is not of the format {FORMAT}; give the folder of a model that Tessera trained")
+    if not isinstance(card, dict) or card.get("format") != MODEL_FORMAT:
+        raise InputError(
+            f"{path}: is not of the format {MODEL_FORMAT}; give the folder of a model that Tessera trained"
+        )
     invalid = [key for key, kind in _REQUIRED.items() if not isinstance(card.get(key), kind) or not card[key]]
     if invalid:
         raise InputError(f"{path}: missing or invalid entries: {', '.join(invalid)}; train the model again")
     try:
-        check_normalisation(card["normalization"], len(card["channels"]))
+        check_normalization(card["normalization"], len(card["channels"]))
     except ValueError as error:
         raise InputError(f"{path}: its normalization {error}; give a model with a valid normalization") from error
     limits = card.get("pixel_size_um_range") or [None, None]
@@ -153,7 +162,7 @@ def digest_model(folder: StrPath) -> str:
     """Return sixteen hexadecimal digits that identify the network in a model's folder."""
     folder = Path(folder)
     state = hashlib.blake2b(digest_size=8)
-    for path in [folder / SETTINGS, folder / WEIGHTS, *sorted((folder / SAVED_MODEL).rglob("*"))]:
+    for path in [folder / MODEL_JSON, folder / WEIGHTS_H5, *sorted((folder / SAVED_MODEL_FOLDER).rglob("*"))]:
         if path.is_file():
             state.update(f"{path.relative_to(folder)} {path.stat().st_size} ".encode())
             state.update(path.read_bytes())
@@ -168,7 +177,7 @@ def write_validation_patches(folder: StrPath, images: Any, targets: Any) -> None
         images: (n, y, x, c), normalized; an array or a Zarr array.
         targets: (n, y, x) uint8, true classes.
     """
-    group = zarr.create_group(Path(folder) / VALIDATION, zarr_format=3, overwrite=True)
+    group = zarr.create_group(Path(folder) / VALIDATION_ZARR, zarr_format=3, overwrite=True)
     for name, patches in (("image", images), ("target", targets)):
         indices = evenly_spaced_indices(images.shape[0], MAX_KEPT_PATCHES)
         kept = np.stack([patches[index] for index in indices])
@@ -184,7 +193,7 @@ def read_validation_patches(folder: StrPath) -> tuple[NDArray[np.float32], NDArr
     Raises:
         InputError: they are damaged, do not fit the model, or are not in the form in which Tessera writes them.
     """
-    path = Path(folder) / VALIDATION
+    path = Path(folder) / VALIDATION_ZARR
     if not path.is_dir():
         return None
     channels = len(read_model_card(folder)["channels"])
@@ -209,7 +218,7 @@ def _are_validation_patches(images: Any, targets: Any, channels: int) -> bool:
         images.shape == (number, *sides, channels)
         and 0 < number <= MAX_KEPT_PATCHES
         and len(sides) == 2
-        and all(0 < side <= MAX_PATCH_SIZE_PX and side % DIVISOR == 0 for side in sides)
+        and all(0 < side <= MAX_PATCH_SIZE_PX and side % SIZE_DIVISOR == 0 for side in sides)
         and images.chunks == (1, *sides, channels)
         and targets.chunks == (1, *sides)
         and images.dtype in (np.float16, np.float32)

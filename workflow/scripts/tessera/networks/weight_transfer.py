@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tessera.common.constants import SETTINGS
+from tessera.common.constants import MODEL_JSON
 from tessera.common.errors import InputError
 from tessera.common.types import StrPath
 from tessera.networks.architectures import bottleneck, encoder_layers, stride_8_layer
@@ -78,7 +78,7 @@ def transfer_model_weights(
         if _size(source, architecture) != _size(network, architecture):
             raise InputError(
                 f"train.encoder_weights: {folder} is a {architecture} of another width or depth; set both as in its "
-                f"{SETTINGS}, or another model"
+                f"{MODEL_JSON}, or another model"
             )
         copied = _copy_weights(source.layers, network.layers)
     else:

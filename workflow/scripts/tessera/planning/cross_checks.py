@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tessera.common.constants import INSTANCE_OUTPUTS, SETTINGS, WEIGHTS
+from tessera.common.constants import INSTANCE_OUTPUTS, MODEL_JSON, WEIGHTS_H5
 from tessera.planning.messages import format_value
 from tessera.training.model_selection import LOSS_SETTINGS
 
@@ -74,8 +74,8 @@ def _check_encoder_weights(weights: str | None, architecture: str) -> str | None
         return None
     folder = Path(weights)
     if weights != "imagenet" and folder.is_dir():
-        if not all((folder / name).is_file() for name in (SETTINGS, WEIGHTS)):
-            return f"{weights} has no {SETTINGS} and {WEIGHTS}; give the folder of an earlier model, or null"
+        if not all((folder / name).is_file() for name in (MODEL_JSON, WEIGHTS_H5)):
+            return f"{weights} has no {MODEL_JSON} and {WEIGHTS_H5}; give the folder of an earlier model, or null"
         if folder.resolve().is_relative_to(Path("results/models").resolve()):
             return f"{weights} is replaced when its own training runs again; copy it elsewhere and give the copy"
         return None

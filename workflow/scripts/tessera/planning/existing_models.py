@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tessera.common.constants import INSTANCE_OUTPUTS, SETTINGS
+from tessera.common.constants import INSTANCE_OUTPUTS, MODEL_JSON
 from tessera.common.errors import InputError
 from tessera.planning.messages import format_value
 
@@ -44,8 +44,8 @@ def _find_problems(folder: str, task: str, classes: list[str]) -> list[str]:
 
     if not Path(folder).is_dir():
         return [f"model: there is no folder {folder}; give the folder of a model, which contains model.json, or null"]
-    inside = sorted(path.parent for path in Path(folder).glob(f"*/{SETTINGS}"))
-    if inside and not (Path(folder) / SETTINGS).exists():
+    inside = sorted(path.parent for path in Path(folder).glob(f"*/{MODEL_JSON}"))
+    if inside and not (Path(folder) / MODEL_JSON).exists():
         return [f"model: {folder} contains folders of models; give one of them, such as {inside[0]}"]
     try:
         card: Mapping[str, Any] = read_model_card(folder)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tessera.common.constants import SETTINGS, WEIGHTS
+from tessera.common.constants import MODEL_JSON, WEIGHTS_H5
 from tessera.planning.code_hash import SCRIPTS, code_hashes
 from tessera.planning.digests import digest, digest_path
 from tessera.planning.project import Project
@@ -44,7 +44,7 @@ def _training_settings(project: Project, model: str | None) -> dict[str, Any]:
     if weights not in (None, "imagenet"):
         path = Path(weights)
         # Of a model's folder, only what is read of it counts.
-        files = [path / SETTINGS, path / WEIGHTS] if path.is_dir() else [path]
+        files = [path / MODEL_JSON, path / WEIGHTS_H5] if path.is_dir() else [path]
         settings["encoder_weights"] = [digest_path(file) for file in files]
     return {f"train.{key}": value for key, value in settings.items()}
 

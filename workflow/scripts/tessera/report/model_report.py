@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from tessera.common.constants import HISTORY, RATES
+from tessera.common.constants import HISTORY_CSV, RANGE_TEST_PNG
 from tessera.networks.model_folder import read_model_card
 from tessera.report.image_files import embed_image
 from tessera.report.wording import count_nouns, format_duration, format_integer
@@ -81,8 +81,8 @@ def summarize_model(folder: Path, *, existing: bool) -> ModelSummary:
     """
     folder, model = Path(folder), read_model_card(folder)
     # The history of a model from another run tells how it was trained, and is shown as well.
-    curves = learning_curves(pd.read_csv(folder / HISTORY)) if (folder / HISTORY).is_file() else []
-    trial = folder / RATES
+    curves = learning_curves(pd.read_csv(folder / HISTORY_CSV)) if (folder / HISTORY_CSV).is_file() else []
+    trial = folder / RANGE_TEST_PNG
     return ModelSummary(
         name=folder.name,
         facts=_list_facts(model, folder if existing else None),

@@ -13,7 +13,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tessera.common.constants import CURVES, DIVISOR, FORMAT, HISTORY, SAVED_MODEL, SETTINGS, WEIGHTS
+from tessera.common.constants import (
+    CURVES_PNG,
+    HISTORY_CSV,
+    MODEL_FORMAT,
+    MODEL_JSON,
+    SAVED_MODEL_FOLDER,
+    SIZE_DIVISOR,
+    WEIGHTS_H5,
+)
 from tessera.common.types import StrPath
 from tessera.networks.model_folder import AutoChoice, ModelCard, write_validation_patches
 from tessera.settings.sections import TrainSettings
@@ -43,7 +51,7 @@ def make_model_card(
     """
     best = best_row(rows, settings.monitor)
     return {
-        "format": FORMAT,
+        "format": MODEL_FORMAT,
         "task": patch_info["task"],
         "classes": patch_info["classes"],
         "outputs": patch_info["outputs"],
@@ -62,7 +70,7 @@ def make_model_card(
         "width": settings.width,
         "depth": settings.depth,
         "plan": [*(patch_info.get("plan") or []), *choices],
-        "divisor": DIVISOR,
+        "divisor": SIZE_DIVISOR,
         "parameters": network.count_params(),
         "settings": settings.model_dump(),
         "sources": patch_info.get("sources"),
@@ -90,9 +98,9 @@ def write_model_folder(
     folder = Path(folder)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    (folder / SETTINGS).write_text(json.dumps(model_card, indent=1))
-    network.save_weights(folder / WEIGHTS)
-    network.export(folder / SAVED_MODEL)
+    (folder / MODEL_JSON).write_text(json.dumps(model_card, indent=1))
+    network.save_weights(folder / WEIGHTS_H5)
+    network.export(folder / SAVED_MODEL_FOLDER)
     write_validation_patches(folder, *val)
-    write_history(rows, folder / HISTORY)
-    plot_training_curves(rows, model_card["best_epoch"], folder / CURVES)
+    write_history(rows, folder / HISTORY_CSV)
+    plot_training_curves(rows, model_card["best_epoch"], folder / CURVES_PNG)
