@@ -1,4 +1,4 @@
-"""What happens around the work of a job: its log, its provenance, its errors, and jobs that a killed run left behind."""
+"""What surrounds the work of a job: its log, its provenance, its errors, and jobs that a killed run left behind."""
 
 import json
 import logging

@@ -217,8 +217,8 @@ def load_engine(
         return OpenVINOEngine(settings, path, precision=precision, threads=threads)
     if not (Path(folder) / WEIGHTS_H5).is_file():
         raise InputError(
-            f"{folder}: has no {WEIGHTS_H5}. A SavedModel from elsewhere may contain any program, so TensorFlow does not "
-            "load it; set predict.engine to openvino, which only knows layers"
+            f"{folder}: has no {WEIGHTS_H5}. A SavedModel from elsewhere may contain any program, so TensorFlow does "
+            "not load it; set predict.engine to openvino, which only knows layers"
         )
     return TensorFlowEngine(settings, folder, precision=precision, device=device)
 

@@ -32,7 +32,8 @@ def measure_halo(
         images: patches (n, y, x, c), normalized.
 
     Returns:
-        The halo in pixels, a multiple of SIZE_DIVISOR; the measurements [{"halo_px", "mean_difference", "disagreement"}].
+        The halo in pixels, a multiple of SIZE_DIVISOR; the measurements
+        [{"halo_px", "mean_difference", "disagreement"}].
     """
     side = min(*images.shape[1:3], _MAX_PATCH_PX) // SIZE_DIVISOR * SIZE_DIVISOR
     chosen = evenly_spaced_indices(len(images), _N_PATCHES) if side else []
