@@ -1,10 +1,12 @@
-"""What every job of the workflow does around its work: it logs, and leaves its provenance when it is done."""
+"""The frame of every job: it writes the log, shows errors to users, and records the provenance at the end."""
 
 import contextlib
 import logging
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, TextIO
 
 from tessera.common.atomic_write import write_json
 from tessera.common.errors import InputError
@@ -12,31 +14,31 @@ from tessera.common.file_lock import wait_for_lock
 
 
 class _Tee:
-    """A text stream that writes to several."""
+    """A text stream that writes to several streams."""
 
-    def __init__(self, *streams):
+    def __init__(self, *streams: TextIO) -> None:
         self._streams = streams
 
-    def write(self, text):
+    def write(self, text: str) -> int:
         for stream in self._streams:
             stream.write(text)
         return len(text)
 
-    def flush(self):
+    def flush(self) -> None:
         for stream in self._streams:
             stream.flush()
 
-    def isatty(self):
+    def isatty(self) -> bool:
         return False
 
-    def close(self):
-        """Only flush: a library that closes what it took for its own at exit must not close the job's output."""
+    def close(self) -> None:
+        """Only flush: a library that closes the stream at exit must not close the output of the job."""
         self.flush()
 
 
 @contextlib.contextmanager
-def _show_messages():
-    """Print the log messages of scripts and of the package to the standard output, from the level INFO on."""
+def _show_messages() -> Iterator[None]:
+    """Print log messages of scripts and of the package to stdout, from level INFO on."""
     handler = logging.StreamHandler(sys.stdout)
     loggers = [logging.getLogger(name) for name in ("__main__", "tessera")]
     for logger in loggers:
@@ -50,18 +52,19 @@ def _show_messages():
 
 
 @contextlib.contextmanager
-def running(snakemake):
-    """Run the block as the job that Snakemake describes: its log gets a copy of all output, `output.provenance` its provenance.
+def running(snakemake: Any) -> Iterator[None]:
+    """Run the block as the job that Snakemake describes.
 
-    An InputError ends the process with its message alone; any other exception keeps its traceback.
+    The log of the job gets a copy of all output. At the end the record `params.record` is written to
+    `output.provenance`. An InputError is shown without a traceback, other exceptions with one.
 
     Raises:
-        SystemExit: with status 1, after any exception was written to the log.
+        SystemExit: with status 1, after an exception was written to the log.
     """
     path = Path(snakemake.log[0])
     path.parent.mkdir(parents=True, exist_ok=True)
-    # When Snakemake was killed, a job of its may still be at work, on the same files.
-    notice = f"{path}: an earlier run of this job is still at work; waiting until it ends"
+    # After Snakemake was killed, one of its jobs may still be running, on the same files.
+    notice = f"{path}: the same job of an earlier run is still running; waiting until it ends"
     with (
         wait_for_lock(str(path), notice),
         open(path, "w", buffering=1) as log,
@@ -80,5 +83,5 @@ def running(snakemake):
             raise SystemExit(1) from None
 
 
-def _write_record(snakemake):
+def _write_record(snakemake: Any) -> None:
     write_json(snakemake.output.provenance, snakemake.params.record)

@@ -1,7 +1,7 @@
 """Why jobs rerun, in sentences for the user: each cause once, where it arises.
 
 `segment (157 batches): segment.min_area_px 16 -> 20` is one line, however many images there are. Jobs that run only
-because a job before them does are summarised in a last line, such as `then: track (157 batches), report`.
+because a job before them does are summarized in a last line, such as `then: track (157 batches), report`.
 """
 
 import json
