@@ -48,8 +48,8 @@ def ours(folder, output, patches, patch_size_px, workers):
     settings = yaml.safe_load(CONFIGURATION.read_text())["augment"]
     stores = {kind: [folder / kind / "bench"] for kind in ("images", "truth")}
     augment(
-        **stores, subsets=SUBSETS, provenance="bench", output=output, sheet=output.with_suffix(".png"), task="instances",
-        classes=CLASSES, workers=workers,
+        **stores, subsets=SUBSETS, provenance="bench", output=output, sheet=output.with_suffix(".png"),
+        task="instances", classes=CLASSES, workers=workers,
         settings=AugmentSettings.model_validate(settings | {"n_patches": patches, "patch_size_px": patch_size_px}),
     )  # fmt: skip
     made = json.loads((output / "patches.json").read_text())

@@ -70,7 +70,10 @@ def config_text(schema: Schema) -> str:
 
 
 def page_text(text: str, schema: Schema, images: Schema) -> str:
-    """A page of the documentation with the tables between its markers renewed; the marker names a section, `general` or `columns`."""
+    """A page of the documentation with new tables between its markers.
+
+    A marker names a section of the settings, `general` or `columns`.
+    """
 
     def renew(match: re.Match[str]) -> str:
         head, name, _, end = match.groups()
