@@ -52,6 +52,18 @@ def test_log_messages_of_tessera_reach_the_terminal_and_the_log(job, capsys):
     assert capsys.readouterr().out == "halfway\n"
 
 
+def test_log_messages_are_shown_once_if_a_library_added_a_handler_to_the_root_logger(job):
+    handler = logging.StreamHandler(sys.stdout)
+    with running(job):
+        handler.setStream(sys.stdout)
+        logging.getLogger().addHandler(handler)
+        try:
+            logging.getLogger("tessera.training").info("halfway")
+        finally:
+            logging.getLogger().removeHandler(handler)
+    assert read_log(job) == "halfway\n"
+
+
 def test_a_library_that_closes_its_output_does_not_close_that_of_the_job(job, capsys):
     with running(job):
         sys.stdout.close()

@@ -41,14 +41,18 @@ def _show_messages() -> Iterator[None]:
     """Print log messages of scripts and of the package to stdout, from level INFO on."""
     handler = logging.StreamHandler(sys.stdout)
     loggers = [logging.getLogger(name) for name in ("__main__", "tessera")]
+    propagated = [logger.propagate for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.INFO)
         logger.addHandler(handler)
+        # Libraries such as TensorFlow add a handler to the root logger, which would print each message again.
+        logger.propagate = False
     try:
         yield
     finally:
-        for logger in loggers:
+        for logger, propagate in zip(loggers, propagated, strict=True):
             logger.removeHandler(handler)
+            logger.propagate = propagate
 
 
 @contextlib.contextmanager
