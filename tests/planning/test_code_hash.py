@@ -56,7 +56,7 @@ def segment(image, *, halo_px=32):
 
 
 def forget():
-    for function in (script_hash, hash_file):
+    for function in (code_hashes, script_hash, hash_file):
         function.cache_clear()
 
 

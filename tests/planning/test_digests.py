@@ -92,25 +92,27 @@ def test_a_large_file_is_the_same_where_its_time_is_kept_in_whole_seconds(tmp_pa
     assert digest_path(tmp_path / "a") == digest_path(tmp_path / "b") != digest_path(tmp_path / "c")
 
 
+SCRIPTS = REPOSITORY / "workflow" / "scripts"
+
+
 @pytest.fixture
 def planning(tmp_path):
     """A function that tells digests of files, and which it read, in a process of its own, as Snakemake is."""
     code = """
-import json, sys
+import json, os, sys
 from tessera.planning import digests
-from tessera.planning.digests import digest_path, remember_in
+from tessera.planning.digests import REMEMBERED_FILES, digest_path
 opened = []
 sys.addaudithook(lambda event, values: event == "open" and opened.append(str(values[0])))
 memory, *files = sys.argv[1:]
-remember_in(memory, keep=True)
+REMEMBERED_FILES.connect(memory, keep=True)
+os.chdir("/")
 print(json.dumps([[digest_path(file) for file in files], [file for file in files if file in opened]]))
 """
 
     def plan(*files):
-        command = [sys.executable, "-c", code, str(tmp_path / "memory.json"), *map(str, files)]
-        done = subprocess.run(
-            command, cwd=REPOSITORY / "workflow" / "scripts", capture_output=True, text=True, check=True
-        )
+        command = [sys.executable, "-c", code, os.path.relpath(tmp_path / "memory.json", SCRIPTS), *map(str, files)]
+        done = subprocess.run(command, cwd=SCRIPTS, capture_output=True, text=True, check=True)
         return json.loads(done.stdout)
 
     return plan

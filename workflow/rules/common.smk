@@ -17,8 +17,8 @@ from tessera.common.batch_outputs import keep_stores, read_skipped
 from tessera.common.errors import InputError
 from tessera.common.file_lock import hold_lock
 from tessera.planning.acceptance import accept_results, list_accepted
-from tessera.planning.code_hash import script_hash
-from tessera.planning.digests import remember_in
+from tessera.planning.code_hash import REMEMBERED_CODE, script_hash
+from tessera.planning.digests import REMEMBERED_FILES
 from tessera.planning.orphans import list_orphans
 from tessera.planning.project import load_project
 from tessera.planning.rerun_planner import RerunPlanner
@@ -51,8 +51,9 @@ def check_rerun_triggers():
     print(f"Warning: {problem}", file=sys.stderr, flush=True)
 
 
-# Jobs add nothing to the digests of raw files that the plan has remembered.
-remember_in(".snakemake/tessera/digests.json", keep=workflow.is_main_process)
+# Jobs have nothing to add to what the plan has read.
+REMEMBERED_FILES.connect(".snakemake/tessera/raw_files.json", keep=workflow.is_main_process)
+REMEMBERED_CODE.connect(".snakemake/tessera/code.json", keep=workflow.is_main_process)
 
 try:
     PROJECT = load_project(config, workflow.configfiles)

@@ -14,15 +14,19 @@ Everything else counts, including texts that a script writes to its results, suc
 
 import ast
 import builtins
+import hashlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 from tessera.planning.digests import digest
+from tessera.planning.disk_memory import DiskMemory
 
 SCRIPTS = Path(__file__).resolve().parents[2]
 PACKAGE = "tessera"
+REMEMBERED_CODE = DiskMemory()  # {digest of a file's content: [its hash, what it imports]}: each file is parsed once
 NOT_HASHED = (
     "tessera.settings",  # the values of settings count, not how they are checked
     "tessera.common.file_lock",
@@ -38,10 +42,11 @@ _IGNORED_FIELDS = {
 }  # fmt: skip
 
 
-def code_hashes(script: str) -> dict[str, str]:
+@cache
+def code_hashes(script: str) -> Mapping[str, str]:
     """Hashes of workflow/scripts/`script` and of each module of Tessera that it imports, by path below the scripts."""
     files = _imported_files(SCRIPTS / script)
-    return {path.relative_to(SCRIPTS).as_posix(): hash_file(path)[0] for path in sorted(files)}
+    return MappingProxyType({path.relative_to(SCRIPTS).as_posix(): hash_file(path)[0] for path in sorted(files)})
 
 
 @cache
@@ -53,8 +58,19 @@ def script_hash(script: str) -> str:
 @cache
 def hash_file(path: Path) -> tuple[str, tuple[str, ...]]:
     """The hash of one file, and the dotted names of what it imports from Tessera."""
-    reader = _Reader(ast.parse(path.read_bytes()))
-    return digest(reader.tokens), tuple(sorted(reader.modules))
+    content = path.read_bytes()
+    key = hashlib.blake2b(_own_source() + content, digest_size=16).hexdigest()
+    if key not in REMEMBERED_CODE:
+        reader = _Reader(ast.parse(content))
+        REMEMBERED_CODE[key] = [digest(reader.tokens), sorted(reader.modules)]
+    code_hash, modules = REMEMBERED_CODE[key]
+    return code_hash, tuple(modules)
+
+
+@cache
+def _own_source() -> bytes:
+    """The source of this module: when it changes, so may the hashes that it computes."""
+    return Path(__file__).read_bytes()
 
 
 def _imported_files(path: Path) -> set[Path]:

@@ -1,25 +1,22 @@
 """Digests: short texts that stand for values and for raw files, and change with them."""
 
-import atexit
-import contextlib
 import hashlib
 import json
 import os
 import time
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
-from tessera.common.atomic_write import write_json
 from tessera.common.errors import InputError
 from tessera.common.types import StrPath
+from tessera.planning.disk_memory import DiskMemory
 
 SMALL_FILE_BYTES = 1_000_000
 SMALL_STORE_BYTES = 100_000_000  # read in a second
 ZARR_METADATA = ("zarr.json", ".zattrs", ".zgroup", ".zarray")
 SETTLED_NS = 2_000_000_000  # since its last change; a file may still change within what its file system calls one time
-Memory: TypeAlias = dict[str, tuple[list[int], str]]  # {path: (size, times and inode, digest of the content)}
-_remembered: Memory = {}
+REMEMBERED_FILES = DiskMemory()  # {path: [size, times and inode, digest of the content]}: each file is read once
 
 
 def digest(*parts: Any) -> str:
@@ -53,36 +50,16 @@ def digest_path(path: StrPath) -> str:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
 
 
-def remember_in(path: StrPath, *, keep: bool) -> None:
-    """Read digests of small files from the file `path`, so that each small file is read once, and not in every run.
-
-    Args:
-        path: JSON file, which need not exist.
-        keep: add the digests of new and changed files when the process ends.
-    """
-    path = Path(path)
-    with contextlib.suppress(OSError, ValueError):  # it does not exist yet, or is damaged: read all files again
-        _remembered.update(json.loads(path.read_text()))
-    if keep:
-        atexit.register(_write, path, dict(_remembered))
-
-
-def _write(path: Path, before: Memory) -> None:
-    if _remembered != before:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, _remembered)
-
-
 def _content(path: Path) -> str:
     """Digest of the content of a file, read again only if the file changed."""
     status = path.stat()
     state = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
     name = os.path.abspath(path)
-    remembered_state, content = _remembered.get(name, ([], ""))
+    remembered_state, content = REMEMBERED_FILES.get(name, ([], ""))
     if remembered_state != state:
         content = hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
         if time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > SETTLED_NS:
-            _remembered[name] = (state, content)
+            REMEMBERED_FILES[name] = [state, content]
     return content
 
 

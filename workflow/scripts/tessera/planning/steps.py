@@ -102,7 +102,7 @@ class Step:
     def code(self) -> dict[str, str]:
         """{path below workflow/scripts or workflow: hash} of the code that its results depend on."""
         templates = {self.templates: digest_path(SCRIPTS.parent / self.templates)} if self.templates else {}
-        return code_hashes(self.script) | templates
+        return {**code_hashes(self.script), **templates}
 
     @property
     def is_per_image(self) -> bool:
