@@ -57,7 +57,7 @@ def test_folds_of_the_variant_with_the_best_mean_loss_form_the_ensemble(swept):
 
 def test_report_compares_all_models(swept):
     page = (swept / "results" / "report.html").read_text()
-    assert "2 variants, each in 2 folds" in page
+    assert "2 variants, each trained in 2 folds" in page
     assert page.count('<span class="chosen">in use</span>') == 4  # in the table of models, and above the curves
     for name in MODELS:
         assert name in page

@@ -58,8 +58,8 @@ def test_imported_masks_become_labels_and_are_tracked_and_scored(done):
 
 def test_report_mentions_imported_masks_and_has_no_section_on_networks(done):
     page = (done / "results" / "report.html").read_text()
-    assert "no network was trained or asked" in page
-    assert not [name for name in ("training", "why", "seams", "split") if f'id="{name}"' in page or f"#{name}" in page]
+    assert "No network was used" in page
+    assert not [name for name in ("training", "explanation", "seams", "split") if f'id="{name}"' in page or f"#{name}" in page]
     outputs = {path.name for path in (done / "results").iterdir()}
     assert not outputs & {"models", "patches", "predictions", "selected.json", "explanation", "split.tsv"}
 
@@ -84,7 +84,7 @@ def test_bad_masks_fail_the_run_by_name_and_can_then_be_skipped(project):
     set_settings(project, ingest={"on_bad_image": "skip"})
     snakemake(project, "--cores", "2")
     page = (project / "results" / "report.html").read_text()
-    assert "1 image set aside" in page
+    assert '<section id="skipped"' in page
     assert "spare" in page
     table = pd.read_csv(project / "results" / "metrics.tsv", sep="\t")
     assert table["image"].tolist() == ["spare"]
@@ -96,9 +96,9 @@ def test_run_without_any_readable_image_says_so(project):
     set_settings(project, ingest={"on_bad_image": "skip"})
     done = snakemake(project, "--cores", "2", check=False)
     assert done.returncode == 1
-    assert "results/report.html: No image could be read: raw/plain.ome.tif: the file is cut off" in done.stdout
-    assert "Set aside: plain, spare; results/report.html says why" in done.stdout
-    assert "No image is left: all were set aside" in done.stdout
+    assert "results/report.html: No image could be read: raw/plain.ome.tif: the file is truncated" in done.stdout
+    assert "Skipped: plain, spare; results/report.html says why" in done.stdout
+    assert "No image is left: all were skipped" in done.stdout
     page = (project / "results" / "report.html").read_text()
     assert "<strong>No image could be read</strong>" in page
 
@@ -126,8 +126,8 @@ def test_labels_are_replaced_when_masks_are_added_to_or_removed_from_the_table(f
 @pytest.mark.parametrize(
     ("settings", "table", "words"),
     [
-        ({"task": "semantic"}, TABLE, "task: is semantic, and the masks of the table are instances"),
-        ({"model": "raw"}, TABLE, "model: is given, but so are masks in the table"),
+        ({"task": "semantic"}, TABLE, "task: is semantic, but the masks in the table are instances"),
+        ({"model": "raw"}, TABLE, "model: is given, but the table gives masks"),
         ({"evaluate": {"min_seam_f1": 0.9}}, TABLE, "evaluate.min_seam_f1: is given, but masks in the table have"),
         ({}, TABLE.replace("../raw/plain_truth", ""), "line 3: masks: is empty, but line 2 has masks"),
         ({}, TABLE.replace("../raw/plain_truth", "../raw/plain.ome.tif"), "line 3: masks: ../raw/plain.ome.tif is the"),

@@ -35,8 +35,8 @@ def _render(results: Sequence[Mapping[str, str]]) -> str:
     return (
         '\n<section id="accepted-results">\n<h2>Accepted results</h2>\n'
         "<p>These results were accepted with <code>snakemake --touch</code>. They were not made with the code, "
-        "settings and inputs that this project has now. Their records in <code>results/provenance</code> keep what they were "
-        "made from.</p>\n"
+        "settings and inputs that this project has now. Their records in <code>results/provenance</code> keep what "
+        "they were made from.</p>\n"
         "<table>\n<thead><tr><th>Results</th><th>Accepted on</th><th>What differed</th></tr></thead>\n"
         f"<tbody>\n{rows}</tbody>\n</table>\n</section>\n"
     )
