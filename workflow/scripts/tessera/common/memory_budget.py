@@ -21,7 +21,7 @@ def memory_limit_mb(requested: float | None) -> float:
     """Return the memory that this job may use, in MiB.
 
     Args:
-        requested: MiB that the scheduler was asked for; None: as much as the machine has available.
+        requested: MiB requested from the scheduler; None: all memory that the machine has available.
     """
     memory = psutil.virtual_memory()
     # Pages of files that this process maps count as resident and as available.
