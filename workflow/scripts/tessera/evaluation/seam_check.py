@@ -300,7 +300,7 @@ def _read_pairs(
             found = _renumber(found)
         else:
             reference = probabilities.argmax(0).astype(found.dtype)
-        yield (t, z, y, x), reference, found, stored.shape[3:]
+        yield (t, z, y, x), reference, found, (stored.shape[3], stored.shape[4])
 
 
 def _compare_instances(

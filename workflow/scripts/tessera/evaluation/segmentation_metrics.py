@@ -232,9 +232,7 @@ def overlaps_by_frame(
     for t, regions in itertools.groupby(iterate_shards(labels), key=lambda region: region[0].start):
         if frames is not None and t not in frames:
             continue
-        parts = ((*region[:3], clip_to_roi(roi, region[3:])) for region in regions)
-        inside = ((*lead, *part) for *lead, part in parts if part)
-        blocks = ((region, read_block(labels, region)) for region in inside)
+        blocks = ((region, read_block(labels, region)) for region in _clip_regions(regions, roi))
         yield (
             t,
             count_overlaps(
@@ -242,6 +240,14 @@ def overlaps_by_frame(
                 for region, block in blocks
             ),
         )
+
+
+def _clip_regions(regions: Iterable[tuple[slice, ...]], roi: Roi | None) -> Iterator[tuple[slice, ...]]:
+    """Yield the parts of regions, slices (t, c, z, y, x), that are within the region of interest."""
+    for t, c, z, rows, columns in regions:
+        clipped = clip_to_roi(roi, (rows, columns))
+        if clipped is not None:
+            yield (t, c, z, *clipped)
 
 
 def percent(iou: float) -> str:

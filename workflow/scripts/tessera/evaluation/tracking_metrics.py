@@ -52,7 +52,9 @@ def score_movie(folder: Path, truth: Path | None, *, roi: tuple[int, int, int, i
         InputError: tracks and ground truth differ in their number of frames.
     """
     challenge = folder / "challenge"
-    tracks = read_metadata(truth).extra.get("lineage") if truth and challenge.is_dir() else None
+    if truth is None or not challenge.is_dir():
+        return {}
+    tracks = read_metadata(truth).extra.get("lineage")
     if not tracks:
         return {}
     lineage = read_lineage(folder / "lineage")
@@ -61,7 +63,10 @@ def score_movie(folder: Path, truth: Path | None, *, roi: tuple[int, int, int, i
         raise InputError(
             f"{folder}: has {lineage.frames} frames, {truth} has {reference.shape[0]}; remove the older folder"
         )
-    inside = clip_to_roi(roi, tuple(slice(0, length) for length in reference.shape[-2:]))
+    height, width = reference.shape[-2:]
+    inside = clip_to_roi(roi, (slice(0, height), slice(0, width)))
+    if inside is None:
+        return {}
     frames = (
         (read_block(reference, (t, 0, slice(None), *inside)), mask.reshape(reference.shape[2:])[:, *inside])
         for t, mask in zip(lineage.tracked, map(tifffile.imread, masks), strict=True)

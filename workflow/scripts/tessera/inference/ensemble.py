@@ -119,7 +119,7 @@ def load_ensemble(
     engines: list[Engine] = []
     report: list[dict[str, Any]] = []
     for folder in folders:
-        model, patches, check = read_model_card(folder), read_validation_patches(folder), None
+        model, patches, check = dict(read_model_card(folder)), read_validation_patches(folder), None
         options: dict[str, Any] = {"converted": converted, "threads": workers}
         chosen = load_engine(engine, device, model, folder, **options)
         if reduced and patches:

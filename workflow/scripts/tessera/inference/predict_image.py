@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tessera.common.progress import Progress
-from tessera.common.types import StrPath
+from tessera.common.types import Roi, StrPath
 from tessera.data.channels import match_channels
 from tessera.data.domain_shift import find_domain_shift
 from tessera.data.normalization import choose_intensity_ranges
@@ -99,7 +99,7 @@ class ImagePredictor:
         source: Path,
         name: str,
         plan: PredictionPlan,
-        roi: Sequence[int] | None = None,
+        roi: Roi | None = None,
         frames: str | None = None,
     ) -> None:
         self._source, self._name, self._plan, self._roi = source, name, plan, roi
@@ -107,7 +107,7 @@ class ImagePredictor:
         model = plan.ensemble.settings
         order = match_channels(name, self._metadata.channels, model["channels"])
         ranges = choose_intensity_ranges(self._metadata.contrast_limits, order, model)
-        check_roi(name, roi, self._pixels.shape[-2:])
+        check_roi(name, roi, (self._pixels.shape[3], self._pixels.shape[4]))
         self._view = NetworkView(order, ranges)
         self._object_diameter_px = self._choose_scale(frames)
         rescaling = {"rescale": plan.settings.rescale, "object_diameter_px": self._object_diameter_px}

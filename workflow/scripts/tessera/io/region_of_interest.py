@@ -70,7 +70,7 @@ def check_roi(name: str, roi: Roi | None, plane: tuple[int, int]) -> None:
         )
 
 
-def clip_to_roi(roi: Roi | None, region: tuple[slice, ...]) -> tuple[slice, ...] | None:
+def clip_to_roi(roi: Roi | None, region: tuple[slice, slice]) -> tuple[slice, slice] | None:
     """Return the part of `region`, slices (y, x), within `roi`; None if they do not overlap.
 
     Args:
@@ -79,11 +79,10 @@ def clip_to_roi(roi: Roi | None, region: tuple[slice, ...]) -> tuple[slice, ...]
     """
     if roi is None:
         return region
-    spans = [
-        slice(max(span.start, low), min(span.stop, high))
-        for span, (low, high) in zip(region, (roi[:2], roi[2:]), strict=True)
-    ]
-    return tuple(spans) if all(span.start < span.stop for span in spans) else None
+    rows, columns = region
+    y0, y1, x0, x1 = roi
+    rows, columns = slice(max(rows.start, y0), min(rows.stop, y1)), slice(max(columns.start, x0), min(columns.stop, x1))
+    return (rows, columns) if rows.start < rows.stop and columns.start < columns.stop else None
 
 
 def mask_outside_roi(

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def digest_path(path: StrPath) -> str:
     try:
         if path.is_dir():
             files = sorted(file for file in path.rglob("*") if file.is_file() and not _is_litter(file.name))
-            count = digest_path
+            count: Callable[[Path], str] = digest_path
             if _is_zarr(path):
                 # Labels in an image are raw files of their own.
                 files = [file for file in files if file.relative_to(path).parts[0] != "labels"]
@@ -55,8 +56,9 @@ def _content(path: Path) -> str:
     status = path.stat()
     state = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
     name = os.path.abspath(path)
-    remembered_state, content = REMEMBERED_FILES.get(name, ([], ""))
-    if remembered_state != state:
+    remembered = REMEMBERED_FILES.get(name, [None, ""])
+    content = str(remembered[1])
+    if remembered[0] != state:
         content = hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
         if time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > SETTLED_NS:
             REMEMBERED_FILES[name] = [state, content]

@@ -41,7 +41,7 @@ class Project:
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     movies: Mapping[str, Any] = field(default_factory=dict)
     simulated: Mapping[Path, str] = field(default_factory=dict)
-    existing: Mapping[str, Path] = field(default_factory=dict)
+    existing: Mapping[str, str] = field(default_factory=dict)
     groups: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property

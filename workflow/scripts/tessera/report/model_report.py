@@ -88,7 +88,7 @@ def summarize_model(folder: Path, *, existing: bool) -> ModelSummary:
         facts=_list_facts(model, folder if existing else None),
         curves=curves,
         learning_rate_trial=embed_image(trial) if trial.is_file() else None,
-        plan=model.get("plan") or [],
+        plan=[dict(choice) for choice in model.get("plan") or []],
         versions=model.get("versions") or {},
         epochs=model.get("epochs"),
         best_epoch=model.get("best_epoch"),
