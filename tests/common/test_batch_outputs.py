@@ -91,7 +91,7 @@ def test_notes_of_images_are_kept_with_them_also_when_a_job_was_killed(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         make_stores(provenance("a", "b", "c", "d"), make, output=output)
     again = Maker(bad=["d"])
-    make_stores(provenance("a", "c", "d") | provenance("b", provenance="2"), again, output=output, skipped=True)
+    make_stores(provenance("a", "c", "d") | provenance("b", provenance="2"), again, output=output, skip_bad_images=True)
     assert again.made == ["c", "b"]
     assert read_warnings([output, tmp_path / "none"]) == {"a": ["a is odd"]}
     make_stores(provenance("a", provenance="2"), Maker(), output=output)
@@ -110,7 +110,7 @@ def test_notes_that_many_images_have_are_one_with_their_numbers_as_ranges():
 
 def test_bad_images_are_set_aside_with_their_reason_and_leave_no_half_made_store(tmp_path):
     output = tmp_path / "batch"
-    make_stores(provenance("a", "b"), Maker(bad=["b"]), output=output, skipped=True)
+    make_stores(provenance("a", "b"), Maker(bad=["b"]), output=output, skip_bad_images=True)
     assert names(output) == ["a.ome.zarr", "skipped.json"]
     assert json.loads((output / "skipped.json").read_text()) == {"b": "b.tif: is empty; replace it"}
     assert read_skipped([output]) == {"b": "b.tif: is empty; replace it"}
@@ -140,7 +140,7 @@ def test_a_store_that_vanished_from_the_hidden_folder_is_made_again(tmp_path):
 
 def test_stores_are_found_but_for_those_set_aside(tmp_path):
     for batch, images in {"one": ["a", "b"], "two": ["c"]}.items():
-        make_stores(provenance(*images), Maker(bad=["b"]), output=tmp_path / batch, skipped=True)
+        make_stores(provenance(*images), Maker(bad=["b"]), output=tmp_path / batch, skip_bad_images=True)
     folders = [tmp_path / "one", tmp_path / "two"]
     assert find_stores(folders, ["c", "b", "a"]) == {
         "c": tmp_path / "two" / "c.ome.zarr",
@@ -155,7 +155,7 @@ def test_what_is_no_fault_of_an_image_fails_the_job_whatever_is_set_aside(tmp_pa
         raise SystemInputError("b: the store is damaged") if image == "b" else InputError("a.tif: is empty")
 
     with pytest.raises(InputError, match=r"^b: the store is damaged$"):
-        make_stores(provenance("a", "b"), make, output=tmp_path / "batch", skipped=True)
+        make_stores(provenance("a", "b"), make, output=tmp_path / "batch", skip_bad_images=True)
     assert not (tmp_path / "batch").exists()
 
 
@@ -166,17 +166,17 @@ def test_names_that_look_like_half_made_stores_are_names(tmp_path):
 
 
 def test_those_set_aside_before_are_listed_too(tmp_path):
-    make_stores(provenance("a"), Maker(), output=tmp_path / "batch", before={"z": "z.tif: is empty"})
+    make_stores(provenance("a"), Maker(), output=tmp_path / "batch", skipped_before={"z": "z.tif: is empty"})
     assert read_skipped([tmp_path / "batch"]) == {"z": "z.tif: is empty"}
 
 
 def make_and_change(output, made, wanted, bad=()):
     """What is made again of a batch that was made by the provenance `made`, when Snakemake has removed it."""
-    make_stores(made, Maker(bad), output=output, skipped=True)
+    make_stores(made, Maker(bad), output=output, skip_bad_images=True)
     keep_stores(output, made, wanted)
     shutil.rmtree(output)
     maker = Maker(bad)
-    make_stores(wanted, maker, output=output, skipped=True)
+    make_stores(wanted, maker, output=output, skip_bad_images=True)
     assert names(output.parent) == [output.name]
     return maker.made
 

@@ -1,4 +1,4 @@
-"""Each cause of a rerun is told once, where it arises, in the user's words."""
+"""The reasons for reruns: each cause once, where it arises."""
 
 import json
 import shutil
@@ -39,7 +39,7 @@ def set_setting(section, key, value):
     path.write_text(yaml.safe_dump(settings))
 
 
-def test_nothing_is_said_where_nothing_runs(project):
+def test_no_reasons_are_given_if_nothing_runs(project):
     assert reasons(project) == []
 
 
@@ -49,6 +49,11 @@ def test_a_setting_is_named_with_both_values(project):
         "segment (2 batches): segment.min_area_px 16 -> 20",
         "then: track (2 batches), evaluate (2 batches), report",
     ]
+
+
+def test_a_setting_without_a_value_is_shown_as_null(project):
+    set_setting("segment", "min_area_um2", 20)
+    assert reasons(project)[0] == "segment (2 batches): segment.min_area_um2 null -> 20"
 
 
 def test_added_training_images_are_named(project):
@@ -72,7 +77,7 @@ def test_a_changed_cell_is_named_with_both_values(project):
     header, *rows = TABLE.splitlines()
     rows = [f"{row}\t{'0:1' if row.startswith('plain') else ''}" for row in rows]
     Path("config/images.tsv").write_text("\n".join([f"{header}\tframes", *rows]) + "\n")
-    assert reasons(project)[0] == "predict one: frames none -> 0:1 of plain"
+    assert reasons(project)[0] == "predict one: frames (empty) -> 0:1 of plain"
 
 
 def test_a_deleted_output_is_named(project):
@@ -89,7 +94,7 @@ def test_a_damaged_record_is_named(project):
     assert reasons(project)[0] == "track one: the record is damaged: results/provenance/track/one.json"
 
 
-def test_a_forced_job_is_said_to_be_forced(project):
+def test_a_forced_job_is_called_forced(project):
     assert reasons(project, forced=[("train", "fold1")]) == ["train fold1: forced"]
 
 
@@ -116,8 +121,8 @@ def test_many_items_are_counted():
 
 @pytest.mark.parametrize("quiet", [[], ["--quiet"]])
 def test_a_dry_run_says_why_jobs_run(project, quiet):
-    path = project / "workflow" / "scripts" / "tessera" / "tracking" / "link_scores.py"
+    path = project / "workflow" / "scripts" / "tessera" / "tracking" / "frame_linking.py"
     path.write_text(path.read_text() + "\nEDITED = 1\n")
     output = snakemake(project, "--dry-run", *quiet).stdout
     assert output.count("track (2 batches)") == 1
-    assert ": code of tracking/link_scores.py" in output
+    assert ": code of tracking/frame_linking.py" in output

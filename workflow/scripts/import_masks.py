@@ -124,7 +124,7 @@ def import_masks(
         import_mask(by_image[image], sources[image], path, table, class_=classes[1], settings=settings, region=region)
 
     provenance = {image: provenance[image] for image in sources}
-    make_labels(provenance, make, output=output, objects=objects, skipped=on_bad_image == "skip")
+    make_labels(provenance, make, output=output, objects=objects, skip_bad_images=on_bad_image == "skip")
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def ingest(
     def make(image: str, path: Path) -> None:
         ingest_image(by_image[image], path, settings)
 
-    make_stores(provenance, make, output=output, skipped=settings.on_bad_image == "skip")
+    make_stores(provenance, make, output=output, skip_bad_images=settings.on_bad_image == "skip")
 
 
 def ingest_image(row: Mapping[str, Any], path: Path, settings: IngestSettings) -> None:

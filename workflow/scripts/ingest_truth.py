@@ -57,7 +57,7 @@ def ingest_truth(
         store = find_stores([images], [image])[image]
         ingest_annotation(by_image[image], store, path, kind, settings, (regions or {}).get(image, {}))
 
-    make_stores(provenance, make, output=output, skipped=on_bad_image == "skip")
+    make_stores(provenance, make, output=output, skip_bad_images=on_bad_image == "skip")
 
 
 if __name__ == "__main__":

@@ -156,7 +156,7 @@ def predict(
         predictor = ImagePredictor(stores[image], image, plan, region.get("roi"), region.get("frames"))
         predictor.write(path, caches / image)
 
-    make_stores({image: provenance[image] for image in stores}, make, output=output, skipped=skip_bad_images)
+    make_stores({image: provenance[image] for image in stores}, make, output=output, skip_bad_images=skip_bad_images)
     remove_orphans(caches, stores)
 
 

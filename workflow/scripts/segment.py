@@ -48,7 +48,7 @@ def segment(
         ImageSegmenter(sources[image], probabilities[image], image, plan, roi).write(path, table)
 
     provenance = {image: provenance[image] for image in probabilities}
-    make_labels(provenance, make, output=output, objects=objects, before=read_skipped([predictions]))
+    make_labels(provenance, make, output=output, objects=objects, skipped_before=read_skipped([predictions]))
 
 
 if __name__ == "__main__":

@@ -75,14 +75,13 @@ class Project:
     @cached_property
     def model_folders(self) -> dict[str, str]:
         """{model: its folder}."""
-        existing = {model: str(folder) for model, folder in self.existing.items()}
-        return existing or {model: f"results/models/{model}" for model in self.models}
+        return dict(self.existing) or {model: f"results/models/{model}" for model in self.models}
 
     @cached_property
     def model_fingerprints(self) -> dict[str, str]:
         """{model: what counts of it}: of an existing one its files, of others the variant that they are of."""
         if self.existing:
-            return {model: digest_path(folder) for model, folder in sorted(self.existing.items())}
+            return {model: digest_path(Path(folder)) for model, folder in sorted(self.existing.items())}
         return {model: parts["variant"] for model, parts in sorted(self.models.items())}
 
     @property

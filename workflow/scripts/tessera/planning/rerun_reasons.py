@@ -137,7 +137,10 @@ def _compare_images(planner: RerunPlanner, name: str, old: Mapping[str, Any], ne
     for image in sorted(old_images.keys() & new_images.keys()):
         old_row, new_row = old_images[image].get("row", {}), new_images[image].get("row", {})
         causes += [
-            Cause(f"{column} {_show(old_row.get(column))} -> {_show(new_row.get(column))} of {{items}}", (image,))
+            Cause(
+                f"{column} {_show_cell(old_row.get(column))} -> {_show_cell(new_row.get(column))} of {{items}}",
+                (image,),
+            )
             for column in _differing(old_row, new_row)
         ]
         old_files, new_files = old_images[image].get("raw", {}), new_images[image].get("raw", {})
@@ -197,10 +200,13 @@ def _show(value: Any) -> str:
     """A value as the configuration would have it, shortened."""
     if value is _ABSENT:
         return "(no such setting)"
-    if value is None:
-        return "none"
     text = value if isinstance(value, str) else json.dumps(value, default=str)
     return text if len(text) <= VALUE_LENGTH else f"{text[:VALUE_LENGTH]}…"
+
+
+def _show_cell(value: Any) -> str:
+    """A cell of the table."""
+    return "(empty)" if value in (None, "") else _show(value)
 
 
 def shorten(items: Sequence[str]) -> str:

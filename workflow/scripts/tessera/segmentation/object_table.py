@@ -169,8 +169,8 @@ def make_labels(
     *,
     output: StrPath,
     objects: StrPath,
-    skipped: bool = False,
-    before: dict[str, str] | None = None,
+    skip_bad_images: bool = False,
+    skipped_before: dict[str, str] | None = None,
 ) -> None:
     """Write the labels of a batch, and one table of all its objects.
 
@@ -181,7 +181,7 @@ def make_labels(
         make: make(image, path, table) writes the store of labels and the Parquet file of its objects.
         output: folder of the batch.
         objects: Parquet file of all images.
-        skipped, before: see `tessera.common.batch_outputs.make_stores`.
+        skip_bad_images, skipped_before: see `tessera.common.batch_outputs.make_stores`.
     """
 
     def finish(folder: Path) -> None:
@@ -193,7 +193,14 @@ def make_labels(
         tables.mkdir(exist_ok=True)
         make(image, path, tables / f"{image}.parquet")
 
-    make_stores(provenance, make_both, output=output, finish=finish, skipped=skipped, before=before)
+    make_stores(
+        provenance,
+        make_both,
+        output=output,
+        finish=finish,
+        skip_bad_images=skip_bad_images,
+        skipped_before=skipped_before,
+    )
 
 
 def join_tables(tables: Iterable[StrPath], path: StrPath) -> None:
