@@ -136,13 +136,9 @@ def _compare_images(planner: RerunPlanner, name: str, old: Mapping[str, Any], ne
     old_images, new_images = old.get("images", {}), new.get("images", {})
     for image in sorted(old_images.keys() & new_images.keys()):
         old_row, new_row = old_images[image].get("row", {}), new_images[image].get("row", {})
-        causes += [
-            Cause(
-                f"{column} {_show_cell(old_row.get(column))} -> {_show_cell(new_row.get(column))} of {{items}}",
-                (image,),
-            )
-            for column in _differing(old_row, new_row)
-        ]
+        for column in _differing(old_row, new_row):
+            change = f"{_show_cell(old_row.get(column))} -> {_show_cell(new_row.get(column))}"
+            causes.append(Cause(f"{column} {change} of {{items}}", (image,)))
         old_files, new_files = old_images[image].get("raw", {}), new_images[image].get("raw", {})
         paths = planner.project.raw_paths(image, str(step.raw_files)) if old_files != new_files else {}
         for file in _differing(old_files, new_files):
@@ -200,6 +196,8 @@ def _show(value: Any) -> str:
     """A value as the configuration would have it, shortened."""
     if value is _ABSENT:
         return "(no such setting)"
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        value = int(value)  # 20 in the configuration becomes 20.0 if the setting may have decimals
     text = value if isinstance(value, str) else json.dumps(value, default=str)
     return text if len(text) <= VALUE_LENGTH else f"{text[:VALUE_LENGTH]}…"
 
