@@ -64,7 +64,7 @@ class Step:
         raw_files: the column of the table, as in its `files` columns, that names the raw files it reads.
         columns: the cells of an image's row that its results depend on; `subset` is where the split puts the image.
         extra: {name: value} of other things that the results for a key depend on.
-        templates: a folder of workflow/ with other files that count as code.
+        templates: a folder below workflow/scripts with other files that count as code.
         members: for a step that gathers many results for a key: {name: what counts of it}, of images, batches or
             models. Of an upstream step that makes one result per image, it reads those of these images.
         gathers_batches: whether `members` are batches, of all images, rather than images.
@@ -100,8 +100,8 @@ class Step:
 
     @property
     def code(self) -> dict[str, str]:
-        """{path below workflow/scripts or workflow: hash} of the code that its results depend on."""
-        templates = {self.templates: digest_path(SCRIPTS.parent / self.templates)} if self.templates else {}
+        """{path below workflow/scripts: hash} of the code that its results depend on."""
+        templates = {self.templates: digest_path(SCRIPTS / self.templates)} if self.templates else {}
         return {**code_hashes(self.script), **templates}
 
     @property
@@ -277,7 +277,7 @@ STEPS = {
             upstream=("split", "explain", "evaluate"),
             settings=("report",),
             extra=lambda project, _: {"sweep": {model["variant"]: model["point"] for model in project.models.values()}},
-            templates="report",
+            templates="tessera/report/templates",
             members=lambda project, _: {
                 batch: digest([(image, project.rows[image]["group"]) for image in images])
                 for batch, images in project.batches.items()

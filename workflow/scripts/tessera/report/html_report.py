@@ -1,4 +1,4 @@
-"""HTML of the report, rendered from the Jinja templates in workflow/report."""
+"""HTML of the report, rendered from the Jinja templates beside this module."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from tessera.report.wording import format_duration, format_integer, format_number, format_score
 
-TEMPLATES = Path(__file__).resolve().parents[3] / "report"
+TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 
 def axis_ticks(low: float, high: float, integer: bool = False) -> list[float]:
