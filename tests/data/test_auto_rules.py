@@ -55,7 +55,7 @@ def test_objects_too_wide_to_be_seen_whole_are_shrunk():
     assert method == "object_diameter"
     # All are brought to one size, and that is 96 px.
     assert factors == [0.25, 0.5, 0.5]
-    assert why.startswith("large objects are 384 px wide (percentile 95), too wide to be seen whole")
+    assert why.startswith("large objects are 384 px wide (percentile 95), too wide for the network's view")
 
 
 def test_shrinking_comes_on_top_of_one_pixel_size():
@@ -66,14 +66,18 @@ def test_shrinking_comes_on_top_of_one_pixel_size():
 def test_sizes_that_differ_between_images_are_brought_to_one_that_shows_the_objects():
     (method, factors), why = choose_rescaling("auto", NAMES, NONE, sizes(10, 20, 40))
     assert (method, factors) == ("object_diameter", [2.0, 1.0, 0.5])
-    assert why.startswith("objects are 10 to 40 px wide (medians of images), and their size is found in new images")
+    assert why.startswith(
+        "objects are 10 to 40 px wide (medians of images), and prediction estimates their size in new images"
+    )
     assert choose_rescaling("auto", NAMES, NONE, sizes(5, 10, 15))[0] == ("object_diameter", [4.0, 2.0, 1.3333])
 
 
 def test_sizes_that_differ_where_pixels_do_not_are_learnt_as_they_are():
     (method, factors), why = choose_rescaling("auto", NAMES, [0.5] * 3, sizes(10, 20, 40))
     assert (method, factors) == ("none", [1.0] * 3)
-    assert why.startswith("objects are 10 to 40 px wide (medians of images) where pixels are of one size, so that all")
+    assert why.startswith(
+        "objects are 10 to 40 px wide (medians of images) although pixel sizes agree, so the network learns all"
+    )
 
 
 def test_a_size_of_pixels_or_objects_may_be_given():
@@ -137,7 +141,7 @@ def windows(*highs):
 def test_one_window_serves_8_bit_images_that_agree_in_theirs():
     (method, middle), why = choose_normalization("auto", windows(200, 205, 210, 212, 215), ["u1"] * 5)
     assert (method, middle) == ("fixed", [[10, 210]])
-    assert why == "the windows of 5 images differ by up to 5% of their median, no more than 10%"
+    assert why == "the contrast limits of 5 images differ by up to 5% of their median, no more than 10%"
 
 
 @pytest.mark.parametrize(

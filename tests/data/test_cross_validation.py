@@ -110,10 +110,12 @@ def test_images_without_truth_are_in_no_fold():
 
 
 def test_fewer_groups_than_folds_are_refused():
-    with pytest.raises(InputError, match=r"split\.folds: 5 folds need 5 groups .* have 3; .* or give at most 3"):
+    with pytest.raises(InputError, match=r"split\.folds: 5 folds need 5 groups .* only 3; .* or give at most 3"):
         assign_split(numbered(4), **SHARES, folds=5)
     rows = rows_of("a", split="train") + rows_of("b", split="val")
-    with pytest.raises(InputError, match=r"2 folds need 2 groups .* with a stated split, and have 0; .* or give 1"):
+    with pytest.raises(
+        InputError, match=r"2 folds need 2 groups .* with a split in the table, .* only 0; .* or give 1"
+    ):
         assign_split(rows, **SHARES, folds=2)
 
 

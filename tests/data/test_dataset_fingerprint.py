@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tessera.common.errors import InputError
-from tessera.data.dataset_fingerprint import KEPT, compute_fingerprint
+from tessera.data.dataset_fingerprint import MAX_TEXTURES, compute_fingerprint
 from tessera.data.domain_shift import check_object_diameter, find_domain_shift
 from tessera.data.normalization import normalize
 from tessera.io.ome_zarr_store import create_store, finish_image
@@ -95,13 +95,13 @@ def test_an_image_that_is_damaged_is_named(tmp_path, model):
 def test_an_image_that_shows_nothing_is_told_of(tmp_path, model):
     store = write(tmp_path / "a.ome.zarr", np.full((64, 64), 7, np.uint16), channels=["DAPI"])
     assert find_domain_shift(store, model) == [
-        "a: shows nothing, all of its pixels are alike; take it out of the table, or give a whole image"
+        "a: is blank, all of its pixels are equal; remove it from the table, or replace the file"
     ]
 
 
 def test_pixels_of_another_size_are_told_of_only_where_the_image_is_not_rescaled(tmp_path, model):
     store = write(tmp_path / "a.ome.zarr", discs(9), channels=["DAPI"], pixel_size_um=(None, 1.0, 1.0))
-    told = "a: its pixels are 1 µm wide, those of the training 0.5 µm"
+    told = "a: its pixels are 1 µm wide, but those of the training 0.5 µm"
     assert any(sentence.startswith(told) for sentence in find_domain_shift(store, model, rescale=False))
     assert not any(sentence.startswith(told) for sentence in find_domain_shift(store, model))
 
@@ -113,7 +113,7 @@ def test_an_unknown_size_is_told_of_only_where_training_images_were_magnified_di
     )
     assert find_domain_shift(store, model | alike) == []
     (sentence,) = find_domain_shift(store, model | apart)
-    assert sentence.startswith("a: the size of its pixels is not known, and training images were magnified 0.5 to 2")
+    assert sentence.startswith("a: its pixel size is unknown, and the training images were magnified 0.5 to 2")
     assert find_domain_shift(store, model | apart, object_diameter_px=12.0) == []
 
 
@@ -133,14 +133,14 @@ def test_a_rescaled_image_is_seen_as_the_network_sees_it(tmp_path, model):
     plane = cv2.resize(discs(9).astype(np.float32), (128, 128), interpolation=cv2.INTER_AREA)
     store = write(tmp_path / "a.ome.zarr", plane, channels=["DAPI"], pixel_size_um=(None, 1.0, 1.0))
     at_its_own_size = write(tmp_path / "b.ome.zarr", plane, channels=["DAPI"])
-    assert any("detail" in sentence for sentence in find_domain_shift(at_its_own_size, model))
+    assert any("texture" in sentence for sentence in find_domain_shift(at_its_own_size, model))
     assert not any("percentile" in sentence for sentence in find_domain_shift(store, model))
 
 
 def test_channels_taken_by_their_order_are_told_of(tmp_path, model):
     store = write(tmp_path / "a.ome.zarr", discs(9), channels=["GFP"])
     (sentence,) = find_domain_shift(store, model)
-    assert sentence.startswith("a: its channels (GFP) are taken for the model's (DAPI) in this order")
+    assert sentence.startswith("a: its channels (GFP) are matched by order to the model's channels (DAPI)")
 
 
 def test_another_number_of_channels_is_refused(tmp_path, model):
@@ -170,7 +170,7 @@ def test_objects_of_half_or_twice_the_diameter_are_told_of(model):
     assert check_object_diameter("a", 3.9 * area, model) == []
     (sentence,) = check_object_diameter("a", 9 * area, model)
     assert sentence.startswith(
-        "a: the objects found are 36 px wide, those of the training would be 12 px here (3 times)"
+        "a: the objects found are 36 px wide, but objects of the training would be 12 px wide here (3 times)"
     )
     assert check_object_diameter("a", 9 * area, model, scale=1 / 3) == []
     assert check_object_diameter("a", None, model) == []
@@ -178,7 +178,7 @@ def test_objects_of_half_or_twice_the_diameter_are_told_of(model):
 
 def test_a_fingerprint_stays_small_however_many_patches_there_are():
     mark = compute_fingerprint(np.random.default_rng(0).random((200, 32, 32, 1), np.float32))
-    assert len(mark["textures"]) == KEPT
+    assert len(mark["textures"]) == MAX_TEXTURES
 
 
 @pytest.mark.slow

@@ -41,7 +41,7 @@ def test_the_input_is_left_as_it_is():
 
 
 def test_a_window_per_channel_is_needed():
-    with pytest.raises(ValueError, match="1 windows for 2 channels"):
+    with pytest.raises(ValueError, match="1 contrast limits for 2 channels"):
         normalize(np.zeros((3, 2)), [(0, 1)])
 
 
@@ -66,7 +66,7 @@ def test_an_image_has_its_own_windows_or_those_of_the_model():
     ],
 )
 def test_a_normalisation_that_would_be_misread_is_refused(normalization):
-    with pytest.raises(ValueError, match=r"is |has the windows"):
+    with pytest.raises(ValueError, match=r"is |has the contrast limits"):
         check_normalization(normalization, 2)
 
 

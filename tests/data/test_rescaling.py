@@ -47,7 +47,9 @@ def test_a_diameter_of_objects_says_more_than_pixel_sizes():
 
 
 def test_a_diameter_needs_a_model_that_knows_its_own():
-    with pytest.raises(InputError, match=r"predict\.object_diameter_px: the model does not say"):
+    with pytest.raises(
+        InputError, match=r"predict\.object_diameter_px: the model\.json of the model lacks diameter_px"
+    ):
         choose_scale("a", UNKNOWN, {"diameter_px": None}, object_diameter_px=10)
 
 
@@ -70,7 +72,7 @@ def test_a_scale_of_a_model_is_read_only_where_it_can_be_meant():
     for scale in (None, good):
         check_scale(scale)
     for wrong in ({"typical": 0}, {"typical": "x"}, {"range": [1]}, {"range": [0.5, 99]}, {"range": 1}, {"method": 1}):
-        with pytest.raises(ValueError, match="has to have a method"):
+        with pytest.raises(ValueError, match="needs a method"):
             check_scale(good | wrong)
-    with pytest.raises(ValueError, match="has to have a method"):
+    with pytest.raises(ValueError, match="needs a method"):
         check_scale([1])

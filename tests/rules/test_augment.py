@@ -201,9 +201,9 @@ def test_unknown_classes_stay_unknown_and_strange_ones_are_refused(tmp_path):
     source = batch.source("partly", "semantic", names)
     target = PatchRenderer("semantic", 64, 2, [], 0.5, 0).cut((source, (0, 0), 32, 32)).target
     assert np.array_equal(target, ids)
-    assert source.contents.sum() == 64 * 59
+    assert source.class_counts.sum() == 64 * 59
     batch.add("strange", "train", ids.astype(np.uint16), ids + np.uint8(3) * (ids == 1), classes=names)
-    with pytest.raises(InputError, match="strange: its truth has class 4, and classes names 2"):
+    with pytest.raises(InputError, match="strange: its ground truth has class 4, but the setting classes names only 2"):
         batch.source("strange", "semantic", names)
 
 
@@ -249,7 +249,7 @@ def test_images_of_different_channels_are_refused_by_name(batch, tmp_path):
 @pytest.mark.parametrize(("lacking", "name"), [("train", "training"), ("val", "validation")])
 def test_an_empty_side_is_refused_with_the_way_out(batch, tmp_path, lacking, name):
     sides = {image: side for image, side in batch.sides.items() if side != lacking}
-    with pytest.raises(InputError, match=f"The {name} set is empty.*state split = {lacking} for some in"):
+    with pytest.raises(InputError, match=f"The {name} set is empty.*set split to {lacking} for some in"):
         augment(
             [batch.images],
             [batch.truth],
@@ -261,23 +261,23 @@ def test_an_empty_side_is_refused_with_the_way_out(batch, tmp_path, lacking, nam
         )
 
 
-@pytest.mark.parametrize(("filled", "told"), [(0, "background.*objects too"), (1, "objects.*background too")])
-def test_truth_of_a_single_class_is_refused(tmp_path, filled, told):
+@pytest.mark.parametrize(("filled", "described"), [(0, "background.*objects too"), (1, "objects.*background too")])
+def test_truth_of_a_single_class_is_refused(tmp_path, filled, described):
     one = Batch(tmp_path)
     ids, pixels = cells(0)
     one.add("single", "train", pixels, np.full_like(ids, filled)).add("full", "val", pixels, ids)
-    with pytest.raises(InputError, match=f"All truth of the training set is {told}"):
+    with pytest.raises(InputError, match=f"The ground truth of the training set is all {described}"):
         one.augment(tmp_path / "fold1")
 
 
-def test_a_class_that_no_training_image_shows_is_told_of(tmp_path, capsys):
+def test_class_without_training_pixels_is_warned_about(tmp_path, caplog):
     ids, pixels = cells(0)
     names = ["background", "mother", "daughter"]
     batch = Batch(tmp_path)
     for side in ("train", "val"):
         batch.add(side, side, pixels, (ids > 0).astype(np.uint8), classes=names)
     batch.augment(tmp_path / "fold1", task="semantic", classes=names, n_patches=2)
-    assert "No image of the training set shows daughter, so they will not be found" in capsys.readouterr().out
+    assert "No image of the training set shows daughter, so the network cannot find them" in caplog.text
 
 
 def test_pixels_that_are_no_numbers_and_channels_that_are_constant_become_0(tmp_path):
@@ -330,12 +330,13 @@ def test_a_transform_that_tears_objects_is_warned_about(batch, tmp_path, caplog)
     folder = batch.augment(tmp_path / "fold1", n_patches=2, transforms=tears)
     (warning,) = json.loads((folder / "patches.json").read_text())["label_check"]["warnings"]
     assert warning.endswith("lower alpha, or raise sigma")
-    assert f"Beware: {warning}" in caplog.text
+    assert f"Warning: {warning}" in caplog.text
 
 
-def test_images_that_were_set_aside_are_left_out(batch, tmp_path, capsys):
+def test_skipped_images_give_no_patches(batch, tmp_path, caplog):
+    caplog.set_level("INFO")
     (batch.images / "skipped.json").write_text(json.dumps({"broken": "it is cut off"}))
-    (batch.truth / "skipped.json").write_text(json.dumps({"broken": "its image was set aside"}))
+    (batch.truth / "skipped.json").write_text(json.dumps({"broken": "its image was skipped"}))
     sides = batch.sides | {"broken": "train"}
     augment(
         [batch.images],
@@ -346,7 +347,7 @@ def test_images_that_were_set_aside_are_left_out(batch, tmp_path, capsys):
         tmp_path / "fold1.png",
         **split_settings(SETTINGS | {"n_patches": 2}),
     )
-    assert "broken: was set aside" in capsys.readouterr().out
+    assert "broken: was skipped" in caplog.text
     assert json.loads((tmp_path / "fold1/patches.json").read_text())["sources"]["train"] == ["image0", "image1"]
 
 
@@ -404,7 +405,7 @@ def test_what_lies_where_nobody_annotated_is_neither_drawn_nor_measured_nor_lear
     ids, pixels = cells(0, (150, 340), 24)
     batch = Batch(tmp_path).add("partly", "train", pixels, partly(ids, 100))
     source = batch.source("partly")
-    assert source.contents.sum() == 150 * 100
+    assert source.class_counts.sum() == 150 * 100
     seen = ids[:, :100]
     found, areas = np.unique(seen[seen > 0], return_counts=True)
     assert sorted(source.areas) == sorted(areas[~np.isin(found, [seen[0], seen[-1]]) & ~np.isin(found, seen[:, 0])])
@@ -439,5 +440,5 @@ def test_targets_do_not_depend_on_the_objects_where_nobody_annotated(tmp_path):
 def test_a_side_in_which_nothing_is_annotated_is_refused_by_name(tmp_path):
     ids, pixels = cells(0)
     batch = Batch(tmp_path).add("full", "train", pixels, ids).add("blank", "val", pixels, partly(ids, 0))
-    with pytest.raises(InputError, match="blank: nothing is annotated; correct the column truth"):
+    with pytest.raises(InputError, match="blank: no pixel is annotated; correct the column truth"):
         batch.augment(tmp_path / "fold1", n_patches=2)

@@ -138,7 +138,7 @@ def test_the_group_is_the_column_then_the_pattern_then_the_image():
 def test_names_that_do_not_match_the_pattern_are_told():
     _, remarks = assign_split(rows_of("p1_a", "p2_a", "p3_a", "odd"), **SHARES, group_pattern=r"^(p\d)_")
     assert len(remarks) == 1
-    assert "1 images with truth (odd)" in remarks[0]
+    assert "1 images with ground truth (odd)" in remarks[0]
 
 
 def test_a_stated_side_holds_for_the_whole_group():
@@ -151,7 +151,7 @@ def test_a_stated_side_holds_for_the_whole_group():
 
 def test_two_stated_sides_in_one_group_are_refused_by_name():
     rows = rows_of("a", group="well1", split="train") + rows_of("b", group="well1", split="val")
-    with pytest.raises(InputError, match="group well1: a is stated train and b val"):
+    with pytest.raises(InputError, match="group well1: split is train for a and val for b"):
         assign_sides(rows, **SHARES)
 
 
@@ -171,7 +171,7 @@ def test_an_image_kept_for_prediction_speaks_for_itself_alone():
 
 
 def test_training_without_truth_is_refused():
-    with pytest.raises(InputError, match="new: split is train but it has no truth"):
+    with pytest.raises(InputError, match="new: split is train, but truth is empty"):
         assign_sides(rows_of("new", truth=None, split="train"), **SHARES)
 
 

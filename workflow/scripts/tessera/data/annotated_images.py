@@ -1,36 +1,44 @@
 """Annotated training images: their class statistics, and the positions of patches in them."""
 
+import logging
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tessera.common.batch_outputs import find_stores
 from tessera.common.constants import IGNORE, UNKNOWN
 from tessera.common.errors import InputError
+from tessera.common.types import StrPath
 from tessera.data.patch_reader import has_annotation
 from tessera.io.chunk_cache import CachedArray, ChunkCache
 from tessera.io.ome_zarr_store import Metadata, open_array, read_metadata
 
-CACHED_BYTES = 2**28  # of the chunks of images and truth that were read last
+CACHE_BYTES = 2**28  # recently read chunks of images and ground truth
+logger = logging.getLogger(__name__)
 
 
 @dataclass
 class AnnotatedImage:
-    """An annotated image that gives patches.
+    """An image with ground truth, from which patches are cut.
 
     Attributes:
-        image: its name.
-        pixels, truth: arrays (t, c, z, y, x) of the same t, z, y and x; one channel of ids.
-        metadata: of the image.
-        planes: its annotated (t, z).
-        order: which of its channels is each of those that patches have; None: all as they are.
-        holds_instances: the truth is ids of objects, which count as two classes, background and object.
-        contents: pixels of each class in each block of each plane, (planes, rows, columns, classes), those that nobody
-            annotated left out; see `measure_class_statistics`.
-        areas: pixels of each object in each plane that it is in; of those that the border of the image does not cut,
-            where there are some.
-        ranges: what is 0 and 1 in each channel that patches have, (low, high); None: the image's own windows.
+        image: name of the image.
+        pixels: array (t, c, z, y, x).
+        truth: ids (t, 1, z, y, x); t, z, y and x are those of `pixels`.
+        metadata: metadata of the image.
+        planes: the annotated planes (t, z).
+        order: index of the image's channel for each channel of the patches; None keeps all channels in their order.
+        holds_instances: True if the ids are those of objects, which count as two classes, background and object.
+        class_counts: annotated pixels of each class in each block of each plane (planes, rows, columns, classes), see
+            `measure_class_statistics`.
+        areas: area in pixels of each object in each plane that shows it. Objects that touch the border of the image
+            count only in planes where all objects do.
+        ranges: (low, high) intensity of each channel of the patches, which become 0 and 1; None: the image's own
+            contrast limits.
         scale: pixels of patches per pixel of the image, along y and x.
     """
 
@@ -41,138 +49,160 @@ class AnnotatedImage:
     planes: list[tuple[int, int]]
     order: list[int] | None = None
     holds_instances: bool = False
-    contents: np.ndarray | None = None
+    class_counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0, 0, 0), np.int64))
     areas: list[int] = field(default_factory=list)
     ranges: list[tuple[float, float]] | None = None
     scale: float = 1.0
 
     @property
-    def diameters_px(self):
-        """Of circles with the `areas`, in pixels of the image: (objects,)."""
+    def diameters_px(self) -> NDArray[np.float64]:
+        """Diameters of circles with the `areas`, in pixels of the image: (objects,)."""
         return np.sqrt(4 / math.pi * np.array(self.areas, np.float64))
 
     @property
-    def block_px(self):
-        """Height and width of the blocks that `contents` counts: the chunks of the truth."""
-        return self.truth.chunks[-2:]
+    def block_px(self) -> tuple[int, int]:
+        """Height and width of the blocks of `class_counts`: the chunks of the ground truth."""
+        return self.truth.chunks[-2], self.truth.chunks[-1]
 
 
-def open_annotated_images(images, truth, names):
-    """Open image and truth of each of `names`; those that were set aside, or have no annotated plane, are left out.
+PatchPosition: TypeAlias = tuple[AnnotatedImage, tuple[int, int], int, int]
+"""(image, plane (t, z), row, column) of the center of a patch, in pixels of the image."""
+
+
+def open_annotated_images(
+    images: Sequence[StrPath], truth: Sequence[StrPath], names: Iterable[str]
+) -> list[AnnotatedImage]:
+    """Open image and ground truth of each of `names`, except skipped images and images without an annotated plane.
 
     Args:
-        images, truth: folders of batches.
+        images: folders of batches of images.
+        truth: folders of batches of ground truth.
         names: names of annotated images.
 
     Returns:
-        Sources, in the order of `names`.
+        The images, in the order of `names`.
 
     Raises:
-        InputError: the truth has another shape than its image.
+        InputError: an image and its ground truth differ in shape.
     """
+    names = list(names)
     image_paths, truth_paths = find_stores(images, names), find_stores(truth, names)
-    sources, cache = [], ChunkCache(CACHED_BYTES)
+    sources: list[AnnotatedImage] = []
+    cache = ChunkCache(CACHE_BYTES)
     for image in names:
         if image not in image_paths or image not in truth_paths:
-            print(f"{image}: was set aside, gives no patches", flush=True)
+            logger.info("%s: was skipped, so it gives no patches", image)
             continue
         pixels, ids = (CachedArray(open_array(paths[image]), cache) for paths in (image_paths, truth_paths))
         if (pixels.shape[0], *pixels.shape[2:]) != (ids.shape[0], *ids.shape[2:]):
             raise InputError(
-                f"{truth_paths[image]}: its shape tczyx {ids.shape} does not fit {pixels.shape} of the image; "
-                "give the truth of this image"
+                f"{truth_paths[image]}: its shape tczyx {ids.shape} does not fit the shape {pixels.shape} of the "
+                "image; give the ground truth of this image"
             )
         frames = read_metadata(truth_paths[image]).extra.get("annotated_t", range(ids.shape[0]))
         planes = [(t, z) for t in frames if 0 <= t < ids.shape[0] for z in range(ids.shape[2])]
         if planes:
             sources.append(AnnotatedImage(image, pixels, ids, read_metadata(image_paths[image]), planes))
         else:
-            print(f"{image}: no frame of it is annotated, gives no patches", flush=True)
+            logger.info("%s: has no annotated frame, so it gives no patches", image)
     return sources
 
 
-def measure_class_statistics(source, task, classes):
-    """Read the truth of a source once, block by block, and fill in its `contents` and, for instances, `areas`.
+def measure_class_statistics(source: AnnotatedImage, task: str, classes: Sequence[str]) -> None:
+    """Read the ground truth of an image once, block by block, and set `class_counts` and, for instances, `areas`.
+
+    Args:
+        source: the image to update.
+        task: "instances" | "semantic".
+        classes: names of the classes, background first.
 
     Raises:
-        InputError: a class id beyond the `classes`, names of the classes.
+        InputError: the ground truth has a class id beyond the `classes`.
     """
     rows, columns = source.block_px
     height, width = source.truth.shape[-2:]
     source.holds_instances = task == "instances"
-    count = 2 if source.holds_instances else len(classes)
-    source.contents = np.zeros((len(source.planes), -(-height // rows), -(-width // columns), count), np.int64)
+    n_classes = 2 if source.holds_instances else len(classes)
+    grid = -(-height // rows), -(-width // columns)
+    source.class_counts = np.zeros((len(source.planes), *grid, n_classes), np.int64)
     for number, (t, z) in enumerate(source.planes):
-        objects, cut = {}, set()
-        for row, column in np.ndindex(source.contents.shape[1:3]):
+        areas: dict[int, int] = {}
+        cut_by_border: set[int] = set()
+        for row, column in np.ndindex(grid):
             y, x = row * rows, column * columns
             block = source.truth[t, 0, z, y : y + rows, x : x + columns]
             ids, pixels = np.unique(block, return_counts=True)
             if source.holds_instances:
                 ids, pixels = ids[ids != UNKNOWN], pixels[ids != UNKNOWN]
-                source.contents[number, row, column] = pixels[ids == 0].sum(), pixels[ids != 0].sum()
+                source.class_counts[number, row, column] = pixels[ids == 0].sum(), pixels[ids != 0].sum()
                 for label, area in zip(ids[ids != 0].tolist(), pixels[ids != 0].tolist(), strict=True):
-                    objects[label] = objects.get(label, 0) + area
-                ends = (y == 0, block[0]), (y + rows >= height, block[-1])
-                ends += (x == 0, block[:, 0]), (x + columns >= width, block[:, -1])
-                cut.update(*(np.unique(line).tolist() for at_border, line in ends if at_border))
+                    areas[label] = areas.get(label, 0) + area
+                borders = [
+                    *((y == 0, block[0]), (y + rows >= height, block[-1])),
+                    *((x == 0, block[:, 0]), (x + columns >= width, block[:, -1])),
+                ]
+                cut_by_border.update(*(np.unique(line).tolist() for at_border, line in borders if at_border))
                 continue
-            known = ids < count
-            if strange := sorted(set(ids[~known].tolist()) - {IGNORE}):
+            is_class = ids < n_classes
+            if unnamed := sorted(set(ids[~is_class].tolist()) - {IGNORE}):
                 raise InputError(
-                    f"{source.image}: its truth has class {strange[0]}, and classes names {count} "
-                    f"({', '.join(classes)}); name the others too or correct the truth"
+                    f"{source.image}: its ground truth has class {unnamed[0]}, but the setting classes names only "
+                    f"{n_classes} ({', '.join(classes)}); name the other classes too, or correct the ground truth"
                 )
-            source.contents[number, row, column, ids[known]] = pixels[known]
-        whole = [area for label, area in objects.items() if label not in cut]
-        source.areas += whole or objects.values()
+            source.class_counts[number, row, column, ids[is_class]] = pixels[is_class]
+        uncut_areas = [area for label, area in areas.items() if label not in cut_by_border]
+        source.areas += uncut_areas or areas.values()
 
 
-def check_class_statistics(sources, classes):
-    """Refuse sources after `measure_class_statistics` from which nothing can be learnt, and tell of classes that none shows.
+def check_class_statistics(sources: Sequence[AnnotatedImage], classes: Sequence[str]) -> None:
+    """Refuse images from which a network cannot learn, and log the classes that no image shows.
+
+    Args:
+        sources: images after `measure_class_statistics`.
+        classes: names of the classes, background first.
 
     Raises:
-        InputError: all truth is of one class, or there is none.
+        InputError: fewer than two classes are annotated.
     """
-    totals = sum(source.contents.sum((0, 1, 2)) for source in sources)
-    names = ["background", "objects"] if sources[0].holds_instances else classes
+    totals = np.sum([source.class_counts.sum((0, 1, 2)) for source in sources], axis=0)
+    names = ["background", "objects"] if sources[0].holds_instances else list(classes)
     shown = [name for name, total in zip(names, totals, strict=True) if total]
+    missing = [name for name in names if name not in shown]
     if len(shown) < 2:
         raise InputError(
-            f"All truth of the training set is {shown[0] if shown else 'unknown'}, so nothing can be learnt; annotate "
-            f"images that show {' and '.join(name for name in names if name not in shown)} too"
+            f"The ground truth of the training set is all {shown[0] if shown else 'unknown'}, so a network cannot "
+            f"learn from it; annotate images that show {' and '.join(missing)} too"
         )
-    if missing := [name for name in names if name not in shown]:
-        print(f"No image of the training set shows {', '.join(missing)}, so they will not be found", flush=True)
+    if missing:
+        logger.warning("No image of the training set shows %s, so the network cannot find them", ", ".join(missing))
 
 
 class PatchSampler:
-    """Sources after `measure_class_statistics`, from which centres of patches are drawn.
+    """Draws the positions of patches in annotated images.
 
     Args:
-        sources: at least one.
+        sources: at least one image after `measure_class_statistics`.
     """
 
-    def __init__(self, sources):
+    def __init__(self, sources: Sequence[AnnotatedImage]) -> None:
         self.sources = sources
-        self._totals = np.array([source.contents.sum((0, 1, 2)) for source in sources])
-        # By area, one large movie would push all others out; evenly, its many cells would count for nothing.
-        areas = [known * one.scale**2 for known, one in zip(self._totals.sum(1), sources, strict=True)]
+        self._totals = np.array([source.class_counts.sum((0, 1, 2)) for source in sources])
+        # Weights by area would let one large movie crowd out all other images; equal weights would ignore its many
+        # cells. The square root is in between.
+        areas = [total * source.scale**2 for total, source in zip(self._totals.sum(1), sources, strict=True)]
         self._weights = np.sqrt(areas)
 
-    def draw(self, rng, class_balanced_fraction):
-        """Draw the centre of a patch: with probability `class_balanced_fraction` on a pixel of a class, else on any that is annotated.
+    def draw(self, rng: np.random.Generator, class_balanced_fraction: float) -> PatchPosition:
+        """Draw the center of a patch.
 
-        The class is drawn evenly among those that the sources have, then an image that has it, by the root of its
-        annotated area, then a pixel of the class in it. So a class that is rare, or is in one image alone, is met as
-        often as any other.
+        With probability `class_balanced_fraction`, draw a class evenly among the annotated classes, then an image that
+        shows the class, weighted by the square root of its annotated area, then a pixel of the class in this image. So
+        a class that is rare, or that a single image shows, is drawn as often as any other. Otherwise draw an image in
+        the same way, then any annotated pixel.
 
         Args:
-            rng: numpy Generator.
+            rng: source of randomness.
             class_balanced_fraction: from 0 to 1.
-
-        Returns:
-            AnnotatedImage, plane (t, z), row, column.
         """
         present = np.flatnonzero(self._totals.sum(0))
         if rng.random() < class_balanced_fraction and len(present):
@@ -182,82 +212,94 @@ class PatchSampler:
         source = self._draw_source(rng, np.ones(len(self.sources)))
         return source, *_draw_pixel(source, slice(None), rng)
 
-    def _draw_source(self, rng, among):
-        weights = self._weights * among
+    def _draw_source(self, rng: np.random.Generator, candidates: NDArray) -> AnnotatedImage:
+        weights = self._weights * candidates
         return self.sources[rng.choice(len(weights), p=weights / weights.sum())]
 
 
-def _draw_pixel(source, classes, rng):
-    """A pixel of one class or of a slice of them: (t, z), row, column."""
-    among = np.arange(source.contents.shape[-1])[classes]
-    counts = source.contents[..., np.atleast_1d(among)].sum(-1)
-    chosen = np.searchsorted(np.cumsum(counts), rng.integers(counts.sum()), side="right")
-    number, row, column = np.unravel_index(chosen, counts.shape)
+def _draw_pixel(
+    source: AnnotatedImage, classes: int | slice, rng: np.random.Generator
+) -> tuple[tuple[int, int], int, int]:
+    """Draw a pixel of a class or of a slice of the classes: (t, z), row, column."""
+    candidates = np.arange(source.class_counts.shape[-1])[classes]
+    counts = source.class_counts[..., np.atleast_1d(candidates)].sum(-1)
+    drawn = np.searchsorted(np.cumsum(counts), rng.integers(counts.sum()), side="right")
+    number, row, column = np.unravel_index(drawn, counts.shape)
     (t, z), (rows, columns) = source.planes[number], source.block_px
     y, x = row * rows, column * columns
     block = source.truth[t, 0, z, y : y + rows, x : x + columns]
-    kinds = np.sign(block) if source.holds_instances else block
-    own = np.flatnonzero(np.isin(kinds, among))
-    dy, dx = np.unravel_index(own[rng.integers(len(own))], block.shape)
+    block_classes = np.sign(block) if source.holds_instances else block
+    pixels = np.flatnonzero(np.isin(block_classes, candidates))
+    dy, dx = np.unravel_index(pixels[rng.integers(len(pixels))], block.shape)
     return (t, z), int(y + dy), int(x + dx)
 
 
-def grid_positions(sources, patch_size_px, most):
-    """Centres of patches that cover the annotated planes of `sources`, the same ones each time.
+def grid_positions(sources: Sequence[AnnotatedImage], patch_size_px: int, most: int) -> list[PatchPosition]:
+    """Return positions of patches on a grid over the annotated planes of `sources`. The result is deterministic.
 
-    Where there are more than `most`, every image keeps as many as any other as far as it has them, evenly spread over
-    its planes and its area. Those in which nothing is annotated are left out.
+    If the grids have more than `most` patches, images share them equally, except that an image with fewer keeps all of
+    its own. The kept patches are evenly spaced over the planes and the area of an image. Patches without an annotated
+    pixel are left out.
 
-    Returns:
-        (AnnotatedImage, plane (t, z), row, column) of each patch.
+    Args:
+        sources: images after `measure_class_statistics`.
+        patch_size_px: side of a patch, at the `scale` of the images.
+        most: the largest number of patches.
 
     Raises:
-        InputError: nothing is annotated in any of the sources.
+        InputError: no pixel of any source is annotated.
     """
-    places = []
-    centres = [
-        [_centres(size, max(round(patch_size_px / source.scale), 1)) for size in source.pixels.shape[-2:]]
+    positions: list[PatchPosition] = []
+    centers = [
+        [_grid_centers(size, max(round(patch_size_px / source.scale), 1)) for size in source.pixels.shape[-2:]]
         for source in sources
     ]
-    shapes = [(len(source.planes), *map(len, both)) for source, both in zip(sources, centres, strict=True)]
-    spots = [_spots(*each, patch_size_px) for each in zip(sources, centres, shapes, strict=True)]
-    kept = _share_out([len(some) for some in spots], most)
-    for source, (rows, columns), shape, some, count in zip(sources, centres, shapes, spots, kept, strict=True):
-        for number in ((np.arange(count) + 0.5) * len(some) / max(count, 1)).astype(int):
-            plane, row, column = np.unravel_index(some[number], shape)
-            places.append((source, source.planes[plane], int(rows[row]), int(columns[column])))
-    if sources and not places:
-        raise InputError(f"{', '.join(one.image for one in sources)}: nothing is annotated; correct the column truth")
-    return places
+    shapes = [(len(source.planes), *map(len, axes)) for source, axes in zip(sources, centers, strict=True)]
+    cells = [_annotated_cells(*grid, patch_size_px) for grid in zip(sources, centers, shapes, strict=True)]
+    counts = _share_equally([len(source_cells) for source_cells in cells], most)
+    grids = zip(sources, centers, shapes, cells, counts, strict=True)
+    for source, (rows, columns), shape, source_cells, count in grids:
+        for number in ((np.arange(count) + 0.5) * len(source_cells) / max(count, 1)).astype(int):
+            plane, row, column = np.unravel_index(source_cells[number], shape)
+            positions.append((source, source.planes[plane], int(rows[row]), int(columns[column])))
+    if sources and not positions:
+        raise InputError(
+            f"{', '.join(source.image for source in sources)}: no pixel is annotated; correct the column truth"
+        )
+    return positions
 
 
-def _spots(source, centres, shape, patch_size_px):
-    """Numbers of the patches of a grid of this shape (planes, rows, columns) that show what is annotated."""
-    spots = range(math.prod(shape))
-    if source.contents.sum() == len(source.planes) * math.prod(source.truth.shape[-2:]):
-        return spots
+def _annotated_cells(
+    source: AnnotatedImage, centers: Sequence[NDArray[np.int64]], shape: tuple[int, ...], patch_size_px: int
+) -> Sequence[int]:
+    """Return the flat indices of the cells of a grid (planes, rows, columns) that have an annotated pixel."""
+    cells = range(math.prod(shape))
+    if source.class_counts.sum() == len(source.planes) * math.prod(source.truth.shape[-2:]):
+        return cells
+    rows, columns = centers
     return [
-        spot
-        for spot, (plane, row, column) in enumerate(np.ndindex(*shape))
-        if has_annotation(source, source.planes[plane], int(centres[0][row]), int(centres[1][column]), patch_size_px)
+        cell
+        for cell, (plane, row, column) in enumerate(np.ndindex(*shape))
+        if has_annotation(source, source.planes[plane], int(rows[row]), int(columns[column]), patch_size_px)
     ]
 
 
-def _centres(size, patch_size_px):
+def _grid_centers(size: int, patch_size_px: int) -> NDArray[np.int64]:
+    """Return the centers of evenly spaced patches that cover an axis of `size` pixels."""
     count = -(-size // patch_size_px)
     return np.linspace(0, max(size - patch_size_px, 0), count).round().astype(int) + patch_size_px // 2
 
 
-def _share_out(counts, most):
-    """How many each keeps when all have together at most `most`: an equal part, or all where it has fewer."""
-    left, level = most, 0.0
+def _share_equally(counts: list[int], most: int) -> list[int]:
+    """Reduce `counts` to a sum of at most `most`: each gets an equal share, or keeps its count if that is smaller."""
+    remaining, level = most, 0.0
     for done, count in enumerate(sorted(counts)):
-        level = left / (len(counts) - done)
+        level = remaining / (len(counts) - done)
         if count > level:
             break
-        left -= count
+        remaining -= count
     else:
         return counts
-    # Rounding the running sum spreads what does not divide evenly over all.
+    # Rounding of the running sum spreads the remainder of the division over all.
     ends = np.floor(np.cumsum(np.minimum(counts, level)) + 1e-6)
     return np.diff(ends, prepend=0).astype(int).tolist()

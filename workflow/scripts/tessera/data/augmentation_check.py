@@ -1,23 +1,26 @@
-"""Damages: what transforms do to objects that they should only move and bend."""
+"""Check of the augmentation: whether transforms damage objects that they should only move and bend."""
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from skimage.measure import label
 
 from tessera.common.constants import IGNORE
-from tessera.data.annotated_images import grid_positions
+from tessera.data.annotated_images import AnnotatedImage, grid_positions
 from tessera.data.augmentation import moves_pixels, transform_patch, window_px, without_mirrored_border
 from tessera.data.patch_reader import read_window
 
-LOOKED_AT = 16  # windows
-LEAST_PX = 16  # smaller objects may well vanish
-SPECK_PX = 4  # smaller pieces are specks
-LIMIT = 0.05  # share of the objects lost, cut or with specks above which it is told of
-TOGETHER = "augment.transforms"
-_DONE = {"lost": "loses", "cut": "cuts into pieces", "specks": "leaves specks of"}
-_AFTER = {"lost": "were lost", "cut": "cut into pieces", "specks": "left specks"}
-_LOWER = {
+CHECKED_WINDOWS = 16
+MIN_OBJECT_PX = 16  # smaller objects may disappear
+SPECK_PX = 4  # connected components with fewer pixels are specks
+MAX_DAMAGED = 0.05  # fraction of the objects lost, cut or with specks, above which a warning is given
+ALL_TRANSFORMS = "augment.transforms"
+_VERBS = {"lost": "loses", "cut": "cuts into pieces", "specks": "leaves specks of"}
+_PAST = {"lost": "were lost", "cut": "cut into pieces", "specks": "left specks"}
+_ADVICE = {
     "Affine": "narrow scale, shear and translate_percent",
     "ElasticTransform": "lower alpha, or raise sigma",
     "GridDistortion": "lower distort_limit",
@@ -27,100 +30,112 @@ _LOWER = {
 }
 
 
-def measure_label_damage(sources, transforms, patch_size_px, seed):
-    """Try transforms on windows, each alone and all together, and count what becomes of the objects in the middle.
+def measure_label_damage(
+    sources: Sequence[AnnotatedImage], transforms: Sequence[Mapping[str, Any]], patch_size_px: int, seed: int
+) -> dict[str, Any]:
+    """Apply transforms to windows, each alone and all together, and count the damaged objects.
 
-    Objects are those of the truth, or connected pieces of its classes, that lie wholly in the patch, the middle of the
-    window, before; after, they are looked for in the whole window, so that one that was moved is not lost.
+    Objects are those of the ground truth, or connected components of its classes. Only objects that are wholly in the
+    patch, the middle of the window, before the transform count. They are searched in the whole window after it, so that
+    an object that was only moved is not lost.
 
     Args:
-        sources: of `tessera.data.annotated_images`.
-        transforms: as in the configuration.
+        sources: annotated images after `measure_class_statistics`.
+        transforms: dicts as in the configuration.
         patch_size_px: side of a patch.
-        seed: int.
+        seed: seed of the transforms.
 
     Returns:
-        {"limit", "objects": how many were tried, "transforms": [{"setting", "lost", "cut", "specks"}, ...],
-        "warnings": sentences where a share is above the limit}. Of `count_damage`, as shares of the objects. Each
-        transform that moves pixels has an entry, as if its `p` were 1; the last, TOGETHER, is all of them as they are.
+        {"limit": MAX_DAMAGED, "objects": number of checked objects, "transforms": [{"setting", "lost", "cut",
+        "specks"}, ...], "warnings": sentences about fractions above the limit}. The values are fractions of the
+        objects, see `count_damage`. Each transform that moves pixels has an entry, as if its `p` were 1; the last
+        entry, ALL_TRANSFORMS, is the whole list with its own `p`.
     """
     wide = window_px(transforms, patch_size_px)
     margin = (wide - patch_size_px) // 2
     windows = []
-    for place in grid_positions(sources, patch_size_px, LOOKED_AT):
-        pixels, ids, inside = read_window(*place, wide, patch_size_px)
-        if not place[0].holds_instances:
+    for position in grid_positions(sources, patch_size_px, CHECKED_WINDOWS):
+        pixels, ids, inside = read_window(*position, wide, patch_size_px)
+        if not position[0].holds_instances:
             ids = label(np.where(ids == IGNORE, 0, ids), background=0, connectivity=2)
         windows.append((pixels, ids.astype(np.int32), inside))
     moving = {
-        f"augment.transforms, entry {number} ({one['name']})": without_mirrored_border(one)
-        for number, one in enumerate(transforms, start=1)
-        if moves_pixels(one)
+        f"augment.transforms, entry {number} ({transform['name']})": without_mirrored_border(transform)
+        for number, transform in enumerate(transforms, start=1)
+        if moves_pixels(transform)
     }
-    tried = {setting: [one | {"p": 1.0}] for setting, one in moving.items()} | {TOGETHER: [*moving.values()]}
-    rows, objects = [], 0
-    for setting, some in tried.items():
+    checks = {setting: [transform | {"p": 1.0}] for setting, transform in moving.items()}
+    checks[ALL_TRANSFORMS] = [*moving.values()]
+    rows, n_objects = [], 0
+    for setting, checked in checks.items():
         counts = np.zeros(4, int)
         for number, (pixels, ids, inside) in enumerate(windows):
-            _, moved, kept, _ = transform_patch(pixels, ids, inside, some, wide, seed + number)
-            counts += count_damage(np.where(inside, ids, 0), np.where(kept, moved, 0), margin)
-        objects = int(counts[0])
-        shares = (counts[1:] / max(objects, 1)).round(4).tolist()
-        rows.append({"setting": setting} | dict(zip(_DONE, shares, strict=True)))
-    return {"limit": LIMIT, "objects": objects, "transforms": rows, "warnings": _warn(rows, objects)}
+            _, ids_after, inside_after, _ = transform_patch(pixels, ids, inside, checked, wide, seed + number)
+            counts += count_damage(np.where(inside, ids, 0), np.where(inside_after, ids_after, 0), margin)
+        n_objects = int(counts[0])
+        fractions = (counts[1:] / max(n_objects, 1)).round(4).tolist()
+        rows.append({"setting": setting} | dict(zip(_VERBS, fractions, strict=True)))
+    return {
+        "limit": MAX_DAMAGED,
+        "objects": n_objects,
+        "transforms": rows,
+        "warnings": _describe_warnings(rows, n_objects),
+    }
 
 
-def describe_label_damage(check):
-    """What `measure_label_damage` found, for the log: a sentence and its warnings."""
+def describe_label_damage(check: Mapping[str, Any]) -> str:
+    """Return the result of `measure_label_damage` as text for the log: a sentence, and a line for each warning."""
     together = check["transforms"][-1]
-    told = ", ".join(f"{together[kind]:.1%} {word}" for kind, word in _AFTER.items())
+    fractions = ", ".join(f"{together[kind]:.1%} {verb}" for kind, verb in _PAST.items())
     return "\n".join(
         [
-            f"Transforms were tried on {check['objects']} objects: {told}",
-            *(f"Beware: {warning}" for warning in check["warnings"]),
+            f"Transforms were tried on {check['objects']} objects: {fractions}",
+            *(f"Warning: {warning}" for warning in check["warnings"]),
         ]
     )
 
 
-def count_damage(before, after, margin):
-    """What became of the objects that lie wholly in the middle of a window.
+def count_damage(before: NDArray[np.int32], after: NDArray[np.int32], margin: int) -> NDArray[np.int64]:
+    """Count the damaged objects among those that are wholly in the middle of a window.
 
     Args:
-        before, after: ids (y, x), 0 is none.
+        before: ids (y, x) before the transform; 0 is background.
+        after: ids (y, x) after it.
         margin: pixels around the middle.
 
     Returns:
-        How many objects of LEAST_PX or more there were; of these, how many have no pixel left, how many are in more
-        pieces than before, and how many have more pieces below SPECK_PX than before.
+        The number of objects of at least MIN_OBJECT_PX; and of these, the numbers of objects without any pixel left,
+        with more components than before, and with more components below SPECK_PX than before: (4,).
     """
     middle = np.zeros(before.shape, bool)
     middle[margin : before.shape[0] - margin, margin : before.shape[1] - margin] = True
     ids, areas = np.unique(before, return_counts=True)
-    whole = (ids != 0) & (areas >= LEAST_PX) & ~np.isin(ids, before[~middle])
-    was, now = _pieces(before), _pieces(after)
-    found = np.zeros(4, int)
-    for id_ in ids[whole].tolist():
-        (large, small), (large_now, small_now) = was[id_], now.get(id_, (0, 0))
-        found += [1, not large_now + small_now, large_now > large, small_now > small]
-    return found
+    checked = (ids != 0) & (areas >= MIN_OBJECT_PX) & ~np.isin(ids, before[~middle])
+    pieces_before, pieces_after = _count_pieces(before), _count_pieces(after)
+    counts = np.zeros(4, int)
+    for id_ in ids[checked].tolist():
+        (large, small), (large_after, small_after) = pieces_before[id_], pieces_after.get(id_, [0, 0])
+        counts += [1, not large_after + small_after, large_after > large, small_after > small]
+    return counts
 
 
-def _pieces(ids):
-    """{id: [pieces of SPECK_PX or more, smaller pieces]}."""
+def _count_pieces(ids: NDArray[np.int32]) -> dict[int, list[int]]:
+    """Return {id: [components of at least SPECK_PX, smaller components]}."""
     pieces = label(ids, background=0, connectivity=2)
     owners = np.zeros(pieces.max() + 1, ids.dtype)
     owners[pieces.ravel()] = ids.ravel()
-    counted = defaultdict(lambda: [0, 0])
+    counts: dict[int, list[int]] = defaultdict(lambda: [0, 0])
     for owner, area in zip(owners[1:].tolist(), np.bincount(pieces.ravel())[1:].tolist(), strict=True):
-        counted[owner][area < SPECK_PX] += 1
-    return counted
+        counts[owner][area < SPECK_PX] += 1
+    return counts
 
 
-def _warn(rows, objects):
-    warnings = []
+def _describe_warnings(rows: Sequence[Mapping[str, Any]], n_objects: int) -> list[str]:
+    warnings: list[str] = []
     for row in rows:
-        told = " and ".join(f"{_DONE[kind]} {row[kind]:.0%}" for kind in _DONE if row[kind] > LIMIT)
-        if told and not (row["setting"] == TOGETHER and warnings):
+        damage = " and ".join(f"{verb} {row[kind]:.0%}" for kind, verb in _VERBS.items() if row[kind] > MAX_DAMAGED)
+        if damage and not (row["setting"] == ALL_TRANSFORMS and warnings):
             name = row["setting"].rpartition("(")[2].rstrip(")")
-            warnings.append(f"{row['setting']}: {told} of {objects} objects; {_LOWER.get(name, 'make it weaker')}")
+            advice = _ADVICE.get(name, "make it weaker")
+            warnings.append(f"{row['setting']}: {damage} of {n_objects} objects; {advice}")
     return warnings

@@ -1,8 +1,14 @@
-"""Presets: transforms of training patches that suit a kind of microscopy, as the configuration would list them.
+"""Presets: transforms of training patches for each kind of microscopy, in the format of the configuration.
 
-Right angles and mirrors are not in them, since `tessera.training.data_loader` turns patches anew in each epoch. Intensities are those of
-`tessera.data.augmentation.transform_patch`: albumentations' 0 to 1 is the patch's range with headroom.
+They have no rotations by right angles and no reflections, since `tessera.training.data_loader` applies these in each
+epoch. Limits of intensities are fractions of the patch's range with headroom, see
+`tessera.data.augmentation.transform_patch`.
 """
+
+from typing import Any, TypeAlias
+
+Transform: TypeAlias = dict[str, Any]
+"""`name` of a class of albumentations, and its arguments."""
 
 _AFFINE = {"name": "Affine", "p": 0.7, "scale": [0.75, 1.33], "keep_ratio": True, "rotate": [-180, 180]}
 _ELASTIC = {"name": "ElasticTransform", "p": 0.15, "alpha": 150, "sigma": 8}
@@ -10,7 +16,7 @@ _BLUR = {"name": "GaussianBlur", "p": 0.2, "sigma_limit": [0.3, 1.5]}
 _UNEVEN = {"name": "Illumination", "p": 0.2, "mode": "linear", "intensity_range": [0.01, 0.1]}
 
 
-def _gain(p, brightness, contrast):
+def _gain(p: float, brightness: float, contrast: float) -> Transform:
     return {
         "name": "RandomBrightnessContrast",
         "p": p,
@@ -19,19 +25,19 @@ def _gain(p, brightness, contrast):
     }
 
 
-def _gamma(p, low, high):
+def _gamma(p: float, low: int, high: int) -> Transform:
     return {"name": "RandomGamma", "p": p, "gamma_limit": [low, high]}
 
 
-def _noise(p, most):
+def _noise(p: float, most: float) -> Transform:
     return {"name": "GaussNoise", "p": p, "std_range": [0.005, most]}
 
 
-def _tint(p, share):
+def _tint(p: float, share: float) -> Transform:
     return {"name": "RGBShift", "p": p, **{f"{c}_shift_limit": [-share, share] for c in "rgb"}}
 
 
-def _stain(p, saturation, hue):
+def _stain(p: float, saturation: float, hue: float) -> Transform:
     return {
         "name": "ColorJitter",
         "p": p,
@@ -42,7 +48,7 @@ def _stain(p, saturation, hue):
     }
 
 
-PRESETS = {
+PRESETS: dict[str, list[Transform]] = {
     "none": [],
     "fluorescence": [_AFFINE, _ELASTIC, _gain(0.5, 0.08, 0.25), _gamma(0.4, 70, 140), _BLUR, _noise(0.3, 0.04)],
     "brightfield": [
@@ -63,9 +69,9 @@ PRESETS = {
         *(_gamma(0.3, 75, 133), _BLUR, _noise(0.3, 0.03)),
     ],
 }
-_COLOUR = {"ColorJitter", "RGBShift", "ToGray", "ChannelShuffle"}
+_COLOR_ONLY = {"ColorJitter", "RGBShift", "ToGray", "ChannelShuffle"}
 
 
-def preset_transforms(preset, channels):
-    """The transforms of a preset, without those that need three channels where there are others."""
-    return [one for one in PRESETS[preset] if channels == 3 or one["name"] not in _COLOUR]
+def preset_transforms(preset: str, channels: int) -> list[Transform]:
+    """Return the transforms of a preset, without color transforms if the images do not have three channels."""
+    return [transform for transform in PRESETS[preset] if channels == 3 or transform["name"] not in _COLOR_ONLY]

@@ -18,7 +18,7 @@ from tessera.data.patch_reader import read_window
 from tessera.data.rescaling import mean_pixel_size_um
 from tessera.settings.sections import AugmentSettings
 
-SAMPLED, SAMPLED_PX = 4, 256  # windows of each image whose background and colors are measured, and their side
+SAMPLED, SAMPLED_PX = 4, 256  # number and side of the windows of an image whose background and color are measured
 logger = logging.getLogger(__name__)
 
 
@@ -60,7 +60,9 @@ def resolve_auto_settings(
         for image in images:
             image.ranges = [tuple(ends) for ends in median_limits]
 
-    scaled_diameters = np.concatenate([image.scale * some for image, some in zip(images, diameters, strict=True)])
+    scaled_diameters = np.concatenate(
+        [image.scale * diameters_px for image, diameters_px in zip(images, diameters, strict=True)]
+    )
     sides = [image.scale * min(image.pixels.shape[-2:]) for image in images]
     patch_size_px, patch_reason = choose_patch_size_px(settings.patch_size_px, scaled_diameters, sides)
 

@@ -1,69 +1,91 @@
 """Matches the channels of images by name or by order."""
 
+import logging
 from collections import defaultdict
+from collections.abc import Sequence
 
 from tessera.common.errors import InputError
+from tessera.data.annotated_images import AnnotatedImage
+
+logger = logging.getLogger(__name__)
 
 
-def match_channels(name, channels, wanted, whose="the model"):
-    """Which of the `channels` of image `name` is each of the `wanted`: by name, or by order where the names are others.
+def match_channels(
+    name: str, channels: Sequence[str], target: Sequence[str], target_owner: str = "the model"
+) -> list[int]:
+    """Return the index of the image's channel for each target channel.
+
+    Channels are matched by name, or by order if none of the names agree. Numbers do not count as names.
 
     Args:
-        name: of the image, for messages.
-        channels, wanted: names.
-        whose: what the wanted channels are of, for messages.
+        name: name of the image, for messages.
+        channels: names of the image's channels.
+        target: names of the target channels.
+        target_owner: owner of the target channels, for messages.
 
     Raises:
-        InputError: there are more or fewer than wanted, or some have the wanted names and others do not.
+        InputError: the numbers of channels differ, or only some names agree.
     """
-    if len(channels) != len(wanted):
+    if len(channels) != len(target):
         raise InputError(
-            f"{name}: has {len(channels)} channels ({', '.join(channels)}), the model was trained on {len(wanted)} "
-            f"({', '.join(wanted)}); save those alone in its file, take it out of the table, or set "
-            "ingest.on_bad_image to skipped, to go on without it"
+            f"{name}: has {len(channels)} channels ({', '.join(channels)}), but the model was trained on {len(target)} "
+            f"({', '.join(target)}); save only these channels in its file, remove it from the table, or set "
+            "ingest.on_bad_image to skip"
         )
-    if list(channels) == list(wanted):
-        return list(range(len(wanted)))
-    if len(set(channels)) == len(channels) and set(channels) == set(wanted):
-        return [channels.index(channel) for channel in wanted]
-    # Numbers are given to channels that have no names, and say nothing.
-    if shared := sorted(channel for channel in set(channels) & set(wanted) if not channel.isdigit()):
+    if list(channels) == list(target):
+        return list(range(len(target)))
+    if len(set(channels)) == len(channels) and set(channels) == set(target):
+        return [channels.index(channel) for channel in target]
+    # Channels without names get numbers, which have no meaning.
+    if shared := sorted(channel for channel in set(channels) & set(target) if not channel.isdigit()):
         raise InputError(
-            f"{name}: its channels ({', '.join(channels)}) are {whose}'s ({', '.join(wanted)}) only in part "
-            f"({', '.join(shared)}); give both the same names, or take the image out of the table"
+            f"{name}: its channels ({', '.join(channels)}) agree with the channels of {target_owner} "
+            f"({', '.join(target)}) only in part ({', '.join(shared)}); give both the same names, or remove the image "
+            "from the table"
         )
-    return list(range(len(wanted)))
+    return list(range(len(target)))
 
 
-def align_channels(sources):
-    """Give each of `sources` (`tessera.data.annotated_images.AnnotatedImage`) the `order` that brings its channels into that of the first.
+def align_channels(sources: Sequence[AnnotatedImage]) -> list[str]:
+    """Set the `order` of each image, which brings its channels into the order of the first image.
+
+    Args:
+        sources: at least one annotated image.
 
     Returns:
         The names of the channels.
 
     Raises:
-        InputError: their numbers differ, or names in part.
+        InputError: the numbers of channels differ, or only some names agree.
     """
-    by_count, by_names = defaultdict(list), defaultdict(list)
+    by_count: dict[int, list[str]] = defaultdict(list)
+    by_names: dict[tuple[str, ...], list[AnnotatedImage]] = defaultdict(list)
     for source in sources:
         by_count[len(source.metadata.channels)].append(source.image)
         by_names[tuple(source.metadata.channels)].append(source)
     if len(by_count) > 1:
-        found = "; ".join(
-            f"{count}: {', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''}"
-            for count, names in sorted(by_count.items())
+        counts = "; ".join(
+            f"{count}: {', '.join(images[:5])}{f' and {len(images) - 5} more' if len(images) > 5 else ''}"
+            for count, images in sorted(by_count.items())
         )
         raise InputError(
-            f"Images that train one network have different numbers of channels ({found}); convert them, or state "
-            "split = predict for those of one kind"
+            f"Images that train one network have different numbers of channels ({counts}); convert them, or set "
+            "split to predict for images of one kind"
         )
-    first, wanted = sources[0], list(sources[0].metadata.channels)
-    for names, alike in by_names.items():
-        name = f"{alike[0].image} and {len(alike) - 1} more" if len(alike) > 1 else alike[0].image
-        order = match_channels(name, list(names), wanted, first.image)
-        if set(names) != set(wanted):
-            theirs = f"{first.image}'s ({', '.join(wanted)})"
-            print(f"{name}: its channels ({', '.join(names)}) are taken for {theirs}, in this order", flush=True)
-        for source in alike:
+    first, target = sources[0], list(sources[0].metadata.channels)
+    for channels, same_channels in by_names.items():
+        name = same_channels[0].image
+        if len(same_channels) > 1:
+            name += f" and {len(same_channels) - 1} more"
+        order = match_channels(name, list(channels), target, first.image)
+        if set(channels) != set(target):
+            logger.warning(
+                "%s: channels (%s) are matched by order to those of %s (%s)",
+                name,
+                ", ".join(channels),
+                first.image,
+                ", ".join(target),
+            )
+        for source in same_channels:
             source.order = order
-    return wanted
+    return target

@@ -5,25 +5,29 @@ Used when Snakemake plans, so it needs the standard library only.
 
 import hashlib
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-ALL = "all"
+ALL = "all"  # the fold of images that validate in every fold
 
 
-def unit_hash(seed, name):
-    """A number in [0, 1) that depends on the seed and the name alone."""
+def unit_hash(seed: int, name: str) -> float:
+    """Return a number in [0, 1) that depends only on the seed and the name."""
     digest = hashlib.blake2b(f"{seed}\n{name}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
 
 
-def deal_folds(groups, folds, seed):
-    """Deal groups into folds whose numbers of groups differ by one at most.
+def deal_folds(groups: Sequence[str], folds: int, seed: int) -> dict[str, int]:
+    """Deal groups into folds whose numbers of groups differ by at most one.
 
-    Of all pairs of a group and a fold that has room, the one with the smallest hash of the seed and both names comes
-    first, and so on. So the order of the groups does not matter, and another group moves hardly any of the others.
+    All pairs of a group and a fold are sorted by a hash of the seed and both names. Each pair in turn assigns its group
+    to its fold, if the group has no fold yet and the fold has room. So the order of the groups does not matter, and an
+    additional group moves few of the others.
 
     Args:
-        groups: names.
-        folds: how many folds, at least 1.
+        groups: names of the groups.
+        folds: number of folds, at least 1.
+        seed: another seed gives other folds.
 
     Returns:
         {group: number of its fold, from 1}.
@@ -32,7 +36,8 @@ def deal_folds(groups, folds, seed):
     pairs = sorted(
         (unit_hash(seed, f"fold {fold}\n{group}"), group, fold) for group in groups for fold in range(1, folds + 1)
     )
-    dealt, sizes = {}, Counter()
+    dealt: dict[str, int] = {}
+    sizes: Counter[int] = Counter()
     for _, group, fold in pairs:
         if group in dealt or sizes[fold] > even or (sizes[fold] == even and not larger):
             continue
@@ -42,12 +47,12 @@ def deal_folds(groups, folds, seed):
     return dealt
 
 
-def subsets_in_fold(lines, fold):
-    """{image: "train" | "val"} in one fold, of the images that a network learns from.
+def subsets_in_fold(lines: Sequence[Mapping[str, Any]], fold: int) -> dict[str, str]:
+    """Return {image: "train" | "val"} for the images of a fold.
 
     Args:
-        lines: of `tessera.data.split.assign_split`.
-        fold: its number, from 1.
+        lines: result of `tessera.data.split.assign_split`.
+        fold: number of the fold, from 1.
     """
     return {
         line["image"]: "val" if line["fold"] in (fold, ALL) else "train"
@@ -56,6 +61,10 @@ def subsets_in_fold(lines, fold):
     }
 
 
-def fold_or_subset(line):
-    """Where a line of `tessera.data.split.assign_split` puts its image: the fold that it was dealt into, else its side."""
+def fold_or_subset(line: Mapping[str, Any]) -> str:
+    """Return the fold, such as "fold2", in which an image validates, or its subset if it validates in no single fold.
+
+    Args:
+        line: line of an image from `tessera.data.split.assign_split`.
+    """
     return f"fold{line['fold']}" if line["split"] == "train" and line["fold"] else line["split"]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tessera.common.progress import Progress
 from tessera.data.patch_renderer import Patch
 
-PER_SHARD = 32
+PER_SHARD = 32  # patches
 logger = logging.getLogger(__name__)
 
 
@@ -34,8 +34,14 @@ def write_patches(
     """
     group = zarr.create_group(path, zarr_format=3)
     arrays = {
-        name: group.create_array(name, shape=(len(keys), *one), dtype=dtype, chunks=(1, *one), shards=(PER_SHARD, *one))
-        for name, one, dtype in (("image", shape, "float16"), ("target", shape[:2], "uint8"))
+        name: group.create_array(
+            name,
+            shape=(len(keys), *patch_shape),
+            dtype=dtype,
+            chunks=(1, *patch_shape),
+            shards=(PER_SHARD, *patch_shape),
+        )
+        for name, patch_shape, dtype in (("image", shape, "float16"), ("target", shape[:2], "uint8"))
     }
 
     progress = Progress(len(keys), "patches", path.stem)

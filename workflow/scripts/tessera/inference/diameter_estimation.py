@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tessera.common.constants import INSTANCE_OUTPUTS
 from tessera.data.dataset_fingerprint import has_contrast, parse_fingerprint
 from tessera.data.texture_features import texture_distances, texture_features
-from tessera.data.window_sampling import LEAST_PX, sample_windows
+from tessera.data.window_sampling import MIN_WINDOW_PX, sample_windows
 from tessera.inference.ensemble import Ensemble
 from tessera.inference.tile_predictor import NetworkView
 from tessera.segmentation.seeded_growth import segment_plane
@@ -136,7 +136,7 @@ def _texture_distance(sampler: _Sampler, fingerprint: dict[str, Any], scale: flo
     if patch_px > scale * MAX_WINDOW_PX:
         return math.inf
     windows = sampler.sample(side_px=patch_px, scale=scale, count=N_TEXTURE_WINDOWS)
-    min_px = max(patch_px // 2, LEAST_PX + 1)  # the texture of a smaller window means little
+    min_px = max(patch_px // 2, MIN_WINDOW_PX + 1)  # the texture of a smaller window means little
     windows = [window for window in windows if has_contrast(window) and min(window.shape[:2]) >= min_px]
     if not windows:
         return math.inf
