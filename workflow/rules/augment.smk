@@ -1,5 +1,5 @@
 rule augment:
-    """Render training patches by random transforms, and validation patches as they are, for {wildcards.fold}."""
+    """Cut training patches with random transforms, and validation patches without, for {wildcards.fold}."""
     input:
         images=ancient_inputs("augment", image_folders(PROJECT.training_images)),
         truth=ancient_inputs("augment", truth_folders(PROJECT.training_images)),

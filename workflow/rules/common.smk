@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 from snakemake.exceptions import WorkflowError
 
-# The only place that puts the package `tessera` on the path. Scripts are beside it and need no help.
+# The only place that adds the package `tessera` to the path. Scripts find it because they are in the same folder.
 sys.path.insert(0, str(workflow.current_basedir.join("../scripts")))
 
 from tessera.common.batch_outputs import keep_stores, read_skipped
@@ -27,23 +27,21 @@ from tessera.planning.resources import JobResources
 from tessera.planning.steps import result_settings
 from tessera.report.accepted_results import insert_accepted_results
 
-
-
 IS_MODULE = not workflow.modifier.is_main_snakefile()
 
 
 @cache
 def check_rerun_triggers():
-    """Refuse a profile with which Snakemake reruns more than what changed.
+    """Refuse a profile that makes Snakemake rerun more than what changed.
 
-    A workflow that imports this one as a module decides for itself: it gets a warning.
+    A workflow that imports this one as a module may have such a profile; it gets a warning.
     """
     triggers = sorted(map(str, workflow.rerun_triggers))
     if not workflow.is_main_process or triggers == ["mtime"]:
         return
     problem = (
-        f"Snakemake's rerun triggers are {', '.join(triggers)}: jobs would rerun that need not. Tessera finds out itself "
-        "what has changed. Add this line to your profile, or the option --rerun-triggers mtime to the command:\n"
+        f"Snakemake's rerun triggers are {', '.join(triggers)}, so jobs would rerun without need. Tessera itself finds "
+        "out what has changed. Add this line to your profile, or the option --rerun-triggers mtime to the command:\n"
         "    rerun-triggers: [mtime]"
     )
     if not IS_MODULE:
@@ -51,7 +49,7 @@ def check_rerun_triggers():
     print(f"Warning: {problem}", file=sys.stderr, flush=True)
 
 
-# Jobs have nothing to add to what the plan has read.
+# Only planning, not a job, remembers what it has read.
 REMEMBERED_FILES.connect(".snakemake/tessera/raw_files.json", keep=workflow.is_main_process)
 REMEMBERED_CODE.connect(".snakemake/tessera/code.json", keep=workflow.is_main_process)
 
@@ -65,9 +63,9 @@ RESOURCES = JobResources(PROJECT)
 
 
 def share_machine():
-    """Let local jobs use no more memory than the machine has, and only one at a time train or predict.
+    """Limit the memory of local jobs to that of the machine, and train or predict in one job at a time.
 
-    Limits of --resources or of a profile come first.
+    Limits from --resources or a profile take precedence.
     """
     if workflow.is_main_process and workflow.local_exec:
         memory_mb = int(0.9 * psutil.virtual_memory().total / 1e6)
@@ -80,7 +78,7 @@ share_machine()
 
 
 def lock_results():
-    """Let no other run write the same results. Unlike Snakemake's own lock, this one ends with a killed process."""
+    """Prevent other runs from writing the same results. Unlike Snakemake's lock, this lock ends with its process."""
     try:
         hold_lock("results", f"{Path.cwd()}: another run is at work on these results; wait for it, or stop it")
     except InputError as error:
@@ -88,20 +86,20 @@ def lock_results():
 
 
 def is_forced():
-    """Whether jobs are requested by --force and its like, whatever exists."""
+    """Whether jobs are requested with --force, --forceall or --forcerun."""
     settings = workflow.dag_settings
     return bool(settings.forceall or settings.forcerun or settings.forcetargets)
 
 
 def keep_unchanged():
-    """Before Snakemake removes the batches that are made again, keep the images in them that are up to date."""
+    """Keep the images that are up to date in batches that are made again, before Snakemake removes these batches."""
     if not is_forced():
         for folder, made, wanted in PLANNER.unchanged_stores():
             keep_stores(folder, made, wanted)
 
 
 def outputs_that_run():
-    """{(rule, key): what Snakemake says of it, or ""} of the outputs whose jobs run, by their records."""
+    """Return {(rule, key): Snakemake's own reason, or ""} of the outputs whose jobs run."""
     records = {PLANNER.record_path(*output): output for output in PLANNER.all_outputs()}
     outputs = {}
     for job in workflow.dag.needrun_jobs(exclude_finished=False):
@@ -112,13 +110,13 @@ def outputs_that_run():
 
 
 def print_reasons():
-    """Say why jobs run: each cause once."""
+    """Print why jobs run, each cause once."""
     for line in explain_reruns(PLANNER, outputs_that_run()):
         print(line, file=sys.stderr, flush=True)
 
 
 def print_reasons_of_dry_run():
-    """Snakemake has no hook for dry runs, so that this runs when the process ends."""
+    """Print why jobs would run. Snakemake has no hook for dry runs, so this runs when the process ends."""
     if workflow.dryrun and workflow._dag is not None:
         print_reasons()
 
@@ -128,7 +126,7 @@ if workflow.is_main_process:
 
 
 def start_run():
-    """What happens before the first job: lock the results, and say why jobs run or, with --touch, accept results."""
+    """Before the first job, lock the results and print why jobs run; with --touch, accept the results instead."""
     lock_results()
     if workflow.touch:
         for line in accept_results(PLANNER, outputs_that_run(), datetime.date.today()):
@@ -141,30 +139,30 @@ def start_run():
 
 
 def end_run():
-    """What happens after the last job: name results that belong to nothing any more, and images that were skipped."""
+    """After the last job, list orphans and skipped images."""
     print_orphans()
     print_skipped()
 
 
 def print_orphans():
-    """Name the results that belong to no row of the table, no fold and no model any more."""
+    """Print the orphans: results that belong to no row of the table, no fold and no model."""
     for line in list_orphans(Path("results"), PROJECT):
         print(line, file=sys.stderr)
 
 
 def print_skipped():
-    """Name the images that were skipped. A run that skipped all of them fails."""
+    """Print the images that were skipped. A run that skipped all images fails."""
     skipped = sorted(read_skipped(PLANNER.store_folders()).keys() & PROJECT.rows.keys())
     if not skipped:
         return
     text = f"Skipped: {', '.join(skipped[:5])}{f' and {len(skipped) - 5} more' if len(skipped) > 5 else ''}"
     print(f"{text}; results/report.html says why", file=sys.stderr)
     if len(skipped) == len(PROJECT.rows):
-        raise WorkflowError("No image is left: all were skipped")
+        raise WorkflowError("All images were skipped")
 
 
 def key_of(wildcards):
-    """The value of a rule's one wildcard; None for a rule without."""
+    """Return the value of a rule's only wildcard; None for a rule without wildcards."""
     name, key = next(iter(wildcards.items()), (None, None))
     if name == "batch" and key not in PROJECT.batches:
         batches = list(PROJECT.batches)
@@ -174,11 +172,16 @@ def key_of(wildcards):
 
 
 def ancient_inputs(rule, paths):
-    """An input function for the data that a rule reads: paths or patterns whose age does not matter.
+    """Return an input function for the data that a rule reads. The age of these paths does not matter.
 
     If you delete an intermediate result to free disk space, Snakemake would make it again for every output that is
-    made from it. So for an output that is up to date, inputs that do not exist are left out. With --force and its like
-    nothing is left out.
+    made from it. So for an output that is up to date, the function leaves out inputs that do not exist. With --force,
+    --forceall and --forcerun it leaves out nothing.
+
+    Args:
+        rule: name of the rule.
+        paths: a path, a list of paths, or a function of the wildcards that returns one of these. Paths may contain
+            wildcards in braces.
     """
 
     def list_paths(wildcards):
@@ -194,38 +197,38 @@ def ancient_inputs(rule, paths):
 
 
 def rerun_if(rule):
-    """An input function: what makes Snakemake run the job of a rule if its outputs are outdated, and only then."""
+    """Return an input function for what makes Snakemake run the job of a rule if and only if it is outdated."""
 
     def list_paths(wildcards):
-        check_rerun_triggers()  # not known before Snakemake has read this file
+        check_rerun_triggers()  # Snakemake knows them only after it has read this file
         return PLANNER.rerun_if(rule, key_of(wildcards))
 
     return list_paths
 
 
 def provenance_of(rule):
-    """A function for params: {image: hash} of a batch, or the hash of the one result."""
+    """Return a function for params: {image: provenance hash} of a batch, or the hash of a single result."""
     return lambda wildcards: PLANNER.provenance.hashes(rule, key_of(wildcards))
 
 
 def record_of(rule):
-    """A function for params: the record that the job leaves, see `tessera.planning.provenance.Provenance.record`."""
+    """Return a function for params: the record of the outputs (see `tessera.planning.provenance.Provenance.record`)."""
     return lambda wildcards: PLANNER.provenance.record(rule, key_of(wildcards))
 
 
 def image_folders(images):
-    """The folders under results/images that hold `images`."""
+    """Return the folders below results/images that contain `images`."""
     return sorted({f"results/images/{PROJECT.rows[image]['batch']}" for image in images})
 
 
 def truth_folders(images):
-    """The folders under results/truth that hold the ground truth of those of `images` that have one."""
+    """Return the folders below results/truth that contain the ground truth of `images`, if they have any."""
     return sorted({f"results/truth/{PROJECT.rows[image]['batch']}" for image in PROJECT.with_truth(images)})
 
 
 wildcard_constraints:
     batch="[^/]+",
-    # An existing model may be where this workflow would put its own; it must not train that one.
+    # An existing model may be in the folder of a model of this workflow; the workflow must not train it.
     fold="|".join(PROJECT.folds) or "(?!)",
     model="|".join(map(re.escape, PROJECT.models)) or "(?!)",
     movie="[^/]+",

@@ -1,5 +1,5 @@
 rule evaluate:
-    """Score the labels of batch {wildcards.batch} against ground truth, check their seams, and draw them over the images."""
+    """Compare the labels of batch {wildcards.batch} with ground truth, check their seams, and draw overlays."""
     input:
         labels=ancient_inputs("evaluate", "results/labels/{batch}"),
         predictions=ancient_inputs("evaluate", [] if PROJECT.masks_given else "results/predictions/{batch}"),

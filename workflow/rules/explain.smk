@@ -1,5 +1,5 @@
 rule explain:
-    """Show what speaks for the classes in validation patches, and whether probabilities are right."""
+    """Measure the calibration of the selected model, and map the pixels that speak for each class."""
     input:
         selected=ancient_inputs("explain", "results/selected.json"),
         models=ancient_inputs("explain", list(PROJECT.model_folders.values())),

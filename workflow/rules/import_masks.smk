@@ -1,5 +1,5 @@
 rule import_masks:
-    """Take the masks that the table names for the labels of batch {wildcards.batch}, and measure each object."""
+    """Import the masks of batch {wildcards.batch} as labels, and measure each object."""
     input:
         images=ancient_inputs("import_masks", "results/images/{batch}"),
         simulated=lambda wildcards: ancient(PROJECT.simulated_files(wildcards.batch, "masks_files")),
@@ -7,7 +7,7 @@ rule import_masks:
     output:
         labels=directory("results/labels/{batch}"),
         objects="results/objects/{batch}.parquet",
-        # The record of rule segment, whose labels these replace: none of the two must take the other's for its own.
+        # Rule segment makes the same outputs. With one record for both, neither takes the other's outputs for its own.
         provenance="results/provenance/segment/{batch}.json",
     log:
         "logs/import_masks/{batch}.log",

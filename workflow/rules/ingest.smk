@@ -1,5 +1,5 @@
 rule ingest:
-    """Turn the raw files of batch {wildcards.batch} into OME-Zarr images; ingest.on_bad_image says what if some are bad."""
+    """Convert the raw files of batch {wildcards.batch} to OME-Zarr images."""
     input:
         simulated=lambda wildcards: ancient(PROJECT.simulated_files(wildcards.batch, "files")),
         rerun_if=rerun_if("ingest"),

@@ -1,5 +1,5 @@
 rule ingest_truth:
-    """Turn the annotations of batch {wildcards.batch} into OME-Zarr labels that fit their images."""
+    """Convert the ground truth of batch {wildcards.batch} to OME-Zarr labels."""
     input:
         images=ancient_inputs("ingest_truth", "results/images/{batch}"),
         simulated=lambda wildcards: ancient(PROJECT.simulated_files(wildcards.batch, "truth_files")),

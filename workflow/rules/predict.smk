@@ -1,5 +1,5 @@
 rule predict:
-    """Apply the chosen network to the images of batch {wildcards.batch}, tile by tile."""
+    """Apply the selected model to the images of batch {wildcards.batch}, tile by tile."""
     input:
         images=ancient_inputs("predict", "results/images/{batch}"),
         selected=ancient_inputs("predict", "results/selected.json"),

@@ -1,10 +1,12 @@
 rule report:
-    """Gather everything into one page."""
+    """Write the report: one HTML page about all batches."""
     input:
         metrics=ancient_inputs("report", expand("results/metrics/{batch}.tsv", batch=PROJECT.batches)),
         pictures=ancient_inputs("report", expand("results/pictures/{batch}", batch=PROJECT.batches)),
         objects=ancient_inputs("report", expand("results/objects/{batch}.parquet", batch=PROJECT.batches)),
-        tracks=ancient_inputs("report", expand("results/tracks/{batch}", batch=PROJECT.batches if config["task"] == "instances" else [])),
+        tracks=ancient_inputs(
+            "report", expand("results/tracks/{batch}", batch=PROJECT.batches if config["task"] == "instances" else [])
+        ),
         images=ancient_inputs("report", expand("results/images/{batch}", batch=PROJECT.batches)),
         truth=ancient_inputs("report", truth_folders(PROJECT.annotated)),
         labels=ancient_inputs("report", expand("results/labels/{batch}", batch=PROJECT.batches)),

@@ -1,5 +1,5 @@
 rule segment:
-    """Turn the predictions of batch {wildcards.batch} into labels, and measure each object."""
+    """Segment the predictions of batch {wildcards.batch} into labels, and measure each object."""
     input:
         predictions=ancient_inputs("segment", "results/predictions/{batch}"),
         images=ancient_inputs("segment", "results/images/{batch}"),

@@ -1,5 +1,5 @@
 rule select_model:
-    """Choose the network that did best on its validation images, and make it ready to predict."""
+    """Select the model with the best validation score, and convert it for prediction."""
     input:
         models=ancient_inputs("select_model", list(PROJECT.model_folders.values())),
         rerun_if=rerun_if("select_model"),

@@ -1,5 +1,5 @@
 rule simulate:
-    """Make one movie of dividing cells and its truth, by the settings of {wildcards.movie}."""
+    """Simulate the movie {wildcards.movie} of dividing cells, with its ground truth."""
     output:
         movie="resources/demo/{movie}.ome.tif",
         truth=directory("resources/demo/{movie}_truth"),

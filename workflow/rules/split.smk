@@ -1,5 +1,5 @@
 rule split:
-    """Write down the side of every annotated image, and look for near-duplicates across sides."""
+    """Write the subset of every annotated image, and search for near-duplicates in different subsets."""
     input:
         images=ancient_inputs("split", image_folders(PROJECT.annotated)),
         rerun_if=rerun_if("split"),
@@ -19,7 +19,10 @@ rule split:
     params:
         provenance=provenance_of("split"),
         record=record_of("split"),
-        rows=[{key: PROJECT.rows[image][key] for key in ("image", "truth", "group", "split")} for image in sorted(PROJECT.annotated)],
+        rows=[
+            {key: PROJECT.rows[image][key] for key in ("image", "truth", "group", "split")}
+            for image in sorted(PROJECT.annotated)
+        ],
         settings=config["split"],
     script:
         "../scripts/split.py"

@@ -1,5 +1,5 @@
 rule track:
-    """Link the objects of the movies of batch {wildcards.batch} through time, and find which divide."""
+    """Track the objects of batch {wildcards.batch} through time, and find divisions."""
     input:
         labels=ancient_inputs("track", "results/labels/{batch}"),
         images=ancient_inputs("track", "results/images/{batch}"),

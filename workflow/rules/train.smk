@@ -1,5 +1,5 @@
 rule train:
-    """Train network {wildcards.model} on its patches."""
+    """Train the model {wildcards.model}."""
     input:
         patches=ancient_inputs("train", lambda wildcards: f"results/patches/{PROJECT.models[wildcards.model]['fold']}"),
         rerun_if=rerun_if("train"),
