@@ -49,7 +49,7 @@ def set_setting(project, section, key, value):
     path.write_text(yaml.safe_dump(settings))
 
 
-def test_a_second_run_says_that_nothing_is_to_be_done(finished):
+def test_a_second_run_has_nothing_to_do(finished):
     assert "Nothing to be done" in snakemake(finished, "--cores", "2").stdout
 
 
@@ -68,7 +68,7 @@ def test_a_moved_project_reruns_nothing(project):
         ("augment", "seed", 1, LEARNING | APPLYING),
         ("train", "epochs", 3, {"train": 1} | CHOOSING | APPLYING),
         ("select_model", "metric", "val_iou", CHOOSING | APPLYING),
-        ("explain", "images", 1, {"explain": 1, "report": 1}),
+        ("explain", "n_examples", 1, {"explain": 1, "report": 1}),
         ("predict", "halo_px", 0, APPLYING),
         ("segment", "min_area_px", 8, {"segment": 2, "track": 2, "evaluate": 2, "report": 1}),
         ("track", "max_gap_frames", 1, {"track": 2, "evaluate": 2, "report": 1}),
@@ -193,7 +193,7 @@ def test_a_changed_annotation_of_a_test_image_scores_alone(project):
         ("results/report.html", {"report": 1}),
     ],
 )
-def test_a_lost_product_is_made_again_and_not_what_was_made_of_it(project, output, jobs):
+def test_a_deleted_result_is_made_again_without_results_made_from_it(project, output, jobs):
     path = project / output
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert planned(project) == jobs
@@ -209,7 +209,7 @@ def test_changes_in_several_places_run_all_that_depends_on_each(project):
     assert planned(project) == {"ingest": 1, "predict": 1, "segment": 2, "track": 1, "evaluate": 1, "report": 1}
 
 
-def test_one_run_settles_a_change_and_names_what_is_left_of_batches_that_are_gone(project):
+def test_one_run_makes_all_changes_and_lists_orphans_of_removed_batches(project):
     set_table(project, TABLE.replace("\ttwo\n", "\ttwo-again\n"))
     set_setting(project, "segment", "min_area_px", 8)
     output = snakemake(project, "--cores", "2").stdout
@@ -220,7 +220,7 @@ def test_one_run_settles_a_change_and_names_what_is_left_of_batches_that_are_gon
     assert planned(project) == {}
 
 
-def test_results_without_the_memory_of_snakemake_rerun_what_changed_and_nothing_else(project):
+def test_results_without_the_metadata_of_snakemake_rerun_only_what_changed(project):
     shutil.rmtree(project / ".snakemake")
     assert planned(project) == {}
     set_setting(project, "segment", "min_area_px", 8)
@@ -233,12 +233,12 @@ def test_a_record_that_was_cut_off_reruns_its_job(project):
 
 
 @pytest.mark.parametrize(("section", "key", "value"), [("train", "device", "cpu"), ("predict", "batch_tiles", 1)])
-def test_how_a_job_runs_is_no_reason_to_run_it(project, section, key, value):
+def test_settings_that_decide_how_a_job_runs_rerun_nothing(project, section, key, value):
     set_setting(project, section, key, value)
     assert planned(project) == {}
 
 
-def test_what_was_removed_for_room_is_made_again_for_what_needs_it_and_nothing_runs_because_of_that(project):
+def test_deleted_intermediate_results_rerun_nothing_until_a_job_reads_them(project):
     for name in ("predictions", "patches"):
         shutil.rmtree(project / "results" / name)
     assert planned(project) == {}
@@ -248,14 +248,14 @@ def test_what_was_removed_for_room_is_made_again_for_what_needs_it_and_nothing_r
     assert planned(project) == {"predict": 2, "evaluate": 2, "report": 1}
 
 
-def test_images_that_were_removed_for_room_are_made_again_alone(project):
+def test_deleted_images_are_made_again_alone_if_the_report_reads_them(project):
     shutil.rmtree(project / "results" / "images")
     assert planned(project) == {}
     set_setting(project, "report", "title", "Another")
     assert planned(project) == {"ingest": 2, "report": 1}  # it lists the warnings about images
 
 
-def test_what_was_removed_is_made_again_for_what_is_forced(project):
+def test_deleted_patches_are_made_again_for_a_forced_training(project):
     shutil.rmtree(project / "results" / "patches")
     assert planned(project, "--forcerun", "train")["augment"] == 1
 
@@ -266,22 +266,22 @@ def test_the_same_files_by_other_paths_rerun_nothing(project):
     assert planned(project) == {}
 
 
-def test_however_large_a_batch_is_no_queue_is_asked_for_more_than_a_day(project):
+def test_no_job_requests_more_than_a_day_however_large_its_batch(project):
     os.truncate(project / "raw" / "plain.ome.tif", 10**12)
     for arguments in ([], ["--set-resources", "segment:runtime=9"]):
-        said = dry_run(project, *arguments)
-        times = [int(minutes) for minutes in re.findall(r"runtime=(\d+)", said)]
+        output = dry_run(project, *arguments)
+        times = [int(minutes) for minutes in re.findall(r"runtime=(\d+)", output)]
         assert max(times) == 1440
     assert 9 in times
 
 
 def test_a_target_of_no_batch_is_refused_by_name(project):
-    said = snakemake(project, "--dry-run", "results/labels/typo", check=False)
-    assert said.returncode != 0
-    assert "has no batch called typo; it has " in said.stdout
+    output = snakemake(project, "--dry-run", "results/labels/typo", check=False)
+    assert output.returncode != 0
+    assert "has no batch called typo; it has " in output.stdout
 
 
-def test_a_lost_explanation_is_made_again_when_the_report_is(project):
+def test_a_deleted_explanation_is_made_again_when_the_report_is(project):
     shutil.rmtree(project / "results" / "explanation")
     assert planned(project) == {}
     set_setting(project, "report", "title", "Another")
@@ -309,7 +309,7 @@ def test_the_order_and_the_names_of_values_that_stay_the_same_rerun_nothing(fold
     assert planned(folds) == {}
 
 
-def test_a_value_that_is_swept_over_matters_to_nothing(folds):
+def test_a_setting_that_the_sweep_overrides_reruns_nothing(folds):
     set_setting(folds, "train", "learning_rate", 0.5)
     assert planned(folds) == {}
 
@@ -341,7 +341,7 @@ def test_a_changed_annotation_trains_every_fold_since_it_trains_or_validates_in_
     assert planned(folds) == {"ingest_truth": 1, "augment": 2, "train": 4} | SELECTING
 
 
-def test_a_lost_model_is_trained_again_alone(folds):
+def test_a_deleted_model_is_trained_again_alone(folds):
     shutil.rmtree(folds / "results" / "models" / "learning_rate~0.01_fold2")
     set_setting(folds, "report", "title", "Another")
     assert planned(folds)["train"] == 1

@@ -1,4 +1,4 @@
-"""Orphans: results that belong to no batch, fold or model any more. Nothing removes them but the user."""
+"""Orphans: results that belong to no batch, fold or model any more. Only the user removes them."""
 
 import re
 from collections.abc import Iterable
@@ -29,7 +29,7 @@ def list_orphans(results: Path, project: Project) -> list[str]:
         paths = orphans.setdefault((kind, owner), set())
         for pattern in (*step.outputs, step.record):
             folder = results.parent / Path(pattern).parent
-            paths |= _strangers(folder, step.keys(project))
+            paths |= _find_others(folder, step.keys(project))
     return [
         f"Left over from {kind} no longer in the {owner}; delete if not needed: {' '.join(sorted(map(str, paths)))}"
         for (kind, owner), paths in orphans.items()
@@ -37,12 +37,12 @@ def list_orphans(results: Path, project: Project) -> list[str]:
     ]
 
 
-def _strangers(folder: Path, names: Iterable[str]) -> set[Path]:
-    """Files and folders in a folder whose names start with none of `names`."""
-    known = set(names)
-    return {path for path in folder.glob("*") if not {path.name, _name_of(path)} & known}
+def _find_others(folder: Path, names: Iterable[str]) -> set[Path]:
+    """Files and folders in a folder that belong to none of the batches, folds or models in `names`."""
+    expected = set(names)
+    return {path for path in folder.glob("*") if not {path.name, _name_of(path)} & expected}
 
 
 def _name_of(path: Path) -> str:
-    """The batch, fold or model that a file or folder belongs to: hidden ones are what a stopped job left."""
+    """The batch, fold or model that a file or folder belongs to: hidden ones are remains of a stopped job."""
     return SUFFIXES.sub("", path.name).removeprefix(".")
