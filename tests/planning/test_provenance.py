@@ -7,6 +7,7 @@ import pytest
 from tessera.planning.digests import digest_path
 from tessera.planning.project import Project
 from tessera.planning.provenance import Provenance
+from tessera.settings.sections import SECTIONS
 
 RULES = (
     "ingest",
@@ -34,7 +35,7 @@ def hashes_of(folder, *, sides=None, models=None, existing=None, columns=None, *
         sections: of the settings, changed.
     """
     settings = (
-        {rule: {"seed": 0, "engine": "auto"} for rule in RULES}
+        {section: {"seed": 0, "engine": "auto"} for section in (*RULES, *SECTIONS)}
         | {"task": "instances", "classes": ["background", "cell"]}
         | sections
     )
@@ -69,7 +70,9 @@ def hashes_of(folder, *, sides=None, models=None, existing=None, columns=None, *
     provenance = Provenance(project)
     keys = {"batch": "a", "fold": "fold1", "model": "fold1", None: None}
     hashes = {
-        name: provenance.hashes(name, keys[step.key]) for name, step in provenance.steps.items() if name != "simulate"
+        name: provenance.hashes(name, keys[step.key])
+        for name, step in provenance.steps.items()
+        if name in (*RULES, "import_masks")
     }
     return {name: value["a"] if isinstance(value, dict) else value for name, value in hashes.items()}
 

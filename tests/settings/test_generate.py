@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from helpers.repository import REPOSITORY
-from tessera.settings.generate import MARKER, generated_files
+from tessera.settings.generate import MARKER, add_missing_sections, generated_files
 from tessera.settings.sections import SECTIONS, Settings
 
 FILES = generated_files()
@@ -30,6 +30,14 @@ def test_comments_of_the_config_are_aligned_and_fit():
     assert {line.index("# ") for line in lines if re.search(r"\S +# ", line)} == {36}
     assert beside
     assert max(map(len, lines)) <= 120
+
+
+def test_new_section_of_the_settings_gets_a_heading_and_a_table():
+    schema = {"properties": {"count": {"description": "Counts cells.", "properties": {}}}}
+    text = add_missing_sections("# Settings\n\n## Watching the training\n", schema)
+    expected = "# Settings\n\n## count\n\nCounts cells.\n\n<!-- settings: count -->\n<!-- end of settings -->\n\n"
+    assert text == f"{expected}## Watching the training\n"
+    assert add_missing_sections(text, schema) == text
 
 
 def test_documentation_has_a_table_for_every_section():

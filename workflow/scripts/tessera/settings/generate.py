@@ -23,6 +23,7 @@ KINDS = {
     "array": "list", "boolean": "`true`, `false`", "integer": "integer", "null": "`null`", "number": "number",
     "object": "section", "string": "text",
 }  # fmt: skip
+AFTER_SECTIONS = "## Watching the training\n"
 MARKER = re.compile(r"(<!-- settings: (\w+) -->\n)(.*?)(<!-- end of settings -->\n)", re.DOTALL)
 SCHEMA_HEAD = "# Made by `make settings` from workflow/scripts/tessera/settings; edit those classes instead.\n"
 CONFIG_HEAD = """\
@@ -33,16 +34,27 @@ CONFIG_HEAD = """\
 
 def generated_files() -> dict[Path, str]:
     """{path: text} of all files that are made from the settings."""
-    pages = [REPOSITORY / "docs" / name for name in ("data.md", "settings.md")]
+    data, settings = (REPOSITORY / "docs" / name for name in ("data.md", "settings.md"))
     schemas = {"config": settings_schema(), "images": images_schema()}
     texts = {
         REPOSITORY / "workflow" / "schemas" / f"{name}.schema.yaml": schema_text(schema)
         for name, schema in schemas.items()
     }
     texts[REPOSITORY / "config" / "config.yaml"] = config_text(schemas["config"])
-    return texts | {
-        page: page_text(page.read_text(encoding="utf-8"), schemas["config"], schemas["images"]) for page in pages
-    }
+    pages = {data: data.read_text(encoding="utf-8")}
+    pages[settings] = add_missing_sections(settings.read_text(encoding="utf-8"), schemas["config"])
+    return texts | {path: page_text(text, schemas["config"], schemas["images"]) for path, text in pages.items()}
+
+
+def add_missing_sections(text: str, schema: Schema) -> str:
+    """The page of settings with a heading and an empty table for each section that it lacks, after the others."""
+    written = {match[2] for match in MARKER.finditer(text)}
+    missing = [name for name, part in schema["properties"].items() if "properties" in part and name not in written]
+    sections = [
+        f"## {name}\n\n{schema['properties'][name]['description']}\n\n<!-- settings: {name} -->\n<!-- end of settings -->\n\n"
+        for name in missing
+    ]
+    return text.replace(AFTER_SECTIONS, "".join(sections) + AFTER_SECTIONS, 1)
 
 
 def schema_text(schema: Schema) -> str:
