@@ -20,7 +20,7 @@ def write_half(path):
         raise OSError("the disk is full")
 
 
-def test_a_file_that_was_not_finished_leaves_the_one_before(tmp_path):
+def test_unfinished_file_leaves_the_previous_file(tmp_path):
     path = tmp_path / "known.json"
     write_json(path, {"b": 1, "a": [None]})
     assert path.read_text() == '{\n "a": [\n  null\n ],\n "b": 1\n}'
@@ -32,7 +32,7 @@ def test_a_file_that_was_not_finished_leaves_the_one_before(tmp_path):
     assert json.loads(path.read_text()) == "new"
 
 
-def test_a_folder_whose_job_was_killed_leaves_the_one_before_and_is_begun_anew(tmp_path):
+def test_folder_of_a_killed_job_leaves_the_previous_folder_and_is_restarted(tmp_path):
     output = tmp_path / "deep" / "patches"
     with atomic_folder(output) as workplace:
         (workplace / "first").touch()

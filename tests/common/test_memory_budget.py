@@ -6,14 +6,14 @@ import pytest
 from tessera.common.memory_budget import measure_bytes_per_px, memory_limit_mb
 
 
-def test_a_job_may_use_what_it_asked_for_but_no_more_than_there_is():
+def test_memory_limit_is_the_request_or_the_available_memory():
     there = psutil.virtual_memory().total / 2**20
     assert memory_limit_mb(1) == 1
     assert 0 < memory_limit_mb(None) <= there
     assert memory_limit_mb(10 * there) <= there
 
 
-def test_bytes_per_pixel_are_the_growth_of_memory_from_a_small_to_a_large_tile():
+def test_bytes_per_pixel_are_the_memory_growth_between_two_tile_sizes():
     held = [50 * 2**20]
 
     def predict(pixels):

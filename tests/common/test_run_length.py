@@ -10,7 +10,7 @@ from tessera.common.run_length import count_shared_pixels
 
 @pytest.mark.parametrize("shape", [(3, 7, 9), (1, 40), (2, 0, 5), (0, 0)])
 @pytest.mark.parametrize("most", [1, 2**31 - 1])
-def test_pixels_that_two_ids_share_are_counted_pixel_by_pixel(shape, most):
+def test_overlaps_of_run_lengths_equal_pixel_counts(shape, most):
     random = np.random.default_rng(0)
     values = np.array([-1, 0, 0, 5, 6, most], np.int32)
     one = random.choice(values, shape)

@@ -22,7 +22,7 @@ def sources(tmp_path_factory):
     return [batch.source(image) for image in batch.sides]
 
 
-def test_presets_do_no_harm(sources):
+def test_presets_damage_no_objects(sources):
     found = measure_label_damage(sources, MILD, 96, seed=0)
     assert found["objects"] >= 10
     assert found["warnings"] == []
@@ -35,7 +35,7 @@ def test_presets_do_no_harm(sources):
     assert found["transforms"][0] == {"setting": "augment.transforms, entry 1 (D4)", "lost": 0, "cut": 0, "specks": 0}
 
 
-def test_a_warp_far_too_strong_is_named_with_what_to_lower(sources):
+def test_strong_warp_is_named_with_the_argument_to_lower(sources):
     tears = {"name": "ElasticTransform", "p": 0.1, "alpha": 400, "sigma": 2}
     found = measure_label_damage(sources, [MILD[0], tears], 96, seed=0)
     assert found["transforms"][1]["specks"] > 0.2
@@ -44,13 +44,13 @@ def test_a_warp_far_too_strong_is_named_with_what_to_lower(sources):
     assert warning.endswith("objects; lower alpha, or raise sigma")
 
 
-def test_shrinking_to_nothing_loses_objects(sources):
+def test_extreme_shrinking_is_reported_as_lost_objects(sources):
     found = measure_label_damage(sources, [{"name": "Affine", "p": 1.0, "scale": [0.02, 0.02]}], 96, seed=0)
     assert found["transforms"][0]["lost"] > 0.5
     assert found["warnings"][0].endswith("narrow scale, shear and translate_percent")
 
 
-def test_damage_is_counted_by_hand():
+def test_damage_counts_equal_hand_counts():
     before = place_discs((60, 60), [(20, 15), (20, 45), (45, 15), (45, 45)], 6)
     before[0, 0] = 9  # in no middle, and too small
     after = before.copy()
@@ -63,7 +63,7 @@ def test_damage_is_counted_by_hand():
     assert count_damage(before, before, 30).tolist() == [0, 0, 0, 0]
 
 
-def test_pieces_of_classes_count_as_objects(tmp_path):
+def test_connected_components_of_classes_count_as_objects(tmp_path):
     ids, pixels = cells(0, (200, 200), 20)
     names = ["background", "one", "two"]
     classes = (ids > 0).astype(np.uint8) + (ids > 10)
@@ -71,7 +71,7 @@ def test_pieces_of_classes_count_as_objects(tmp_path):
     assert measure_label_damage([source], MILD, 96, seed=0)["objects"] >= 5
 
 
-def test_damage_is_among_the_warnings_of_the_report():
+def test_label_damage_is_among_the_warnings_of_the_report():
     table = pd.DataFrame({"image": ["a"], "frames_scored": [1]})
     models = [ModelSummary("a", label_warnings=["augment.transforms, entry 1 (Affine): loses 9%"]), ModelSummary("b")]
     assert model_warnings(table, models, [], existing=False) == [

@@ -18,13 +18,13 @@ def test_presets_work_for_any_number_of_channels(preset, channels):
     assert [str(warning.message) for warning in raised] == []
 
 
-def test_presets_are_those_of_the_settings_and_what_is_in_them_is_on_offer():
+def test_presets_agree_with_the_settings_and_use_allowed_transforms():
     augment = read_schema("config")["properties"]["augment"]["properties"]
     assert {"auto", *PRESETS} == set(augment["preset"]["enum"])
     offered = augment["transforms"]["items"]["properties"]["name"]["enum"]
     assert {one["name"] for preset in PRESETS.values() for one in preset} <= set(offered)
 
 
-def test_colours_are_changed_only_where_there_are_three_channels():
+def test_color_transforms_need_three_channels():
     assert "ColorJitter" in {one["name"] for one in preset_transforms("histology", 3)}
     assert "ColorJitter" not in {one["name"] for one in preset_transforms("histology", 4)}

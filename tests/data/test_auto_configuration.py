@@ -32,7 +32,7 @@ def sources(tmp_path_factory):
     return found
 
 
-def test_background_and_colours_are_seen_where_no_object_is(sources):
+def test_background_is_measured_outside_objects_and_color_inside(sources):
     background, spread = measure_background_and_color(sources[0])
     assert background < 0.1
     assert spread < 0.08
@@ -41,7 +41,7 @@ def test_background_and_colours_are_seen_where_no_object_is(sources):
     assert spread > 0.08
 
 
-def test_a_set_of_several_kinds_gets_transforms_that_mix_them(sources):
+def test_images_of_several_kinds_get_the_mixed_preset(sources):
     _, transforms, found = resolve_auto_settings(sources, AugmentSettings(**AUTO))
     assert transforms == PRESETS["mixed"]
     assert [one["setting"] for one in found["plan"]] == [
@@ -51,14 +51,14 @@ def test_a_set_of_several_kinds_gets_transforms_that_mix_them(sources):
     assert found["normalization"] == {"method": "percentile", "low": 1, "high": 99.8}
 
 
-def test_the_order_of_the_images_changes_nothing(sources):
+def test_auto_settings_do_not_depend_on_the_order_of_images(sources):
     fixed = AUTO | {"normalization": "fixed", "rescale_by": "object_diameter"}
     plans = [resolve_auto_settings(some, AugmentSettings(**fixed)) for some in (sources, sources[2:] + sources[:2])]
     assert plans[0] == plans[1]
     assert plans[0][2]["normalization"]["method"] == "fixed"
 
 
-def test_what_is_set_is_taken(sources):
+def test_explicit_settings_are_not_changed(sources):
     own = [{"name": "D4", "p": 1.0}]
     fixed = AUTO | {"patch_size_px": 128, "rescale_by": "none", "normalization": "percentile", "transforms": own}
     patch_size_px, transforms, found = resolve_auto_settings(sources, AugmentSettings(**fixed))

@@ -28,29 +28,29 @@ def sizes(*diameters):
         ([], [200], 224),
     ],
 )
-def test_a_patch_holds_four_large_objects_and_is_no_larger_than_most_images(diameters, sides, expected):
+def test_patch_size_fits_four_large_objects_and_most_images(diameters, sides, expected):
     assert choose_patch_size_px("auto", np.array(diameters), sides)[0] == expected
 
 
-def test_the_reason_for_a_patch_has_its_numbers():
+def test_patch_size_reason_contains_its_numbers():
     assert choose_patch_size_px("auto", np.array([40.0]), [1000])[1] == (
         "4.0 times the diameter of large objects, 40 px (percentile 95)"
     )
     assert choose_patch_size_px(64, np.array([40.0]), [1000]) == (64, "as set")
 
 
-def test_images_of_different_pixel_sizes_are_brought_to_the_median():
+def test_different_pixel_sizes_are_rescaled_to_their_median():
     (method, factors), why = choose_rescaling("auto", NAMES, [0.25, 0.5, 1.0], sizes(40, 20, 10))
     assert (method, factors) == ("pixel_size", [0.5, 1.0, 2.0])
     assert why == "pixels are 0.25 to 1 µm wide; images are magnified 0.5 to 2 times"
 
 
-def test_pixels_that_differ_little_or_are_not_all_known_are_left():
+def test_similar_or_unknown_pixel_sizes_are_not_rescaled():
     for known in ([0.5, 0.52, 0.54], [0.5, 1.0, None], NONE):
         assert choose_rescaling("auto", NAMES, known, sizes(20, 20, 20))[0] == ("none", [1.0, 1.0, 1.0])
 
 
-def test_objects_too_wide_to_be_seen_whole_are_shrunk():
+def test_objects_too_wide_for_the_network_are_shrunk():
     (method, factors), why = choose_rescaling("auto", NAMES, NONE, sizes(384, 192, 192))
     assert method == "object_diameter"
     # All are brought to one size, and that is 96 px.
@@ -58,12 +58,12 @@ def test_objects_too_wide_to_be_seen_whole_are_shrunk():
     assert why.startswith("large objects are 384 px wide (percentile 95), too wide for the network's view")
 
 
-def test_shrinking_comes_on_top_of_one_pixel_size():
+def test_large_objects_are_shrunk_after_rescaling_to_one_pixel_size():
     (method, factors), _ = choose_rescaling("auto", NAMES, [0.1, 0.2, 0.1], sizes(192, 96, 192))
     assert (method, factors) == ("pixel_size", [0.5, 1.0, 0.5])
 
 
-def test_sizes_that_differ_between_images_are_brought_to_one_that_shows_the_objects():
+def test_different_object_diameters_are_rescaled_to_one_diameter():
     (method, factors), why = choose_rescaling("auto", NAMES, NONE, sizes(10, 20, 40))
     assert (method, factors) == ("object_diameter", [2.0, 1.0, 0.5])
     assert why.startswith(
@@ -72,7 +72,7 @@ def test_sizes_that_differ_between_images_are_brought_to_one_that_shows_the_obje
     assert choose_rescaling("auto", NAMES, NONE, sizes(5, 10, 15))[0] == ("object_diameter", [4.0, 2.0, 1.3333])
 
 
-def test_sizes_that_differ_where_pixels_do_not_are_learnt_as_they_are():
+def test_different_object_diameters_at_equal_pixel_size_are_not_rescaled():
     (method, factors), why = choose_rescaling("auto", NAMES, [0.5] * 3, sizes(10, 20, 40))
     assert (method, factors) == ("none", [1.0] * 3)
     assert why.startswith(
@@ -80,7 +80,7 @@ def test_sizes_that_differ_where_pixels_do_not_are_learnt_as_they_are():
     )
 
 
-def test_a_size_of_pixels_or_objects_may_be_given():
+def test_rescaling_uses_the_target_of_the_settings():
     assert (
         choose_rescaling("pixel_size", NAMES, [0.5] * 3, sizes(20, 20, 20), target_pixel_size_um=2.0)[0][1]
         == [0.25] * 3
@@ -92,7 +92,7 @@ def test_a_size_of_pixels_or_objects_may_be_given():
     ]
 
 
-def test_an_image_without_objects_is_scaled_as_most():
+def test_image_without_objects_gets_the_median_scale():
     assert choose_rescaling("object_diameter", NAMES, NONE, [*sizes(20, 20), np.empty(0)], target_diameter_px=10)[0][
         1
     ] == [
@@ -129,7 +129,7 @@ def test_an_image_without_objects_is_scaled_as_most():
         ("object_diameter", NONE, sizes(9, 9, 9), {"target_diameter_px": 0.3}, r"^a: would be magnified 0\.0333 times"),
     ],
 )
-def test_a_scale_that_cannot_be_is_refused(scale, known, diameters, options, told):
+def test_impossible_rescaling_is_refused(scale, known, diameters, options, told):
     with pytest.raises(InputError, match=told):
         choose_rescaling(scale, NAMES, known, diameters, **options)
 
@@ -138,7 +138,7 @@ def windows(*highs):
     return [[[10, high]] for high in highs]
 
 
-def test_one_window_serves_8_bit_images_that_agree_in_theirs():
+def test_8_bit_images_with_similar_contrast_limits_share_them():
     (method, middle), why = choose_normalization("auto", windows(200, 205, 210, 212, 215), ["u1"] * 5)
     assert (method, middle) == ("fixed", [[10, 210]])
     assert why == "the contrast limits of 5 images differ by up to 5% of their median, no more than 10%"
@@ -147,11 +147,11 @@ def test_one_window_serves_8_bit_images_that_agree_in_theirs():
 @pytest.mark.parametrize(
     ("highs", "dtype"), [((200, 210, 240, 210, 210), "u1"), ((210,) * 4, "u1"), ((210,) * 5, "u2")]
 )
-def test_else_each_image_has_its_own(highs, dtype):
+def test_other_images_keep_their_own_contrast_limits(highs, dtype):
     assert choose_normalization("auto", windows(*highs), [dtype] * len(highs))[0][0] == "percentile"
 
 
-def test_a_normalisation_that_is_set_is_taken():
+def test_explicit_normalization_is_not_changed():
     assert choose_normalization("fixed", windows(1, 99, 100), ["f4"] * 3) == (("fixed", [[10, 99]]), "as set")
 
 
@@ -166,6 +166,6 @@ def test_a_normalisation_that_is_set_is_taken():
         ([(0.05, 0)] * 30 + [(0.9, 0.3)], "fluorescence"),  # one in thirty may be a mistake
     ],
 )
-def test_the_preset_follows_background_and_colours(looks, preset):
+def test_preset_follows_background_and_colors(looks, preset):
     assert choose_preset("auto", looks)[0] == preset
     assert choose_preset("em", looks) == ("em", "as set")

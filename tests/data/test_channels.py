@@ -10,21 +10,21 @@ from tessera.data.channels import align_channels, match_channels
 from tessera.data.patch_reader import read_window
 
 
-def test_channels_are_matched_by_name_and_by_order_where_the_names_are_others():
+def test_channels_are_matched_by_name_or_else_by_order():
     assert match_channels("a", ["actin", "dna"], ["dna", "actin"]) == [1, 0]
     assert match_channels("field 3", ["phase"], ["dna"]) == [0]
     assert match_channels("a", ["dna", "dna"], ["0", "1"]) == [0, 1]
 
 
 @pytest.mark.parametrize("channels", [["dna", "actin"], []])
-def test_channels_of_another_number_are_named_with_those_that_would_do(channels):
+def test_wrong_number_of_channels_is_refused_with_the_expected_names(channels):
     with pytest.raises(
         InputError, match=rf"field 3: has {len(channels)} .*{', '.join(channels)}.*trained on 1 \(dna\)"
     ):
         match_channels("field 3", channels, ["dna"])
 
 
-def test_channels_of_which_only_some_have_the_same_name_are_refused():
+def test_channels_with_partly_equal_names_are_refused():
     with pytest.raises(
         InputError,
         match=r"b: its channels \(GFP, DAPI\) agree with the channels of a \(DAPI, RFP\) only in part \(DAPI\)",
@@ -34,13 +34,13 @@ def test_channels_of_which_only_some_have_the_same_name_are_refused():
         match_channels("b", ["dna", "dna"], ["dna", "actin"])
 
 
-def test_numbers_are_no_names():
+def test_channel_numbers_do_not_count_as_names():
     assert match_channels("a", ["1", "2"], ["0", "1"]) == [0, 1]
     assert match_channels("a", ["1", "0"], ["0", "1"]) == [1, 0]
     assert match_channels("a", ["dna", "dna"], ["dna", "dna"]) == [0, 1]
 
 
-def test_training_images_with_their_channels_in_another_order_give_the_same_patches(tmp_path, caplog):
+def test_channel_order_of_training_images_does_not_change_patches(tmp_path, caplog):
     pixels = np.random.default_rng(0).integers(0, 4000, (1, 2, 1, 40, 50)).astype(np.uint16)
     pixels[:, 1] //= 50
     ids = place_discs((40, 50), [(20, 20)], 8)
@@ -59,7 +59,7 @@ def test_training_images_with_their_channels_in_another_order_give_the_same_patc
         np.testing.assert_array_equal(window, windows[0])
 
 
-def test_training_images_that_share_a_part_of_their_channels_are_refused_by_name(tmp_path):
+def test_training_images_with_partly_equal_channels_are_refused_by_name(tmp_path):
     pixels = np.zeros((1, 2, 1, 40, 50), np.uint16)
     for name, channels in (("a", ["DAPI", "GFP"]), ("b", ["GFP", "RFP"]), ("c", ["GFP", "RFP"])):
         write_image(tmp_path / "images", name, pixels, channels=channels)

@@ -22,24 +22,24 @@ def numbered(count):
 
 @pytest.mark.parametrize(("count", "folds"), [(2, 2), (5, 5), (7, 3), (12, 5), (100, 7)])
 @pytest.mark.parametrize("seed", range(3))
-def test_folds_have_as_many_groups_as_another_or_one_more(count, folds, seed):
+def test_fold_sizes_differ_by_at_most_one_group(count, folds, seed):
     sizes = Counter(deal_folds([f"group{number}" for number in range(count)], folds, seed).values())
     assert set(sizes) == set(range(1, folds + 1))
     assert max(sizes.values()) - min(sizes.values()) <= 1
     assert sum(sizes.values()) == count
 
 
-def test_the_order_of_groups_does_not_matter():
+def test_folds_do_not_depend_on_the_order_of_groups():
     groups = [f"group{number}" for number in range(30)]
     assert deal_folds(groups, 4, 0) == deal_folds(Random(1).sample(groups, 30), 4, 0)
 
 
-def test_another_seed_deals_anew():
+def test_another_seed_gives_other_folds():
     groups = [f"group{number}" for number in range(30)]
     assert deal_folds(groups, 4, 0) != deal_folds(groups, 4, 1)
 
 
-def test_another_group_moves_few_of_those_that_are_there():
+def test_additional_group_moves_few_other_groups():
     groups, moved = [f"group{number}" for number in range(60)], []
     for count in range(20, 60):
         before, after = deal_folds(groups[:count], 5, 0), deal_folds(groups[: count + 1], 5, 0)
@@ -49,7 +49,7 @@ def test_another_group_moves_few_of_those_that_are_there():
     assert max(moved) <= 5
 
 
-def test_every_learning_image_validates_in_one_fold_and_trains_in_all_others():
+def test_each_image_validates_in_one_fold_and_trains_in_all_others():
     rows = [row | {"group": f"well{number % 9}"} for number, row in enumerate(numbered(60))]
     lines, remarks = assign_split(rows, **SHARES, folds=3)
     learning = {line["image"] for line in lines if line["split"] == "train"}
@@ -64,7 +64,7 @@ def test_every_learning_image_validates_in_one_fold_and_trains_in_all_others():
         assert not validate & train
 
 
-def test_the_test_side_is_the_same_for_any_number_of_folds():
+def test_test_set_does_not_depend_on_the_number_of_folds():
     for count in (4, 7, 50):
         tests = [
             {
@@ -77,7 +77,7 @@ def test_the_test_side_is_the_same_for_any_number_of_folds():
         assert tests[0] == tests[1] == tests[2] != set()
 
 
-def test_one_fold_is_the_split_into_train_and_val():
+def test_single_fold_equals_the_split_into_train_and_val():
     lines, _ = assign_split(numbered(30), **SHARES)
     learning = {line["image"]: line["split"] for line in lines if line["split"] in ("train", "val")}
     assert subsets_in_fold(lines, 1) == learning
@@ -85,7 +85,7 @@ def test_one_fold_is_the_split_into_train_and_val():
     assert {line["fold"] for line in lines if line["split"] != "val"} == {""}
 
 
-def test_what_the_table_states_holds_in_every_fold():
+def test_split_of_the_table_applies_in_every_fold():
     rows = (
         rows_of("always", split="train") + rows_of("never", split="val") + rows_of("kept", split="test") + numbered(20)
     )
@@ -119,7 +119,7 @@ def test_fewer_groups_than_folds_are_refused():
         assign_split(rows, **SHARES, folds=2)
 
 
-def test_a_dealt_image_lies_in_its_fold_and_any_other_on_its_side():
+def test_fold_or_subset_prefers_the_fold_of_a_dealt_image():
     lines, _ = assign_split(numbered(20) + rows_of("never", split="val"), **SHARES, folds=2)
     assert {fold_or_subset(line) for line in lines} == {"fold1", "fold2", "val", "test"}
     assert {fold_or_subset(line) for line in assign_split(numbered(20), **SHARES)[0]} == {"train", "val", "test"}

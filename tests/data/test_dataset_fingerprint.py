@@ -54,7 +54,7 @@ def model():
     }
 
 
-def test_an_image_like_those_of_the_training_fits(tmp_path, model):
+def test_similar_image_causes_no_warning(tmp_path, model):
     store = write(tmp_path / "a.ome.zarr", discs(9), channels=["DAPI"], pixel_size_um=(None, 0.5, 0.5))
     assert find_domain_shift(store, model) == []
 
@@ -67,14 +67,14 @@ def test_an_image_like_those_of_the_training_fits(tmp_path, model):
         pytest.param(lambda plane: discs(9, noise=0.6), id="noise"),
     ],
 )
-def test_an_image_of_another_kind_is_told_of(tmp_path, model, alter):
+def test_different_image_causes_warnings(tmp_path, model, alter):
     store = write(tmp_path / "a.ome.zarr", alter(discs(9)), channels=["DAPI"])
     sentences = find_domain_shift(store, model)
     assert sentences
     assert all(sentence.startswith("a: ") for sentence in sentences)
 
 
-def test_only_what_is_looked_at_has_to_fit(tmp_path, model):
+def test_only_the_analyzed_region_and_frames_are_compared(tmp_path, model):
     frames = np.stack([np.hstack([discs(9), discs(8, noise=0.6)]), np.hstack([discs(8, noise=0.6)] * 2)])
     path = tmp_path / "a.ome.zarr"
     create_store(path, (2, 1, 1, 256, 512), np.uint16)[...] = frames[:, None, None]
@@ -84,7 +84,7 @@ def test_only_what_is_looked_at_has_to_fit(tmp_path, model):
         assert find_domain_shift(path, model, **seen)
 
 
-def test_an_image_that_is_damaged_is_named(tmp_path, model):
+def test_damaged_image_is_named(tmp_path, model):
     store = write(tmp_path / "a.ome.zarr", discs(9), channels=["DAPI"])
     shard = next(path for path in (store / "0" / "c").rglob("*") if path.is_file())
     shard.write_bytes(b"\0" * shard.stat().st_size)
@@ -92,21 +92,21 @@ def test_an_image_that_is_damaged_is_named(tmp_path, model):
         find_domain_shift(store, model)
 
 
-def test_an_image_that_shows_nothing_is_told_of(tmp_path, model):
+def test_blank_image_causes_a_warning(tmp_path, model):
     store = write(tmp_path / "a.ome.zarr", np.full((64, 64), 7, np.uint16), channels=["DAPI"])
     assert find_domain_shift(store, model) == [
         "a: is blank, all of its pixels are equal; remove it from the table, or replace the file"
     ]
 
 
-def test_pixels_of_another_size_are_told_of_only_where_the_image_is_not_rescaled(tmp_path, model):
+def test_other_pixel_size_causes_a_warning_only_without_rescaling(tmp_path, model):
     store = write(tmp_path / "a.ome.zarr", discs(9), channels=["DAPI"], pixel_size_um=(None, 1.0, 1.0))
     told = "a: its pixels are 1 µm wide, but those of the training 0.5 µm"
     assert any(sentence.startswith(told) for sentence in find_domain_shift(store, model, rescale=False))
     assert not any(sentence.startswith(told) for sentence in find_domain_shift(store, model))
 
 
-def test_an_unknown_size_is_told_of_only_where_training_images_were_magnified_differently(tmp_path, model):
+def test_unknown_pixel_size_causes_a_warning_only_if_training_scales_differ(tmp_path, model):
     store = write(tmp_path / "a.ome.zarr", discs(9), channels=["DAPI"])
     alike, apart = (
         {"scale": {"method": "pixel_size", "typical": 1.0, "range": ends}} for ends in ([1.0, 1.0], [0.5, 2.0])
@@ -117,7 +117,7 @@ def test_an_unknown_size_is_told_of_only_where_training_images_were_magnified_di
     assert find_domain_shift(store, model | apart, object_diameter_px=12.0) == []
 
 
-def test_intensities_are_compared_in_the_windows_of_the_model(tmp_path, model):
+def test_intensities_are_compared_in_the_contrast_limits_of_the_model(tmp_path, model):
     plane = discs(9)
     low, high = np.percentile(plane, (1, 99.8))
     dim = (plane - low) * 0.3 + low
@@ -129,7 +129,7 @@ def test_intensities_are_compared_in_the_windows_of_the_model(tmp_path, model):
     assert any("percentile" in sentence for sentence in find_domain_shift(store, model | fixed | {"fingerprint": mark}))
 
 
-def test_a_rescaled_image_is_seen_as_the_network_sees_it(tmp_path, model):
+def test_image_is_compared_at_the_scale_of_the_network(tmp_path, model):
     plane = cv2.resize(discs(9).astype(np.float32), (128, 128), interpolation=cv2.INTER_AREA)
     store = write(tmp_path / "a.ome.zarr", plane, channels=["DAPI"], pixel_size_um=(None, 1.0, 1.0))
     at_its_own_size = write(tmp_path / "b.ome.zarr", plane, channels=["DAPI"])
@@ -137,7 +137,7 @@ def test_a_rescaled_image_is_seen_as_the_network_sees_it(tmp_path, model):
     assert not any("percentile" in sentence for sentence in find_domain_shift(store, model))
 
 
-def test_channels_taken_by_their_order_are_told_of(tmp_path, model):
+def test_channels_matched_by_order_cause_a_warning(tmp_path, model):
     store = write(tmp_path / "a.ome.zarr", discs(9), channels=["GFP"])
     (sentence,) = find_domain_shift(store, model)
     assert sentence.startswith("a: its channels (GFP) are matched by order to the model's channels (DAPI)")
@@ -149,7 +149,7 @@ def test_another_number_of_channels_is_refused(tmp_path, model):
         find_domain_shift(store, model)
 
 
-def test_a_model_without_a_fingerprint_says_nothing_of_content(tmp_path, model):
+def test_content_is_not_compared_without_a_fingerprint(tmp_path, model):
     store = write(tmp_path / "a.ome.zarr", np.full((64, 64), 7, np.uint16), channels=["DAPI"])
     assert find_domain_shift(store, model | {"fingerprint": None}) == []
 
@@ -164,7 +164,7 @@ def test_a_damaged_fingerprint_is_refused(tmp_path, model, damage):
         find_domain_shift(store, model | {"fingerprint": model["fingerprint"] | damage})
 
 
-def test_objects_of_half_or_twice_the_diameter_are_told_of(model):
+def test_objects_beyond_half_or_twice_the_diameter_cause_a_warning(model):
     area = np.pi / 4 * 12.0**2
     assert check_object_diameter("a", area, model) == []
     assert check_object_diameter("a", 3.9 * area, model) == []
@@ -176,13 +176,13 @@ def test_objects_of_half_or_twice_the_diameter_are_told_of(model):
     assert check_object_diameter("a", None, model) == []
 
 
-def test_a_fingerprint_stays_small_however_many_patches_there_are():
+def test_fingerprint_size_is_limited_for_many_patches():
     mark = compute_fingerprint(np.random.default_rng(0).random((200, 32, 32, 1), np.float32))
     assert len(mark["textures"]) == MAX_TEXTURES
 
 
 @pytest.mark.slow
-def test_phase_contrast_is_told_from_nuclei_and_nuclei_are_not(real_data, tmp_path):
+def test_phase_contrast_differs_from_nuclei_and_other_nuclei_do_not(real_data, tmp_path):
     """Fluorescent nuclei of many microscopes train; others of them fit but for a few, phase contrast never does."""
     files = sorted((real_data / "nuclei-dsb2018" / "stage1_train").glob("*/images/*.png"))
     planes = [plane for plane in map(read_grey, files) if min(plane.shape) >= 256 and np.median(plane) < 100]

@@ -5,7 +5,7 @@ import numpy as np
 from tessera.data.dihedral import apply_dihedral, invert_dihedral
 
 
-def test_the_eight_ways_differ_and_can_be_turned_back():
+def test_eight_dihedral_elements_differ_and_have_inverses():
     square = np.arange(18).reshape(1, 3, 3, 2)
     turned = [apply_dihedral(square, way, (1, 2)) for way in range(8)]
     assert np.array_equal(turned[0], square)

@@ -17,7 +17,7 @@ def open_scaled(folder, scale, shape=(150, 170)):
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.7, 1.6, 2.0])
-def test_a_network_learns_from_what_it_is_given_in_prediction(tmp_path, scale):
+def test_training_windows_equal_the_tiles_of_prediction(tmp_path, scale):
     source, _, pixels = open_scaled(tmp_path, scale)
     seen, ids, inside = read_window(source, (0, 0), 75, 85, 32, 32)
     low, high = source.metadata.contrast_limits[0]
@@ -40,7 +40,7 @@ def test_ids_are_those_of_the_nearest_pixel(tmp_path):
     assert (small > 0).mean() == pytest.approx((truth[43:107, 53:117] > 0).mean(), abs=0.03)
 
 
-def test_an_image_that_shrinks_below_a_patch_is_centred_and_known_to_end(tmp_path):
+def test_image_smaller_than_a_patch_is_centered_and_marked_inside(tmp_path):
     source, _, _ = open_scaled(tmp_path, 0.25, (96, 128))
     pixels, _, inside = read_window(source, (0, 0), 3, 3, 64, 64)
     assert pixels.shape == (64, 64, 1)
@@ -48,7 +48,7 @@ def test_an_image_that_shrinks_below_a_patch_is_centred_and_known_to_end(tmp_pat
     assert inside[20:44, 16:48].all()
 
 
-def test_validation_patches_cover_an_image_at_its_scale(tmp_path):
+def test_validation_patches_cover_a_rescaled_image(tmp_path):
     source, _, _ = open_scaled(tmp_path, 0.5)
     covered = np.zeros((150, 170), int)
     for _, _, row, column in grid_positions([source], 64, 100):

@@ -9,14 +9,14 @@ from tessera.data.resampling import resample
 PIXELS = np.random.default_rng(0).random((7, 40, 3)).astype(np.float32)
 
 
-def test_pixels_at_their_own_places_stay_as_they_are():
+def test_pixels_at_integer_positions_are_unchanged():
     for axis, size in enumerate(PIXELS.shape):
         found = resample(PIXELS, np.arange(size), axis, reach=1)
         assert found.dtype == np.float32
         assert np.array_equal(found, PIXELS)
 
 
-def test_between_pixels_it_is_linear_interpolation():
+def test_positions_between_pixels_are_interpolated_linearly():
     at = np.sort(np.random.default_rng(1).uniform(-2, 42, 100))
     found = resample(PIXELS, at, 1, reach=1)
     assert found.shape == (7, 100, 3)
@@ -30,12 +30,12 @@ def test_between_pixels_it_is_linear_interpolation():
 
 
 @pytest.mark.parametrize("reach", [1, 1.5, 2, 3.7, 100])
-def test_what_is_constant_stays_constant(reach):
+def test_constant_image_stays_constant(reach):
     found = resample(np.full((40, 2), 7, np.uint16), np.linspace(-3, 43, 60), 0, reach=reach)
     assert found == pytest.approx(7, abs=1e-5)
 
 
-def test_shrinking_by_two_weighs_pixels_by_a_triangle_of_the_new_size():
+def test_shrinking_by_two_weights_pixels_by_a_triangle():
     line = PIXELS[0, :, 0].astype(float)
     found = resample(line, np.arange(10, 30, 2) + 0.5, 0, reach=2)
     kernel = np.array([0.25, 0.75, 0.75, 0.25]) / 2
@@ -43,14 +43,14 @@ def test_shrinking_by_two_weighs_pixels_by_a_triangle_of_the_new_size():
     assert found == pytest.approx(np.array(expected), abs=1e-6)
 
 
-def test_shrinking_does_not_turn_fine_stripes_into_coarse_ones():
+def test_shrinking_does_not_alias_fine_stripes():
     stripes = np.tile([0.0, 1.0], 100)
     assert np.ptp(resample(stripes, np.arange(10, 190, 4.1), 0, reach=1)) > 0.5
     assert np.ptp(resample(stripes, np.arange(10, 190, 4.1), 0, reach=4.1)) < 0.1
 
 
 @pytest.mark.parametrize("reach", [1, 2.5])
-def test_pieces_with_what_is_around_them_equal_the_whole(reach):
+def test_resampled_tiles_with_halos_equal_the_whole_image(reach):
     at = np.arange(4, 36, 0.37)
     whole = resample(PIXELS, at, 1, reach=reach)
     pieces = []

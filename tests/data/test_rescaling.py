@@ -22,7 +22,7 @@ UNKNOWN = (None, None, None)
         (UNKNOWN, 1.0),
     ],
 )
-def test_pixels_are_brought_to_the_size_of_those_of_training_where_both_are_known(pixel_size_um, scale):
+def test_known_pixel_sizes_are_rescaled_to_the_training_pixel_size(pixel_size_um, scale):
     assert choose_scale("a", pixel_size_um, MODEL) == pytest.approx(scale)
     assert choose_scale("a", pixel_size_um, {"pixel_size_um": None}) == 1.0
     assert choose_scale("a", pixel_size_um, {}) == 1.0
@@ -30,23 +30,23 @@ def test_pixels_are_brought_to_the_size_of_those_of_training_where_both_are_know
 
 
 @pytest.mark.parametrize(("pixel_size_um", "scale"), [(0.3, 1.0), (0.9, 1.0), (1.5, 3.0), (0.1, 0.2)])
-def test_pixels_within_the_range_of_training_are_left(pixel_size_um, scale):
+def test_pixel_sizes_in_the_training_range_are_not_rescaled(pixel_size_um, scale):
     settings = MODEL | {"pixel_size_um_range": [0.3, 0.9]}
     assert choose_scale("a", (None, pixel_size_um, pixel_size_um), settings) == pytest.approx(scale)
 
 
-def test_a_range_alone_says_what_size_pixels_are_to_have():
+def test_target_pixel_size_is_the_mean_of_the_training_range():
     assert choose_scale("a", (None, 1.0, 1.0), {"pixel_size_um_range": [0.25, 0.25]}) == pytest.approx(4)
 
 
-def test_a_diameter_of_objects_says_more_than_pixel_sizes():
+def test_object_diameter_takes_precedence_over_pixel_sizes():
     assert choose_scale("a", (None, 1.0, 1.0), MODEL, object_diameter_px=80) == pytest.approx(0.25)
     assert choose_scale("a", UNKNOWN, MODEL, object_diameter_px=10) == pytest.approx(2)
     assert choose_scale("a", (None, 1.0, 1.0), MODEL, object_diameter_px=19) == 1.0
     assert choose_scale("a", UNKNOWN, MODEL, object_diameter_px=10, rescale=False) == 1.0
 
 
-def test_a_diameter_needs_a_model_that_knows_its_own():
+def test_object_diameter_is_refused_if_the_model_has_none():
     with pytest.raises(
         InputError, match=r"predict\.object_diameter_px: the model\.json of the model lacks diameter_px"
     ):
@@ -54,12 +54,12 @@ def test_a_diameter_needs_a_model_that_knows_its_own():
 
 
 @pytest.mark.parametrize(("pixel_size_um", "diameter_px"), [(50.0, None), (0.001, None), (None, 1), (None, 1000)])
-def test_a_scale_that_cannot_be_meant_is_refused_by_the_name_of_the_image(pixel_size_um, diameter_px):
+def test_extreme_scale_is_refused_with_the_name_of_the_image(pixel_size_um, diameter_px):
     with pytest.raises(InputError, match=r"^a: would be magnified [\d.]+ times"):
         choose_scale("a", (None, pixel_size_um, pixel_size_um), MODEL, object_diameter_px=diameter_px)
 
 
-def test_an_image_of_unknown_size_is_magnified_as_most_of_the_training_were():
+def test_image_of_unknown_pixel_size_gets_the_median_training_scale():
     settings = MODEL | {"scale": {"method": "object_diameter", "typical": 0.25, "range": [0.2, 0.5]}}
     assert choose_scale("a", UNKNOWN, settings) == 0.25
     assert choose_scale("a", (None, 1.0, 1.0), settings) == 2.0
@@ -67,7 +67,7 @@ def test_an_image_of_unknown_size_is_magnified_as_most_of_the_training_were():
     assert choose_scale("a", UNKNOWN, settings, rescale=False) == 1.0
 
 
-def test_a_scale_of_a_model_is_read_only_where_it_can_be_meant():
+def test_invalid_scale_of_a_model_is_refused():
     good = {"method": "pixel_size", "typical": 0.5, "range": [0.5, 1]}
     for scale in (None, good):
         check_scale(scale)

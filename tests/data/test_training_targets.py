@@ -14,7 +14,7 @@ def drawn(picture):
     return np.array([[int(digit) for digit in row] for row in picture.split()])
 
 
-def test_two_touching_cells_are_parted_by_boundary():
+def test_touching_cells_are_separated_by_boundary():
     ids = drawn("""
         00000000000
         01111155550
@@ -36,7 +36,7 @@ def test_two_touching_cells_are_parted_by_boundary():
     )
 
 
-def test_the_boundary_is_as_wide_as_said():
+def test_boundary_width_equals_the_setting():
     ids = np.zeros((30, 30), int)
     ids[5:25, 5:25] = 9
     for width in (1, 2, 3, 5):
@@ -46,14 +46,14 @@ def test_the_boundary_is_as_wide_as_said():
         assert (targets == 1).sum() == (20 - 2 * width) ** 2
 
 
-def test_the_boundary_keeps_within_the_cell():
+def test_boundary_is_inside_the_cell():
     ids = drawn("000 030 000")
     assert np.array_equal(instance_targets(ids, 2) > 0, ids > 0)
 
 
 @pytest.mark.parametrize("boundary_px", [1, 2, 3, 8])
 @pytest.mark.parametrize("side", [1, 2, 3, 4, 5])
-def test_a_cell_thinner_than_its_boundaries_keeps_a_core(side, boundary_px):
+def test_thin_cell_keeps_an_interior(side, boundary_px):
     ids = np.zeros((9, 30), int)
     ids[2 : 2 + side, 3:27] = 4
     targets = instance_targets(ids, boundary_px)
@@ -62,13 +62,13 @@ def test_a_cell_thinner_than_its_boundaries_keeps_a_core(side, boundary_px):
     assert (targets[ids == 0] == 0).all()
 
 
-def test_a_crooked_line_is_all_core():
+def test_one_pixel_wide_line_is_all_interior():
     ids = np.zeros((12, 12), int)
     ids[line(1, 1, 10, 6)] = 3
     assert np.array_equal(instance_targets(ids, 2), ids > 0)
 
 
-def test_thin_touching_cells_both_keep_their_cores():
+def test_thin_touching_cells_keep_their_interiors():
     ids = np.repeat([[1], [1], [1], [2], [2], [2]], 20, axis=1)
     targets = instance_targets(np.pad(ids, 3), 2)
     assert (targets == 1)[ids_at(targets.shape, 4)].any()
@@ -81,14 +81,14 @@ def ids_at(shape, row):
     return mask
 
 
-def test_the_edge_of_the_array_is_no_boundary():
+def test_array_border_is_no_boundary():
     assert (instance_targets(np.ones((6, 6), int), 2) == 1).all()
     ids = np.zeros((6, 8), int)
     ids[:, :5] = 1
     assert np.array_equal(instance_targets(ids, 1)[3], [1, 1, 1, 1, 2, 0, 0, 0])
 
 
-def test_each_piece_of_a_cell_has_a_core():
+def test_each_component_of_a_cell_has_an_interior():
     ids = np.zeros((20, 20), int)
     ids[2:12, 2:12] = 5
     ids[16, 16] = 5
@@ -97,7 +97,7 @@ def test_each_piece_of_a_cell_has_a_core():
     assert targets[7, 7] == 1
 
 
-def test_ids_of_any_size_and_type_give_the_same():
+def test_targets_do_not_depend_on_values_and_type_of_ids():
     ids = np.zeros((20, 30), np.int32)
     ids[disk((9, 9), 7)] = 1
     ids[disk((9, 21), 6)] = 2
@@ -107,18 +107,18 @@ def test_ids_of_any_size_and_type_give_the_same():
     assert sorted(np.unique(expected)) == list(range(len(INSTANCE_OUTPUTS)))
 
 
-def test_an_empty_mask_is_background():
+def test_empty_mask_is_background():
     targets = instance_targets(np.zeros((4, 5), int), 2)
     assert targets.dtype == np.uint8
     assert not targets.any()
 
 
-def test_no_boundary_is_wanted():
+def test_boundary_width_0_gives_no_boundary():
     ids = drawn("0110 0112 0112")
     assert np.array_equal(instance_targets(ids, 0), ids > 0)
 
 
-def test_a_cell_has_no_boundary_where_nobody_knows_whether_it_ends():
+def test_cell_edge_at_unannotated_pixels_is_ignored():
     ids = drawn("""
         00000000
         01111000

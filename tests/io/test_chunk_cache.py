@@ -15,7 +15,7 @@ def array(tmp_path):
 
 
 @pytest.mark.parametrize("most_bytes", [0, 2000, 10**9])
-def test_what_is_read_is_what_is_there(array, most_bytes):
+def test_cached_array_equals_the_array(array, most_bytes):
     cached, rng = CachedArray(array, ChunkCache(most_bytes)), np.random.default_rng(1)
     for _ in range(20):
         (y0, y1), (x0, x1) = (np.sort(rng.choice(size + 1, 2, replace=False)) for size in (70, 50))
@@ -25,7 +25,7 @@ def test_what_is_read_is_what_is_there(array, most_bytes):
     assert np.array_equal(cached[0, 0, 0, 60:99, -3:], array[0, 0, 0, 60:70, 47:50])
 
 
-def test_what_was_used_last_is_kept_and_no_more_than_may_be():
+def test_cache_keeps_recent_chunks_within_its_limit():
     read, cache = [], ChunkCache(25)
 
     def get(key):

@@ -83,7 +83,7 @@ def test_ome_zarr_may_have_fewer_axes_in_any_order(tmp_path, axes):
     ids=["thick", "channels together", "shards", "blosc", "plain", "gzip, turned"],
 )
 @pytest.mark.parametrize("limit", [100, 2**28])
-def test_ome_zarr_is_read_however_it_is_packed_and_chunked(tmp_path, monkeypatch, options, limit):
+def test_ome_zarr_is_read_with_any_codec_and_chunks(tmp_path, monkeypatch, options, limit):
     monkeypatch.setattr("tessera.io.lazy_image.PLANE_BYTES", limit)
     monkeypatch.setattr("tessera.io.ome_zarr_reader.PLANE_BYTES", limit)
     pixels = noise(3, 2, 4, 40, 50).astype(">i2")
@@ -91,7 +91,7 @@ def test_ome_zarr_is_read_however_it_is_packed_and_chunked(tmp_path, monkeypatch
     assert np.array_equal(array[:], pixels)
 
 
-def test_what_other_programs_write_as_ome_zarr_is_read(tmp_path):
+def test_ome_zarr_of_other_programs_is_read(tmp_path):
     pixels = noise(2, 3, 40, 50)
     for version, fmt in (("0.4", FormatV04()), ("0.5", FormatV05())):
         path = tmp_path / version / "a.ome.zarr"
@@ -100,7 +100,7 @@ def test_what_other_programs_write_as_ome_zarr_is_read(tmp_path):
         assert np.array_equal(array[0], pixels)
 
 
-def test_an_image_store_of_tessera_reads_back_as_it_is(tmp_path):
+def test_image_store_of_tessera_is_read_unchanged(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", noise(3, 200, 300), metadata={"axes": "TYX"}, photometric="minisblack")
     first, told = ingest_one(tmp_path, tmp_path / "a.tif", axes="TYX", pixel_size_um=0.25, frame_interval_s=30.0)
     again, found = ingest_one(tmp_path / "again", tmp_path / "images" / "a.ome.zarr")
@@ -108,7 +108,7 @@ def test_an_image_store_of_tessera_reads_back_as_it_is(tmp_path):
     assert found == told
 
 
-def test_chunks_that_are_missing_are_told_of(tmp_path, caplog):
+def test_missing_chunks_cause_a_warning(tmp_path, caplog):
     path = write_zarr(tmp_path / "a.zarr", 1 + noise(2, 1, 1, 32, 32))
     (path / "0" / "c" / "1" / "0" / "0" / "1" / "1").unlink()
     ingest_one(tmp_path, path)
@@ -233,7 +233,7 @@ def test_objects_in_older_ome_zarr_are_never_unpickled(tmp_path, changes):
     assert not (tmp_path / "ran").exists()
 
 
-def test_folders_of_several_ome_zarr_images_say_what_to_name(tmp_path):
+def test_folder_of_several_ome_zarr_images_is_refused_with_their_names(tmp_path):
     write_zarr(tmp_path / "a.zarr" / "0", noise(2, 1, 1, 32, 32))
     zarr.create_group(tmp_path / "a.zarr", attributes={"ome": {"bioformats2raw.layout": 3}})
     with pytest.raises(InputError, match=r"a\.zarr: is a folder of images; name one of them .* such as a\.zarr/0"):

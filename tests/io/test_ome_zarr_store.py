@@ -34,7 +34,7 @@ def noise(*shape, dtype=np.uint16, high=4000):
     return np.random.default_rng(1).integers(0, high, shape).astype(dtype)
 
 
-def test_pixels_come_back_as_they_were_written(tmp_path):
+def test_pixels_are_read_back_unchanged(tmp_path):
     pixels = noise(2, 3, 2, 70, 45)
     make_image(tmp_path / "a", pixels, chunk_px=16, shard_px=32)
     assert np.array_equal(open_array(tmp_path / "a")[:], pixels)
@@ -49,13 +49,13 @@ def test_chunks_and_shards_are_clipped_to_the_image(tmp_path):
     assert large.shards == (1, 1, 1, 2048, 2048)
 
 
-def test_the_pyramid_holds_means_of_four_pixels_and_of_fewer_at_odd_borders(tmp_path):
+def test_image_pyramid_holds_means_of_up_to_four_pixels(tmp_path):
     pixels = np.array([[0, 2, 10], [4, 6, 20], [7, 8, 255]], np.uint8)[None, None, None]
     make_image(tmp_path / "a", pixels, levels=2)
     assert open_array(tmp_path / "a", 1)[0, 0, 0].tolist() == [[3, 15], [8, 255]]
 
 
-def test_levels_stop_below_512_pixels_and_equal_the_ones_made_at_once(tmp_path):
+def test_pyramid_levels_stop_below_512_pixels(tmp_path):
     pixels = noise(1, 1, 1, 1301, 701)
     make_image(tmp_path / "a", pixels, chunk_px=64, shard_px=256)
     make_image(tmp_path / "b", pixels)
@@ -65,7 +65,7 @@ def test_levels_stop_below_512_pixels_and_equal_the_ones_made_at_once(tmp_path):
     assert np.array_equal(open_array(tmp_path / "a", 2)[:], open_array(tmp_path / "b", 2)[:])
 
 
-def test_the_label_pyramid_never_invents_an_id(tmp_path):
+def test_label_pyramid_has_no_new_ids(tmp_path):
     ids = np.random.default_rng(0).choice([0, 3, 7, 2**31 - 1], (1, 1, 1, 1030, 517)).astype(np.int32)
     store = create_store(tmp_path / "a", ids.shape, ids.dtype, chunk_px=128, shard_px=256)
     store[:] = ids
@@ -74,7 +74,7 @@ def test_the_label_pyramid_never_invents_an_id(tmp_path):
         assert np.array_equal(open_array(tmp_path / "a", level)[:], ids[..., ::step, ::step])
 
 
-def test_an_object_has_one_place_at_all_levels_of_images_and_labels(tmp_path):
+def test_object_position_is_equal_at_all_levels_of_images_and_labels(tmp_path):
     rows, columns = np.indices((2100, 1800))
     disc = ((rows - 1002) ** 2 + (columns - 808) ** 2 <= 500**2).astype(np.int32)[None, None, None]
     make_image(tmp_path / "image", (100 * disc).astype(np.float32), pixel_size_um=(None, 0.5, 0.25))
@@ -91,7 +91,7 @@ def test_an_object_has_one_place_at_all_levels_of_images_and_labels(tmp_path):
             assert places * scale.scale[-2:] + moved == pytest.approx([1002 * 0.5, 808 * 0.25], abs=0.15)
 
 
-def test_metadata_come_back(tmp_path):
+def test_metadata_are_read_back_unchanged(tmp_path):
     pixels = noise(2, 2, 1, 20, 20)
     extra = {"annotated_t": [0, 1]}
     path = make_image(
@@ -111,7 +111,7 @@ def test_metadata_come_back(tmp_path):
         assert window == pytest.approx(tuple(np.percentile(pixels[:, channel], (1, 99.8))))
 
 
-def test_windows_ignore_what_is_not_finite(tmp_path):
+def test_contrast_limits_ignore_pixels_that_are_not_finite(tmp_path):
     pixels = np.linspace(0, 1, 10000, dtype=np.float32).reshape(1, 1, 1, 100, 100)
     pixels[0, 0, 0, 0, :3] = np.nan, np.inf, -np.inf
     low, high = read_metadata(make_image(tmp_path / "a", pixels)).contrast_limits[0]
@@ -120,7 +120,7 @@ def test_windows_ignore_what_is_not_finite(tmp_path):
     assert read_metadata(make_image(tmp_path / "b", nothing)).contrast_limits == [(0.0, 0.0)]
 
 
-def test_a_few_cells_on_a_clean_background_are_not_erased(tmp_path):
+def test_contrast_limits_span_few_cells_on_a_uniform_background(tmp_path):
     pixels = np.zeros((1, 2, 1, 512, 512), np.uint8)
     pixels[0, 0, 0, 100:120, 200:220] = 200
     windows = read_metadata(make_image(tmp_path / "a", pixels, chunk_px=64, shard_px=128)).contrast_limits
@@ -130,14 +130,14 @@ def test_a_few_cells_on_a_clean_background_are_not_erased(tmp_path):
     assert not seen[..., 1].any()
 
 
-def test_cells_that_no_sampled_pixel_hits_are_found_all_the_same(tmp_path):
+def test_contrast_limits_span_cells_missed_by_sampling(tmp_path):
     pixels = np.full((1, 1, 1, 2500, 2500), 7, np.float32)
     pixels[0, 0, 0, 1501, 1501], pixels[0, 0, 0, 0, 0] = 90, np.inf
     assert read_metadata(make_image(tmp_path / "a", pixels, levels=1)).contrast_limits == [(7.0, 90.0)]
 
 
 @pytest.mark.slow
-def test_large_images_are_sampled_alike_each_time_and_in_flat_memory(tmp_path):
+def test_sampling_of_large_images_is_deterministic_with_constant_memory(tmp_path):
     path = tmp_path / "a"
     store = create_store(path, (1, 1, 1, 12000, 12000), np.uint8)
     for number, region in enumerate(iterate_shards(store)):
@@ -153,7 +153,7 @@ def test_large_images_are_sampled_alike_each_time_and_in_flat_memory(tmp_path):
     assert read_metadata(path).contrast_limits == first
 
 
-def test_ome_zarr_models_find_images_and_labels_valid(tmp_path):
+def test_stores_are_valid_for_ome_zarr_models(tmp_path):
     make_image(
         tmp_path / "a",
         noise(2, 3, 1, 600, 40),
@@ -180,7 +180,7 @@ def test_ome_zarr_models_find_images_and_labels_valid(tmp_path):
     assert [colour.label_value for colour in label.colors] == [0, 1, 2]
 
 
-def test_the_ome_zarr_package_reads_images_and_labels(tmp_path):
+def test_stores_are_read_by_the_ome_zarr_package(tmp_path):
     pixels = noise(1, 2, 1, 600, 40)
     make_image(tmp_path / "a", pixels, channels=["DAPI", "GFP"])
     node = next(iter(Reader(parse_url(tmp_path / "a"))()))
@@ -198,7 +198,7 @@ def test_the_ome_zarr_package_reads_images_and_labels(tmp_path):
     assert node.metadata["color"][5] == pytest.approx([*(part / 255 for part in label_color(5)), 1], abs=0.01)
 
 
-def test_colours_of_neighbouring_ids_differ():
+def test_colors_of_neighboring_ids_differ():
     colours = np.array([label_color(id_) for id_ in range(1, 200)])
     assert np.abs(np.diff(colours, axis=0)).max(axis=1).min() > 40
 
@@ -223,27 +223,27 @@ def a_shard(path):
     ],
     ids=["group cut", "array cut", "array lost", "shard lost", "shard cut", "group nonsense"],
 )
-def test_a_damaged_store_is_named_when_it_is_opened(tmp_path, damage):
+def test_damaged_store_is_named_when_it_is_opened(tmp_path, damage):
     path = make_image(tmp_path / "cells.ome.zarr", noise(1, 1, 1, 90, 90), chunk_px=32, shard_px=32)
     damage(path)
     with pytest.raises(InputError, match=r"cells\.ome\.zarr: the store is damaged"):
         open_array(path)
 
 
-def test_a_store_that_is_not_there_is_named(tmp_path):
+def test_missing_store_is_named(tmp_path):
     with pytest.raises(InputError, match="lost: there is no store here"):
         open_array(tmp_path / "lost")
     with pytest.raises(InputError, match="lost: there is no store here"):
         read_metadata(tmp_path / "lost")
 
 
-def test_a_store_made_anew_in_the_same_place_is_not_taken_for_damaged(tmp_path):
+def test_replaced_store_is_not_reported_as_damaged(tmp_path):
     for size in (90, 50):
         path = make_image(tmp_path / "a", noise(1, 1, 1, size, size), chunk_px=32, shard_px=32)
         assert open_array(path).shape[-1] == size
 
 
-def test_a_store_without_metadata_is_unfinished(tmp_path):
+def test_store_without_metadata_is_incomplete(tmp_path):
     create_store(tmp_path / "a", (1, 1, 1, 9, 9), np.uint8)
     with pytest.raises(InputError, match="its metadata lacks 'ome'"):
         read_metadata(tmp_path / "a")

@@ -28,12 +28,12 @@ def test_frames_are_a_slice_or_numbers(text, frames):
 
 
 @pytest.mark.parametrize("text", ["6", "0,7", "-7", "4:2", "10:20"])
-def test_frames_that_an_image_does_not_have_are_refused(text):
+def test_frames_beyond_the_image_are_refused(text):
     with pytest.raises(InputError, match=rf"a: has 6 frames, 0 to 5, and frames is {text}; correct it"):
         select_frames("a", text, 6)
 
 
-def test_a_region_of_interest_lies_within_the_plane():
+def test_region_of_interest_beyond_the_plane_is_refused():
     check_roi("a", None, (10, 20))
     check_roi("a", (0, 10, 5, 20), (10, 20))
     for roi in ((0, 11, 0, 20), (0, 10, 0, 21)):
@@ -52,7 +52,7 @@ def test_a_region_of_interest_lies_within_the_plane():
         ((0, 100, 0, 30), None),
     ],
 )
-def test_a_region_is_cut_to_what_is_of_interest(roi, part):
+def test_block_is_clipped_to_the_region_of_interest(roi, part):
     region = (slice(10, 20), slice(30, 40))
     expected = part and (slice(*part[:2]), slice(*part[2:]))
     assert clip_to_roi(roi, region) == expected

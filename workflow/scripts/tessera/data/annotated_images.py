@@ -55,6 +55,11 @@ class AnnotatedImage:
     scale: float = 1.0
 
     @property
+    def channel_indices(self) -> list[int]:
+        """Index of the image's channel for each channel of the patches."""
+        return list(range(self.pixels.shape[1])) if self.order is None else self.order
+
+    @property
     def diameters_px(self) -> NDArray[np.float64]:
         """Diameters of circles with the `areas`, in pixels of the image: (objects,)."""
         return np.sqrt(4 / math.pi * np.array(self.areas, np.float64))

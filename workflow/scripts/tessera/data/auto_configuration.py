@@ -50,7 +50,7 @@ def resolve_auto_settings(
         image.scale = factor
     scale = {"method": method, "typical": float(np.median(factors)), "range": [min(factors), max(factors)]}
 
-    limits = [[image.metadata.contrast_limits[channel] for channel in image.order] for image in images]
+    limits = [[image.metadata.contrast_limits[channel] for channel in image.channel_indices] for image in images]
     (normalization_method, median_limits), normalization_reason = choose_normalization(
         settings.normalization, limits, [image.pixels.dtype for image in images]
     )
@@ -58,7 +58,7 @@ def resolve_auto_settings(
     if normalization_method == "fixed":
         normalization = {"method": "fixed", "contrast_limits": median_limits}
         for image in images:
-            image.ranges = [tuple(ends) for ends in median_limits]
+            image.ranges = [(low, high) for low, high in median_limits]
 
     scaled_diameters = np.concatenate(
         [image.scale * diameters_px for image, diameters_px in zip(images, diameters, strict=True)]
@@ -90,7 +90,7 @@ def measure_background_and_color(source: AnnotatedImage) -> tuple[float, float]:
     Background is where the ground truth has no object. The spread is the mean difference between the largest and the
     smallest of three channels; it is 0 if there are not three channels.
     """
-    windows = [source.metadata.contrast_limits[channel] for channel in source.order]
+    windows = [source.metadata.contrast_limits[channel] for channel in source.channel_indices]
     has_color = len(windows) == 3
     if has_color:
         # With contrast limits of their own, all channels would be gray.

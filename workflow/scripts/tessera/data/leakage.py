@@ -32,7 +32,8 @@ def read_planes(path: StrPath) -> Iterator[tuple[int, NDArray[np.float32]]]:
     array = open_array(path, level=max(int(folder.name) for folder in Path(path).iterdir() if folder.name.isdigit()))
     count, _, depth, _, _ = array.shape
     for t in evenly_spaced_indices(count, FRAMES):
-        yield t, normalize(np.moveaxis(array[t, :, depth // 2], 0, -1), metadata.contrast_limits).mean(-1)
+        planes: NDArray[Any] = np.asarray(array[t, :, depth // 2])
+        yield t, normalize(np.moveaxis(planes, 0, -1), metadata.contrast_limits).mean(-1)
 
 
 def signature(plane: NDArray[Any]) -> NDArray[np.float32]:

@@ -79,7 +79,7 @@ def normalize(pixels: ArrayLike, contrast_limits: ArrayLike) -> NDArray[np.float
     wide = np.float64 if pixels.dtype.itemsize > 2 and pixels.dtype != np.float32 else np.float32
     span = high - low
     usable = np.isfinite(span) & (span > 0)
-    scaled = pixels.astype(wide)
+    scaled: NDArray[Any] = pixels.astype(wide)
     scaled -= np.where(usable, low, 0).astype(wide)
     scaled *= np.where(usable, 1 / np.where(usable, span, 1), 0).astype(wide)
     np.clip(scaled, LOW, HIGH, out=scaled)

@@ -44,7 +44,7 @@ def read_window(
     ]
     lows = [span.read.min() for span in spans]
     box = [slice(low, span.read.max() + 1) for low, span in zip(lows, spans, strict=True)]
-    order = list(range(source.pixels.shape[1])) if source.order is None else source.order
+    order = source.channel_indices
     block = source.pixels[(t, slice(None), z, *box)]
     if order != list(range(len(block))):
         block = block[order]

@@ -18,8 +18,9 @@ def check_scale(scale: Any) -> None:
     """
     if scale is None:
         return
-    parts = scale if isinstance(scale, dict) else {}
-    ends = parts.get("range") if isinstance(parts.get("range"), list) else []
+    parts: dict[str, Any] = scale if isinstance(scale, dict) else {}
+    ends: Any = parts.get("range")
+    ends = ends if isinstance(ends, list) else []
     numbers = [parts.get("typical"), *ends]
     valid = [type(number) in (int, float) and 1 / LARGEST <= number <= LARGEST for number in numbers]
     if len(valid) != 3 or not all(valid) or not isinstance(parts.get("method"), str):

@@ -246,7 +246,8 @@ class Colony:
         return self.rng.normal(0, scale * self.speed_px / math.sqrt(2), 2)
 
     def _bumps(self, scale: float) -> NDArray[np.complex128]:
-        return scale * 0.035 * (self.rng.normal(size=len(MODES)) + 1j * self.rng.normal(size=len(MODES)))
+        amplitudes: NDArray[np.complex128] = self.rng.normal(size=len(MODES)) + 1j * self.rng.normal(size=len(MODES))
+        return scale * 0.035 * amplitudes
 
 
 def _largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
