@@ -37,7 +37,7 @@ def read(folder, side, name):
     return zarr.open_group(folder / f"{side}.zarr", mode="r")[name]
 
 
-def test_patches_have_the_form_that_training_reads(patches):
+def test_patches_have_the_layout_that_training_reads(patches):
     image, target = read(patches, "train", "image"), read(patches, "train", "target")
     assert (image.shape, image.dtype, image.chunks) == ((40, 64, 64, 1), np.float16, (1, 64, 64, 1))
     assert (target.shape, target.dtype, target.chunks) == ((40, 64, 64), np.uint8, (1, 64, 64))
@@ -48,7 +48,7 @@ def test_patches_have_the_form_that_training_reads(patches):
     assert not (patches.parent / ".fold1.part").exists()
 
 
-def test_patches_say_what_they_are(patches):
+def test_patches_json_describes_the_patches(patches):
     described = json.loads((patches / "patches.json").read_text())
     target = read(patches, "train", "target")[:]
     shares = described.pop("class_share")
@@ -81,21 +81,21 @@ def test_patches_say_what_they_are(patches):
     }
 
 
-def test_the_number_of_workers_changes_nothing(batch, patches, tmp_path):
+def test_number_of_workers_does_not_change_patches(batch, patches, tmp_path):
     again = batch.augment(tmp_path / "fold1", workers=1)
     for side in ("train", "val"):
         for name in ("image", "target"):
             assert np.array_equal(read(again, side, name)[:], read(patches, side, name)[:])
 
 
-def test_another_seed_makes_other_patches_and_fewer_patches_are_the_first_ones(batch, patches, tmp_path):
+def test_seed_changes_patches_and_fewer_patches_are_a_prefix(batch, patches, tmp_path):
     other = batch.augment(tmp_path / "other", seed=1, n_patches=3)
     fewer = batch.augment(tmp_path / "fewer", n_patches=3)
     assert np.array_equal(read(fewer, "train", "image")[:], read(patches, "train", "image")[:3])
     assert not np.array_equal(read(other, "train", "image")[:], read(fewer, "train", "image")[:])
 
 
-def test_the_sheet_is_a_picture_with_outlines(patches):
+def test_contact_sheet_is_an_image_with_outlines(patches):
     sheet = np.asarray(Image.open(patches.with_suffix(".png")).convert("RGB")).astype(int)
     assert min(sheet.shape[:2]) > 1000
     yellow = (sheet[..., 0] > 230) & (sheet[..., 1] > 180) & (sheet[..., 2] < 60)
@@ -103,7 +103,7 @@ def test_the_sheet_is_a_picture_with_outlines(patches):
 
 
 @pytest.mark.parametrize("number", range(6))
-def test_image_and_mask_stay_in_step(number):
+def test_image_and_mask_get_the_same_transforms(number):
     ids = cells(number, (128, 128), 9)[0]
     pixels = np.stack([ids, 9.0 - ids], -1).astype(np.float32) / 9
     moved, moved_ids, inside, names = transform_patch(pixels, ids, np.ones_like(ids, bool), GEOMETRIC, 64, number)
@@ -136,7 +136,7 @@ def test_transforms_are_applied_independently_of_each_other():
     assert both.count(2) == pytest.approx(50, abs=22)
 
 
-def test_intensities_beyond_the_window_survive_gamma_and_brightness():
+def test_intensities_beyond_the_contrast_limits_survive_gamma_and_brightness():
     pixels = np.linspace(-0.6, 2.5, 64 * 64, dtype=np.float32).reshape(64, 64, 1)
     ids = np.zeros((64, 64), np.int32)
     for transform in OPTICAL[:2]:
@@ -146,7 +146,7 @@ def test_intensities_beyond_the_window_survive_gamma_and_brightness():
         assert np.ptp(changed) > 2
 
 
-def test_beyond_the_image_the_target_is_unknown_and_the_pixels_are_mirrored(tmp_path):
+def test_pixels_beyond_the_image_are_mirrored_with_unknown_target(tmp_path):
     ids = np.full((40, 48), 3, np.int32)
     pixels = np.arange(40 * 48, dtype=np.uint16).reshape(40, 48)
     source = Batch(tmp_path).add("small", "val", pixels, ids).source("small")
@@ -159,7 +159,7 @@ def test_beyond_the_image_the_target_is_unknown_and_the_pixels_are_mirrored(tmp_
     assert (target[~inside] == IGNORE).all()
 
 
-def test_patches_of_a_large_image_lie_within_it(batch):
+def test_patches_of_a_large_image_are_inside_it(batch):
     pool = PatchSampler([batch.source("image0")])
     renderer = PatchRenderer("instances", 64, 2, GEOMETRIC[:1], 0.5, 0)
     assert not any((renderer.transform(pool, number).target == IGNORE).any() for number in range(20))
@@ -176,7 +176,7 @@ def test_frames_without_annotation_give_no_patches(tmp_path):
     assert {place[1] for place in grid_positions([source], 64, 1000)} == {(1, 0), (3, 0)}
 
 
-def test_a_rare_class_is_sampled_as_often_as_any_other(tmp_path):
+def test_rare_class_is_sampled_as_often_as_others(tmp_path):
     names = ["background", "mother", "daughter"]
     common, rare = np.zeros((2, 700, 600), np.uint8)
     common[100:300] = 1
@@ -193,7 +193,7 @@ def test_a_rare_class_is_sampled_as_often_as_any_other(tmp_path):
     assert sum(source.truth[0, 0, 0, row, column] == 2 for source, _, row, column in anywhere) < 5
 
 
-def test_unknown_classes_stay_unknown_and_strange_ones_are_refused(tmp_path):
+def test_unannotated_classes_stay_unknown_and_unnamed_ones_are_refused(tmp_path):
     names = ["background", "cell"]
     ids = np.zeros((64, 64), np.uint8)
     ids[:32], ids[:, :5] = 1, IGNORE
@@ -216,7 +216,7 @@ def test_validation_patches_cover_their_image_once(batch):
     assert covered.min() == 1
 
 
-def test_validation_patches_are_shared_out_evenly_when_there_are_too_many(tmp_path):
+def test_validation_patches_are_shared_equally_if_there_are_too_many(tmp_path):
     batch = Batch(tmp_path)
     for image, side in (("large", 640), ("middle", 256), ("small", 64)):
         ids, pixels = cells(0, (side, side))
@@ -247,7 +247,7 @@ def test_images_of_different_channels_are_refused_by_name(batch, tmp_path):
 
 
 @pytest.mark.parametrize(("lacking", "name"), [("train", "training"), ("val", "validation")])
-def test_an_empty_side_is_refused_with_the_way_out(batch, tmp_path, lacking, name):
+def test_empty_subset_is_refused_with_advice(batch, tmp_path, lacking, name):
     sides = {image: side for image, side in batch.sides.items() if side != lacking}
     with pytest.raises(InputError, match=f"The {name} set is empty.*set split to {lacking} for some in"):
         augment(
@@ -270,7 +270,7 @@ def test_truth_of_a_single_class_is_refused(tmp_path, filled, described):
         one.augment(tmp_path / "fold1")
 
 
-def test_class_without_training_pixels_is_warned_about(tmp_path, caplog):
+def test_class_without_training_pixels_causes_a_warning(tmp_path, caplog):
     ids, pixels = cells(0)
     names = ["background", "mother", "daughter"]
     batch = Batch(tmp_path)
@@ -280,7 +280,7 @@ def test_class_without_training_pixels_is_warned_about(tmp_path, caplog):
     assert "No image of the training set shows daughter, so the network cannot find them" in caplog.text
 
 
-def test_pixels_that_are_no_numbers_and_channels_that_are_constant_become_0(tmp_path):
+def test_nan_pixels_and_constant_channels_become_0(tmp_path):
     ids, pixels = cells(0)
     bad = np.stack([pixels.astype(np.float32), np.full(ids.shape, np.nan), np.full(ids.shape, 7)]).astype(np.float32)
     bad[0, :40, :40] = np.nan
@@ -294,7 +294,7 @@ def test_pixels_that_are_no_numbers_and_channels_that_are_constant_become_0(tmp_
     assert not image[..., 1:].any()
 
 
-def test_images_that_disagree_in_pixel_size_are_rendered_at_one(tmp_path, caplog):
+def test_images_of_different_pixel_sizes_are_rendered_at_one(tmp_path, caplog):
     caplog.set_level("INFO")
     batch = Batch(tmp_path)
     for number, (side, size) in enumerate([("train", 0.5), ("train", 1.0), ("val", 0.5)]):
@@ -310,7 +310,7 @@ def test_images_that_disagree_in_pixel_size_are_rendered_at_one(tmp_path, caplog
     )
 
 
-def test_8_bit_images_of_like_windows_are_normalised_by_one_for_all(tmp_path):
+def test_8_bit_images_with_similar_contrast_limits_share_them(tmp_path):
     batch = Batch(tmp_path)
     for number in range(5):
         ids, pixels = cells(number)
@@ -324,7 +324,7 @@ def test_8_bit_images_of_like_windows_are_normalised_by_one_for_all(tmp_path):
     assert read(folder, "val", "image")[0, ..., 0] == pytest.approx(expected[:64, :64], abs=2e-3)
 
 
-def test_a_transform_that_tears_objects_is_warned_about(batch, tmp_path, caplog):
+def test_transform_that_tears_objects_causes_a_warning(batch, tmp_path, caplog):
     caplog.set_level("INFO")
     tears = [{"name": "ElasticTransform", "p": 1.0, "alpha": 400, "sigma": 2}]
     folder = batch.augment(tmp_path / "fold1", n_patches=2, transforms=tears)
@@ -365,12 +365,12 @@ def test_skipped_images_give_no_patches(batch, tmp_path, caplog):
         ({"name": "Compose"}, "entry 2 .*no such transform"),
     ],
 )
-def test_transforms_that_cannot_be_are_refused_before_any_work(transform, message):
+def test_invalid_transforms_are_refused_before_any_work(transform, message):
     with pytest.raises(InputError, match=message):
         check_transforms([GEOMETRIC[0], transform], 2)
 
 
-def test_a_blank_border_is_unknown_and_no_background():
+def test_blank_border_of_a_transform_is_unknown():
     turn = [{"name": "Affine", "p": 1.0, "rotate": [45, 45], "border_mode": 0}]
     pixels, ids, inside = np.ones((64, 64, 1), np.float32), np.full((64, 64), 3, np.int32), np.ones((64, 64), bool)
     turned, ids, inside, _ = transform_patch(pixels, ids, inside, turn, 64, seed=0)
@@ -389,7 +389,7 @@ def test_the_transforms_of_the_tests_work_for_any_number_of_channels(channels):
         assert check_transforms(GEOMETRIC + OPTICAL, channels) is None
 
 
-def test_a_wider_window_is_read_only_where_a_transform_reaches_beyond_the_patch():
+def test_larger_window_is_read_only_for_transforms_beyond_the_patch():
     assert window_px([GEOMETRIC[0], *OPTICAL], 64) == 64
     assert window_px(GEOMETRIC, 64) == 128
 
@@ -401,7 +401,7 @@ def partly(ids, columns):
     return ids
 
 
-def test_what_lies_where_nobody_annotated_is_neither_drawn_nor_measured_nor_learnt(tmp_path):
+def test_unannotated_pixels_are_not_drawn_measured_or_learned(tmp_path):
     ids, pixels = cells(0, (150, 340), 24)
     batch = Batch(tmp_path).add("partly", "train", pixels, partly(ids, 100))
     source = batch.source("partly")
@@ -425,7 +425,7 @@ def test_what_lies_where_nobody_annotated_is_neither_drawn_nor_measured_nor_lear
         assert np.isin(one.target[one.ids > 0], (1, 2, IGNORE)).all()
 
 
-def test_targets_do_not_depend_on_the_objects_where_nobody_annotated(tmp_path):
+def test_targets_do_not_depend_on_objects_in_unannotated_regions(tmp_path):
     (one, pixels), (other, _) = cells(0), cells(1)
     other[:, :80] = one[:, :80]
     batch = Batch(tmp_path)
@@ -437,7 +437,7 @@ def test_targets_do_not_depend_on_the_objects_where_nobody_annotated(tmp_path):
     assert np.array_equal(*targets)
 
 
-def test_a_side_in_which_nothing_is_annotated_is_refused_by_name(tmp_path):
+def test_subset_without_annotated_pixels_is_refused_by_name(tmp_path):
     ids, pixels = cells(0)
     batch = Batch(tmp_path).add("full", "train", pixels, ids).add("blank", "val", pixels, partly(ids, 0))
     with pytest.raises(InputError, match="blank: no pixel is annotated; correct the column truth"):

@@ -45,7 +45,7 @@ def discs(frames=2):
     return np.stack([place_discs(SHAPE, [(20, 20 + 3 * t), (60, 70)], 9) for t in range(frames)])[:, None]
 
 
-def test_ids_stay_as_they_are_also_of_what_is_in_pieces_and_measures_are_those_of_scikit_image(tmp_path):
+def test_imported_ids_are_kept_and_measurements_equal_scikit_image(tmp_path):
     masks = discs() * 300
     masks[0, 0, 80:85, 5:9] = 300
     output, table = imported(tmp_path, masks)
@@ -62,7 +62,7 @@ def test_ids_stay_as_they_are_also_of_what_is_in_pieces_and_measures_are_those_o
     assert set(rows["class"]) == {"cell"}
 
 
-def test_labels_of_tessera_are_masks(tmp_path):
+def test_label_stores_of_tessera_are_imported(tmp_path):
     images, labels, _ = write_batch(tmp_path, {"a": (discs()[:, 0] * 300, None)})
     rows = [{"image": "a", "masks_files": [str(labels / "a.ome.zarr")], "axes": ""}]
     import_masks(
@@ -77,7 +77,7 @@ def test_labels_of_tessera_are_masks(tmp_path):
     assert (open_array(tmp_path / "out" / "a.ome.zarr")[:, 0, 0] == discs()[:, 0] * 300).all()
 
 
-def test_an_object_of_a_stack_is_one_through_its_planes(tmp_path):
+def test_object_of_a_stack_is_one_object_in_all_planes(tmp_path):
     stack = np.zeros((1, 3, *SHAPE), np.int32)
     stack[0, :2], stack[0, 1:, :40, :40] = discs(1)[0], 0
     images = tmp_path / "images" / "one"
@@ -91,7 +91,7 @@ def test_an_object_of_a_stack_is_one_through_its_planes(tmp_path):
     assert rows[["bbox_z0_px", "bbox_z1_px"]].to_numpy().tolist() == [[0, 1], [0, 2]]
 
 
-def test_only_the_region_and_the_frames_of_the_table_count(tmp_path):
+def test_only_the_analyzed_region_and_frames_are_imported(tmp_path):
     masks = discs(3)
     output, table = imported(tmp_path, masks, regions={"a": {"roi": (0, 90, 0, 25), "frames": "0,2"}})
     expected = masks.copy()
@@ -102,7 +102,7 @@ def test_only_the_region_and_the_frames_of_the_table_count(tmp_path):
     assert rows["touches_border"].all()
 
 
-def test_frames_without_masks_are_told_of_where_the_table_looks_at_them(tmp_path, caplog):
+def test_analyzed_frames_without_masks_cause_a_warning(tmp_path, caplog):
     images, _, _ = write_batch(tmp_path, {"a": (discs(4)[:, 0], None)})
     folder = tmp_path / "masks"
     folder.mkdir()
@@ -118,7 +118,7 @@ def test_frames_without_masks_are_told_of_where_the_table_looks_at_them(tmp_path
         assert ("contain 2 of 3 frames; the others are empty" in caplog.text) == told
 
 
-def test_masks_without_objects_are_labels_without_objects(tmp_path, caplog):
+def test_empty_masks_give_empty_labels(tmp_path, caplog):
     output, table = imported(tmp_path, np.zeros((2, 1, *SHAPE), int))
     assert not np.asarray(open_array(output / "a.ome.zarr")).any()
     assert pq.read_metadata(table).num_rows == 0
@@ -126,7 +126,7 @@ def test_masks_without_objects_are_labels_without_objects(tmp_path, caplog):
     assert read_warnings([output]) == {"a": ["masks contain no object"]}
 
 
-def test_masks_of_a_single_value_are_told_of_and_can_be_separated(tmp_path, caplog):
+def test_masks_with_a_single_value_cause_a_warning_and_can_be_split(tmp_path, caplog):
     masks = np.where(discs() > 0, 255, 0)
     output, _ = imported(tmp_path / "kept", masks)
     assert np.unique(open_array(output / "a.ome.zarr")).tolist() == [0, 255]
@@ -140,27 +140,27 @@ def test_masks_of_a_single_value_are_told_of_and_can_be_separated(tmp_path, capl
     assert ((np.asarray(open_array(output / "a.ome.zarr"))[:, 0] > 0) == (masks > 0)).all()
 
 
-def test_ids_that_are_in_one_piece_each_are_not_told_of_when_pieces_are_separated(tmp_path, caplog):
+def test_connected_ids_cause_no_warning_about_splitting(tmp_path, caplog):
     output, _ = imported(tmp_path, discs(), disconnected_labels="split")
     assert (open_array(output / "a.ome.zarr")[:, 0] == discs()).all()
     assert "warning" not in caplog.text
 
 
-def test_pixels_that_nobody_annotated_are_no_cell(tmp_path):
+def test_unannotated_pixels_are_no_object(tmp_path):
     masks = discs()
     masks[..., :5, :] = 99
     output, _ = imported(tmp_path, masks, ignore_label=99)
     assert (open_array(output / "a.ome.zarr")[:, 0] == np.where(masks == 99, 0, masks)).all()
 
 
-def test_frames_and_planes_that_lie_in_a_row_are_told_apart_by_the_axes_of_the_table(tmp_path):
+def test_axes_of_the_table_distinguish_frames_and_planes(tmp_path):
     images = write_image(tmp_path / "images", "a", np.zeros((2, 1, 3, *SHAPE), np.uint16)).parent
     masks = discs(6)
     with pytest.raises(InputError, match=r"is t 6, .* but its image is t 2, z 3, .*; state its axes in the table"):
         imported(tmp_path, masks, pixels=images)
 
 
-def test_bad_masks_are_refused_by_name_or_set_aside(tmp_path):
+def test_bad_masks_are_refused_by_name_or_skipped(tmp_path):
     images, _, _ = write_batch(tmp_path, {"a": (discs()[:, 0], None)})
     with pytest.raises(InputError, match=r"masks\.tif: is t 2, y 45, x 100, but its image is t 2, y 90, x 100"):
         imported(tmp_path, discs()[:, :, :45], pixels=images)

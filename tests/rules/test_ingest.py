@@ -25,7 +25,7 @@ from tessera.io.ome_zarr_store import open_array, read_metadata
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32"])
 @pytest.mark.parametrize("byteorder", ["<", ">"])
-def test_types_are_kept_whatever_the_byte_order(tmp_path, dtype, byteorder):
+def test_pixel_types_are_kept_for_any_byte_order(tmp_path, dtype, byteorder):
     pixels = noise(40, 50, dtype=dtype)
     tifffile.imwrite(tmp_path / "a.tif", pixels, byteorder=byteorder)
     array, _ = ingest_one(tmp_path, tmp_path / "a.tif")
@@ -34,7 +34,7 @@ def test_types_are_kept_whatever_the_byte_order(tmp_path, dtype, byteorder):
 
 
 @pytest.mark.parametrize(("source", "kept"), [("float64", "float32"), ("float16", "float32"), ("bool", "uint8")])
-def test_other_types_become_the_nearest_that_is_kept(tmp_path, source, kept):
+def test_unsupported_pixel_types_become_the_nearest_supported_type(tmp_path, source, kept):
     pixels = noise(40, 50, dtype=np.uint8).astype(source)
     tifffile.imwrite(tmp_path / "a.tif", pixels)
     array, _ = ingest_one(tmp_path, tmp_path / "a.tif")
@@ -43,7 +43,7 @@ def test_other_types_become_the_nearest_that_is_kept(tmp_path, source, kept):
 
 
 @pytest.mark.parametrize(("dtype", "white"), [("uint8", 255), ("uint16", 65535)])
-def test_where_0_is_white_bright_pixels_are_the_large_ones(tmp_path, caplog, dtype, white):
+def test_images_with_0_as_white_are_inverted(tmp_path, caplog, dtype, white):
     pixels = noise(40, 50, dtype=dtype)
     tifffile.imwrite(tmp_path / "a.tif", white - pixels, photometric="miniswhite")
     array, _ = ingest_one(tmp_path, tmp_path / "a.tif")
@@ -51,7 +51,7 @@ def test_where_0_is_white_bright_pixels_are_the_large_ones(tmp_path, caplog, dty
     assert "warning: declares that 0 is white" in caplog.text
 
 
-def test_bits_of_which_0_is_white_are_turned_but_for_masks_that_tifffile_says_so_of(tmp_path):
+def test_bilevel_images_with_0_as_white_are_inverted_except_masks_of_tifffile(tmp_path):
     mask = noise(40, 50) > 60
     for name, options, expected in (("a", {}, mask), ("b", {"software": "scanner"}, ~mask)):
         (tmp_path / name).mkdir()
@@ -60,7 +60,7 @@ def test_bits_of_which_0_is_white_are_turned_but_for_masks_that_tifffile_says_so
         assert np.array_equal(array[0, 0, 0], expected)
 
 
-def test_mostly_empty_labels_that_zstd_makes_next_to_nothing_of_are_believed(tmp_path):
+def test_highly_compressed_empty_labels_are_accepted(tmp_path):
     ids = np.zeros((9000, 16000), np.uint16)
     ids[10:20, 10:20] = 7
     tifffile.imwrite(tmp_path / "a.tif", ids, compression="zstd", tile=(512, 512))
@@ -81,14 +81,14 @@ def test_mostly_empty_labels_that_zstd_makes_next_to_nothing_of_are_believed(tmp
     ],
     ids=str,
 )
-def test_tiff_is_read_however_it_is_laid_out(tmp_path, options):
+def test_tiff_is_read_with_any_layout(tmp_path, options):
     pixels = noise(3, 150, 170)
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="minisblack", metadata={"axes": "TYX"}, **options)
     array, _ = ingest_one(tmp_path, tmp_path / "a.tif", axes="TYX")
     assert np.array_equal(array[:, 0, 0], pixels)
 
 
-def test_a_tile_may_be_larger_than_a_small_image(tmp_path):
+def test_tile_larger_than_a_small_image_is_accepted(tmp_path):
     pixels = noise(40, 50)
     tifffile.imwrite(tmp_path / "a.tif", pixels, tile=(1024, 1024), compression="zlib")
     array, _ = ingest_one(tmp_path, tmp_path / "a.tif")
@@ -97,7 +97,7 @@ def test_a_tile_may_be_larger_than_a_small_image(tmp_path):
 
 @pytest.mark.parametrize("limit", [1000, 2**28])
 @pytest.mark.parametrize("options", [{"tile": (64, 64)}, {"rowsperstrip": 11}, {"compression": "zlib"}], ids=str)
-def test_large_planes_are_read_piece_by_piece_with_the_same_result(tmp_path, monkeypatch, limit, options):
+def test_large_planes_are_read_in_pieces_with_the_same_result(tmp_path, monkeypatch, limit, options):
     monkeypatch.setattr("tessera.io.lazy_image.PLANE_BYTES", limit)
     pixels = noise(3, 300, 330)
     tifffile.imwrite(
@@ -127,7 +127,7 @@ def test_ome_metadata_are_kept(tmp_path):
     assert found.channels == ["DAPI", "GFP"]
 
 
-def test_imagej_metadata_are_kept_and_the_table_overrules_them(tmp_path):
+def test_imagej_metadata_are_kept_and_the_table_overrides_them(tmp_path):
     pixels = noise(4, 3, 2, 20, 24)
     metadata = {"axes": "TZCYX", "unit": "um", "spacing": 1.5, "finterval": 30.0}
     tifffile.imwrite(tmp_path / "a.tif", pixels, imagej=True, resolution=(4, 2), metadata=metadata)
@@ -139,7 +139,7 @@ def test_imagej_metadata_are_kept_and_the_table_overrules_them(tmp_path):
     assert (found.pixel_size_um, found.frame_interval_s) == ((1.5, 0.1, 0.1), 7)
 
 
-def test_a_printers_resolution_is_no_pixel_size(tmp_path):
+def test_print_resolution_is_no_pixel_size(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", noise(20, 24), resolution=(72, 72), resolutionunit="INCH")
     tifffile.imwrite(tmp_path / "b.tif", noise(20, 24), resolution=(40000, 20000), resolutionunit="CENTIMETER")
     path = ingest_rows(tmp_path, row("a", tmp_path / "a.tif"), row("b", tmp_path / "b.tif"))
@@ -147,7 +147,7 @@ def test_a_printers_resolution_is_no_pixel_size(tmp_path):
     assert read_metadata(path / "b.ome.zarr").pixel_size_um == (None, 0.5, 0.25)
 
 
-def test_the_table_says_what_the_axes_are(tmp_path, caplog):
+def test_axes_of_the_table_override_those_of_the_file(tmp_path, caplog):
     pixels = noise(5, 20, 24)
     tifffile.imwrite(tmp_path / "a.tif", pixels)
     rows = [row(axes or "own", tmp_path / "a.tif", axes=axes) for axes in ("", "ZYX", "CYX", "XTY")]
@@ -163,7 +163,7 @@ def test_the_table_says_what_the_axes_are(tmp_path, caplog):
     assert caplog.text.count("they are read as frames") == 1
 
 
-def test_axes_of_one_may_be_named_or_left_out(tmp_path, caplog):
+def test_axes_of_size_1_may_be_named_or_omitted(tmp_path, caplog):
     pixels = noise(5, 20, 24)
     tifffile.imwrite(tmp_path / "plain.tif", pixels[:, None], photometric="minisblack")
     tifffile.imwrite(tmp_path / "ome.ome.tif", pixels[:, None, None], metadata={"axes": "TCZYX"})
@@ -196,7 +196,7 @@ def test_axes_of_one_may_be_named_or_left_out(tmp_path, caplog):
         ((1,) * 40 + (20, 24), "", None),
     ],
 )
-def test_axes_that_might_be_one_or_another_are_refused_for_images(tmp_path, shape, axes, what):
+def test_ambiguous_axes_of_images_are_refused(tmp_path, shape, axes, what):
     tifffile.imwrite(tmp_path / "a.tif", noise(*shape), photometric="minisblack")
     if what:
         with pytest.raises(InputError, match=re.escape(what)):
@@ -214,7 +214,7 @@ def test_axes_that_do_not_fit_are_refused(tmp_path):
         ingest_one(tmp_path, tmp_path / "b.tif", axes="CYXS")
 
 
-def test_a_pyramidal_tiff_gives_its_full_size_and_names_its_other_images(tmp_path, caplog):
+def test_pyramidal_tiff_is_read_at_full_size_and_its_other_images_are_named(tmp_path, caplog):
     pixels = noise(200, 220)
     with tifffile.TiffWriter(tmp_path / "a.ome.tif") as writer:
         writer.write(pixels, subifds=1, tile=(64, 64), metadata={"axes": "YX", "Name": "cells"})
@@ -250,7 +250,7 @@ def write_set(folder, positions, names=("left", "right"), **options):
         )
 
 
-def test_every_file_of_an_ome_set_gives_its_own_image(tmp_path, caplog):
+def test_each_file_of_an_ome_set_gives_its_own_image(tmp_path, caplog):
     for compression in (None, "zlib"):
         folder = tmp_path / str(compression)
         folder.mkdir()
@@ -265,7 +265,7 @@ def test_every_file_of_an_ome_set_gives_its_own_image(tmp_path, caplog):
 
 
 @pytest.mark.parametrize(("names", "size"), [(("left", "right"), 2), (("", ""), None)])
-def test_a_file_of_an_ome_set_is_itself_without_the_others(tmp_path, names, size):
+def test_file_of_an_ome_set_is_read_without_the_others(tmp_path, names, size):
     pixels = [noise(3, 20, 24), noise(3, 20, 24) + 100]
     write_set(tmp_path, pixels, names)
     (tmp_path / "0.ome.tif").unlink()
@@ -275,7 +275,7 @@ def test_a_file_of_an_ome_set_is_itself_without_the_others(tmp_path, names, size
 
 
 @pytest.mark.parametrize("compression", [None, "zlib"])
-def test_a_movie_over_several_ome_files_is_whole_whichever_is_named(tmp_path, compression):
+def test_movie_in_several_ome_files_is_complete_from_each_of_them(tmp_path, compression):
     frames = noise(2, 20, 24)
     files = "".join(
         f'<TiffData FirstT="{t}" IFD="0" PlaneCount="1"><UUID FileName="{t}.ome.tif">urn:uuid:{t}</UUID></TiffData>'
@@ -296,7 +296,7 @@ def test_a_movie_over_several_ome_files_is_whole_whichever_is_named(tmp_path, co
         assert np.array_equal(open_array(path / f"m{t}.ome.zarr")[:, 0, 0], frames)
 
 
-def test_an_ome_file_whose_images_lie_elsewhere_names_where(tmp_path):
+def test_ome_file_without_own_images_names_the_files_that_have_them(tmp_path):
     write_set(tmp_path, [noise(3, 20, 24)])
     head = tifffile.tiffcomment(tmp_path / "0.ome.tif").replace('UUID="urn:uuid:0"', 'UUID="urn:uuid:9"')
     tifffile.imwrite(tmp_path / "head.ome.tif", noise(1, 20, 24), metadata=None, description=head)
@@ -305,7 +305,7 @@ def test_an_ome_file_whose_images_lie_elsewhere_names_where(tmp_path):
 
 
 @pytest.mark.parametrize("place", ["/absolute/{}", "../{}", "inner/{}", r"C:\{}", "..", "", "beside", "link"])
-def test_an_ome_file_that_names_others_outside_its_folder_is_refused_before_they_are_opened(tmp_path, place):
+def test_ome_file_with_references_outside_its_folder_is_refused_unopened(tmp_path, place):
     folder = tmp_path / "images"
     (folder / "inner").mkdir(parents=True)
     for fifo in (tmp_path / "fifo", folder / "inner/fifo", folder / "beside"):
@@ -323,7 +323,7 @@ def test_an_ome_file_that_names_others_outside_its_folder_is_refused_before_they
         signal.alarm(0)
 
 
-def test_a_renamed_ome_file_is_itself_whatever_path_it_was_written_to(tmp_path):
+def test_renamed_ome_file_is_read(tmp_path):
     pixels = noise(3, 20, 24)
     text = ome_image(0, r"C:\data\old.ome.tif", pixels.shape, "a")
     text = f'<?xml version="1.0"?><OME UUID="urn:uuid:0">{text}</OME>'
@@ -337,7 +337,7 @@ def save_png(path, pixels):
     return path
 
 
-def test_png_keeps_its_colours_and_loses_transparency_that_says_nothing(tmp_path):
+def test_png_keeps_its_colors_and_loses_constant_transparency(tmp_path):
     colour = noise(20, 24, 4, dtype=np.uint8)
     plain = colour.copy()
     plain[..., 3] = 255
@@ -365,14 +365,14 @@ def test_transparency_of_tiff_is_treated_like_that_of_png(tmp_path):
     assert metadata.channels == ["red", "green", "blue"]
 
 
-def test_png_with_16_bit_colours_is_not_cut_to_8(tmp_path):
+def test_png_with_16_bit_colors_keeps_16_bits(tmp_path):
     pixels = noise(20, 24, 3) * 500
     (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(pixels))
     array, _ = ingest_one(tmp_path, tmp_path / "a.png")
     assert np.array_equal(array[0, :, 0], pixels.transpose(2, 0, 1))
 
 
-def test_a_palette_becomes_colours_unless_the_pixels_are_ids(tmp_path):
+def test_palette_becomes_colors_unless_the_pixels_are_ids(tmp_path):
     ids = noise(20, 24, dtype=np.uint8) % 3
     image = Image.fromarray(ids, "P")
     image.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
@@ -385,7 +385,7 @@ def test_a_palette_becomes_colours_unless_the_pixels_are_ids(tmp_path):
 
 
 @pytest.mark.parametrize(("photometric", "samples"), [("separated", 4), ("cielab", 3), ("ycbcr", 3)])
-def test_colours_that_are_no_amounts_of_light_are_refused(tmp_path, photometric, samples):
+def test_non_additive_color_spaces_are_refused(tmp_path, photometric, samples):
     tifffile.imwrite(tmp_path / "a.tif", noise(64, 64, samples, dtype=np.uint8), photometric=photometric)
     name = {"separated": "CMYK"}.get(photometric, photometric.upper())
     with pytest.raises(InputError, match=rf"a\.tif: its colors are {name}.*save it as RGB"):
@@ -394,7 +394,7 @@ def test_colours_that_are_no_amounts_of_light_are_refused(tmp_path, photometric,
 
 @pytest.mark.parametrize("compression", ["JPEG", "ALT_JPEG", "JPEG_LOSSY"])
 @pytest.mark.parametrize("subsampling", [(1, 1), (2, 2)])
-def test_colours_of_jpeg_in_tiff_are_rgb(tmp_path, subsampling, compression):
+def test_colors_of_jpeg_in_tiff_are_rgb(tmp_path, subsampling, compression):
     plane = np.full((64, 64, 3), (180, 60, 20), np.uint8)
     options = {"compression": "jpeg", "subsampling": subsampling}
     tifffile.imwrite(tmp_path / "a.tif", plane, photometric="rgb", **options)
@@ -408,7 +408,7 @@ def test_colours_of_jpeg_in_tiff_are_rgb(tmp_path, subsampling, compression):
     assert np.allclose(array[0, :, 0, 20, 20], plane[20, 20], atol=4)
 
 
-def test_a_tiff_with_a_lookup_table_keeps_its_measured_values(tmp_path, caplog):
+def test_tiff_with_a_lookup_table_keeps_its_values(tmp_path, caplog):
     pixels = noise(20, 24, dtype=np.uint8)
     table = np.stack([np.arange(256) * 257] * 3).astype(np.uint16)[:, ::-1].copy()
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="palette", colormap=table)
@@ -417,7 +417,7 @@ def test_a_tiff_with_a_lookup_table_keeps_its_measured_values(tmp_path, caplog):
     assert "has a palette, which is ignored" in caplog.text
 
 
-def test_frames_are_put_in_the_order_that_people_count_in(tmp_path):
+def test_frames_are_sorted_by_their_numbers(tmp_path):
     movie = tmp_path / "movie"
     movie.mkdir()
     for number in (10, 2, 1):
@@ -444,7 +444,7 @@ def test_frames_are_put_in_the_order_that_people_count_in(tmp_path):
         ([1, 5], None),
     ],
 )
-def test_a_hole_in_the_numbers_of_frames_is_told_of(tmp_path, caplog, numbers, told):
+def test_gap_in_frame_numbers_causes_a_warning(tmp_path, caplog, numbers, told):
     movie = tmp_path / "movie7"
     movie.mkdir()
     for number in numbers:
@@ -466,7 +466,7 @@ def test_a_hole_in_the_numbers_of_frames_is_told_of(tmp_path, caplog, numbers, t
     ],
     ids=["shape", "type", "stack"],
 )
-def test_the_odd_frame_is_named(tmp_path, odd, what):
+def test_frame_of_another_shape_is_named(tmp_path, odd, what):
     for number in (0, 2):
         tifffile.imwrite(tmp_path / f"f{number}.tif", np.zeros((20, 24), np.uint8))
     tifffile.imwrite(tmp_path / "f1.tif", odd)
@@ -485,7 +485,7 @@ def truncated(path, pixels, share=0.6, **options):
     [{}, {"ome": True}, {"imagej": True}, {"compression": "zlib"}, {"tile": (32, 32)}, {"bigtiff": True}],
     ids=str,
 )
-def test_a_truncated_tiff_is_refused_rather_than_read_in_part(tmp_path, frames, options):
+def test_truncated_tiff_is_refused(tmp_path, frames, options):
     truncated(tmp_path / "a.tif", noise(frames, 90, 100).squeeze(), **options)
     with pytest.raises(InputError, match=r"a\.tif: .*(truncated|damaged).*(replace|remove)"):
         ingest_one(tmp_path, tmp_path / "a.tif")
@@ -579,7 +579,7 @@ def test_bad_files_are_named_with_what_is_wrong(tmp_path, name, make, what):
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.jp2"])
-def test_cut_off_pictures_are_refused(tmp_path, name):
+def test_truncated_pictures_are_refused(tmp_path, name):
     Image.fromarray(noise(80, 90, 3, dtype=np.uint8)).save(tmp_path / name)
     content = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(content[: len(content) // 2])
@@ -587,7 +587,7 @@ def test_cut_off_pictures_are_refused(tmp_path, name):
         ingest_one(tmp_path, tmp_path / name)
 
 
-def test_all_bad_images_of_a_batch_are_named_and_the_good_ones_are_not_made_twice(tmp_path, caplog):
+def test_all_bad_images_of_a_batch_are_named_and_good_ones_are_kept(tmp_path, caplog):
     rows = [row(f"good{number}", tmp_path / f"good{number}.tif") for number in range(2)]
     for each in rows:
         tifffile.imwrite(each["files"][0], noise(20, 24))
@@ -612,7 +612,7 @@ def test_all_bad_images_of_a_batch_are_named_and_the_good_ones_are_not_made_twic
     ]
 
 
-def test_bad_images_are_set_aside_where_that_is_asked_for(tmp_path):
+def test_bad_images_are_skipped_if_the_setting_says_so(tmp_path):
     tifffile.imwrite(tmp_path / "good.tif", noise(20, 24))
     (tmp_path / "bad.tif").write_text("oops")
     rows = [row("good", tmp_path / "good.tif"), row("bad", tmp_path / "bad.tif")]
@@ -621,7 +621,7 @@ def test_bad_images_are_set_aside_where_that_is_asked_for(tmp_path):
     assert "bad.tif: is not a TIFF" in json.loads((path / "skipped.json").read_text())["bad"]
 
 
-def test_constant_images_and_images_with_holes_are_taken_and_noted(tmp_path, caplog):
+def test_constant_images_and_missing_pixels_cause_warnings(tmp_path, caplog):
     holes = np.linspace(0, 1, 480, dtype=np.float32).reshape(20, 24)
     holes[3, 3:5] = np.nan
     tifffile.imwrite(tmp_path / "holes.tif", holes)
@@ -636,7 +636,7 @@ def test_constant_images_and_images_with_holes_are_taken_and_noted(tmp_path, cap
     assert "flat: warning: channel 0 is (nearly) constant" in out
 
 
-def test_memory_stays_flat_as_a_movie_grows(tmp_path):
+def test_memory_does_not_grow_with_a_movie(tmp_path):
     peaks = []
     for frames in (3, 30):
         file = tmp_path / f"{frames}.tif"
@@ -677,7 +677,7 @@ REFUSED = {
 }
 
 
-def test_files_of_real_microscopes_become_what_their_own_readers_found(tmp_path, real_data):
+def test_files_of_real_microscopes_equal_the_results_of_other_readers(tmp_path, real_data):
     rows = [row(f"image{number}", real_data / "awkward-files" / name) for number, name in enumerate(REAL)]
     path = ingest_rows(tmp_path, *rows, chunk_px=512, shard_px=2048)
     for each, (name, (shape, dtype, least, most)) in zip(rows, REAL.items(), strict=True):
@@ -685,7 +685,7 @@ def test_files_of_real_microscopes_become_what_their_own_readers_found(tmp_path,
         assert (name, pixels.shape, pixels.dtype, pixels.min(), pixels.max()) == (name, shape, dtype, least, most)
 
 
-def test_broken_and_unknown_files_of_the_real_world_are_refused_each_with_its_reason(tmp_path, real_data):
+def test_broken_and_unknown_real_files_are_refused_with_their_reasons(tmp_path, real_data):
     rows = [row(f"image{number}", real_data / "awkward-files" / name) for number, name in enumerate(REFUSED)]
     with pytest.raises(InputError) as refused:
         ingest_rows(tmp_path, *rows)
@@ -707,7 +707,7 @@ def test_broken_and_unknown_files_of_the_real_world_are_refused_each_with_its_re
         (OSError("image file is truncated"), InputError),
     ],
 )
-def test_what_the_machine_lacks_for_now_sets_no_image_aside(error, kind):
+def test_temporary_failures_of_the_machine_skip_no_image(error, kind):
     with pytest.raises(InputError, match=r"^i\.tif: ") as caught, as_input_error("i.tif"):
         raise error
     assert type(caught.value) is kind

@@ -90,7 +90,7 @@ def save(path, pixels, **options):
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_an_image_of_ids_keeps_its_ids(tmp_path, name, dtype):
+def test_image_of_ids_keeps_its_ids(tmp_path, name, dtype):
     array, metadata = annotate_one(tmp_path, save(tmp_path / name, cells().astype(dtype)))
     assert array.dtype == np.int32
     assert np.array_equal(array[0, 0, 0], cells())
@@ -100,13 +100,13 @@ def test_an_image_of_ids_keeps_its_ids(tmp_path, name, dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.uint64, np.float32, np.float64, bool])
-def test_ids_may_come_in_any_type_that_holds_whole_numbers(tmp_path, dtype):
+def test_ids_of_any_type_with_whole_numbers_are_read(tmp_path, dtype):
     pixels = cells().astype(dtype)
     array, _ = annotate_one(tmp_path, save(tmp_path / "a.tif", pixels))
     assert np.array_equal(array[0, 0, 0], pixels.astype(int))
 
 
-def test_ids_saved_as_equal_colours_are_ids(tmp_path):
+def test_ids_saved_as_gray_colors_are_read(tmp_path):
     for number, channels in enumerate((3, 4)):
         pixels = np.repeat(cells()[..., None], channels, axis=-1)
         if channels == 4:
@@ -116,7 +116,7 @@ def test_ids_saved_as_equal_colours_are_ids(tmp_path):
         assert np.array_equal(array[0, 0, 0], cells())
 
 
-def test_a_class_image_becomes_bytes_with_the_names_of_its_classes(tmp_path):
+def test_class_image_becomes_uint8_with_class_names(tmp_path):
     pixels = cells() % 3
     array, _ = annotate_one(tmp_path, save(tmp_path / "a.png", pixels), task="semantic")
     assert array.dtype == np.uint8
@@ -125,7 +125,7 @@ def test_a_class_image_becomes_bytes_with_the_names_of_its_classes(tmp_path):
     assert [entry["class"] for entry in label["properties"]] == list(CLASSES)
 
 
-def test_a_black_and_white_mask_is_the_second_of_two_classes(tmp_path):
+def test_white_of_a_bilevel_mask_is_the_second_class(tmp_path):
     mask = (cells() > 0) * np.uint8(255)
     array, _ = annotate_one(tmp_path, save(tmp_path / "a.png", mask), task="semantic", classes=CLASSES[:2])
     assert np.array_equal(array[0, 0, 0], cells() > 0)
@@ -137,7 +137,7 @@ def save_objects(folder, names=("a.png", "b.png")):
     return folder
 
 
-def test_one_mask_per_object_is_foreground_where_there_are_two_classes_and_says_nothing_of_more(tmp_path):
+def test_masks_of_objects_are_foreground_of_two_classes_and_refused_for_more(tmp_path):
     masks = save_objects(tmp_path / "masks")
     with pytest.raises(
         InputError, match=r"masks: masks of single objects do not name classes; give an image of classes"
@@ -148,7 +148,7 @@ def test_one_mask_per_object_is_foreground_where_there_are_two_classes_and_says_
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_what_white_means_is_decided_for_the_whole_image(tmp_path, turned):
+def test_meaning_of_white_is_decided_for_the_whole_image(tmp_path, turned):
     pixels = np.zeros((2100, 64), np.uint8)
     pixels[:40, :40] = 255
     pixels[2060:, :40] = 1
@@ -157,7 +157,7 @@ def test_what_white_means_is_decided_for_the_whole_image(tmp_path, turned):
         annotate_one(tmp_path, mask, shape=(1, 1, 1, 2100, 64), task="semantic", classes=CLASSES[:2])
 
 
-def test_one_mask_per_object_becomes_ids_and_the_smaller_object_wins_where_two_overlap(tmp_path, caplog):
+def test_masks_of_objects_become_ids_and_smaller_objects_cover_larger_ones(tmp_path, caplog):
     large, small = np.zeros((2, 60, 80), np.uint8)
     large[10:40, 10:40] = 255
     small[30:45, 30:45] = 255
@@ -179,7 +179,7 @@ def test_frames_keep_ids_over_time_and_may_be_empty(tmp_path):
 
 
 @pytest.mark.parametrize("dtypes", ["uint8 uint16 uint8", "uint16 int32 uint32", "uint8 float32 int16"])
-def test_masks_of_frames_may_differ_in_their_bits(tmp_path, dtypes):
+def test_masks_of_frames_may_differ_in_bit_depth(tmp_path, dtypes):
     dtypes = dtypes.split()
     movie = np.stack([(cells() > 2) * (200 + 90 * t if dtype != "uint8" else 7) for t, dtype in enumerate(dtypes)])
     files = [save(tmp_path / f"{t}.tif", movie[t].astype(dtype)) for t, dtype in enumerate(dtypes)]
@@ -187,7 +187,7 @@ def test_masks_of_frames_may_differ_in_their_bits(tmp_path, dtypes):
     assert np.array_equal(array[:, 0, 0], movie)
 
 
-def test_a_stack_of_unnamed_pages_is_taken_as_the_image_has_it(tmp_path):
+def test_stack_of_unnamed_pages_gets_the_axes_of_its_image(tmp_path):
     stack = np.stack([cells(), cells()[::-1]])
     save(tmp_path / "a.tif", stack)
     for number, shape in enumerate([(2, 1, 1, 60, 80), (1, 3, 2, 60, 80)]):
@@ -197,7 +197,7 @@ def test_a_stack_of_unnamed_pages_is_taken_as_the_image_has_it(tmp_path):
 
 
 @pytest.mark.parametrize("axes", ["CYX", "YXS", "YX"])
-def test_the_axes_of_the_image_may_name_channels_that_ids_lack(tmp_path, axes):
+def test_ids_may_lack_the_channels_of_the_axes_of_their_image(tmp_path, axes):
     array, _ = annotate_one(tmp_path, save(tmp_path / "a.tif", cells()), shape=(1, 3, 1, 60, 80), axes=axes)
     assert np.array_equal(array[0, 0, 0], cells())
 
@@ -217,7 +217,7 @@ def test_the_axes_of_the_image_may_name_channels_that_ids_lack(tmp_path, axes):
         ((4, 3), (4, 2, 3), "TCZYX"),
     ],
 )
-def test_axes_of_ids_that_are_not_clear_are_those_of_the_image_where_sizes_fit(tmp_path, sizes, shape, axes):
+def test_ambiguous_axes_of_ids_follow_the_shape_of_the_image(tmp_path, sizes, shape, axes):
     count = sizes[0] * (sizes[1] if len(sizes) > 1 else 1) * (sizes[2] if len(sizes) > 2 else 1)
     planes = cells() // 7 * np.arange(1, count + 1, dtype=np.uint8)[:, None, None]
     file = save(tmp_path / "a.tif", planes.reshape(*sizes, 60, 80), photometric="minisblack")
@@ -228,7 +228,7 @@ def test_axes_of_ids_that_are_not_clear_are_those_of_the_image_where_sizes_fit(t
     assert np.array_equal(array[:], expected.reshape(shape[0], 1, shape[2], 60, 80))
 
 
-def test_axes_of_ids_that_would_fit_in_two_ways_or_in_none_are_refused(tmp_path):
+def test_axes_of_ids_that_fit_in_two_ways_or_none_are_refused(tmp_path):
     file = save(tmp_path / "a.tif", np.stack([np.stack([cells()] * 3)] * 3), photometric="minisblack")
     for shape in ((3, 1, 3, 60, 80), (3, 1, 2, 60, 80)):
         with pytest.raises(InputError, match=r"a\.tif: its axes QQYX of sizes \(3, 3, 60, 80\) are ambiguous; name"):
@@ -254,7 +254,7 @@ def tracked():
 @pytest.mark.parametrize(
     ("name", "inside"), [("man_track{:03d}.tif", ""), ("mask{:04d}.tif", ""), ("man_track{:03d}.tif", "TRA")]
 )
-def test_a_cell_tracking_challenge_folder_brings_its_lineage(tmp_path, name, inside):
+def test_cell_tracking_challenge_folder_gives_its_lineage(tmp_path, name, inside):
     make_challenge(tmp_path / "gt" / inside, tracked(), name)
     array, metadata = annotate_one(tmp_path, tmp_path / "gt", shape=(3, 1, 1, 60, 80))
     assert np.array_equal(array[:, 0, 0], list(tracked().values()))
@@ -262,7 +262,7 @@ def test_a_cell_tracking_challenge_folder_brings_its_lineage(tmp_path, name, ins
 
 
 @pytest.mark.parametrize("axes", ["", "TCZYX"])
-def test_a_label_store_of_tessera_is_an_annotation(tmp_path, axes):
+def test_label_store_of_tessera_is_read_as_annotation(tmp_path, axes):
     movie = np.stack([cells() * (t != 1) for t in range(3)])
     file = save(tmp_path / "a.tif", movie, photometric="minisblack")
     first, _ = annotate_one(tmp_path / "first", file, shape=(3, 2, 1, 60, 80))
@@ -273,7 +273,7 @@ def test_a_label_store_of_tessera_is_an_annotation(tmp_path, axes):
         annotate_one(tmp_path / "other", store, shape=(4, 2, 1, 60, 80))
 
 
-def test_labels_in_an_ome_zarr_image_are_an_annotation_and_those_without_cells_are_background(tmp_path):
+def test_labels_of_an_ome_zarr_image_are_read_as_annotation(tmp_path):
     ids = np.stack([cells(), 0 * cells()]).astype(np.uint64)
     for version, fmt in (("0.4", FormatV04()), ("0.5", FormatV05())):
         path = tmp_path / version / "a.zarr"
@@ -289,13 +289,13 @@ def test_labels_in_an_ome_zarr_image_are_an_annotation_and_those_without_cells_a
 
 
 @pytest.mark.parametrize("names", [("mask_000.tif", "mask_001.tif"), ("mask_001.tif", "mask_002.tif")])
-def test_numbered_masks_of_one_image_are_its_objects_and_no_frames(tmp_path, names):
+def test_numbered_masks_of_a_single_frame_are_objects(tmp_path, names):
     array, metadata = annotate_one(tmp_path, save_objects(tmp_path / "masks", names))
     assert np.array_equal(array[0, 0, 0], cells() * (cells() < 7))
     assert metadata.extra == {}
 
 
-def test_numbered_masks_of_a_movie_are_its_frames(tmp_path):
+def test_numbered_masks_of_a_movie_are_frames(tmp_path):
     masks = make_challenge(tmp_path / "masks", {0: cells(), 2: cells()}, "mask{:03d}.tif", tracks=None)
     array, metadata = annotate_one(tmp_path, masks, shape=(3, 1, 1, 60, 80))
     assert np.array_equal(array[2, 0, 0], cells())
@@ -309,7 +309,7 @@ def test_two_masks_of_one_frame_are_both_named(tmp_path):
         annotate_one(tmp_path, tmp_path / "gt", shape=(2, 1, 1, 60, 80))
 
 
-def test_frames_that_are_not_annotated_are_remembered(tmp_path):
+def test_unannotated_frames_are_recorded_in_the_store(tmp_path):
     frames = {1: cells(), 3: cells()}
     make_challenge(tmp_path / "gt" / "SEG", frames, "man_seg{:03d}.tif", tracks=None)
     array, metadata = annotate_one(tmp_path, tmp_path / "gt", shape=(4, 1, 1, 60, 80))
@@ -328,13 +328,13 @@ def test_frames_that_are_not_annotated_are_remembered(tmp_path):
         ("1 0 2 0\n2 0 0 0\n7 1 2 1\n", "track 7: its parent 1 is not a track that ended before frame 1"),
     ],
 )
-def test_tracks_that_cannot_be_are_refused(tmp_path, tracks, what):
+def test_impossible_tracks_are_refused(tmp_path, tracks, what):
     make_challenge(tmp_path / "gt", tracked(), tracks=tracks)
     with pytest.raises(InputError, match=what):
         annotate_one(tmp_path, tmp_path / "gt", shape=(3, 1, 1, 60, 80))
 
 
-def test_tracks_need_the_frames_alone_that_the_table_looks_at(tmp_path):
+def test_tracks_need_masks_of_analyzed_frames_only(tmp_path):
     some = {t + 1: frame for t, frame in tracked().items()}
     folder = make_challenge(tmp_path / "gt", some, tracks="1 1 3 0\n2 1 1 0\n7 2 3 2\n")
     regions = {"a": {"roi": None, "frames": "1:4"}}
@@ -354,7 +354,7 @@ def photograph():
 
 
 @pytest.mark.parametrize(("task", "mark"), [("instances", UNKNOWN), ("semantic", IGNORE)])
-def test_what_the_table_does_not_look_at_counts_as_not_annotated(tmp_path, task, mark):
+def test_pixels_outside_the_analyzed_region_are_unannotated(tmp_path, task, mark):
     movie = np.stack([cells() > 0] * 3).astype(np.uint8)
     regions = {"a": {"roi": (10, 40, 0, 50), "frames": "0,2"}}
     file = save(tmp_path / "a.tif", movie, photometric="minisblack")
@@ -385,7 +385,7 @@ def test_what_the_table_does_not_look_at_counts_as_not_annotated(tmp_path, task,
     ],
     ids=["empty", "fraction", "nan", "negative", "large", "turned", "small", "stack", "photograph", "colours"],
 )
-def test_what_is_no_image_of_ids_is_refused_with_the_reason(tmp_path, pixels, what):
+def test_images_without_ids_are_refused_with_the_reason(tmp_path, pixels, what):
     with pytest.raises(InputError, match=rf"a\.tif: {what}"):
         annotate_one(tmp_path, save(tmp_path / "a.tif", pixels))
 
@@ -407,13 +407,13 @@ def test_jpeg_is_refused_as_an_annotation(tmp_path):
         annotate_one(tmp_path, tmp_path / "a.jpg")
 
 
-def test_a_frame_too_few_is_refused(tmp_path):
+def test_missing_frame_is_refused(tmp_path):
     files = [save(tmp_path / f"{t}.png", cells()) for t in range(2)]
     with pytest.raises(InputError, match="is t 2, y 60, x 80, but its image is t 3, y 60, x 80"):
         annotate_one(tmp_path, *files, shape=(3, 1, 1, 60, 80))
 
 
-def test_pieces_of_an_id_can_be_separated(tmp_path, caplog):
+def test_disconnected_components_of_an_id_can_be_split(tmp_path, caplog):
     ids = cells()
     ids[50:56, 60:66] = 7
     ids[20:24, 60:66] = 1
@@ -425,7 +425,7 @@ def test_pieces_of_an_id_can_be_separated(tmp_path, caplog):
     assert "truth has disconnected labels; 2 of their components got new ids" in caplog.text
 
 
-def test_new_ids_of_pieces_are_unique_over_all_frames(tmp_path):
+def test_new_ids_of_split_components_are_unique_over_all_frames(tmp_path):
     store = create_store(tmp_path / "a", (2, 1, 1, 9, 9), np.int32)
     frame = np.zeros((9, 9), np.int32)
     frame[0, :4] = frame[5, :2] = 3
@@ -437,7 +437,7 @@ def test_new_ids_of_pieces_are_unique_over_all_frames(tmp_path):
 
 
 @pytest.mark.parametrize(("largest", "fits"), [(2**31 - 2, True), (2**31 - 1, False)])
-def test_pieces_for_which_no_id_is_left_are_refused(tmp_path, largest, fits):
+def test_components_without_a_free_id_are_refused(tmp_path, largest, fits):
     ids = np.zeros((60, 80), np.uint32)
     ids[:10, :10] = ids[20:25, :10] = largest
     mask = save(tmp_path / "a.tif", ids)
@@ -449,7 +449,7 @@ def test_pieces_for_which_no_id_is_left_are_refused(tmp_path, largest, fits):
             annotate_one(tmp_path, mask, disconnected_labels="split")
 
 
-def test_pieces_of_tracks_are_not_separated(tmp_path):
+def test_components_of_tracks_are_not_split(tmp_path):
     folder = make_challenge(tmp_path / "gt", tracked())
     with pytest.raises(
         InputError,
@@ -458,14 +458,14 @@ def test_pieces_of_tracks_are_not_separated(tmp_path):
         annotate_one(tmp_path, folder, shape=(3, 1, 1, 60, 80), disconnected_labels="split")
 
 
-def test_a_mask_with_one_id_hints_at_separating_it(tmp_path, caplog):
+def test_mask_with_one_id_gets_a_hint_to_split_it(tmp_path, caplog):
     annotate_one(tmp_path, save(tmp_path / "a.png", (cells() > 0) * np.uint8(255)))
     assert "set ingest_truth.disconnected_labels to split" in caplog.text
     ((_, (warning,)),) = read_warnings([tmp_path / "truth"]).items()
     assert warning.startswith("truth has a single id; ")
 
 
-def test_images_set_aside_are_set_aside_in_truth_too(tmp_path):
+def test_skipped_images_are_skipped_in_the_ground_truth_too(tmp_path):
     make_images(tmp_path, good=(1, 1, 1, 60, 80))
     (tmp_path / "images/skipped.json").write_text('{"bad": "bad.tif: is empty"}')
     mask = save(tmp_path / "a.png", cells())
@@ -485,7 +485,7 @@ def ingest_and_annotate(folder, files, truths, **settings):
     return {image: open_array(truth / f"{image}.ome.zarr")[:] for image in files}
 
 
-def test_nuclei_of_the_data_science_bowl_are_all_there(tmp_path, real_data):
+def test_nuclei_of_the_data_science_bowl_are_complete(tmp_path, real_data):
     folders = sorted((real_data / "nuclei-dsb2018/stage1_train").iterdir())[:12]
     files = {folder.name: list((folder / "images").iterdir()) for folder in folders}
     masks = {folder.name: [folder / "masks"] for folder in folders}
@@ -493,7 +493,7 @@ def test_nuclei_of_the_data_science_bowl_are_all_there(tmp_path, real_data):
         assert len(np.unique(ids)) - 1 == len(list(masks[image][0].iterdir()))
 
 
-def test_ids_of_real_cells_are_kept_and_their_pieces_separated(tmp_path, real_data):
+def test_ids_of_real_cells_are_kept_and_their_components_split(tmp_path, real_data):
     folder = real_data / "phase-usiigaci/set1"
     before = np.asarray(Image.open(folder / "instances_ids.png"))
     kept = ingest_and_annotate(tmp_path, {"a": [folder / "raw.tif"]}, {"a": [folder / "instances_ids.png"]})["a"]
@@ -507,7 +507,7 @@ def test_a_real_movie_of_single_frames_keeps_the_ids_of_its_cells(tmp_path, real
     assert np.array_equal(ids[:, 0, 0], [tifffile.imread(mask) for mask in masks])
 
 
-def test_real_photographs_are_never_taken_for_annotations(tmp_path, real_data):
+def test_real_photographs_are_refused_as_annotations(tmp_path, real_data):
     nuclei = sorted((real_data / "nuclei-dsb2018/stage1_train").glob("*/images/*.png"))[:6]
     phase = sorted((real_data / "phase-usiigaci").glob("*/raw.tif"))[:2]
     files = {f"image{number}": [file] for number, file in enumerate([*nuclei, *phase])}
@@ -525,7 +525,7 @@ def test_real_class_masks_become_classes(tmp_path, real_data):
         assert np.array_equal(ids[0, 0, 0], np.asarray(Image.open(masks[image][0])))
 
 
-def test_a_simulated_movie_brings_its_lineage_and_sizes(tmp_path):
+def test_simulated_movie_gives_its_lineage_and_sizes(tmp_path):
     simulate(tmp_path / "m.ome.tif", tmp_path / "m_truth", MovieSettings(frames=4, size_px=96, cells=6, cycle_frames=3))
     ids = ingest_and_annotate(tmp_path, {"m": [tmp_path / "m.ome.tif"]}, {"m": [tmp_path / "m_truth"]})["m"]
     assert np.array_equal(ids[:, 0, 0], [tifffile.imread(tmp_path / f"m_truth/man_track{t:03d}.tif") for t in range(4)])
@@ -538,7 +538,7 @@ def test_a_simulated_movie_brings_its_lineage_and_sizes(tmp_path):
 @pytest.mark.parametrize(
     ("value", "dtype"), [(255, np.uint8), (65535, np.uint16), (-1, np.int16), (2**32 - 1, np.uint32)]
 )
-def test_pixels_that_nobody_annotated_are_marked_as_such(tmp_path, value, dtype):
+def test_unannotated_pixels_are_marked(tmp_path, value, dtype):
     pixels = cells().astype(dtype)
     pixels[40:] = value
     array, _ = annotate_one(tmp_path, save(tmp_path / "a.tif", pixels), ignore_label=value)
@@ -550,7 +550,7 @@ def test_pixels_that_nobody_annotated_are_marked_as_such(tmp_path, value, dtype)
     assert [colour.rgba for colour in label.colors if colour.label_value == UNKNOWN] == [(128, 128, 128, 128)]
 
 
-def test_classes_that_nobody_annotated_are_marked_even_where_white_would_be_a_class(tmp_path):
+def test_unannotated_class_pixels_are_marked_even_if_white_could_be_a_class(tmp_path):
     pixels = (cells() > 0).astype(np.uint8)
     pixels[:, 60:] = 255
     mask = save(tmp_path / "a.png", pixels)
@@ -560,13 +560,13 @@ def test_classes_that_nobody_annotated_are_marked_even_where_white_would_be_a_cl
     assert {entry.label_value for entry in label.properties} == {0, 1, IGNORE}
 
 
-def test_truth_in_which_nothing_is_annotated_is_refused(tmp_path):
+def test_ground_truth_without_annotated_pixels_is_refused(tmp_path):
     mask = save(tmp_path / "a.png", np.full((60, 80), 255, np.uint8))
     with pytest.raises(InputError, match=r"a\.png: has only 255, which is ingest_truth\.ignore_label; an"):
         annotate_one(tmp_path, mask, ignore_label=255)
 
 
-def test_separated_pieces_and_tracks_leave_the_mark_as_it_is(tmp_path):
+def test_unannotated_mark_is_kept_for_split_components_and_tracks(tmp_path):
     ids = cells()
     ids[:3], ids[20:24, 60:66], ids[55:] = 255, 1, 255
     array, _ = annotate_one(
@@ -581,12 +581,12 @@ def test_separated_pieces_and_tracks_leave_the_mark_as_it_is(tmp_path):
     assert (array[:, 0, 0, :3] == UNKNOWN).all()
 
 
-def test_the_object_whose_number_is_the_mark_is_no_mark(tmp_path):
+def test_object_whose_number_equals_the_ignore_label_is_kept(tmp_path):
     array, _ = annotate_one(tmp_path, save_objects(tmp_path / "masks"), ignore_label=2)
     assert np.array_equal(array[0, 0, 0], cells() * (cells() < 7))
 
 
-def test_masks_that_are_counted_from_one_are_frames_in_order_or_are_refused(tmp_path):
+def test_masks_numbered_from_one_are_frames_in_order_or_refused(tmp_path):
     movie = np.stack([np.roll(cells(), 3 * t, axis=1) for t in range(3)])
     files = [save(tmp_path / "all" / f"mask{t + 1}.tif", frame) for t, frame in enumerate(movie)]
     array, metadata = annotate_one(tmp_path, *files, shape=(3, 1, 1, 60, 80))
@@ -628,7 +628,7 @@ WITHOUT_4 = [0, 1, 2, 3, 5]
         (("im_{}.tif", [0, 2]), ("m_{}.png", [0, 1]), 1),
     ],
 )
-def test_masks_whose_numbers_say_that_they_are_of_other_frames_are_refused(tmp_path, image, masks, first):
+def test_masks_with_numbers_of_other_frames_are_refused(tmp_path, image, masks, first):
     image = touch(tmp_path / "raw", *image)
     folder = numbered_masks(tmp_path / "masks", *masks)
     odd = masks[0].format(first).replace(".", r"\.")
@@ -651,7 +651,7 @@ def test_masks_whose_numbers_say_that_they_are_of_other_frames_are_refused(tmp_p
     ],
     ids=["same", "from one", "every tenth", "times", "two numbers", "no numbers"],
 )
-def test_masks_whose_numbers_go_on_as_the_images_do_or_say_nothing_are_taken_in_order(tmp_path, image, masks):
+def test_masks_with_matching_or_missing_numbers_are_paired_in_order(tmp_path, image, masks):
     image = touch(tmp_path / "raw", *image)
     folder = tmp_path / "masks"
     for t, number in enumerate(masks[1]):
@@ -660,7 +660,7 @@ def test_masks_whose_numbers_go_on_as_the_images_do_or_say_nothing_are_taken_in_
     assert array[:, 0, 0].max((1, 2)).tolist() == [1, 2, 3, 4, 5]
 
 
-def test_challenge_masks_of_some_frames_of_an_image_whose_numbers_have_a_hole_are_refused_where_that_matters(tmp_path):
+def test_partial_challenge_masks_are_refused_if_image_numbers_have_a_gap(tmp_path):
     image = touch(tmp_path / "raw", "t{:03}.tif", WITHOUT_3)
     before = make_challenge(tmp_path / "a" / "SEG", {0: cells(), 2: cells()}, "man_seg{:03}.tif", tracks=None)
     _, metadata = annotate_one(tmp_path / "a", before, shape=(5, 1, 1, 60, 80), image=image)

@@ -78,7 +78,7 @@ def otsu_objects(frame):
     return label(remove_small_objects(smooth > threshold_otsu(smooth), max_size=MIN_AREA_PX))
 
 
-def test_the_movie_reads_back_as_ome_tiff_with_its_sizes(simulated):
+def test_movie_is_an_ome_tiff_with_its_sizes(simulated):
     with tifffile.TiffFile(simulated[0]) as tiff:
         series = tiff.series[0]
         pixels = tifffile.xml2dict(tiff.ome_metadata)["OME"]["Image"]["Pixels"]
@@ -88,14 +88,14 @@ def test_the_movie_reads_back_as_ome_tiff_with_its_sizes(simulated):
     assert (pixels["TimeIncrement"], pixels["TimeIncrementUnit"]) == (120, "s")
 
 
-def test_truth_has_one_mask_per_frame_of_the_same_shape(simulated, masks):
+def test_ground_truth_has_one_mask_of_the_same_shape_per_frame(simulated, masks):
     names = [path.name for path in sorted(simulated[1].iterdir())]
     assert names == ["man_track.txt", *(f"man_track{t:03d}.tif" for t in range(14))]
     assert masks.dtype == np.uint16
     assert masks.shape == tifffile.imread(simulated[0]).shape
 
 
-def test_every_track_is_in_each_of_its_frames_and_in_no_other(masks, tracks):
+def test_each_track_is_in_exactly_its_frames(masks, tracks):
     seen = {t: set(np.unique(mask).tolist()) - {0} for t, mask in enumerate(masks)}
     listed = {t: {track for track, (first, last, _) in tracks.items() if first <= t <= last} for t in seen}
     assert seen == listed
@@ -109,14 +109,14 @@ def test_mothers_end_in_the_frame_before_their_daughters_begin(tracks):
     assert np.count_nonzero(brood == 2) >= 5
 
 
-def test_daughters_lie_where_their_mother_was(masks, tracks):
+def test_daughters_are_at_the_position_of_their_mother(masks, tracks):
     for daughter, (first, _, mother) in tracks.items():
         if mother:
             near = ndimage.binary_dilation(masks[first - 1] == mother, iterations=8)
             assert near[masks[first] == daughter].mean() > 0.5, daughter
 
 
-def test_cells_are_whole_large_enough_and_touch(masks):
+def test_cells_are_connected_large_enough_and_touch(masks):
     touching = 0
     for mask in masks:
         for cell in regionprops(mask):
@@ -129,7 +129,7 @@ def test_cells_are_whole_large_enough_and_touch(masks):
     assert touching > len(masks) / 2
 
 
-def test_cells_grow_and_a_mother_is_as_large_as_her_daughters(masks, tracks):
+def test_cells_grow_and_a_mother_has_the_area_of_her_daughters(masks, tracks):
     area = np.array([np.bincount(mask.ravel(), minlength=max(tracks) + 1) for mask in masks])
     inside = np.zeros_like(masks, bool)
     inside[:, 1:-1, 1:-1] = True
@@ -144,7 +144,7 @@ def test_cells_grow_and_a_mother_is_as_large_as_her_daughters(masks, tracks):
             assert area[last + 1, brood].sum() == pytest.approx(area[last, mother], rel=0.2)
 
 
-def test_cells_are_brighter_than_what_surrounds_them_yet_uneven(simulated, masks):
+def test_cells_are_brighter_than_background_and_textured(simulated, masks):
     movie = tifffile.imread(simulated[0]).astype(float)
     levels = []
     for frame, mask in zip(movie, masks, strict=True):
@@ -154,7 +154,7 @@ def test_cells_are_brighter_than_what_surrounds_them_yet_uneven(simulated, masks
     assert np.percentile(levels, 95) > 1.5 * np.percentile(levels, 5)
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_movie(tmp_path):
+def test_seed_determines_the_bytes_of_the_movie(tmp_path):
     few = SMALL | {"frames": 3}
     for name, seed in (("one", 5), ("again", 5), ("other", 6)):
         simulate(tmp_path / name / "m.ome.tif", tmp_path / name / "m_truth", MovieSettings(**few | {"seed": seed}))
@@ -164,7 +164,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_movie(tmp_p
     assert not np.array_equal(read_masks(tmp_path / "one" / "m_truth"), read_masks(tmp_path / "other" / "m_truth"))
 
 
-def test_a_shorter_movie_leaves_nothing_of_a_longer_one_nor_touches_other_files(tmp_path):
+def test_shorter_movie_replaces_a_longer_one_and_no_other_files(tmp_path):
     few = SMALL | {"size_px": 64, "cells": 2}
     (tmp_path / "m_truth").mkdir()
     (tmp_path / "m_truth" / "notes.txt").write_text("mine")
@@ -174,7 +174,7 @@ def test_a_shorter_movie_leaves_nothing_of_a_longer_one_nor_touches_other_files(
     assert names == ["man_track.txt", "man_track000.tif", "man_track001.tif", "notes.txt"]
 
 
-def test_one_frame_of_one_still_cell_of_a_fractional_size_is_a_movie_too(tmp_path):
+def test_movie_may_have_one_frame_with_one_still_cell(tmp_path):
     simulate(
         tmp_path / "m.ome.tif",
         tmp_path / "m_truth",
@@ -189,7 +189,7 @@ def test_one_frame_of_one_still_cell_of_a_fractional_size_is_a_movie_too(tmp_pat
     assert len(tracks) >= 1
 
 
-def test_unequal_division_gives_daughters_of_unequal_size():
+def test_unequal_divisions_give_daughters_of_unequal_size():
     colony = Colony(
         np.random.default_rng(0),
         MovieSettings(cells=20, size_px=200, diameter_px=20, cycle_frames=8, smaller_daughter_fraction=0.3, speed_px=1),
@@ -204,7 +204,7 @@ def test_unequal_division_gives_daughters_of_unequal_size():
     assert np.mean(smaller) == pytest.approx(0.3, abs=0.03)
 
 
-def test_a_cell_that_returns_gets_a_new_id_and_no_mother():
+def test_returning_cell_gets_a_new_id_and_no_mother():
     colony = Colony(
         np.random.default_rng(0),
         MovieSettings(cells=1, size_px=64, diameter_px=20, cycle_frames=50, smaller_daughter_fraction=0.5, speed_px=1),
@@ -216,7 +216,7 @@ def test_a_cell_that_returns_gets_a_new_id_and_no_mother():
     assert tracks == {1: [0, 1, 0], 2: [3, 3, 0]}
 
 
-def test_the_stage_stays_within_the_margin_and_light_fades():
+def test_stage_drift_is_within_the_margin_and_light_fades():
     microscope = Microscope(np.random.default_rng(0), size_px=64, diameter_px=20, photons=200)
     light = np.ones((144, 144), np.float32)
     first, late = microscope.expose(light, 0).mean(), microscope.expose(light, 60).mean()
@@ -229,7 +229,7 @@ def test_the_stage_stays_within_the_margin_and_light_fades():
 
 
 @pytest.mark.slow
-def test_a_threshold_fails_on_the_movies_of_the_demo(tmp_path):
+def test_thresholding_fails_on_the_movies_of_the_demo(tmp_path):
     settings = yaml.safe_load((DEMO / "config.yaml").read_text())["simulate"]
     for name, own in settings.pop("movies").items():
         simulate(tmp_path / f"{name}.ome.tif", tmp_path / name, MovieSettings(**settings | own))
@@ -239,7 +239,7 @@ def test_a_threshold_fails_on_the_movies_of_the_demo(tmp_path):
         assert min(len(np.unique(mask)) - 1 for mask in truth) >= 10, name
 
 
-def test_the_demo_trains_validates_and_tests_on_different_movies_that_are_simulated():
+def test_demo_trains_validates_and_tests_on_different_simulated_movies():
     movies = yaml.safe_load((DEMO / "config.yaml").read_text())["simulate"]["movies"]
     with open(DEMO / "images.tsv", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))

@@ -58,12 +58,12 @@ def field_of_cells(seed, shape=(300, 320)):
     return light * (5 + cv2.GaussianBlur(plane, (0, 0), 1.5)) + rng.normal(0, 0.05, shape)
 
 
-def test_shares_are_those_of_the_settings_for_a_thousand_groups():
+def test_subset_shares_follow_the_settings_for_many_groups():
     sides = list(assign_sides(numbered(1000), **SHARES).values())
     assert [sides.count(side) for side in SUBSETS] == pytest.approx([700, 200, 100], abs=45)
 
 
-def test_adding_images_moves_no_other_once_each_side_has_a_group():
+def test_added_images_move_no_other_image():
     rows = numbered(400)
     before = assign_split(rows[:30], **SHARES)[0]
     assert {line["split"] for line in before if line["why"] == "hash"} == set(SUBSETS)
@@ -71,28 +71,28 @@ def test_adding_images_moves_no_other_once_each_side_has_a_group():
     assert all(after[line["image"]] == line["split"] for line in before)
 
 
-def test_the_order_of_rows_does_not_matter():
+def test_split_does_not_depend_on_the_order_of_rows():
     for count in (1, 2, 3, 5, 40):
         rows = numbered(count)
         shuffled = random.Random(1).sample(rows, count)
         assert assign_sides(rows, **SHARES) == assign_sides(shuffled, **SHARES)
 
 
-def test_another_seed_is_another_split():
+def test_another_seed_gives_another_split():
     rows = numbered(50)
     assert assign_sides(rows, **SHARES) != assign_sides(rows, **SHARES | {"seed": 1})
 
 
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("count", [3, 4, 7])
-def test_small_sets_have_a_group_on_each_side(count, seed):
+def test_small_datasets_have_a_group_in_each_subset(count, seed):
     lines, remarks = assign_split(numbered(count), **SHARES | {"seed": seed})
     assert {line["split"] for line in lines} == set(SUBSETS)
     assert remarks == []
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_two_groups_train_and_validate_and_the_user_is_told(seed):
+def test_two_groups_train_and_validate_with_a_warning(seed):
     lines, remarks = assign_split(numbered(2), **SHARES | {"seed": seed})
     assert {line["split"] for line in lines} == {"train", "val"}
     assert len(remarks) == 1
@@ -100,7 +100,7 @@ def test_two_groups_train_and_validate_and_the_user_is_told(seed):
     assert "2 groups" in remarks[0]
 
 
-def test_a_single_group_trains_and_the_user_is_told_of_both_others():
+def test_single_group_trains_with_warnings_about_the_other_subsets():
     lines, remarks = assign_split(rows_of("a", "b", group="well1"), **SHARES | {"seed": 3})
     assert [line["split"] for line in lines] == ["train", "train"]
     assert [remark.split(":")[0] for remark in remarks] == [
@@ -109,24 +109,24 @@ def test_a_single_group_trains_and_the_user_is_told_of_both_others():
     ]
 
 
-def test_a_single_image_trains_no_network_and_the_way_out_is_told():
+def test_single_image_is_refused_with_advice():
     lines, _ = assign_split(rows_of("a"), **SHARES)
     with pytest.raises(InputError, match=r"The validation set is empty.*one image can be cut in two"):
         check_subsets([line["split"] for line in lines])
 
 
-def test_a_side_without_a_share_stays_empty():
+def test_subset_without_a_share_stays_empty():
     sides = assign_sides(numbered(5), **SHARES | {"test": 0})
     assert set(sides.values()) == {"train", "val"}
 
 
-def test_images_of_one_group_are_on_one_side():
+def test_images_of_a_group_are_in_one_subset():
     rows = [row | {"group": f"well{number % 5}"} for number, row in enumerate(numbered(100))]
     lines, _ = assign_split(rows, **SHARES)
     assert len({(line["group"], line["split"]) for line in lines}) == 5
 
 
-def test_the_group_is_the_column_then_the_pattern_then_the_image():
+def test_group_comes_from_the_column_then_the_pattern_then_the_image():
     row = rows_of("p3_t7")[0]
     assert group_of(row | {"group": "well"}, r"^p\d") == "well"
     assert group_of(row, r"^(p\d)_") == "p3"
@@ -135,13 +135,13 @@ def test_the_group_is_the_column_then_the_pattern_then_the_image():
     assert group_of(row, None) == "p3_t7"
 
 
-def test_names_that_do_not_match_the_pattern_are_told():
+def test_names_that_do_not_match_the_pattern_cause_a_warning():
     _, remarks = assign_split(rows_of("p1_a", "p2_a", "p3_a", "odd"), **SHARES, group_pattern=r"^(p\d)_")
     assert len(remarks) == 1
     assert "1 images with ground truth (odd)" in remarks[0]
 
 
-def test_a_stated_side_holds_for_the_whole_group():
+def test_split_of_the_table_applies_to_the_whole_group():
     rows = rows_of("a", "b", group="well1") + numbered(10)
     rows[1]["split"] = "test"
     lines = {line["image"]: line for line in assign_split(rows, **SHARES)[0]}
@@ -149,20 +149,20 @@ def test_a_stated_side_holds_for_the_whole_group():
     assert lines["b"]["split"] == "test"
 
 
-def test_two_stated_sides_in_one_group_are_refused_by_name():
+def test_two_splits_in_one_group_are_refused_by_name():
     rows = rows_of("a", group="well1", split="train") + rows_of("b", group="well1", split="val")
     with pytest.raises(InputError, match="group well1: split is train for a and val for b"):
         assign_sides(rows, **SHARES)
 
 
-def test_images_without_truth_are_predicted_and_change_no_side():
+def test_images_without_truth_are_predicted_and_move_no_other_image():
     rows = numbered(20)
     sides = assign_sides([*rows, *rows_of("new", truth=None), *rows_of("image3", truth="")][:21], **SHARES)
     assert sides.pop("new") == "predict"
     assert sides == assign_sides(rows, **SHARES)
 
 
-def test_an_image_kept_for_prediction_speaks_for_itself_alone():
+def test_image_with_split_predict_does_not_affect_its_group():
     rows = rows_of("a", "b", group="well1") + numbered(10)
     rows[0]["split"] = "predict"
     sides = assign_sides(rows, **SHARES)
@@ -175,12 +175,12 @@ def test_training_without_truth_is_refused():
         assign_sides(rows_of("new", truth=None, split="train"), **SHARES)
 
 
-def test_a_pattern_that_is_no_expression_is_refused():
+def test_invalid_group_pattern_is_refused():
     with pytest.raises(InputError, match=r"split\.group_pattern: '\('"):
         assign_sides(numbered(2), **SHARES, group_pattern="(")
 
 
-def test_a_field_is_known_again_inverted_blurred_and_displaced():
+def test_inverted_blurred_or_shifted_field_is_recognized():
     plane = field_of_cells(1)
     others = [
         1 - plane,
@@ -192,19 +192,19 @@ def test_a_field_is_known_again_inverted_blurred_and_displaced():
     assert similarity.min() > 0.8
 
 
-def test_other_fields_under_the_same_uneven_light_are_not_alike():
+def test_different_fields_under_the_same_uneven_light_are_dissimilar():
     signatures = np.array([signature(field_of_cells(seed)) for seed in range(12)])
     similarity = compare(signatures, signatures)
     assert np.diag(similarity) == pytest.approx(1, abs=1e-5)
     assert similarity[~np.eye(12, dtype=bool)].max() < 0.6
 
 
-def test_an_empty_plane_is_like_nothing():
+def test_blank_plane_is_similar_to_no_other():
     blank = signature(np.full((64, 64), 0.5))
     assert compare(np.array([blank]), np.array([blank, signature(field_of_cells(1))])).tolist() == [[0, 0]]
 
 
-def test_one_duplicated_frame_of_a_movie_is_found_and_named(tmp_path):
+def test_duplicated_frame_of_a_movie_is_reported(tmp_path):
     folder = tmp_path / "batch"
     fields = [np.rint(1000 * field_of_cells(seed)).astype(np.uint16) for seed in range(8)]
     write_image(folder / "movie.ome.zarr", np.stack(fields[:5])[:, None, None])
@@ -222,7 +222,7 @@ def test_one_duplicated_frame_of_a_movie_is_found_and_named(tmp_path):
     ]
 
 
-def test_look_alikes_in_two_folds_are_found_and_in_one_fold_are_not(tmp_path):
+def test_near_duplicates_are_reported_between_folds_only(tmp_path):
     plane = np.rint(1000 * field_of_cells(1)).astype(np.uint16)[None, None, None]
     rows = numbered(6)
     settings = SETTINGS | {"test": 0, "folds": 2}
@@ -250,7 +250,7 @@ def naive_leaks(frames, signatures, least):
     return best
 
 
-def test_leaks_are_the_same_pair_by_pair(monkeypatch):
+def test_leaks_equal_those_of_pairwise_comparison(monkeypatch):
     monkeypatch.setattr("tessera.data.leakage.BLOCK", 7)
     frames = [(f"i{n // 3}" if n < 18 else f"i{n}", n, SUBSETS[(n // 3) % 3 if n < 18 else n % 3]) for n in range(30)]
     random = np.random.default_rng(0)
@@ -265,7 +265,7 @@ def test_leaks_are_the_same_pair_by_pair(monkeypatch):
     assert find_leaks(frames, signatures, 0.5) == (count, pairs[:5])
 
 
-def test_the_list_of_leaks_does_not_grow_with_the_square_of_images_that_look_alike(monkeypatch):
+def test_list_of_leaks_has_a_limited_length(monkeypatch):
     monkeypatch.setattr("tessera.data.leakage.BLOCK", 64)
     field, peaks = signature(field_of_cells(1)), []
     for each in (128, 256):
@@ -292,7 +292,7 @@ def yeast(real_data, tmp_path_factory):
     return folder, sides
 
 
-def test_the_leak_of_the_yeast_authors_split_is_found(yeast, tmp_path):
+def test_leak_in_the_split_of_the_yeast_authors_is_reported(yeast, tmp_path):
     folder, sides = yeast
     rows = [row for image, side in sides.items() for row in rows_of(image, split=side)]
     split(rows, [folder], tmp_path / "split.tsv", tmp_path / "leakage.tsv", settings=SplitSettings(**SETTINGS))
@@ -302,7 +302,7 @@ def test_the_leak_of_the_yeast_authors_split_is_found(yeast, tmp_path):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_our_split_of_the_yeast_images_by_position_does_not_leak(yeast, tmp_path, seed):
+def test_split_of_the_yeast_images_by_position_has_no_leaks(yeast, tmp_path, seed):
     folder, sides = yeast
     rows = rows_of(*sides)
     next(row for row in rows if row["image"] == "test-image")["group"] = "0_159350906"
