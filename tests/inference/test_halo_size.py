@@ -32,6 +32,18 @@ def test_the_halo_is_what_the_network_sees_rounded_up_to_its_lattice(images, rea
         assert all(row["mean_difference"] > 0.002 for row in measured[:-1])
 
 
+def test_the_halo_is_the_same_if_the_network_returns_the_same_buffer_each_time(images):
+    buffers = {}
+
+    def predict(pixels):
+        output = blur(20)(pixels)
+        buffer = buffers.setdefault(output.shape, np.empty_like(output))
+        buffer[:] = output
+        return buffer
+
+    assert measure_halo(predict, images) == measure_halo(blur(20), images)
+
+
 def test_a_network_that_sees_farther_than_can_be_measured_has_the_largest_halo_that_was(images):
     found, measured = measure_halo(blur(200), images)
     assert found == 192

@@ -57,6 +57,19 @@ def test_a_moved_project_reruns_nothing(project):
     assert planned(project) == {}
 
 
+def test_a_run_for_another_folder_explains_its_reruns_and_remembers_digests_there(project, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(project, data, ignore=shutil.ignore_patterns("workflow", "profiles", ".snakemake"))
+    shutil.rmtree(project / "results")
+    shutil.rmtree(project / ".snakemake")
+    set_setting(data, "segment", "min_area_px", 20)
+    assert (
+        "segment (2 batches): segment.min_area_px 16 -> 20" in snakemake(project, "-n", "--directory", str(data)).stdout
+    )
+    assert (data / ".snakemake" / "tessera" / "raw_files.json").is_file()
+    assert not (project / ".snakemake").exists()
+
+
 @pytest.mark.parametrize(
     ("section", "key", "value", "jobs"),
     [

@@ -1,6 +1,7 @@
 """What the rules share: the project, the rerun planner, and functions for inputs, params and resources."""
 
 import atexit
+import contextlib
 import datetime
 import re
 import sys
@@ -115,14 +116,15 @@ def print_reasons():
         print(line, file=sys.stderr, flush=True)
 
 
-def print_reasons_of_dry_run():
-    """Print why jobs would run. Snakemake has no hook for dry runs, so this runs when the process ends."""
+def print_reasons_of_dry_run(folder):
+    """Print why jobs would run in `folder`. Snakemake has no hook for dry runs, and leaves `folder` before exit."""
     if workflow.dryrun and workflow._dag is not None:
-        print_reasons()
+        with contextlib.chdir(folder):
+            print_reasons()
 
 
 if workflow.is_main_process:
-    atexit.register(print_reasons_of_dry_run)
+    atexit.register(print_reasons_of_dry_run, Path.cwd())
 
 
 def start_run():

@@ -28,7 +28,7 @@ def measure_halo(
     pixels of the core, the nearest ones to the edge of the tile, is compared with the reference.
 
     Args:
-        predict: of an engine of `tessera.inference.backends`.
+        predict: of an engine of `tessera.inference.backends`. Its result is valid until the next call.
         images: patches (n, y, x, c), normalized.
 
     Returns:
@@ -38,14 +38,17 @@ def measure_halo(
     side = min(*images.shape[1:3], _MAX_PATCH_PX) // SIZE_DIVISOR * SIZE_DIVISOR
     chosen = evenly_spaced_indices(len(images), _N_PATCHES) if side else []
     extended = [_mirrored(images[number, :side, :side]) for number in chosen]
-    references = [predict(whole[None])[0, :, _MARGIN_PX:, _MARGIN_PX:].copy() for whole in extended]
+    references = [predict(image[None])[0, :, _MARGIN_PX:, _MARGIN_PX:].copy() for image in extended]
     measured: list[dict[str, Any]] = []
     for halo in CANDIDATES if extended else ():
         start = _MARGIN_PX - halo
-        tiles = [predict(np.ascontiguousarray(whole[None, start:, start:]))[0, :, halo:, halo:] for whole in extended]
-        whole, tile = (
-            np.stack([_edge_pixels(output) for output in outputs]).astype(np.int16) for outputs in (references, tiles)
-        )
+        # `predict` may return the same buffer again, so the edge is copied before the next call.
+        edges = [
+            _edge_pixels(predict(np.ascontiguousarray(image[None, start:, start:]))[0, :, halo:, halo:])
+            for image in extended
+        ]
+        whole = np.stack([_edge_pixels(reference) for reference in references]).astype(np.int16)
+        tile = np.stack(edges).astype(np.int16)
         measured.append(
             {
                 "halo_px": halo,
