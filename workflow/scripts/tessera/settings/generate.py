@@ -49,10 +49,10 @@ def generated_files() -> dict[Path, str]:
 def add_missing_sections(text: str, schema: Schema) -> str:
     """The page of settings with a heading and an empty table for each section that it lacks, after the others."""
     written = {match[2] for match in MARKER.finditer(text)}
-    missing = [name for name, part in schema["properties"].items() if "properties" in part and name not in written]
     sections = [
-        f"## {name}\n\n{schema['properties'][name]['description']}\n\n<!-- settings: {name} -->\n<!-- end of settings -->\n\n"
-        for name in missing
+        f"## {name}\n\n{part['description']}\n\n<!-- settings: {name} -->\n<!-- end of settings -->\n\n"
+        for name, part in schema["properties"].items()
+        if "properties" in part and name not in written
     ]
     return text.replace(AFTER_SECTIONS, "".join(sections) + AFTER_SECTIONS, 1)
 
