@@ -37,13 +37,13 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_whole_batch_holds_its_stores_and_nothing_else(tmp_path):
+def test_finished_batch_has_only_its_stores(tmp_path):
     make_stores(provenance("a", "b"), Maker(), output=tmp_path / "images" / "batch")
     assert names(tmp_path / "images" / "batch") == ["a.ome.zarr", "b.ome.zarr", "skipped.json"]
     assert names(tmp_path / "images") == ["batch"]
 
 
-def test_a_job_that_was_killed_goes_on_where_it_was(tmp_path):
+def test_killed_job_resumes_where_it_stopped(tmp_path):
     output = tmp_path / "batch"
     first = Maker(killed_at="c")
     with pytest.raises(KeyboardInterrupt):
@@ -54,7 +54,7 @@ def test_a_job_that_was_killed_goes_on_where_it_was(tmp_path):
     assert (first.made, second.made) == (["a", "b"], ["c"])
 
 
-def test_only_images_whose_recipe_changed_are_made_again_after_a_refusal(tmp_path):
+def test_only_images_with_changed_provenance_are_remade_after_a_failure(tmp_path):
     output = tmp_path / "batch"
     with pytest.raises(InputError):
         make_stores(provenance("a", "b", "c"), Maker(bad=["c"]), output=output)
@@ -71,7 +71,7 @@ def test_images_that_left_the_batch_leave_no_store(tmp_path):
     assert names(output) == ["a.ome.zarr", "skipped.json"]
 
 
-def test_all_bad_images_are_named_and_the_output_of_before_stays(tmp_path):
+def test_all_bad_images_are_named_and_the_previous_output_is_kept(tmp_path):
     output = tmp_path / "batch"
     make_stores(provenance("a"), Maker(), output=output)
     with pytest.raises(InputError) as refused:
@@ -80,7 +80,7 @@ def test_all_bad_images_are_named_and_the_output_of_before_stays(tmp_path):
     assert names(output) == ["a.ome.zarr", "skipped.json"]
 
 
-def test_notes_of_images_are_kept_with_them_also_when_a_job_was_killed(tmp_path):
+def test_warnings_of_images_are_kept_after_a_killed_job(tmp_path):
     output = tmp_path / "batch"
 
     def make(image, path, killed_at="c"):
@@ -98,7 +98,7 @@ def test_notes_of_images_are_kept_with_them_also_when_a_job_was_killed(tmp_path)
     assert names(output) == ["a.ome.zarr", "skipped.json"]
 
 
-def test_notes_that_many_images_have_are_one_with_their_numbers_as_ranges():
+def test_equal_warnings_of_many_images_are_merged():
     warnings = {f"b{number}": ["is odd", f"holds {number} of 12 images, not #1"] for number in range(9, 12)}
     warnings |= {"a": ["is odd", "is odd"], "c": ["holds \u0663 images"]}
     assert group_warnings(warnings) == [
@@ -108,7 +108,7 @@ def test_notes_that_many_images_have_are_one_with_their_numbers_as_ranges():
     ]
 
 
-def test_bad_images_are_set_aside_with_their_reason_and_leave_no_half_made_store(tmp_path):
+def test_skipped_images_have_a_reason_and_no_partial_store(tmp_path):
     output = tmp_path / "batch"
     make_stores(provenance("a", "b"), Maker(bad=["b"]), output=output, skip_bad_images=True)
     assert names(output) == ["a.ome.zarr", "skipped.json"]
@@ -116,7 +116,7 @@ def test_bad_images_are_set_aside_with_their_reason_and_leave_no_half_made_store
     assert read_skipped([output]) == {"b": "b.tif: is empty; replace it"}
 
 
-def test_a_damaged_ledger_means_only_that_all_is_made_again(tmp_path):
+def test_damaged_ledger_causes_all_stores_to_be_remade(tmp_path):
     output = tmp_path / "batch"
     with pytest.raises(InputError):
         make_stores(provenance("a", "b"), Maker(bad=["b"]), output=output)
@@ -126,7 +126,7 @@ def test_a_damaged_ledger_means_only_that_all_is_made_again(tmp_path):
     assert again.made == ["a", "b"]
 
 
-def test_a_store_that_vanished_from_the_hidden_folder_is_made_again(tmp_path):
+def test_store_missing_in_the_hidden_folder_is_remade(tmp_path):
     output = tmp_path / "batch"
     with pytest.raises(InputError):
         make_stores(provenance("a", "b"), Maker(bad=["b"]), output=output)
@@ -138,7 +138,7 @@ def test_a_store_that_vanished_from_the_hidden_folder_is_made_again(tmp_path):
     assert again.made == ["a", "b"]
 
 
-def test_stores_are_found_but_for_those_set_aside(tmp_path):
+def test_find_stores_omits_skipped_images(tmp_path):
     for batch, images in {"one": ["a", "b"], "two": ["c"]}.items():
         make_stores(provenance(*images), Maker(bad=["b"]), output=tmp_path / batch, skip_bad_images=True)
     folders = [tmp_path / "one", tmp_path / "two"]
@@ -150,7 +150,7 @@ def test_stores_are_found_but_for_those_set_aside(tmp_path):
         find_stores(folders, ["a", "d"])
 
 
-def test_what_is_no_fault_of_an_image_fails_the_job_whatever_is_set_aside(tmp_path):
+def test_system_errors_fail_the_job_instead_of_skipping_images(tmp_path):
     def make(image, path):
         raise SystemInputError("b: the store is damaged") if image == "b" else InputError("a.tif: is empty")
 
@@ -159,13 +159,13 @@ def test_what_is_no_fault_of_an_image_fails_the_job_whatever_is_set_aside(tmp_pa
     assert not (tmp_path / "batch").exists()
 
 
-def test_names_that_look_like_half_made_stores_are_names(tmp_path):
+def test_image_names_may_look_like_partial_stores(tmp_path):
     make_stores(provenance("a", "a.part"), Maker(), output=tmp_path / "batch", suffix="")
     make_stores(provenance("a.part", "a"), Maker(), output=tmp_path / "again", suffix="")
     assert names(tmp_path / "batch") == names(tmp_path / "again") == ["a", "a.part", "skipped.json"]
 
 
-def test_those_set_aside_before_are_listed_too(tmp_path):
+def test_images_skipped_earlier_are_listed_too(tmp_path):
     make_stores(provenance("a"), Maker(), output=tmp_path / "batch", skipped_before={"z": "z.tif: is empty"})
     assert read_skipped([tmp_path / "batch"]) == {"z": "z.tif: is empty"}
 
@@ -181,19 +181,19 @@ def make_and_change(output, made, wanted, bad=()):
     return maker.made
 
 
-def test_stores_that_are_to_stay_as_they_are_are_not_made_again(tmp_path):
+def test_stores_to_keep_are_not_remade(tmp_path):
     wanted = provenance("a", "new") | provenance("b", provenance="2")
     assert make_and_change(tmp_path / "batch", provenance("a", "b", "gone"), wanted) == ["new", "b"]
     assert names(tmp_path / "batch") == ["a.ome.zarr", "b.ome.zarr", "new.ome.zarr", "skipped.json"]
     assert (tmp_path / "batch" / "a.ome.zarr" / "pixels").read_text() == "a"
 
 
-def test_what_was_set_aside_is_tried_again(tmp_path):
+def test_skipped_images_are_tried_again(tmp_path):
     assert make_and_change(tmp_path / "batch", provenance("a", "b"), provenance("a", "b", "c"), bad=["b"]) == ["c"]
     assert read_skipped([tmp_path / "batch"]).keys() == {"b"}
 
 
-def test_stores_that_cannot_be_linked_are_made_again(tmp_path, monkeypatch):
+def test_stores_that_cannot_be_linked_are_remade(tmp_path, monkeypatch):
     def refuse(*paths):
         raise OSError(errno.EPERM, "Operation not permitted")
 
@@ -201,7 +201,7 @@ def test_stores_that_cannot_be_linked_are_made_again(tmp_path, monkeypatch):
     assert make_and_change(tmp_path / "batch", provenance("a"), provenance("a", "b")) == ["a", "b"]
 
 
-def test_nothing_is_kept_of_a_batch_that_is_not_there_or_all_changes(tmp_path):
+def test_no_store_is_kept_of_a_missing_or_wholly_changed_batch(tmp_path):
     keep_stores(tmp_path / "batch", provenance("a"), provenance("a"))
     make_stores(provenance("a"), Maker(), output=tmp_path / "batch")
     keep_stores(tmp_path / "batch", provenance("a"), provenance("a", provenance="2"))

@@ -64,7 +64,7 @@ def test_log_messages_are_shown_once_if_a_library_added_a_handler_to_the_root_lo
     assert read_log(job) == "halfway\n"
 
 
-def test_a_library_that_closes_its_output_does_not_close_that_of_the_job(job, capsys):
+def test_library_that_closes_its_output_leaves_that_of_the_job_open(job, capsys):
     with running(job):
         sys.stdout.close()
         print("still here")
@@ -72,13 +72,13 @@ def test_a_library_that_closes_its_output_does_not_close_that_of_the_job(job, ca
     assert capsys.readouterr().out == "still here\n"
 
 
-def test_a_job_that_succeeds_leaves_its_record(job):
+def test_successful_job_writes_its_provenance(job):
     with running(job):
         pass
     assert json.loads(job.output.provenance.read_text()) == {"hash": "abc"}
 
 
-def test_bad_input_is_told_without_a_traceback_and_leaves_no_recipe(job):
+def test_input_error_has_no_traceback_and_leaves_no_provenance(job):
     with pytest.raises(SystemExit) as ended, running(job):
         raise InputError("a.tif: is cut off; copy it again")
     assert ended.value.code == 1
@@ -86,7 +86,7 @@ def test_bad_input_is_told_without_a_traceback_and_leaves_no_recipe(job):
     assert not job.output.provenance.exists()
 
 
-def test_any_other_error_keeps_its_traceback_in_the_log(job):
+def test_other_errors_keep_their_traceback_in_the_log(job):
     with pytest.raises(SystemExit), running(job):
         raise RuntimeError("a fault of ours")
     assert "Traceback" in read_log(job)
@@ -99,13 +99,13 @@ def held_lock(folder, name, seconds):
     return start_holder(folder / FOLDER / f"{name}.lock", seconds)
 
 
-def test_a_job_waits_for_one_that_a_killed_run_left_at_work(job, tmp_path, capsys):
+def test_job_waits_for_the_same_job_of_a_killed_run(job, tmp_path, capsys):
     with held_lock(tmp_path, job.log[0].replace("/", "+"), 0.5) as left_behind, running(job):
         assert left_behind.wait() == 0
     assert "waiting until it ends" in capsys.readouterr().out
 
 
-def test_a_lock_is_refused_while_another_process_has_it_and_free_when_that_is_killed(tmp_path):
+def test_lock_is_held_by_a_process_until_it_is_killed(tmp_path):
     with held_lock(tmp_path, "results", 60) as process:
         with pytest.raises(InputError, match="another run"):
             hold_lock("results", "another run is at work")

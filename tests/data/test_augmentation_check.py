@@ -1,4 +1,4 @@
-"""A transform that tears objects apart is named; one that moves and bends them is not."""
+"""Transforms that damage objects cause a warning; transforms that only move and bend them do not."""
 
 import numpy as np
 import pandas as pd

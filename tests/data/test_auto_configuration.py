@@ -14,7 +14,7 @@ AUTO |= {"target_pixel_size_um": None, "target_diameter_px": None, "transforms":
 
 
 def paint(ids, kind):
-    """Colours uint8 (t, c, z, y, x) of cells: bright on dark, or violet on white."""
+    """Colors uint8 (t, c, z, y, x) of cells: bright on dark, or violet on white."""
     rng = np.random.default_rng(0)
     cell, ground = {"fluorescence": ([200] * 3, [12] * 3), "histology": ([120, 60, 150], [235, 225, 235])}[kind]
     pixels = np.where((ids > 0)[None], np.reshape(cell, (3, 1, 1)), np.reshape(ground, (3, 1, 1)))

@@ -1,4 +1,4 @@
-"""What sets itself follows from sizes, intensities and colours of the images, with a reason that has the numbers."""
+"""The rules for `auto` settings follow sizes, intensities and colors of the images, and give reasons with numbers."""
 
 import numpy as np
 import pytest
@@ -103,7 +103,7 @@ def test_image_without_objects_gets_the_median_scale():
 
 
 @pytest.mark.parametrize(
-    ("scale", "known", "diameters", "options", "told"),
+    ("setting", "sizes_um", "diameters", "targets", "message"),
     [
         (
             "pixel_size",
@@ -129,17 +129,18 @@ def test_image_without_objects_gets_the_median_scale():
         ("object_diameter", NONE, sizes(9, 9, 9), {"target_diameter_px": 0.3}, r"^a: would be magnified 0\.0333 times"),
     ],
 )
-def test_impossible_rescaling_is_refused(scale, known, diameters, options, told):
-    with pytest.raises(InputError, match=told):
-        choose_rescaling(scale, NAMES, known, diameters, **options)
+def test_impossible_rescaling_is_refused(setting, sizes_um, diameters, targets, message):
+    with pytest.raises(InputError, match=message):
+        choose_rescaling(setting, NAMES, sizes_um, diameters, **targets)
 
 
-def windows(*highs):
+def limits(*highs):
+    """Contrast limits of images with one channel."""
     return [[[10, high]] for high in highs]
 
 
 def test_8_bit_images_with_similar_contrast_limits_share_them():
-    (method, middle), why = choose_normalization("auto", windows(200, 205, 210, 212, 215), ["u1"] * 5)
+    (method, middle), why = choose_normalization("auto", limits(200, 205, 210, 212, 215), ["u1"] * 5)
     assert (method, middle) == ("fixed", [[10, 210]])
     assert why == "the contrast limits of 5 images differ by up to 5% of their median, no more than 10%"
 
@@ -148,11 +149,11 @@ def test_8_bit_images_with_similar_contrast_limits_share_them():
     ("highs", "dtype"), [((200, 210, 240, 210, 210), "u1"), ((210,) * 4, "u1"), ((210,) * 5, "u2")]
 )
 def test_other_images_keep_their_own_contrast_limits(highs, dtype):
-    assert choose_normalization("auto", windows(*highs), [dtype] * len(highs))[0][0] == "percentile"
+    assert choose_normalization("auto", limits(*highs), [dtype] * len(highs))[0][0] == "percentile"
 
 
 def test_explicit_normalization_is_not_changed():
-    assert choose_normalization("fixed", windows(1, 99, 100), ["f4"] * 3) == (("fixed", [[10, 99]]), "as set")
+    assert choose_normalization("fixed", limits(1, 99, 100), ["f4"] * 3) == (("fixed", [[10, 99]]), "as set")
 
 
 @pytest.mark.parametrize(

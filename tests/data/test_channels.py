@@ -1,4 +1,4 @@
-"""Channels are the same ones in training and in prediction, whatever their order in the files."""
+"""Channels are matched in training and prediction for any order in the files."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Images are told from those that a model was trained on, whatever sets them apart."""
+"""Domain shift: images that differ from the training images cause warnings."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def write(path, plane, **described):
 
 
 def patches_of(planes):
-    """Normalised patches (n, y, x, 1) of planes."""
+    """Normalized patches (n, y, x, 1) of planes."""
     cut = []
     for plane in planes:
         pixels = normalize(plane[..., None], [np.percentile(plane, (1, 99.8))])
@@ -44,13 +44,13 @@ def patches_of(planes):
 
 @pytest.fixture(scope="module")
 def model():
-    """Content of a model.json, as far as it tells of what the model was trained on."""
-    mark = compute_fingerprint(patches_of([discs(seed) for seed in range(4)]))
+    """The entries of a model.json about the training images."""
+    fingerprint = compute_fingerprint(patches_of([discs(seed) for seed in range(4)]))
     return {
         "channels": ["DAPI"],
         "pixel_size_um": 0.5,
         "diameter_px": 12.0,
-        "fingerprint": json.loads(json.dumps(mark)),
+        "fingerprint": json.loads(json.dumps(fingerprint)),
     }
 
 
@@ -101,9 +101,9 @@ def test_blank_image_causes_a_warning(tmp_path, model):
 
 def test_other_pixel_size_causes_a_warning_only_without_rescaling(tmp_path, model):
     store = write(tmp_path / "a.ome.zarr", discs(9), channels=["DAPI"], pixel_size_um=(None, 1.0, 1.0))
-    told = "a: its pixels are 1 µm wide, but those of the training 0.5 µm"
-    assert any(sentence.startswith(told) for sentence in find_domain_shift(store, model, rescale=False))
-    assert not any(sentence.startswith(told) for sentence in find_domain_shift(store, model))
+    warning = "a: its pixels are 1 µm wide, but those of the training 0.5 µm"
+    assert any(sentence.startswith(warning) for sentence in find_domain_shift(store, model, rescale=False))
+    assert not any(sentence.startswith(warning) for sentence in find_domain_shift(store, model))
 
 
 def test_unknown_pixel_size_causes_a_warning_only_if_training_scales_differ(tmp_path, model):
@@ -177,25 +177,25 @@ def test_objects_beyond_half_or_twice_the_diameter_cause_a_warning(model):
 
 
 def test_fingerprint_size_is_limited_for_many_patches():
-    mark = compute_fingerprint(np.random.default_rng(0).random((200, 32, 32, 1), np.float32))
-    assert len(mark["textures"]) == MAX_TEXTURES
+    fingerprint = compute_fingerprint(np.random.default_rng(0).random((200, 32, 32, 1), np.float32))
+    assert len(fingerprint["textures"]) == MAX_TEXTURES
 
 
 @pytest.mark.slow
 def test_phase_contrast_differs_from_nuclei_and_other_nuclei_do_not(real_data, tmp_path):
     """Fluorescent nuclei of many microscopes train; others of them fit but for a few, phase contrast never does."""
     files = sorted((real_data / "nuclei-dsb2018" / "stage1_train").glob("*/images/*.png"))
-    planes = [plane for plane in map(read_grey, files) if min(plane.shape) >= 256 and np.median(plane) < 100]
-    mark = compute_fingerprint(patches_of([plane[:256, :256] for plane in planes[::2]]))
-    settings = {"channels": ["grey"], "fingerprint": mark}
-    others = [write(tmp_path / f"{n}.ome.zarr", plane, channels=["grey"]) for n, plane in enumerate(planes[1::2])]
+    planes = [plane for plane in map(read_gray, files) if min(plane.shape) >= 256 and np.median(plane) < 100]
+    fingerprint = compute_fingerprint(patches_of([plane[:256, :256] for plane in planes[::2]]))
+    settings = {"channels": ["gray"], "fingerprint": fingerprint}
+    others = [write(tmp_path / f"{n}.ome.zarr", plane, channels=["gray"]) for n, plane in enumerate(planes[1::2])]
     assert np.mean([bool(find_domain_shift(store, settings)) for store in others]) <= 0.2
     phase = sorted((real_data / "phase-usiigaci").glob("set*/raw.tif"))
-    stores = [write(tmp_path / f"{path.parent.name}.ome.zarr", read_grey(path), channels=["grey"]) for path in phase]
+    stores = [write(tmp_path / f"{path.parent.name}.ome.zarr", read_gray(path), channels=["gray"]) for path in phase]
     assert stores
     assert all(find_domain_shift(store, settings) for store in stores)
 
 
-def read_grey(path):
-    """The picture at `path` in grey, (y, x)."""
+def read_gray(path):
+    """The picture at `path` as gray values (y, x)."""
     return cv2.imread(os.fspath(path), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)

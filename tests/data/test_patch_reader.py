@@ -24,7 +24,7 @@ def test_training_windows_equal_the_tiles_of_prediction(tmp_path, scale):
     plane = ((pixels - low) / (high - low)).clip(-1, 3).astype(np.float32)[..., None]
     (tile,) = split_into_tiles((slice(0, 150), slice(0, 170)), (150, 170), core_px=4096, halo_px=0, scale=scale)
     given = tile.to_network(tile.read(lambda rows, columns: plane[rows, columns]))
-    top, left = (int((centre + 0.5) * scale) - 16 - first for centre, first in zip((75, 85), tile.start, strict=True))
+    top, left = (int((center + 0.5) * scale) - 16 - first for center, first in zip((75, 85), tile.start, strict=True))
     assert seen == pytest.approx(given[top : top + 32, left : left + 32], abs=1e-4)
     assert inside.all()
     assert ids.any()

@@ -1,4 +1,4 @@
-"""Scales: images are magnified so that their objects look as those that the model learnt."""
+"""Images are rescaled so that their objects have the size that the model was trained on."""
 
 import pytest
 

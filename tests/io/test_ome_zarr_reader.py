@@ -27,12 +27,12 @@ def write_zarr(path, pixels, axes="tczyx", *, version="0.5", scale=None, units=N
     )
     array[...] = pixels
     kinds = {"t": "time", "c": "channel"}
-    told = [{"name": axis, "type": kinds.get(axis, "space")} for axis in axes]
-    for axis in told:
+    axis_metadata = [{"name": axis, "type": kinds.get(axis, "space")} for axis in axes]
+    for axis in axis_metadata:
         if unit := (units or {}).get(axis["name"]):
             axis["unit"] = unit
     dataset = {"path": name, "coordinateTransformations": [{"type": "scale", "scale": scale or [1.0] * len(axes)}]}
-    described = {"multiscales": [{"version": version, "axes": told, "datasets": [dataset]}]} | (
+    described = {"multiscales": [{"version": version, "axes": axis_metadata, "datasets": [dataset]}]} | (
         {"omero": omero} if omero else {}
     )
     group.attrs.update({"ome": described | {"version": version}} if newer else described)
@@ -102,10 +102,10 @@ def test_ome_zarr_of_other_programs_is_read(tmp_path):
 
 def test_image_store_of_tessera_is_read_unchanged(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", noise(3, 200, 300), metadata={"axes": "TYX"}, photometric="minisblack")
-    first, told = ingest_one(tmp_path, tmp_path / "a.tif", axes="TYX", pixel_size_um=0.25, frame_interval_s=30.0)
+    first, expected = ingest_one(tmp_path, tmp_path / "a.tif", axes="TYX", pixel_size_um=0.25, frame_interval_s=30.0)
     again, found = ingest_one(tmp_path / "again", tmp_path / "images" / "a.ome.zarr")
     assert np.array_equal(first[:], again[:])
-    assert found == told
+    assert found == expected
 
 
 def test_missing_chunks_cause_a_warning(tmp_path, caplog):

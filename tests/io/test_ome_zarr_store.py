@@ -177,7 +177,7 @@ def test_stores_are_valid_for_ome_zarr_models(tmp_path):
     store[:] = 1
     finish_labels(tmp_path / "b", name="b", classes=["background", "mother", "daughter"])
     label = ImageLabel.from_zarr(zarr.open_group(tmp_path / "b", mode="r")).attributes.ome.image_label
-    assert [colour.label_value for colour in label.colors] == [0, 1, 2]
+    assert [color.label_value for color in label.colors] == [0, 1, 2]
 
 
 def test_stores_are_read_by_the_ome_zarr_package(tmp_path):
@@ -199,8 +199,8 @@ def test_stores_are_read_by_the_ome_zarr_package(tmp_path):
 
 
 def test_colors_of_neighboring_ids_differ():
-    colours = np.array([label_color(id_) for id_ in range(1, 200)])
-    assert np.abs(np.diff(colours, axis=0)).max(axis=1).min() > 40
+    colors = np.array([label_color(id_) for id_ in range(1, 200)])
+    assert np.abs(np.diff(colors, axis=0)).max(axis=1).min() > 40
 
 
 def cut_in_half(file):
