@@ -6,7 +6,6 @@ them refine the estimate.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tessera.common.constants import INSTANCE_OUTPUTS
+from tessera.common.types import Roi
 from tessera.data.dataset_fingerprint import has_contrast, parse_fingerprint
 from tessera.data.texture_features import texture_distances, texture_features
 from tessera.data.window_sampling import MIN_WINDOW_PX, sample_windows
@@ -49,16 +49,15 @@ class _Sampler:
 
     path: Path
     view: NetworkView
-    roi: Sequence[int] | None
+    roi: Roi | None
     frames: str | None
 
     def sample(self, *, side_px: int, scale: float, count: int) -> list[NDArray[np.float32]]:
         """Windows (y, x, c), at most `count`, normalized and magnified by `scale`."""
-        windows: list[NDArray[np.float32]] = sample_windows(
+        return sample_windows(
             self.path, order=self.view.order, ranges=self.view.ranges,
             side_px=side_px, scale=scale, count=count, roi=self.roi, frames=self.frames,
         )  # fmt: skip
-        return windows
 
 
 def estimate_diameter(
@@ -66,7 +65,7 @@ def estimate_diameter(
     ensemble: Ensemble,
     view: NetworkView,
     *,
-    roi: Sequence[int] | None = None,
+    roi: Roi | None = None,
     frames: str | None = None,
 ) -> float | None:
     """Estimate the diameter of the objects in an image, in its pixels.

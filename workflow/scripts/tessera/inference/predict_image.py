@@ -110,8 +110,11 @@ class ImagePredictor:
         check_roi(name, roi, (self._pixels.shape[3], self._pixels.shape[4]))
         self._view = NetworkView(order, ranges)
         self._object_diameter_px = self._choose_scale(frames)
-        rescaling = {"rescale": plan.settings.rescale, "object_diameter_px": self._object_diameter_px}
-        for warning in find_domain_shift(source, model, **rescaling, roi=roi, frames=frames):
+        warnings = find_domain_shift(
+            source, model, rescale=plan.settings.rescale, object_diameter_px=self._object_diameter_px, roi=roi,
+            frames=frames,
+        )  # fmt: skip
+        for warning in warnings:
             logger.info("%s", warning)
         self._frames = select_frames(name, frames, self._pixels.shape[0])
         self._tiles = TilePredictor(self._pixels, plan.ensemble, self._view, plan.tiles)
@@ -122,12 +125,16 @@ class ImagePredictor:
         pixel_size_um = self._metadata.pixel_size_um
         is_auto = settings.object_diameter_px == "auto"
         diameter_px = None if settings.object_diameter_px == "auto" else settings.object_diameter_px
-        rescaling = {"rescale": settings.rescale, "object_diameter_px": diameter_px}
-        self._view = replace(self._view, scale=choose_scale(self._name, pixel_size_um, model, **rescaling))
+
+        def choose(diameter_px: float | None) -> float:
+            return choose_scale(
+                self._name, pixel_size_um, model, rescale=settings.rescale, object_diameter_px=diameter_px
+            )
+
+        self._view = replace(self._view, scale=choose(diameter_px))
         if is_auto and settings.rescale:
             diameter_px = estimate_diameter(self._source, self._plan.ensemble, self._view, roi=self._roi, frames=frames)
-            rescaling["object_diameter_px"] = diameter_px
-            scale = choose_scale(self._name, pixel_size_um, model, **rescaling)
+            scale = choose(diameter_px)
             self._view = replace(self._view, scale=scale)
             if diameter_px:
                 logger.info(

@@ -31,7 +31,7 @@ class NetworkView:
     """
 
     order: Sequence[int]
-    ranges: Sequence[Sequence[float]]
+    ranges: Sequence[tuple[float, float]]
     scale: float = 1.0
 
 
