@@ -1,4 +1,4 @@
-"""Patches for training: in step with their truth, the same for any number of workers, honest about what is unknown."""
+"""Patches for training are aligned with their ground truth and do not depend on the number of workers."""
 
 import json
 import warnings
@@ -186,8 +186,8 @@ def test_rare_class_is_sampled_as_often_as_others(tmp_path):
         batch.add(image, "train", ids.astype(np.uint16), ids, classes=names)
     pool = PatchSampler([batch.source(image, "semantic", names) for image in ("common", "rare")])
     rng = np.random.default_rng(0)
-    centres = [pool.draw(rng, 1.0) for _ in range(300)]
-    found = [int(source.truth[0, 0, 0, row, column]) for source, _, row, column in centres]
+    centers = [pool.draw(rng, 1.0) for _ in range(300)]
+    found = [int(source.truth[0, 0, 0, row, column]) for source, _, row, column in centers]
     assert [found.count(class_) for class_ in range(3)] == pytest.approx([100, 100, 100], abs=25)
     anywhere = [pool.draw(rng, 0.0) for _ in range(300)]
     assert sum(source.truth[0, 0, 0, row, column] == 2 for source, _, row, column in anywhere) < 5
@@ -240,8 +240,8 @@ def test_object_size_is_the_median_diameter(tmp_path):
 def test_images_of_different_channels_are_refused_by_name(batch, tmp_path):
     mixed = Batch(tmp_path)
     ids, pixels = cells(0)
-    mixed.add("grey", "train", pixels, ids).add("colour", "val", np.stack([pixels] * 3)[None, :, None], ids)
-    with pytest.raises(InputError, match=r"\(1: grey; 3: colour\)"):
+    mixed.add("gray", "train", pixels, ids).add("color", "val", np.stack([pixels] * 3)[None, :, None], ids)
+    with pytest.raises(InputError, match=r"\(1: gray; 3: color\)"):
         mixed.augment(tmp_path / "fold1")
     assert not (tmp_path / "fold1").exists()
 

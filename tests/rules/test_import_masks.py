@@ -1,4 +1,4 @@
-"""Masks that were made elsewhere become labels as they are, and what is measured of them is what others measure."""
+"""Imported masks become labels without changes, and their measurements equal those of scikit-image."""
 
 import json
 
@@ -109,13 +109,13 @@ def test_analyzed_frames_without_masks_cause_a_warning(tmp_path, caplog):
     for t, frame in enumerate(discs(4)[:3, 0]):
         tifffile.imwrite(folder / f"man_seg{t:03}.tif", frame.astype(np.uint16))
     row = {"image": "a", "masks_files": [str(folder)], "axes": ""}
-    for end, told in ((3, False), (4, True)):
+    for end, has_warning in ((3, False), (4, True)):
         regions = {"a": {"roi": None, "frames": f"1:{end}"}}
         output, table = tmp_path / str(end), tmp_path / f"{end}.parquet"
         import_masks(
             [row], images, {"a": "1"}, output, table, classes=CLASSES, settings=IngestTruthSettings(), regions=regions
         )
-        assert ("contain 2 of 3 frames; the others are empty" in caplog.text) == told
+        assert ("contain 2 of 3 frames; the others are empty" in caplog.text) == has_warning
 
 
 def test_empty_masks_give_empty_labels(tmp_path, caplog):

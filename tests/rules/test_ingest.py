@@ -1,4 +1,4 @@
-"""Ingest: what real and synthetic files become, and how bad ones are refused."""
+"""Ingest: real and synthetic files become stores, and bad files are refused."""
 
 import errno
 import json
@@ -338,21 +338,21 @@ def save_png(path, pixels):
 
 
 def test_png_keeps_its_colors_and_loses_constant_transparency(tmp_path):
-    colour = noise(20, 24, 4, dtype=np.uint8)
-    plain = colour.copy()
+    color = noise(20, 24, 4, dtype=np.uint8)
+    plain = color.copy()
     plain[..., 3] = 255
     rows = [
-        row("grey", save_png(tmp_path / "grey.png", colour[..., 0])),
-        row("grey16", save_png(tmp_path / "grey16.png", noise(20, 24) * 500)),
-        row("rgb", save_png(tmp_path / "rgb.png", colour[..., :3])),
+        row("gray", save_png(tmp_path / "gray.png", color[..., 0])),
+        row("gray16", save_png(tmp_path / "gray16.png", noise(20, 24) * 500)),
+        row("rgb", save_png(tmp_path / "rgb.png", color[..., :3])),
         row("plain", save_png(tmp_path / "plain.png", plain)),
-        row("varied", save_png(tmp_path / "varied.png", colour)),
+        row("varied", save_png(tmp_path / "varied.png", color)),
     ]
     path = ingest_rows(tmp_path, *rows)
     kinds = {each["image"]: (open_array(path / f"{each['image']}.ome.zarr").shape[1]) for each in rows}
-    assert kinds == {"grey": 1, "grey16": 1, "rgb": 3, "plain": 3, "varied": 4}
-    assert open_array(path / "grey16.ome.zarr").dtype == np.uint16
-    assert np.array_equal(open_array(path / "plain.ome.zarr")[0, :, 0], colour[..., :3].transpose(2, 0, 1))
+    assert kinds == {"gray": 1, "gray16": 1, "rgb": 3, "plain": 3, "varied": 4}
+    assert open_array(path / "gray16.ome.zarr").dtype == np.uint16
+    assert np.array_equal(open_array(path / "plain.ome.zarr")[0, :, 0], color[..., :3].transpose(2, 0, 1))
     assert read_metadata(path / "plain.ome.zarr").channels == ["red", "green", "blue"]
 
 
@@ -433,7 +433,7 @@ def test_frames_are_sorted_by_their_numbers(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("numbers", "told"),
+    ("numbers", "message"),
     [
         ([0, 1, 2, 4, 5], "1 of its frame numbers (3); later frames move up: frame 3 is p2_t4.tif"),
         ([10, 20, 30, 50, 90], "4 of its frame numbers (40, 60, 70, 80); later frames move up: frame 3 is"),
@@ -444,14 +444,14 @@ def test_frames_are_sorted_by_their_numbers(tmp_path):
         ([1, 5], None),
     ],
 )
-def test_gap_in_frame_numbers_causes_a_warning(tmp_path, caplog, numbers, told):
+def test_gap_in_frame_numbers_causes_a_warning(tmp_path, caplog, numbers, message):
     movie = tmp_path / "movie7"
     movie.mkdir()
     for number in numbers:
         tifffile.imwrite(movie / f"p2_t{number}.tif", np.full((20, 24), number % 99, np.uint8))
     ingest_one(tmp_path, movie)
     out = caplog.text
-    assert f"a: warning: has no file for {told}" in out if told else "frame numbers" not in out
+    assert f"a: warning: has no file for {message}" in out if message else "frame numbers" not in out
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Annotate: the forms that annotations come in, and those that are refused."""
+"""Ground truth: the supported formats of annotations, and annotations that are refused."""
 
 import json
 
@@ -547,7 +547,7 @@ def test_unannotated_pixels_are_marked(tmp_path, value, dtype):
     (layer,) = list(Reader(parse_url(tmp_path / "truth/a.ome.zarr"))())
     assert int(layer.data[0][0, 0, 0, 40:].max().compute()) == UNKNOWN
     label = ImageLabel.from_zarr(zarr.open_group(tmp_path / "truth/a.ome.zarr", mode="r")).ome_attributes.image_label
-    assert [colour.rgba for colour in label.colors if colour.label_value == UNKNOWN] == [(128, 128, 128, 128)]
+    assert [color.rgba for color in label.colors if color.label_value == UNKNOWN] == [(128, 128, 128, 128)]
 
 
 def test_unannotated_class_pixels_are_marked_even_if_white_could_be_a_class(tmp_path):

@@ -1,4 +1,4 @@
-"""Simulated movies: their form, their truth, and that they are neither trivial nor empty."""
+"""Simulated movies: their format, their ground truth, and that they are neither trivial nor empty."""
 
 import csv
 import hashlib

@@ -1,4 +1,4 @@
-"""The sides of the split, and near-duplicates across them."""
+"""The subsets of the split, and near-duplicates across them."""
 
 import csv
 import itertools
@@ -52,8 +52,8 @@ def field_of_cells(seed, shape=(300, 320)):
     rng = np.random.default_rng(seed)
     plane = np.zeros(shape)
     for _ in range(12):
-        centre = int(rng.integers(30, shape[1] - 30)), int(rng.integers(30, shape[0] - 30))
-        cv2.circle(plane, centre, int(rng.integers(8, 25)), 1.0, 3)
+        center = int(rng.integers(30, shape[1] - 30)), int(rng.integers(30, shape[0] - 30))
+        cv2.circle(plane, center, int(rng.integers(8, 25)), 1.0, 3)
     light = 1 + 0.5 * np.cos(np.linspace(-1.5, 1.5, shape[1]))
     return light * (5 + cv2.GaussianBlur(plane, (0, 0), 1.5)) + rng.normal(0, 0.05, shape)
 
