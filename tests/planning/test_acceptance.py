@@ -9,7 +9,7 @@ import yaml
 
 from helpers.fake_results import fake_results, planner_of
 from helpers.small_project import make_project, planned, snakemake
-from tessera.planning.acceptance import list_accepted
+from tessera.planning.acceptance import list_accepted, record_with_acceptance, remember_acceptance
 from tessera.report.accepted_results import END, START
 
 
@@ -106,3 +106,24 @@ def test_touch_changes_nothing_that_is_up_to_date(project):
     snakemake(project, "--touch")
     assert read_record("train/fold1") == before
     assert list_accepted(planner_of(project)) == []
+
+
+def test_images_that_stay_keep_their_acceptance_when_their_batch_is_made_again(project):
+    before = read_record("segment/one")
+    set_setting("segment", "min_area_px", 8)
+    snakemake(project, "--touch")
+    for image in ("train", "plain"):
+        Path("results/labels/one", f"{image}.ome.zarr").mkdir()
+    shutil.copy("raw/spare.ome.tif", "raw/plain.ome.tif")
+    planner = planner_of(project)
+    remember_acceptance(planner)
+    path = Path(planner.record_path("segment", "one"))
+    path.unlink()  # as Snakemake does before it runs the job
+    remember_acceptance(planner_of(project))  # the job was interrupted
+    record = record_with_acceptance(planner, "segment", "one")
+    assert record["accepted"]["images"] == {"train": record["hash"]["train"]}
+    assert record["accepted"]["made_from"] == before
+    path.write_text(json.dumps(record))
+    assert "segment one: train" in [each["results"] for each in list_accepted(planner_of(project))]
+    # All images of batch two stay accepted as a whole, and nothing of it is made again.
+    assert "accepted" not in record_with_acceptance(planner, "segment", "two")

@@ -17,7 +17,13 @@ sys.path.insert(0, str(workflow.current_basedir.join("../scripts")))
 from tessera.common.batch_outputs import keep_stores, read_skipped
 from tessera.common.errors import InputError
 from tessera.common.file_lock import hold_lock
-from tessera.planning.acceptance import accept_results, list_accepted
+from tessera.planning.acceptance import (
+    accept_results,
+    forget_acceptance,
+    list_accepted,
+    record_with_acceptance,
+    remember_acceptance,
+)
 from tessera.planning.code_hash import REMEMBERED_CODE, script_hash
 from tessera.planning.digests import REMEMBERED_FILES
 from tessera.planning.orphans import list_orphans
@@ -94,9 +100,12 @@ def is_forced():
 
 def keep_unchanged():
     """Keep the images that are up to date in batches that are made again, before Snakemake removes these batches."""
-    if not is_forced():
-        for folder, made, wanted in PLANNER.unchanged_stores():
-            keep_stores(folder, made, wanted)
+    if is_forced():
+        forget_acceptance()
+        return
+    remember_acceptance(PLANNER)
+    for folder, made, wanted in PLANNER.unchanged_stores():
+        keep_stores(folder, made, wanted)
 
 
 def outputs_that_run():
@@ -215,7 +224,7 @@ def provenance_of(rule):
 
 def record_of(rule):
     """Return a function for params: the record of the outputs (see `tessera.planning.provenance.Provenance.record`)."""
-    return lambda wildcards: PLANNER.provenance.record(rule, key_of(wildcards))
+    return lambda wildcards: record_with_acceptance(PLANNER, rule, key_of(wildcards))
 
 
 def image_folders(images):

@@ -1,21 +1,24 @@
 """Accepting results: `snakemake --touch` marks existing results as up to date with the present code and settings.
 
 An accepted result gets a new record, so that it does not rerun. The record keeps, under `accepted`, the record of what
-the result was really made from.
+the result was really made from. If a batch is made again later, its unchanged images stay, and so does their
+acceptance; then `accepted` has `images`, {image: provenance hash}.
 """
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from tessera.common.atomic_write import write_json
-from tessera.planning.provenance import Output
+from tessera.planning.provenance import Hashes, Output
 from tessera.planning.rerun_planner import RerunPlanner
 from tessera.planning.rerun_reasons import Cause, find_causes, render_causes, shorten
 
 IMAGE_STORES = ("{}.ome.zarr", "{}")
+KEPT = Path(".snakemake/tessera/accepted.json")
 
 
 def accept_results(planner: RerunPlanner, jobs: Iterable[Output], today: date) -> list[str]:
@@ -53,17 +56,83 @@ def list_accepted(planner: RerunPlanner) -> list[dict[str, str]]:
         Dicts with `results`, such as "segment (2 batches)", `date`, and `differences`, which is empty if a result
         differs only in what it was made from.
     """
-    groups: dict[tuple[str, str, str], list[Output]] = {}
-    for name, step in planner.steps.items():
-        for key in step.keys(planner.project) if step.key else [None]:
-            record = planner.read_record(name, key) or {}
-            if accepted := record.get("accepted"):
-                differences = "; ".join(accepted["differences"])
-                groups.setdefault((name, accepted["date"], differences), []).append((name, key))
+    groups: dict[tuple[str, str, str, str], list[Output]] = {}
+    for name, key in planner.all_outputs():
+        record = planner.read_record(name, key) or {}
+        if accepted := record.get("accepted"):
+            images = shorten(sorted(accepted.get("images", {})))
+            group = (name, images, accepted["date"], "; ".join(accepted["differences"]))
+            groups.setdefault(group, []).append((name, key))
     return [
-        {"results": planner.list_outputs(outputs), "date": day, "differences": differences}
-        for (_, day, differences), outputs in groups.items()
+        {
+            "results": planner.list_outputs(outputs) + (f": {images}" if images else ""),
+            "date": day,
+            "differences": differences,
+        }
+        for (_, images, day, differences), outputs in groups.items()
     ]
+
+
+def remember_acceptance(planner: RerunPlanner) -> None:
+    """Keep the acceptance of images that stay as they are when their batch is made again.
+
+    Snakemake removes the record of a batch before it runs the job, so the acceptance waits in the file KEPT.
+
+    Args:
+        planner: compares the records with what results should be made from.
+    """
+    # A job that was interrupted has no record yet.
+    kept = {path: accepted for path, accepted in _read_kept().items() if not Path(path).exists()}
+    for name, key in planner.all_outputs():
+        step = planner.steps[name]
+        record = planner.read_record(name, key)
+        if record and "accepted" in record and step.stores and step.keeps_unchanged and planner.is_outdated(name, key):
+            folder = Path(step.path(step.stores, key))
+            accepted = record["accepted"]
+            unchanged = _common(accepted.get("images", record["hash"]), planner.provenance.hashes(name, key))
+            images = {image: image_hash for image, image_hash in unchanged.items() if _has_store(folder, image)}
+            if images:
+                kept[planner.record_path(name, key)] = accepted | {"images": images}
+    KEPT.parent.mkdir(parents=True, exist_ok=True)
+    write_json(KEPT, kept)
+    _read_kept.cache_clear()
+
+
+def forget_acceptance() -> None:
+    """Keep no acceptance, because all images of the batches that run are made again."""
+    KEPT.unlink(missing_ok=True)
+    _read_kept.cache_clear()
+
+
+def record_with_acceptance(planner: RerunPlanner, name: str, key: str | None = None) -> dict[str, Any]:
+    """The record of a result, with the acceptance of images that stay as they are (see `remember_acceptance`)."""
+    record = planner.provenance.record(name, key)
+    accepted = _read_kept().get(planner.record_path(name, key))
+    if not accepted:
+        return record
+    images = _common(accepted["images"], record["hash"])
+    return record | ({"accepted": accepted | {"images": images}} if images else {})
+
+
+@cache
+def _read_kept() -> dict[str, dict[str, Any]]:
+    """{path of a record: its `accepted`}; {} if nothing is kept."""
+    try:
+        kept: dict[str, dict[str, Any]] = json.loads(KEPT.read_text())
+    except (OSError, ValueError):
+        return {}
+    return kept
+
+
+def _common(before: Hashes, after: Hashes) -> dict[str, str]:
+    """{image: hash} of the images whose hash is the same."""
+    if isinstance(before, str) or isinstance(after, str):
+        return {}
+    return {image: image_hash for image, image_hash in before.items() if after.get(image) == image_hash}
+
+
+def _has_store(folder: Path, image: str) -> bool:
+    return any((folder / form.format(image)).exists() for form in IMAGE_STORES)
 
 
 def _find_problem(planner: RerunPlanner, job: Output, refused: Mapping[Output, str]) -> str:
@@ -82,7 +151,7 @@ def _find_problem(planner: RerunPlanner, job: Output, refused: Mapping[Output, s
         return f"missing: {shorten(missing)}"
     if made is None and step.stores and isinstance(hashes, dict):
         folder = Path(step.path(step.stores, key))
-        absent = [image for image in hashes if not any((folder / form.format(image)).exists() for form in IMAGE_STORES)]
+        absent = [image for image in hashes if not _has_store(folder, image)]
         return f"missing in {folder}: {shorten(absent)}" if absent else ""
     return ""
 
@@ -93,7 +162,8 @@ def _write_record(planner: RerunPlanner, job: Output, causes: Sequence[Cause], t
     differences = [cause.render() for cause in causes]
     if original and "accepted" in original:  # accepted before: keep the record of what really made it
         differences = [*original["accepted"]["differences"], *differences]
-        original = original["accepted"]["made_from"]
+        if "images" not in original["accepted"]:  # else only some images were accepted before
+            original = original["accepted"]["made_from"]
     accepted = {"date": today.isoformat(), "differences": list(dict.fromkeys(differences)), "made_from": original}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, json.loads(json.dumps(planner.provenance.record(*job), default=str)) | {"accepted": accepted})
