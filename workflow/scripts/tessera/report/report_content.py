@@ -1,6 +1,6 @@
 """Content of the report: one typed object with a section for each section of the page.
 
-`build_content` reads the outputs of the rules, and the templates in tessera/report/templates render the result. To add a
+`build_content` reads the outputs of the rules. The templates in tessera/report/templates render the result. To add a
 section, add its type and its builder to a module `*_report.py`, an attribute here, an entry in
 `ReportContent.navigation`, and a template in tessera/report/templates/sections, which report.html.j2 includes.
 """
