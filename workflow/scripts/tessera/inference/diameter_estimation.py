@@ -87,7 +87,7 @@ def estimate_diameter(
     if not (settings.get("diameter_px") and settings.get("fingerprint")) or settings["outputs"] != INSTANCE_OUTPUTS:
         return None
     fingerprint = parse_fingerprint(settings)
-    knows_one_size = (settings.get("scale") or {}).get("method") == "object"
+    knows_one_size = (settings.get("scale") or {}).get("method") == "object_diameter"
     sampler = _Sampler(path, view, roi, frames)
     scale = _first_scale(sampler, fingerprint, knows_one_size)
     if scale is None:
