@@ -127,7 +127,7 @@ def test_an_image_that_changes_sides_trains_anew(tmp_path):
 
 
 @pytest.mark.parametrize("columns", [{"roi": [0, 64, 0, 64]}, {"frames": "0:5"}])
-def test_where_to_look_matters_to_what_is_learnt_and_predicted(tmp_path, columns):
+def test_regions_of_interest_count_for_training_and_prediction(tmp_path, columns):
     before = hashes_of(tmp_path)
     assert changed(before, hashes_of(tmp_path, columns=columns)) == [
         "ingest_truth",

@@ -35,7 +35,7 @@ NOT_HASHED = (
     "tessera.common.types",
 )
 LOGGERS = {"logger", "logging"}
-MESSAGE_FUNCTIONS = {"warn_user", "note", "Progress"}
+MESSAGE_FUNCTIONS = {"warn_user", "Progress"}
 # Fields of the syntax tree that say nothing about results, or that only some versions of Python have.
 _IGNORED_FIELDS = {
     "annotation", "ctx", "kind", "returns", "type_comment", "type_ignores", "type_params",

@@ -26,11 +26,11 @@ class Project:
         settings: the whole configuration, completed with its defaults.
         rows: {image: its row of the table}, sorted by image, so that the order of rows changes nothing.
         subsets: {image: train, val, test or predict}.
-        folds: {fold: {image: train or val}}; empty where nothing is trained.
-        models: {model: {"variant", "fold", "point", "train": its settings}}, of every variant in every fold.
+        folds: {fold: {image: train or val}}; empty if nothing is trained.
+        models: {model: {"variant", "fold", "point", "train": its settings}} of every variant in every fold.
         movies: {movie: settings} of the movies that rule simulate makes.
-        simulated: {path: movie} of the files that it makes.
-        existing: {model: folder} of trained models that are given instead of training.
+        simulated: {path: movie} of the files that rule simulate makes.
+        existing: {model: folder} of trained models that the user gives instead of training.
         groups: {image: its group}, of the images that have one, sorted by image.
     """
 
@@ -46,7 +46,7 @@ class Project:
 
     @cached_property
     def masks_given(self) -> bool:
-        """Whether labels are imported from the masks that the table names; then no network is needed."""
+        """Whether labels are imported from the masks that the table names, so that no network is needed."""
         return any(row["masks"] for row in self.rows.values())
 
     @cached_property
@@ -79,7 +79,7 @@ class Project:
 
     @cached_property
     def model_fingerprints(self) -> dict[str, str]:
-        """{model: what counts of it}: of an existing one its files, of others the variant that they are of."""
+        """{model: digest of its files} of existing models, else {model: variant}."""
         if self.existing:
             return {model: digest_path(Path(folder)) for model, folder in sorted(self.existing.items())}
         return {model: parts["variant"] for model, parts in sorted(self.models.items())}
@@ -90,11 +90,11 @@ class Project:
         return "import_masks" if self.masks_given else "segment"
 
     def with_truth(self, images: Iterable[str]) -> list[str]:
-        """Those of `images` that have ground truth."""
+        """The images among `images` that have ground truth."""
         return [image for image in images if self.rows[image]["truth"]]
 
     def cell(self, image: str, column: str) -> Any:
-        """A cell of the image's row; `subset` is the one that the split puts it into."""
+        """A cell of the image's row; the column `subset` holds the subset that the split assigned."""
         return self.subsets[image] if column == "subset" else self.rows[image][column]
 
     def regions(self, batch: str) -> dict[str, dict[str, Any]]:
@@ -107,7 +107,7 @@ class Project:
 
         Args:
             batch: name of the batch.
-            columns: files, truth_files or masks_files, which selects the rows; then others that are wanted.
+            columns: files, truth_files or masks_files, which selects the rows; then other columns.
 
         Returns:
             Dicts with `image` and the columns. Files are relative to the working directory, so that it can move.
@@ -126,12 +126,12 @@ class Project:
         return {Path(file).name: os.path.relpath(file) for file in self.rows[image][column]}
 
     def simulated_files(self, batch: str, column: str) -> list[str]:
-        """Those of the raw files of a batch that rule simulate makes; `column` is files, truth_files or masks_files."""
+        """The raw files of a batch that rule simulate makes; `column` is files, truth_files or masks_files."""
         files = (file for image in self.batches[batch] for file in self.rows[image][column])
         return [os.path.relpath(file) for file in files if file in self.simulated]
 
     def simulated_movies(self, batch: str, column: str) -> list[str]:
-        """The movies that rule simulate makes the raw files of a batch for."""
+        """The movies whose files, made by rule simulate, are raw files of a batch."""
         files = (file for image in self.batches[batch] for file in self.rows[image][column])
         return list(dict.fromkeys(self.simulated[file] for file in files if file in self.simulated))
 
@@ -141,7 +141,7 @@ def load_project(config: dict[str, Any], configfiles: Sequence[Path]) -> Project
 
     Args:
         config: the configuration as Snakemake read it; it is completed in place.
-        configfiles: the files that it comes from.
+        configfiles: the files with the configuration.
 
     Raises:
         InputError: names every problem of the configuration, else of the table.

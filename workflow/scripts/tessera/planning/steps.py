@@ -1,7 +1,7 @@
 """The steps of the workflow: one declaration for each rule.
 
-Everything that planning knows of a rule follows from its `Step`: its provenance hash, the outputs that it is made from,
-when it reruns and why, which unchanged images of a batch are kept, what is an orphan, and which images were skipped.
+Planning derives everything from these: the provenance hashes, the outputs before an output, when and why a job reruns,
+which unchanged images of a batch are kept, which files are orphans, and which images were skipped.
 To add a rule, write its `.smk` file and add its step here; a test compares the two.
 """
 
@@ -38,12 +38,12 @@ def result_settings(settings: Mapping[str, Any], section: str) -> dict[str, Any]
 
 
 def _training_settings(project: Project, model: str | None) -> dict[str, Any]:
-    """Settings of a model, which a sweep may change. Weights to start from count by their content."""
+    """Settings of a model, which a sweep may change. Initial weights count by their content."""
     settings = result_settings(project.models[str(model)], "train")
     weights = settings.get("encoder_weights")
     if weights not in (None, "imagenet"):
         path = Path(weights)
-        # Of a model's folder, only what is read of it counts.
+        # In the folder of a model, only the files that training reads count.
         files = [path / MODEL_JSON, path / WEIGHTS_H5] if path.is_dir() else [path]
         settings["encoder_weights"] = [digest_path(file) for file in files]
     return {f"train.{key}": value for key, value in settings.items()}
@@ -51,26 +51,26 @@ def _training_settings(project: Project, model: str | None) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Step:
-    """What planning knows of a rule.
+    """The declaration of a rule for planning.
 
     Attributes:
-        name: of the rule and of its script.
-        outputs: patterns of the files and folders it makes, apart from its record.
-        key: the wildcard in them; None for a rule that has one job. A rule with the key `batch` makes one result per
-            image, from the results of the same image.
-        upstream: the steps whose outputs it reads. A step that is not active is left out.
+        name: name of the rule and of its script.
+        outputs: patterns of the files and folders that it makes, apart from its record.
+        key: the wildcard in the patterns; None for a rule that has one job. A rule with the key `batch` makes one
+            result per image, from the results of the same image.
+        upstream: the steps whose outputs it reads. Steps that are not active do not count.
         settings: sections of the configuration, or single settings (`section.key`), that its results depend on.
         uses_classes: whether its results depend on `task` and `classes`.
         raw_files: the column of the table, as in its `files` columns, that names the raw files it reads.
         columns: the cells of an image's row that its results depend on; `subset` is where the split puts the image.
         extra: {name: value} of other things that the results for a key depend on.
         templates: a folder below workflow/scripts with other files that count as code.
-        members: for a step that gathers many results for a key: {name: what counts of it}, of images, batches or
-            models. Of an upstream step that makes one result per image, it reads those of these images.
+        members: for a step that gathers many results for a key: {name: properties that count} of images, batches or
+            models. If an upstream step makes one result per image, this step reads the results of these images.
         gathers_batches: whether `members` are batches, of all images, rather than images.
         active: whether the workflow has this rule, given the settings and the table.
-        is_deliverable: whether users want its outputs for themselves. Others are intermediate results.
-        stores: the pattern among `outputs` of a folder that is made image by image, and lists what it skipped.
+        is_deliverable: whether its outputs are of use to users. Other outputs are intermediate results.
+        stores: the pattern among `outputs` of a folder with one store per image and a list of skipped images.
         keeps_unchanged: whether unchanged images in `stores` are kept when their batch is made again.
         record_of: the rule whose record it writes, if not its own: two rules that may make the same outputs share one.
     """
