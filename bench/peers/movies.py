@@ -9,6 +9,7 @@ from scipy import ndimage
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow" / "scripts"))
 
 from tessera.data.simulated_cells import Colony
+from tessera.settings.sections import MovieSettings
 
 _NAMES = ("frames", "size_px", "cells", "diameter_px", "cycle_frames", "speed_px")
 _NUMBERS = {
@@ -51,9 +52,8 @@ def make_movie(kind, seed):
     """
     settings = dict(KINDS[kind])
     frames, size, drift_px = settings.pop("frames"), settings["size_px"], settings.pop("drift_px", 0)
-    settings.setdefault("smaller_daughter_fraction", 0.5)
     rng = np.random.default_rng([seed, sum(map(ord, kind))])
-    colony = (_Budding if settings.pop("buds", False) else Colony)(rng, **settings)
+    colony = (_Budding if settings.pop("buds", False) else Colony)(rng, MovieSettings(**settings))
     corner, movie, parents, count = np.zeros(2), [], {}, 0
     for t in range(frames):
         if t:

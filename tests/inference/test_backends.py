@@ -254,7 +254,7 @@ def test_openvino_is_refused_on_a_gpu():
 @NO_GPU
 @pytest.mark.parametrize("engine", ["auto", "tensorflow"])
 def test_a_gpu_that_is_not_there_is_an_error_whatever_the_engine(engine):
-    with pytest.raises(InputError, match="a GPU was asked for"):
+    with pytest.raises(InputError, match="device: is gpu, but TensorFlow finds no GPU"):
         choose_engine(engine, "gpu")
 
 

@@ -32,7 +32,7 @@ def patches(number, side=32, channels=2):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"normalization": {"method": "zscore"}}, "its normalization is {'method': 'zscore'}, and images are"),
+        ({"normalization": {"method": "zscore"}}, "its normalization is {'method': 'zscore'}"),
         ({"normalization": {"method": "percentile", "low": 0}}, "its normalization is"),
         ({"normalization": {"method": "fixed", "contrast_limits": [[0, 1]]}}, "two numbers for each of 2 channels"),
         ({"scale": {"method": "pixel_size", "typical": 0, "range": [1, 1]}}, "its scale is"),

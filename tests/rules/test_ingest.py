@@ -668,7 +668,7 @@ REFUSED = {
     "Pillow/not_enough_data.jp2": "header is damaged",
     "Pillow/crash-0e16d3bfb83be87356d026d66919deaefca44dac.tif": "truncated",
     "imread/error.tif": "is not a TIFF",
-    "imread/00r00.tiff": "without an image",
+    "imread/00r00.tiff": "without images",
     "imread/03w03.lsm": "is not a TIFF",
     "aicspylibczi/CD_s_1_t_3_c_2_z_5.czi": "files are not supported",
     "training-resources/xyz__multiple_images.czi": "files are not supported",

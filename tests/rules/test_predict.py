@@ -20,7 +20,7 @@ from tessera.inference.tiling import TilePlan
 from tessera.io.ome_zarr_store import create_store, finish_image, open_array, read_metadata
 from tessera.networks.build import build_network, load_network
 from tessera.networks.tensorflow_setup import keras
-from tessera.settings.sections import PredictSettings
+from tessera.settings.sections import PredictSettings, SelectModelSettings
 
 OUTPUTS = ["background", "cell"]
 
@@ -338,7 +338,8 @@ def test_a_real_network_gives_the_same_in_tiles_and_in_one_piece(tmp_path, engin
     models = [tmp_path / "models" / "fold1"]
     save_model(models[0], channels=["actin", "dna"])
     selected, converted = tmp_path / "selected.json", tmp_path / "converted"
-    select_model(models, selected, converted, metric="val_loss", ensemble="best", engine=engine, device="cpu")
+    choice = SelectModelSettings(metric="val_loss", ensemble="best")
+    select_model(models, settings=choice, output=selected, converted=converted, engine=engine, device="cpu")
     settings = PredictSettings(engine=engine, device="cpu", halo_px=0, seam_check_windows=0)
     plan = plan_prediction(Models(selected, converted, models), settings, workers=2)
 
