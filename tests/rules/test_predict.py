@@ -346,7 +346,9 @@ def test_a_real_network_gives_the_same_in_tiles_and_in_one_piece(tmp_path, engin
     def run(provenance, skip_bad_images=True):
         predict(images, provenance, tmp_path / "made", plan, skip_bad_images=skip_bad_images)
 
-    with pytest.raises(InputError, match=r"odd: has 1 channels \(phase\), the model was trained on 2 \(actin, dna\)"):
+    with pytest.raises(
+        InputError, match=r"odd: has 1 channels \(phase\), but the model was trained on 2 \(actin, dna\)"
+    ):
         run({"a": "1", "odd": "1"}, skip_bad_images=False)
     assert not (tmp_path / "made").exists()
     run({"a": "1", "odd": "1"})
