@@ -171,7 +171,7 @@ def test_images_skipped_earlier_are_listed_too(tmp_path):
 
 
 def make_and_change(output, made, wanted, bad=()):
-    """What is made again of a batch that was made by the provenance `made`, when Snakemake has removed it."""
+    """Return the images that are made again after Snakemake removed a batch with the provenance `made`."""
     make_stores(made, Maker(bad), output=output, skip_bad_images=True)
     keep_stores(output, made, wanted)
     shutil.rmtree(output)

@@ -1,4 +1,4 @@
-"""What surrounds the work of a job: its log, its provenance, its errors, and jobs that a killed run left behind."""
+"""The job wrapper: its log, its provenance record, its errors, and jobs that a killed run left behind."""
 
 import json
 import logging

@@ -13,7 +13,7 @@ FILES = ("Snakefile", "Makefile")
 
 
 def named_paths():
-    """What stands in backticks or links in CONTRIBUTING.md and looks like the path of a file or folder."""
+    """Return the paths of files and folders that CONTRIBUTING.md names in backticks or links."""
     names = {*re.findall(r"`([^`\s]+)`", TEXT), *re.findall(r"\]\(([^)\s]+)\)", TEXT)}
     paths = {name for name in names if "/" in name or name in FILES or re.search(r"\.(md|py|smk|yaml|in)$", name)}
     return sorted(path for path in paths if not re.search(r"[<$*]|\.\.", path) and not path.startswith(UNTRACKED))

@@ -1,1 +1,1 @@
-"""What several tests share: small projects, stores, movies and readers."""
+"""Helpers that several tests share: small projects, stores, movies and readers."""

@@ -44,6 +44,6 @@ def tracked(
 
 
 def same_cells(labels: NDArray, truth: NDArray) -> bool:
-    """Whether both group the pixels of `truth` into the same cells, under whatever ids."""
+    """Return whether both arrays group the pixels of `truth` into the same cells. Ids may differ."""
     pairs = np.unique(np.stack([labels[truth > 0], truth[truth > 0]]), axis=1)
     return len(pairs[0]) == len(set(pairs[0].tolist())) == len(set(pairs[1].tolist()))

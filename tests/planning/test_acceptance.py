@@ -62,7 +62,7 @@ def test_touch_accepts_results_of_changed_code_and_settings(project):
     page = Path("results/report.html").read_text()
     assert "segment (2 batches)" in page
     assert "segment.min_area_px 16 -&gt; 8" in page
-    # What really made a result stays on record when it is accepted a second time.
+    # The record keeps the original provenance when a result is accepted a second time.
     set_setting("segment", "min_area_px", 9)
     snakemake(project, "--touch")
     accepted = read_record("segment/one")["accepted"]

@@ -82,7 +82,7 @@ def scripts(tmp_path, monkeypatch):
 
 
 def has_changed(path, old, new):
-    """Whether the hash of segment.py changes with `path`."""
+    """Return whether the hash of segment.py changes with `path`."""
     before = script_hash("segment.py")
     text = path.read_text()
     assert old in text

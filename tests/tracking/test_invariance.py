@@ -93,7 +93,7 @@ def test_lineage_is_invariant_to_relabeling(simulated):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["crawling", "adherent", "dense yeast"])
 def test_links_without_divisions_are_invariant_to_time_reversal(kind):
-    """Of movies without divisions and errors only.
+    """The test covers only movies without divisions and segmentation errors.
 
     A division or a missed object has no mirror image: the model compares a mother with a successor, and it predicts
     positions from the past.
