@@ -4,26 +4,12 @@ import json
 import shutil
 from pathlib import Path
 
-import pytest
 import yaml
 
-from helpers.fake_results import fake_results, planner_of
-from helpers.small_project import make_project, planned, snakemake
+from helpers.fake_results import planner_of
+from helpers.small_project import planned, snakemake
 from tessera.planning.acceptance import list_accepted, record_with_acceptance, remember_acceptance
 from tessera.report.accepted_results import END, START
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A project of two batches whose results look finished; tests must not change it."""
-    return fake_results(make_project(tmp_path_factory.mktemp("made") / "project"))
-
-
-@pytest.fixture
-def project(made, tmp_path, monkeypatch):
-    folder = shutil.copytree(made, tmp_path / "project", symlinks=True)
-    monkeypatch.chdir(folder)
-    return folder
 
 
 def set_setting(section, key, value):

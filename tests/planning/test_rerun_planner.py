@@ -11,26 +11,13 @@ import pytest
 import yaml
 
 from helpers.dry_run import dry_run
-from helpers.fake_results import fake_results, planner_of
+from helpers.fake_results import planner_of
 from helpers.small_project import make_project, planned
 from tessera.planning.steps import STEPS, Step
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A project of two batches whose results look finished; tests must not change it."""
-    return fake_results(make_project(tmp_path_factory.mktemp("made") / "project"))
-
-
-@pytest.fixture
-def project(made, tmp_path, monkeypatch):
-    folder = shutil.copytree(made, tmp_path / "project", symlinks=True)
-    monkeypatch.chdir(folder)
-    return folder
-
-
 def change_hash(folder, step, key):
-    """Let the record of an output tell of another hash, as if a setting of that step had changed."""
+    """Change the hash in the record of an output, as if a setting of that step had changed."""
     path = Path(folder, planner_of(folder).record_path(step, key))
     record = json.loads(path.read_text())
     record["hash"] = dict.fromkeys(record["hash"], "other") if isinstance(record["hash"], dict) else "other"

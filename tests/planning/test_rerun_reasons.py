@@ -7,22 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from helpers.fake_results import fake_results, planner_of
-from helpers.small_project import TABLE, make_project, snakemake
+from helpers.fake_results import planner_of
+from helpers.small_project import TABLE, snakemake
 from tessera.planning.rerun_reasons import Cause, explain_reruns, shorten
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A project of two batches whose results look finished; tests must not change it."""
-    return fake_results(make_project(tmp_path_factory.mktemp("made") / "project"))
-
-
-@pytest.fixture
-def project(made, tmp_path, monkeypatch):
-    folder = shutil.copytree(made, tmp_path / "project", symlinks=True)
-    monkeypatch.chdir(folder)
-    return folder
 
 
 def reasons(project, forced=()):
