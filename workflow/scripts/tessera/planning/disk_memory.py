@@ -17,7 +17,8 @@ class DiskMemory(dict[str, Any]):
         """Take the values from a file, and write them back when the process ends.
 
         Args:
-            path: JSON file, which need not exist. A damaged file counts as empty.
+            path: JSON file, which need not exist. A damaged file counts as empty. A folder that cannot be written to
+                is left alone.
             keep: whether to write new values to the file.
         """
         path = Path(path).absolute()  # the working directory may be another one when the process ends
@@ -27,6 +28,8 @@ class DiskMemory(dict[str, Any]):
             atexit.register(self._write, path, dict(self))
 
     def _write(self, path: Path, before: dict[str, Any]) -> None:
-        if self != before:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(path, self)
+        # Without the file, the next plan only takes longer. A traceback at exit would look like a failure.
+        with contextlib.suppress(OSError):
+            if self != before:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_json(path, self)
