@@ -85,7 +85,7 @@ def test_ome_zarr_may_have_fewer_axes_in_any_order(tmp_path, axes):
 @pytest.mark.parametrize("limit", [100, 2**28])
 def test_ome_zarr_is_read_with_any_codec_and_chunks(tmp_path, monkeypatch, options, limit):
     monkeypatch.setattr("tessera.io.lazy_image.PLANE_BYTES", limit)
-    monkeypatch.setattr("tessera.io.ome_zarr_reader.PLANE_BYTES", limit)
+    monkeypatch.setattr("tessera.io.chunk_reader.KEPT_BYTES", limit)
     pixels = noise(3, 2, 4, 40, 50).astype(">i2")
     array, _ = ingest_one(tmp_path, write_zarr(tmp_path / "a.zarr", pixels, **options))
     assert np.array_equal(array[:], pixels)

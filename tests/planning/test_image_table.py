@@ -128,6 +128,25 @@ def test_glob_skips_folders_and_hidden_files(folder):
     assert len(row["files"]) == 12
 
 
+@pytest.mark.parametrize(("first", "others"), [("f.tif", "f{}.tif"), ("f.tif", "f ({}).tif")])
+def test_glob_gives_the_frame_without_a_number_first(tmp_path, first, others):
+    names = [first, *(others.format(number) for number in range(1, 12))]
+    for name in names:
+        (tmp_path / name).touch()
+    (row,) = load(tmp_path, "a\tf*.tif")
+    assert [path.name for path in row["files"]] == names
+
+
+@pytest.mark.parametrize("pattern", ["raw/movie/*.tif", "raw/mov*/f_*.tif"])
+def test_glob_with_a_link_to_a_missing_file_is_refused(folder, pattern):
+    (folder / "raw" / "movie" / "f_5.tif").unlink()
+    (folder / "raw" / "movie" / "f_5.tif").symlink_to("/nowhere/f_5.tif")
+    assert refusal(write(folder, f"a\t{pattern}")) == [
+        f"line 2: path: {folder}/raw/movie/f_5.tif is a link to /nowhere/f_5.tif, which does not exist; restore that "
+        "file, or remove the link"
+    ]
+
+
 def test_file_whose_name_looks_like_a_glob_is_found(folder):
     (folder / "raw" / "a[1].tif").touch()
     (folder / "raw" / "a1.tif").touch()

@@ -432,6 +432,44 @@ def test_frames_are_sorted_by_their_numbers(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("names", [("img.tif", "img{}.tif"), ("img.ome.tif", "img ({}).ome.tif")])
+def test_frame_without_a_number_is_the_first(tmp_path, names):
+    movie = tmp_path / "movie"
+    movie.mkdir()
+    for number, name in enumerate([names[0], *(names[1].format(number) for number in (2, 3, 10))]):
+        tifffile.imwrite(movie / name, np.full((20, 24), number, np.uint8))
+    array, _ = ingest_one(tmp_path, movie)
+    assert array[:, 0, 0, 0, 0].tolist() == [0, 1, 2, 3]
+
+
+def test_link_to_a_missing_file_among_the_frames_is_refused(tmp_path):
+    movie = tmp_path / "movie"
+    movie.mkdir()
+    for number in (1, 3):
+        tifffile.imwrite(movie / f"t{number}.tif", np.full((20, 24), number, np.uint8))
+    (movie / "notes.txt").symlink_to("/nowhere/notes.txt")
+    (movie / "t2.tif").symlink_to("/nowhere/t2.tif")
+    with pytest.raises(InputError) as refused:
+        ingest_one(tmp_path, movie)
+    assert str(refused.value) == (
+        f"{movie}/t2.tif: is a link to /nowhere/t2.tif, which does not exist; restore that file, or remove the link"
+    )
+    (movie / "t2.tif").unlink()
+    assert ingest_one(tmp_path, movie)[0].shape[0] == 2
+
+
+@pytest.mark.parametrize("suffix", [".vsi", ".VSI"])
+def test_preview_in_a_vsi_file_is_refused(tmp_path, suffix):
+    path = tmp_path / f"slide{suffix}"
+    tifffile.imwrite(path, noise(20, 24))
+    with pytest.raises(InputError) as refused:
+        ingest_one(tmp_path, path)
+    assert str(refused.value) == (
+        f"{path}: .vsi files hold only a preview, the image is in the folder _slide_ beside it; convert it to OME-TIFF "
+        "(Bio-Formats, Fiji)"
+    )
+
+
 @pytest.mark.parametrize(
     ("numbers", "message"),
     [

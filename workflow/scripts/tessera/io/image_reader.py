@@ -1,7 +1,6 @@
 """Opens raw image files of any supported format as LazyImages, and several files as the frames of a movie."""
 
 import contextlib
-import re
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tessera.common.errors import InputError
+from tessera.common.natural_order import natural_sort_key
 from tessera.common.types import Shape5D, StrPath
 from tessera.io.frame_numbers import describe_missing_numbers
 from tessera.io.lazy_image import (
@@ -102,14 +102,20 @@ def list_files(paths: Sequence[StrPath]) -> list[Path]:
 
 
 def _list_folder(folder: Path) -> list[Path]:
-    """Return the images in a folder, or all its files if none has the suffix of an image."""
-    files = [file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")]
-    return [file for file in files if file.suffix.lower() in _SUFFIXES] or files
+    """Return the images in a folder, or all its files if none has the suffix of an image.
 
-
-def natural_sort_key(path: StrPath) -> list[tuple[int, str]]:
-    """Return a key that sorts names with numbers as people do: frame 2 before frame 10."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", str(path))]
+    Raises:
+        InputError: one of them is a link to a file that does not exist, so a frame would be missing.
+    """
+    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    broken = [entry for entry in entries if entry.is_symlink() and not entry.exists()]
+    files = [entry for entry in entries if entry.is_file() or entry in broken]
+    files = [file for file in files if file.suffix.lower() in _SUFFIXES] or files
+    if lost := sorted(set(broken) & set(files)):
+        raise InputError(
+            f"{lost[0]}: is a link to {lost[0].readlink()}, which does not exist; restore that file, or remove the link"
+        )
+    return files
 
 
 @contextlib.contextmanager
@@ -129,6 +135,11 @@ def _detect_format(path: Path) -> str:
         head = file.read(16)
     if not head:
         raise InputError(f"{path}: the file is empty; replace or remove it")
+    if path.suffix.lower() == ".vsi":  # a TIFF file
+        raise InputError(
+            f"{path}: .vsi files hold only a preview, the image is in the folder _{path.stem}_ beside it; convert it to "
+            "OME-TIFF (Bio-Formats, Fiji)"
+        )
     for format_, beginnings in _MAGIC_NUMBERS.items():
         if head.startswith(beginnings):
             return format_

@@ -10,17 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import zarr
 
 from tessera.common.errors import InputError
 from tessera.common.types import Shape5D, VoxelSize
-from tessera.io.lazy_image import PLANE_BYTES, LazyImage, check_claimed_size, make_lazy_image, name_axes
+from tessera.io.chunk_reader import MAX_CHUNK_BYTES, ChunkReader
+from tessera.io.lazy_image import LazyImage, check_claimed_size, make_lazy_image, name_axes
 from tessera.io.pyramid import ZarrArray
 
 METADATA = ("zarr.json", ".zattrs", ".zgroup", ".zarray")
 MAX_METADATA_BYTES = 2**24
-MAX_CHUNK_BYTES = 2**30  # a chunk is decoded at once
 SPARE_BYTES = 2**20  # that a file may have besides twice its pixels, such as the index of a shard
 MAX_EXPANSION = 100_000  # chunks of labels are mostly background, and empty ones may be missing
 # Codecs that only compress numbers. Others, such as pickle, may execute code from the file.
@@ -66,7 +65,7 @@ def open_ome_zarr(path: Path, axes: str | None, labels: bool, like: Shape5D | No
     if len(file_axes) != array.ndim:
         raise InputError(f"{path}: names {len(file_axes)} axes, but its pixels have {array.ndim}; save it again")
     layout = name_axes(path, file_axes, array.shape, axes, like)
-    image = make_lazy_image(path, layout, _Slabs(array, chunk_bytes), labels=labels, tiled=True)
+    image = make_lazy_image(path, layout, ChunkReader(array), labels=labels, tiled=True)
     warnings = []
     if len(described["multiscales"]) > 1:
         warnings.append(f"has {len(described['multiscales'])} images; the first is used")
@@ -84,35 +83,6 @@ def open_ome_zarr(path: Path, axes: str | None, labels: bool, like: Shape5D | No
         channels=channels if named else None,
         warnings=warnings,
     )
-
-
-class _Slabs:
-    """A Zarr array that reads whole chunks and keeps the last ones, unless they are larger than a large plane."""
-
-    def __init__(self, array: ZarrArray, chunk_bytes: int) -> None:
-        self._array = array
-        self.dtype: np.dtype[Any] = array.dtype
-        self._parallel = max(1, min(10, PLANE_BYTES // max(chunk_bytes, 1)))
-        self._chunks: tuple[slice, ...] | None = None
-        self._pixels: Any = None
-
-    def __getitem__(self, index: tuple[int | slice, ...]) -> Any:
-        """Return pixels; the index has a whole number or a slice for each dimension."""
-        array = self._array
-        wide = tuple(
-            slice(at // step * step, min(at // step * step + step, size))
-            if isinstance(at, int)
-            else slice(*at.indices(size))
-            for at, step, size in zip(index, array.chunks, array.shape, strict=True)
-        )
-        with zarr.config.set({"async.concurrency": self._parallel}):
-            if math.prod(span.stop - span.start for span in wide) * array.dtype.itemsize > PLANE_BYTES:
-                return array[index]
-            if wide != self._chunks:
-                self._chunks = self._pixels = None  # free the memory first
-                self._pixels, self._chunks = array[wide], wide
-        inner = (at - span.start if isinstance(at, int) else slice(None) for at, span in zip(index, wide, strict=True))
-        return self._pixels[tuple(inner)]
 
 
 def _read_attributes(path: Path) -> dict[str, Any]:

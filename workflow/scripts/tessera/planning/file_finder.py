@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tessera.common.errors import InputError
+from tessera.common.natural_order import natural_sort_key
 from tessera.common.types import StrPath
 
 MAX_HINTS = 20  # finding similar names is slow
@@ -40,7 +41,7 @@ class FileFinder:
         order, 2 before 10.
 
         Raises:
-            InputError: nothing was found. The message does not name the table.
+            InputError: nothing was found, or a frame is a link to a missing file. The message does not name the table.
         """
         whole = os.path.join(self._base, os.path.expanduser(text))
         folder, name = os.path.split(whole.rstrip("/"))
@@ -53,7 +54,7 @@ class FileFinder:
             return [Path(path)]
         if not glob.has_magic(text):
             raise InputError(self._absence(text, path))
-        paths = sorted(self._match(text, folder, name), key=_natural)
+        paths = sorted(self._match(text, folder, name), key=natural_sort_key)
         if not paths:
             raise InputError(f"no file matches {text}; correct the pattern (it is relative to {self._base})")
         return [Path(path) for path in paths]
@@ -66,6 +67,12 @@ class FileFinder:
         else:
             folder = self._resolve(folder)
             paths = [os.path.join(folder, match) for match in _matches(self._list(folder), name)]
+        for path in paths:
+            if os.path.islink(path) and not os.path.exists(path):
+                raise InputError(
+                    f"{path} is a link to {os.readlink(path)}, which does not exist; restore that file, or remove the "
+                    "link"
+                )
         return [path for path in paths if os.path.isfile(path)]
 
     def _resolve(self, folder: str) -> str:
@@ -114,8 +121,3 @@ def _matches(names: Sequence[str], pattern: str) -> list[str]:
     start = re.split(r"[*?[]", pattern, maxsplit=1)[0]
     candidates = names[bisect_left(names, start) : bisect_left(names, f"{start}\U0010ffff")]
     return fnmatch.filter(candidates, pattern)
-
-
-def _natural(path: str) -> tuple[list[int | str], str]:
-    """A key that sorts frame 2 before frame 10."""
-    return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"(\d+)", path))], path
