@@ -11,8 +11,9 @@ from pathlib import Path
 import yaml
 from tasks import CORES, answer
 
-from predict import Models, plan_prediction, predict
+from predict import predict
 from select_model import select_model
+from tessera.inference.prediction_plan import Models, plan_prediction
 from tessera.io.ome_zarr_store import open_array, read_metadata
 from tessera.settings.sections import PredictSettings
 

@@ -41,3 +41,8 @@ def test_at_most_eight_files_are_written_by_hand_for_a_rule():
     steps = re.findall(r"^(\d+)\. `", TEXT.split("## To add a rule")[1].split("\n## ")[0], flags=re.MULTILINE)
     assert steps == [str(number) for number in range(1, len(steps) + 1)]
     assert 1 <= len(steps) <= 8
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in (REPOSITORY / "workflow" / "scripts").glob("*.py")))
+def test_script_has_less_than_150_lines(script):
+    assert len((REPOSITORY / "workflow" / "scripts" / script).read_text().splitlines()) < 150

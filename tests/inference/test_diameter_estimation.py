@@ -12,7 +12,8 @@ from tessera.data.dataset_fingerprint import compute_fingerprint
 from tessera.data.normalization import normalize
 from tessera.inference.diameter_estimation import estimate_diameter
 from tessera.inference.ensemble import Ensemble
-from tessera.inference.predict_image import ImagePredictor, PredictionPlan
+from tessera.inference.predict_image import ImagePredictor
+from tessera.inference.prediction_plan import PredictionPlan
 from tessera.inference.tile_predictor import NetworkView
 from tessera.inference.tiling import TilePlan
 from tessera.io.ome_zarr_store import create_store, finish_image, read_metadata

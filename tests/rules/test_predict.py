@@ -8,13 +8,14 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from predict import Models, choose_tiles, find_members, plan_prediction, predict
+from predict import predict
 from select_model import select_model
 from tessera.common.constants import MODEL_FORMAT, MODEL_JSON, WEIGHTS_H5
 from tessera.common.errors import InputError
 from tessera.data.normalization import normalize
 from tessera.inference.ensemble import Ensemble
-from tessera.inference.predict_image import ImagePredictor, PredictionPlan
+from tessera.inference.predict_image import ImagePredictor
+from tessera.inference.prediction_plan import Models, PredictionPlan, choose_tiles, find_members, plan_prediction
 from tessera.inference.seam_windows import read_seam_windows
 from tessera.inference.tiling import TilePlan
 from tessera.io.ome_zarr_store import create_store, finish_image, open_array, read_metadata

@@ -9,7 +9,7 @@ import json
 import logging
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,15 +25,14 @@ from tessera.data.normalization import choose_intensity_ranges
 from tessera.data.rescaling import choose_scale
 from tessera.inference.diameter_estimation import estimate_diameter
 from tessera.inference.empty_regions import EmptyRegionFilter
-from tessera.inference.ensemble import Ensemble
+from tessera.inference.prediction_plan import PredictionPlan
 from tessera.inference.region_cache import RegionCache
 from tessera.inference.seam_windows import choose_seam_windows, seam_window_shape, write_seam_windows
 from tessera.inference.tile_predictor import NetworkView, TilePredictor
-from tessera.inference.tiling import Region, Tile, TilePlan
+from tessera.inference.tiling import Region, Tile
 from tessera.io.ome_zarr_store import chunk_layout, create_store, finish_image, open_array, read_metadata
 from tessera.io.pyramid import iterate_shards
 from tessera.io.region_of_interest import check_roi, clip_to_roi, select_frames
-from tessera.settings.sections import PredictSettings
 
 GROUPS_IN_PROGRESS = 3
 GROUPS_PER_DASK_GRAPH = 1024
@@ -41,27 +40,6 @@ SEAM_WINDOW_PX = 512
 SEAM_HALO_PX = 256  # the reference for a seam must itself be right up to its border
 UNLIMITED_CORE_PX = 2**31
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class PredictionPlan:
-    """How the images of a batch are predicted.
-
-    Attributes:
-        ensemble: the networks.
-        tiles: size of the tiles.
-        settings: section `predict`.
-        provenance: text that identifies the models and the code.
-        description: what the store keeps about the networks.
-        workers: number of threads; None: the default.
-    """
-
-    ensemble: Ensemble
-    tiles: TilePlan
-    settings: PredictSettings
-    provenance: str
-    description: dict[str, Any] = field(default_factory=dict)
-    workers: int | None = None
 
 
 class PlaneRegion(NamedTuple):
