@@ -21,13 +21,14 @@ from tessera.io.lazy_image import (
     LazyImage,
     as_input_error,
     check_claimed_size,
-    drop_constant_alpha,
+    drop_transparency,
     make_lazy_image,
     name_axes,
 )
 from tessera.io.ome_zarr_reader import is_zarr, open_ome_zarr
 from tessera.io.pyramid import AXES
 from tessera.io.tiff_reader import open_tiff
+from tessera.io.tiff_structure import MAGIC_NUMBERS
 
 _UNSUPPORTED = (
     ".czi", ".nd2", ".lif", ".oib", ".oif", ".oir", ".vsi", ".ims", ".dv", ".zarr", ".h5", ".hdf5", ".mrc", ".sld",
@@ -48,7 +49,7 @@ _SUFFIXES = (
     *_UNSUPPORTED,
 )
 _MAGIC_NUMBERS = {
-    "tiff": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+    "tiff": MAGIC_NUMBERS,
     "flat": (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"),
 }
 
@@ -137,8 +138,8 @@ def _detect_format(path: Path) -> str:
         raise InputError(f"{path}: the file is empty; replace or remove it")
     if path.suffix.lower() == ".vsi":  # a TIFF file
         raise InputError(
-            f"{path}: .vsi files hold only a preview, the image is in the folder _{path.stem}_ beside it; convert it to "
-            "OME-TIFF (Bio-Formats, Fiji)"
+            f"{path}: .vsi files hold only a preview, the image is in the folder _{path.stem}_ beside it; convert it "
+            "to OME-TIFF (Bio-Formats, Fiji)"
         )
     for format_, beginnings in _MAGIC_NUMBERS.items():
         if head.startswith(beginnings):
@@ -217,7 +218,7 @@ def _open_flat(path: Path, axes: str | None, labels: bool, like: Shape5D | None)
     has_colors = pixels.ndim == 3 and not axes
     channels = list(COLORS[: layout.size("c")]) if has_colors and layout.size("c") >= 3 else None
     lazy = replace(make_lazy_image(path, layout, pixels, labels=labels), channels=channels)
-    yield drop_constant_alpha(lazy) if has_colors and layout.size("c") in (2, 4) else lazy
+    yield drop_transparency(lazy, opaque=False) if has_colors and layout.size("c") in (2, 4) else lazy
 
 
 def _decode_flat(path: Path, image: Image.Image, labels: bool) -> NDArray[Any]:

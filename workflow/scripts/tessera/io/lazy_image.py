@@ -22,7 +22,7 @@ MAX_EXPANSION = 2000  # a file that claims more than this many times its size (a
 COLORS = ("red", "green", "blue", "alpha")
 _TYPES = {"bool": "uint8", "float16": "float32", "float64": "float32"}
 _TYPES |= {name: name for name in ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32")}
-_LABEL_TYPES = {"int64": "int64", "uint64": "uint64"}
+_LABEL_TYPES = {"int64": "int64", "uint64": "uint64", "float64": "float64"}  # float32 merges large ids
 _FILE_AXES = {axis.upper(): axis for axis in AXES} | {"S": "c"}  # {axis in a file: axis of Tessera}
 _PAGES = "IQ"  # axes in a file whose meaning the file does not know
 NO_AXIS = "."  # of a dimension of size 1
@@ -55,6 +55,7 @@ class LazyImage:
         pixel_size_um: size of a voxel along z, y and x in micrometers, None where the file does not state it.
         frame_interval_s: seconds between frames, None if the file does not state it.
         channels: names of the channels, None if the file does not state them.
+        transparency: whether the last channel is declared as transparency.
         warnings: sentences for the user.
     """
 
@@ -65,6 +66,7 @@ class LazyImage:
     pixel_size_um: VoxelSize = (None, None, None)
     frame_interval_s: float | None = None
     channels: list[str] | None = None
+    transparency: bool = False
     warnings: list[str] = field(default_factory=list)
 
 
@@ -208,7 +210,7 @@ def make_lazy_image(path: Path, layout: Layout, pixels: ArrayLike, *, labels: bo
         with as_input_error(path):
             block = np.asarray(pixels[tuple(index.get(axis, 0) for axis in layout.axes)])
         block = block.transpose(order)
-        return (block if "c" in kept else block[None]).astype(dtype)
+        return _convert(path, block if "c" in kept else block[None], dtype)
 
     frames, channels, depth, height, width = (layout.size(axis) for axis in AXES)
     shape = (frames, channels, depth, height, width)
@@ -220,16 +222,48 @@ def make_lazy_image(path: Path, layout: Layout, pixels: ArrayLike, *, labels: bo
     return LazyImage(shape, dtype, lambda t, z, rows, columns: read_plane(t, z)[:, rows, columns], tiled=True)
 
 
-def drop_constant_alpha(image: LazyImage) -> LazyImage:
-    """Return `image` without its last channel if that is transparency with one value; otherwise add a warning."""
+def _convert(path: Path, pixels: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return `pixels` in the type of the store, in which they must not become infinite or vanish."""
+    with np.errstate(over="ignore", under="ignore"):
+        converted: NDArray[Any] = pixels.astype(dtype)
+    if pixels.dtype.kind == "f" and pixels.dtype.itemsize > dtype.itemsize:
+        if (np.isinf(converted) & np.isfinite(pixels)).any():
+            largest = np.abs(pixels[np.isfinite(pixels)]).max()
+            raise InputError(
+                f"{path}: has the value {largest:g}, which 32-bit floats cannot hold; divide the pixels by a constant, "
+                "or replace the value if it marks missing pixels"
+            )
+        if not converted.any() and pixels.any():
+            raise InputError(
+                f"{path}: its values are so small that they are 0 as 32-bit floats; multiply the pixels by a constant"
+            )
+    return converted
+
+
+def drop_transparency(image: LazyImage, *, opaque: bool) -> LazyImage:
+    """Return `image` without its last channel, which is declared as transparency, if it holds no information.
+
+    Otherwise the channel is kept, with a warning.
+
+    Args:
+        image: an image with at least two channels.
+        opaque: whether the channel must be opaque everywhere. Some programs declare any fourth channel as transparency,
+            and a black one is a stain without signal. False: any constant transparency holds no information.
+    """
     frames, count, depth, height, width = image.shape
+    most = np.iinfo(image.dtype).max if image.dtype.kind in "iu" else 1
     rows = max(1, PLANE_BYTES // (count * width * image.dtype.itemsize))
     seen: set[Any] = set()
     for t, z, top in itertools.product(range(frames), range(depth), range(0, height, rows)):
-        alpha = image.read(t, z, slice(top, top + rows), slice(None))[-1]
+        alpha = image.read(t, z, slice(top, min(top + rows, height)), slice(None))[-1]
         seen |= {alpha.min(), alpha.max()}
         if len(seen) > 1:
-            return replace(image, warnings=[*image.warnings, "its transparency varies; it is kept as a channel"])
+            warning = "its transparency varies; it is kept as a channel"
+        elif opaque and seen != {most}:
+            warning = f"its transparency is {alpha.min():g} everywhere, not opaque; it is kept as a channel"
+        else:
+            continue
+        return replace(image, transparency=True, warnings=[*image.warnings, warning])
     return replace(
         image,
         shape=(frames, count - 1, depth, height, width),

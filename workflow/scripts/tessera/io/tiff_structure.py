@@ -1,8 +1,8 @@
 """Checks the structure of a TIFF file before a reader opens it.
 
 A reader that trusts a damaged file follows its pages in circles, or skips the tags that it cannot read, so that an
-OME-TIFF without its end becomes a plain stack. The format is described in the TIFF 6.0 specification (Adobe, 1992) and in
-the BigTIFF design (https://www.awaresystems.be/imaging/tiff/bigtiff.html).
+OME-TIFF without its end becomes a plain stack. The format is described in the TIFF 6.0 specification (Adobe, 1992) and
+in the BigTIFF design (https://www.awaresystems.be/imaging/tiff/bigtiff.html).
 """
 
 import os
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tessera.common.errors import InputError
 
+MAGIC_NUMBERS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 MAX_TAGS = 4096  # of a page, as in tifffile
 MAX_SUBPAGES = 1024  # of a page: levels of a pyramid, or thumbnails
 FIRST_PRIVATE_TAG = 32768
@@ -48,14 +49,14 @@ class _Format:
         return np.dtype([("code", f"{order}u2"), ("type", f"{order}u2"), ("count", number), ("value", number)])
 
 
-def check_tiff_structure(path: Path) -> int:
+def check_tiff_structure(path: Path) -> list[int]:
     """Follow the pages of a TIFF file.
 
     Args:
         path: the file. Its name ends with .ndpi if its offsets have 64 bits in spite of its header.
 
     Returns:
-        The number of pages. Pages within pages (SubIFDs) do not count.
+        The places of the pages, without pages within pages (SubIFDs).
 
     Raises:
         InputError: the file is truncated or damaged: pages form a circle, or pages or the data of a tag lie beyond its
@@ -80,7 +81,13 @@ def check_tiff_structure(path: Path) -> int:
             tags, offset = _read_page(path, file, format_, number, size, wide)
             if not wide:
                 _check_tags(path, file, format_, tags, number, size)
-    return len(pages)
+    return list(pages)
+
+
+def is_tiff(path: Path) -> bool:
+    """Return whether a file begins like a TIFF file."""
+    with open(path, "rb") as file:
+        return file.read(4) in MAGIC_NUMBERS
 
 
 def _read_header(path: Path, file: BinaryIO) -> tuple[_Format, int]:
