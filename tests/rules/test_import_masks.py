@@ -164,7 +164,7 @@ def test_bad_masks_are_refused_by_name_or_skipped(tmp_path):
     images, _, _ = write_batch(tmp_path, {"a": (discs()[:, 0], None)})
     with pytest.raises(InputError, match=r"masks\.tif: is t 2, y 45, x 100, but its image is t 2, y 90, x 100"):
         imported(tmp_path, discs()[:, :, :45], pixels=images)
-    with pytest.raises(InputError, match=r"but its image is t 2, .*; give an annotation of each of the 2 frames"):
+    with pytest.raises(InputError, match=r"but its image is t 2, .*; the image has 2 frames, the annotation 3; remove"):
         imported(tmp_path, discs(3), pixels=images)
     noise = np.random.default_rng(0).integers(1, 999, (2, 1, *SHAPE))
     with pytest.raises(InputError, match=r"masks\.tif: .*looks like a photograph"):

@@ -371,19 +371,36 @@ def test_pixels_outside_the_analyzed_region_are_unannotated(tmp_path, task, mark
     [
         (np.zeros((60, 80), np.uint8), "has only background; annotate objects, or clear the column truth of a"),
         (cells() * np.float32(0.5), "has fractional values"),
-        (cells() * np.float32(np.nan), "has fractional values"),
+        (
+            np.where(cells(), cells(), np.float32(np.nan)),
+            r"has NaN \(not a number\) in its pixels; write 0 for background and export the ids again",
+        ),
+        (np.where(cells(), np.float32(np.inf), 0), "has infinite values in its pixels"),
         (cells().astype(np.int16) - 1, "has the id -1"),
         (cells().astype(np.uint32) * 2**29, "has the id 3758096384, but the largest supported id is 2147483647"),
         (cells().T.copy(), "is y 80, x 60, but its image is y 60, x 80; it is transposed"),
         (cells()[::2, ::2].copy(), "is y 30, x 40, but its image is y 60, x 80; annotate the image at its full size"),
         (
             np.stack([cells()] * 5),
-            "is t 5, y 60, x 80, but its image is y 60, x 80; give an annotation of each of the 1 frames",
+            "is t 5, y 60, x 80, but its image is y 60, x 80; the image has 1 frame, the annotation 5; remove what "
+            "belongs to no frame of the image, or correct the path of the image",
         ),
         (photograph(), "looks like a photograph, not like ids"),
         (np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8), "has colors, not ids"),
     ],
-    ids=["empty", "fraction", "nan", "negative", "large", "turned", "small", "stack", "photograph", "colours"],
+    ids=[
+        "empty",
+        "fraction",
+        "nan",
+        "infinite",
+        "negative",
+        "large",
+        "turned",
+        "small",
+        "stack",
+        "photograph",
+        "colours",
+    ],
 )
 def test_images_without_ids_are_refused_with_the_reason(tmp_path, pixels, what):
     with pytest.raises(InputError, match=rf"a\.tif: {what}"):

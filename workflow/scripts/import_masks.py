@@ -60,7 +60,8 @@ def import_mask(
         source = replace(annotation.source, read=mask_outside_roi(annotation.source.read, set(frames), roi))
         labels = create_store(path, source.shape, np.int32, **chunk_layout(pixels))
         marks = {} if annotation.one_object_per_mask or ignore_label is None else {ignore_label: 0}
-        ids = copy_labels(source, labels, masks, to_ids=as_instances, marks=marks) - {0}
+        instances = not annotation.one_object_per_mask
+        ids = copy_labels(source, labels, masks, to_ids=as_instances, marks=marks, instances=instances) - {0}
         warnings = list(source.warnings)
     if annotation.annotated_t is not None and (empty := set(frames) - set(annotation.annotated_t)):
         warnings.append(f"contain {len(frames) - len(empty)} of {len(frames)} frames; the others are empty")

@@ -15,6 +15,8 @@ from tessera.common.types import Shape5D, StrPath
 from tessera.io.frame_numbers import check_frame_pairs, first_shifted_frame
 from tessera.io.image_reader import list_files, open_image
 from tessera.io.lazy_image import LazyImage, ReadFunction
+from tessera.io.lossy_masks import refuse_jpeg
+from tessera.io.mask_channels import read_one_channel
 
 # Names of masks in the Cell Tracking Challenge: tracking truth, segmentation truth, and results of a tracker
 _CHALLENGE = re.compile(r"(man_track|man_seg|mask)_?(\d+)\.tiff?", re.IGNORECASE)
@@ -71,7 +73,7 @@ def open_annotation(
     """
     folders = _challenge_folder([Path(path) for path in paths])
     files = list_files(folders)
-    _refuse_jpeg(files)
+    refuse_jpeg(files)
     count, _, depth, _, _ = shape
     tracks = _find_tracks(folders)
     images = list_files(image_files) if image_files else []
@@ -87,13 +89,7 @@ def open_annotation(
         if len(files) == len(images) > 1:
             check_frame_pairs(files, images)
         with _open_ids(files, axes, shape) as source:
-            yield Annotation(_fit(source, shape, files[0] if len(files) == 1 else files[0].parent))
-
-
-def _refuse_jpeg(files: Sequence[Path]) -> None:
-    for file in files:
-        if file.suffix.lower() in (".jpg", ".jpeg"):
-            raise InputError(f"{file}: JPEG changes ids at the edges of objects; export the annotation as PNG or TIFF")
+            yield Annotation(_fit(source, shape, files[0], files[0] if len(files) == 1 else files[0].parent))
 
 
 @contextlib.contextmanager
@@ -110,18 +106,27 @@ def _open_ids(files: Sequence[Path], axes: str | None, shape: Shape5D) -> Iterat
         yield source
 
 
-def _fit(source: LazyImage, shape: Shape5D, name: StrPath) -> LazyImage:
-    """Return `source` with one channel and the shape of its image. Frames and planes may be interchanged."""
+def _fit(source: LazyImage, shape: Shape5D, file: Path, name: StrPath | None = None) -> LazyImage:
+    """Return `source` with one channel and the shape of its image. Frames and planes may be interchanged.
+
+    Args:
+        source: ids in one `file`, or in several of which it is the first.
+        shape: (t, c, z, y, x) of the image.
+        file: the file.
+        name: file or folder, for messages; None: the file.
+    """
+    name = name or file
     frames, channels, depth, height, width = source.shape
     expected = {"t": shape[0], "z": shape[2], "y": shape[3], "x": shape[4]}
     sizes = {"t": frames, "z": depth, "y": height, "x": width}
-    read = _one_channel(source, name) if channels > 1 else source.read
+    read = read_one_channel(source, file, name) if channels > 1 else source.read
     if (frames, depth) == (shape[2], shape[0]) and frames != depth and 1 in (frames, depth):
         sizes |= {"t": depth, "z": frames}
         read = _swap_t_and_z(read)
     if sizes != expected:
         raise InputError(
-            f"{name}: is {_describe(sizes)}, but its image is {_describe(expected)}; {_advise(sizes, expected)}"
+            f"{name}: is {_describe(sizes | {'c': channels})}, but its image is {_describe(expected)}; "
+            f"{_advise(sizes, expected, channels)}"
         )
     return replace(source, shape=(shape[0], 1, *shape[2:]), read=read)
 
@@ -130,34 +135,40 @@ def _swap_t_and_z(read: ReadFunction) -> ReadFunction:
     return lambda t, z, rows, columns: read(z, t, rows, columns)
 
 
-def _advise(sizes: Mapping[str, int], expected: Mapping[str, int]) -> str:
-    """Return what to do about an annotation whose sizes {axis: size} differ from those of its image."""
+def _advise(sizes: Mapping[str, int], expected: Mapping[str, int], channels: int) -> str:
+    """Return what to do about an annotation whose sizes {axis: size} differ from those of its image.
+
+    Args:
+        sizes, expected: sizes of the annotation and of its image.
+        channels: number of channels of the annotation.
+    """
     planes = [(each["y"], each["x"]) for each in (sizes, expected)]
-    if planes[0] == planes[1] and sizes["t"] * sizes["z"] == expected["t"] * expected["z"]:
-        return "state its axes in the table, such as TZYX for frames of planes"
-    if planes[0] == planes[1]:
-        axis, what = ("t", "frame") if sizes["t"] != expected["t"] else ("z", "plane")
-        return f"give an annotation of each of the {expected[axis]} {what}s (an empty one where there are no objects)"
-    if planes[0] == planes[1][::-1]:
+    counts = [each["t"] * each["z"] for each in (sizes, expected)]
+    if planes[0] == planes[1][::-1] != planes[1]:
         return "it is transposed; rotate it"
-    return "annotate the image at its full size"
+    if planes[0] != planes[1]:
+        return "annotate the image at its full size"
+    if counts[0] == counts[1]:
+        return "state its axes in the table, such as TZYX for frames of planes"
+    if counts[0] * channels == counts[1]:
+        names = "".join(axis.upper() for axis in "tz" if expected[axis] > 1)
+        what = "frames" if expected["t"] > 1 else "planes"
+        return f"its file calls its {channels} {what} channels; write {names}YX in the column axes"
+    axis, what = ("t", "frame") if sizes["t"] != expected["t"] else ("z", "plane")
+    if sizes[axis] > expected[axis]:
+        return (
+            f"the image has {_count(expected[axis], what)}, the annotation {sizes[axis]}; remove what belongs to no "
+            f"{what} of the image, or correct the path of the image"
+        )
+    return f"give an annotation of each of the {_count(expected[axis], what)} (an empty one where there are no objects)"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _describe(sizes: Mapping[str, int]) -> str:
-    return ", ".join(f"{axis} {size}" for axis, size in sizes.items() if size > 1 or axis in "yx")
-
-
-def _one_channel(source: LazyImage, name: StrPath) -> ReadFunction:
-    """Return a function that reads ids saved as gray colors: all channels must be equal, except transparency."""
-
-    def read(t: int, z: int, rows: slice, columns: slice) -> NDArray[Any]:
-        pixels = source.read(t, z, rows, columns)
-        colors = pixels[:3] if len(pixels) == 4 else pixels[: len(pixels) - (len(pixels) == 2)]
-        if (colors != colors[0]).any():
-            raise InputError(f"{name}: has colors, not ids; export the annotation as an image of ids with one channel")
-        return pixels[:1]
-
-    return read
+    return ", ".join(f"{axis} {sizes[axis]}" for axis in "tczyx" if sizes.get(axis, 1) > 1 or axis in "yx")
 
 
 def _merge_objects(files: Sequence[Path], shape: Shape5D) -> LazyImage:

@@ -82,7 +82,8 @@ def ingest_annotation(
         marks = {OUTSIDE: kind.unknown}
         if ignore_label is not None and not annotation.one_object_per_mask:
             marks[ignore_label] = kind.unknown
-        ids = copy_labels(source, store, truth, to_ids=to_ids, marks=marks)
+        instances = not (kind.semantic or annotation.one_object_per_mask)
+        ids = copy_labels(source, store, truth, to_ids=to_ids, marks=marks, instances=instances)
         warnings = list(source.warnings)
     if not ids - {0, kind.unknown}:
         content = "only background" if 0 in ids else f"only {ignore_label}, which is ingest_truth.ignore_label"

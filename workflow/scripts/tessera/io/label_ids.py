@@ -11,6 +11,7 @@ from skimage.measure import label
 from tessera.common.constants import UNKNOWN
 from tessera.common.errors import InputError
 from tessera.io.lazy_image import LazyImage
+from tessera.io.lossy_masks import RingCheck
 from tessera.io.pyramid import ZarrArray
 
 LARGEST_ID = np.iinfo(np.int32).max
@@ -23,7 +24,10 @@ def as_whole_numbers(pixels: NDArray[Any], name: str) -> NDArray[np.int64]:
     Raises:
         InputError: a pixel is no valid id. `name` is the name of the annotation in the message.
     """
-    if pixels.dtype.kind == "f" and not (np.isfinite(pixels) & (pixels == np.rint(pixels))).all():
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        what = "NaN (not a number)" if np.isnan(pixels).any() else "infinite values"
+        raise InputError(f"{name}: has {what} in its pixels; write 0 for background and export the ids again")
+    if pixels.dtype.kind == "f" and (pixels != np.rint(pixels)).any():
         raise InputError(f"{name}: has fractional values, so it is not an image of ids; export ids as whole numbers")
     low, high = pixels.min(), pixels.max()
     if low < 0:
@@ -81,6 +85,7 @@ def copy_labels(
     *,
     to_ids: Callable[[NDArray[Any], str], NDArray[Any]],
     marks: Mapping[int, int],
+    instances: bool = True,
 ) -> set[int]:
     """Check ids and copy them into a store, one shard at a time.
 
@@ -90,6 +95,7 @@ def copy_labels(
         name: name of the annotation, for messages.
         to_ids: to_ids(pixels, name) checks pixels and converts them to ids.
         marks: {value of pixels: value to store instead} of pixels that are not ids.
+        instances: whether the ids are instances from one file, so that rings around them are signs of interpolation.
 
     Returns:
         The set of all stored values.
@@ -102,6 +108,7 @@ def copy_labels(
     wide = wide if source.tiled else width
     ids: set[int] = set()
     alike = pairs = 0
+    rings: dict[tuple[int, int], RingCheck] = {}
     for t, z, top, left in itertools.product(
         range(frames), range(depth), range(0, height, high), range(0, width, wide)
     ):
@@ -114,6 +121,8 @@ def copy_labels(
         both = (pixels[:, 1:] > 0) & (pixels[:, :-1] > 0)
         alike += int(np.count_nonzero(both & (pixels[:, 1:] == pixels[:, :-1])))
         pairs += int(np.count_nonzero(both))
+        if instances:
+            rings.setdefault((t, z), RingCheck()).add(pixels)
         for mark, selected in marked:
             pixels[selected] = mark
         store[t, 0, z, rows, columns] = pixels
@@ -121,6 +130,14 @@ def copy_labels(
     if alike < LEAST_ALIKE * pairs:
         share = f"only {100 * alike // pairs} % of neighboring pixels are alike"
         raise InputError(f"{name}: looks like a photograph, not like ids: {share}; correct its path in the table")
+    for (t, _), check in sorted(rings.items()):
+        if share_ringed := check.ringed_share():
+            where = f"{name}: frame {t}" if frames > 1 else name
+            raise InputError(
+                f"{where}: its ids were interpolated or compressed with loss: rings of other ids touch "
+                f"{share_ringed:.0%} of the outlines of its objects; export the ids again without JPEG, and resize or "
+                "rotate them with nearest-neighbor interpolation only"
+            )
     return ids
 
 
