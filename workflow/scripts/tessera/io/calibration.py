@@ -72,7 +72,9 @@ def convert_sizes(sizes: Sequence[Any], units: Sequence[Any]) -> Calibration:
     pairs = [_convert(size, unit, _UM) for size, unit in zip(sizes, units, strict=True)]
     unknown = dict.fromkeys(str(unit) for (_, clear), unit in zip(pairs, units, strict=True) if not clear)
     z, y, x = (value for value, _ in pairs)
-    return Calibration((z, y, x), warnings=tuple(_describe_unknown(unit, "pixel", "pixel_size_um") for unit in unknown))
+    return Calibration(
+        (z, y, x), warnings=tuple(_describe_unknown(unit, "pixel size", "pixel_size_um") for unit in unknown)
+    )
 
 
 def convert_interval(interval: Any, unit: Any) -> Calibration:

@@ -247,7 +247,7 @@ def _read_resolution(series: Any) -> Calibration:
     coarsest = max((size for size in sizes if size), default=0)
     if coarsest < COARSEST_UM:
         return calibration
-    if _is_for_printing(sizes):
+    if _is_for_printing(sizes) or coarsest > INCH_UM / min(PRINTING_DPI):
         return Calibration()
     return Calibration(
         warnings=(
