@@ -16,6 +16,6 @@ def test_overlaps_of_run_lengths_equal_pixel_counts(shape, most):
     one = random.choice(values, shape)
     two = random.choice(values[1:], shape)
     pairs = Counter((a, b) for a, b in zip(one.ravel().tolist(), two.ravel().tolist(), strict=True) if a > 0 and b > 0)
-    found = count_shared_pixels(one, two)
-    assert found.dtype == np.int64
-    assert [((a, b), n) for a, b, n in found.T.tolist()] == sorted(pairs.items())
+    overlaps = count_shared_pixels(one, two)
+    assert overlaps.dtype == np.int64
+    assert [((a, b), n) for a, b, n in overlaps.T.tolist()] == sorted(pairs.items())

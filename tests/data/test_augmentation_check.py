@@ -23,31 +23,31 @@ def sources(tmp_path_factory):
 
 
 def test_presets_damage_no_objects(sources):
-    found = measure_label_damage(sources, MILD, 96, seed=0)
-    assert found["objects"] >= 10
-    assert found["warnings"] == []
-    assert [row["setting"] for row in found["transforms"]] == [
+    damage = measure_label_damage(sources, MILD, 96, seed=0)
+    assert damage["objects"] >= 10
+    assert damage["warnings"] == []
+    assert [row["setting"] for row in damage["transforms"]] == [
         "augment.transforms, entry 1 (D4)",
         "augment.transforms, entry 2 (Affine)",
         "augment.transforms, entry 3 (ElasticTransform)",
         "augment.transforms",
     ]
-    assert found["transforms"][0] == {"setting": "augment.transforms, entry 1 (D4)", "lost": 0, "cut": 0, "specks": 0}
+    assert damage["transforms"][0] == {"setting": "augment.transforms, entry 1 (D4)", "lost": 0, "cut": 0, "specks": 0}
 
 
 def test_strong_warp_is_named_with_the_argument_to_lower(sources):
     tears = {"name": "ElasticTransform", "p": 0.1, "alpha": 400, "sigma": 2}
-    found = measure_label_damage(sources, [MILD[0], tears], 96, seed=0)
-    assert found["transforms"][1]["specks"] > 0.2
-    (warning,) = found["warnings"]
+    damage = measure_label_damage(sources, [MILD[0], tears], 96, seed=0)
+    assert damage["transforms"][1]["specks"] > 0.2
+    (warning,) = damage["warnings"]
     assert warning.startswith("augment.transforms, entry 2 (ElasticTransform): ")
     assert warning.endswith("objects; lower alpha, or raise sigma")
 
 
 def test_extreme_shrinking_is_reported_as_lost_objects(sources):
-    found = measure_label_damage(sources, [{"name": "Affine", "p": 1.0, "scale": [0.02, 0.02]}], 96, seed=0)
-    assert found["transforms"][0]["lost"] > 0.5
-    assert found["warnings"][0].endswith("narrow scale, shear and translate_percent")
+    damage = measure_label_damage(sources, [{"name": "Affine", "p": 1.0, "scale": [0.02, 0.02]}], 96, seed=0)
+    assert damage["transforms"][0]["lost"] > 0.5
+    assert damage["warnings"][0].endswith("narrow scale, shear and translate_percent")
 
 
 def test_damage_counts_equal_hand_counts():

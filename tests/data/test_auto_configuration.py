@@ -27,9 +27,9 @@ def sources(tmp_path_factory):
     for number, kind in enumerate(["fluorescence"] * 3 + ["histology"]):
         ids, _ = cells(number)
         batch.add(f"image{number}", "train", paint(ids, kind), ids, channels=["red", "green", "blue"])
-    found = [batch.source(image) for image in batch.sides]
-    align_channels(found)
-    return found
+    opened = [batch.source(image) for image in batch.sides]
+    align_channels(opened)
+    return opened
 
 
 def test_background_is_measured_outside_objects_and_color_inside(sources):
@@ -42,13 +42,13 @@ def test_background_is_measured_outside_objects_and_color_inside(sources):
 
 
 def test_images_of_several_kinds_get_the_mixed_preset(sources):
-    _, transforms, found = resolve_auto_settings(sources, AugmentSettings(**AUTO))
+    _, transforms, report = resolve_auto_settings(sources, AugmentSettings(**AUTO))
     assert transforms == PRESETS["mixed"]
-    assert [one["setting"] for one in found["plan"]] == [
+    assert [one["setting"] for one in report["plan"]] == [
         f"augment.{name}" for name in ("patch_size_px", "normalization", "rescale_by", "preset")
     ]
-    assert found["plan"][-1]["reason"] == "images are of several kinds: 3 like fluorescence, 1 like histology."
-    assert found["normalization"] == {"method": "percentile", "low": 1, "high": 99.8}
+    assert report["plan"][-1]["reason"] == "images are of several kinds: 3 like fluorescence, 1 like histology."
+    assert report["normalization"] == {"method": "percentile", "low": 1, "high": 99.8}
 
 
 def test_auto_settings_do_not_depend_on_the_order_of_images(sources):
@@ -61,6 +61,6 @@ def test_auto_settings_do_not_depend_on_the_order_of_images(sources):
 def test_explicit_settings_are_not_changed(sources):
     own = [{"name": "D4", "p": 1.0}]
     fixed = AUTO | {"patch_size_px": 128, "rescale_by": "none", "normalization": "percentile", "transforms": own}
-    patch_size_px, transforms, found = resolve_auto_settings(sources, AugmentSettings(**fixed))
-    assert (patch_size_px, transforms, found["scale"]["method"]) == (128, own, "none")
-    assert {one["reason"] for one in found["plan"]} == {"as set."}
+    patch_size_px, transforms, report = resolve_auto_settings(sources, AugmentSettings(**fixed))
+    assert (patch_size_px, transforms, report["scale"]["method"]) == (128, own, "none")
+    assert {one["reason"] for one in report["plan"]} == {"as set."}

@@ -25,8 +25,8 @@ def test_constant_channel_becomes_0():
 
 
 def test_nan_becomes_0():
-    found = normalize(np.array([[np.nan], [np.inf], [-np.inf], [1.0]], np.float32), [(0, 2)])
-    assert found.ravel().tolist() == [0, 3, -1, 0.5]
+    normalized = normalize(np.array([[np.nan], [np.inf], [-np.inf], [1.0]], np.float32), [(0, 2)])
+    assert normalized.ravel().tolist() == [0, 3, -1, 0.5]
 
 
 def test_narrow_contrast_limits_on_a_large_offset_keep_precision():

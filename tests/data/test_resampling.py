@@ -11,19 +11,19 @@ PIXELS = np.random.default_rng(0).random((7, 40, 3)).astype(np.float32)
 
 def test_pixels_at_integer_positions_are_unchanged():
     for axis, size in enumerate(PIXELS.shape):
-        found = resample(PIXELS, np.arange(size), axis, reach=1)
-        assert found.dtype == np.float32
-        assert np.array_equal(found, PIXELS)
+        resampled = resample(PIXELS, np.arange(size), axis, reach=1)
+        assert resampled.dtype == np.float32
+        assert np.array_equal(resampled, PIXELS)
 
 
 def test_positions_between_pixels_are_interpolated_linearly():
     at = np.sort(np.random.default_rng(1).uniform(-2, 42, 100))
-    found = resample(PIXELS, at, 1, reach=1)
-    assert found.shape == (7, 100, 3)
+    resampled = resample(PIXELS, at, 1, reach=1)
+    assert resampled.shape == (7, 100, 3)
     for row in range(7):
         for channel in range(3):
             expected = np.interp(at, np.arange(40), PIXELS[row, :, channel])
-            assert found[row, :, channel] == pytest.approx(expected, abs=1e-5)
+            assert resampled[row, :, channel] == pytest.approx(expected, abs=1e-5)
     both = resample(resample(PIXELS, np.linspace(0, 6, 13), 0, reach=1), np.linspace(0, 39, 77), 1, reach=1)
     places = np.meshgrid(np.linspace(0, 6, 13), np.linspace(0, 39, 77), indexing="ij")
     assert both[..., 0] == pytest.approx(ndimage.map_coordinates(PIXELS[..., 0], places, order=1), abs=1e-5)
@@ -31,16 +31,16 @@ def test_positions_between_pixels_are_interpolated_linearly():
 
 @pytest.mark.parametrize("reach", [1, 1.5, 2, 3.7, 100])
 def test_constant_image_stays_constant(reach):
-    found = resample(np.full((40, 2), 7, np.uint16), np.linspace(-3, 43, 60), 0, reach=reach)
-    assert found == pytest.approx(7, abs=1e-5)
+    resampled = resample(np.full((40, 2), 7, np.uint16), np.linspace(-3, 43, 60), 0, reach=reach)
+    assert resampled == pytest.approx(7, abs=1e-5)
 
 
 def test_shrinking_by_two_weights_pixels_by_a_triangle():
     line = PIXELS[0, :, 0].astype(float)
-    found = resample(line, np.arange(10, 30, 2) + 0.5, 0, reach=2)
+    resampled = resample(line, np.arange(10, 30, 2) + 0.5, 0, reach=2)
     kernel = np.array([0.25, 0.75, 0.75, 0.25]) / 2
     expected = [(line[first - 1 : first + 3] * kernel).sum() for first in range(10, 30, 2)]
-    assert found == pytest.approx(np.array(expected), abs=1e-6)
+    assert resampled == pytest.approx(np.array(expected), abs=1e-6)
 
 
 def test_shrinking_does_not_alias_fine_stripes():

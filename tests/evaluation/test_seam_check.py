@@ -48,9 +48,9 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_unmatched_objects_are_classified(case):
-    reference, found, tp, fp, fn, expected = CASES[case]
-    reference, found = line(reference), line(found)
-    counts, differences = compare_objects(reference, found, np.zeros(reference.shape, dtype=bool))
+    reference, labels, tp, fp, fn, expected = CASES[case]
+    reference, labels = line(reference), line(labels)
+    counts, differences = compare_objects(reference, labels, np.zeros(reference.shape, dtype=bool))
     assert (counts["seam_tp"], counts["seam_fp"], counts["seam_fn"]) == (tp, fp, fn)
     assert [(difference.kind, difference.area_px) for difference in differences] == [
         (kind, area) for kind, _, area in expected
@@ -90,10 +90,10 @@ def test_only_pixels_connected_with_an_inner_border_are_undecidable():
 
 
 def test_differing_pixels_of_classes_are_counted():
-    reference, found = np.zeros((20, 20), dtype=np.uint8), np.zeros((20, 20), dtype=np.uint8)
-    reference[:10], found[:8] = 1, 1
-    found[15, 3] = 2
-    counts, differences = compare_classes(reference, found)
+    reference, labels = np.zeros((20, 20), dtype=np.uint8), np.zeros((20, 20), dtype=np.uint8)
+    reference[:10], labels[:8] = 1, 1
+    labels[15, 3] = 2
+    counts, differences = compare_classes(reference, labels)
     assert counts == {
         "seam_tp": 160, "seam_fp": 1, "seam_fn": 40, "seam_pixels": 400, "seam_pixels_right": 359,
     }  # fmt: skip
@@ -119,7 +119,7 @@ def test_windows_of_a_seamless_plane_have_the_same_objects_however_they_touch(tm
 def run(tmp_path, images, *, task="instances", classes=("background", "cell"), windows=True, **settings):
     """Evaluate {name: (labels (y, x), the reference)} with windows of the reference: (table, folder of pictures)."""
     names = classes if task == "semantic" else None
-    scenes = {name: (found[None], None) for name, (found, _) in images.items()}
+    scenes = {name: (plane[None], None) for name, (plane, _) in images.items()}
     _, labels, _ = write_batch(tmp_path, scenes, classes=names)
     predictions = tmp_path / "predictions"
     for name, (_, reference) in images.items():
@@ -189,10 +189,10 @@ def test_an_image_without_seams_has_no_f1_and_passes(tmp_path):
 
 def test_semantic_labels_are_compared_pixel_by_pixel(tmp_path):
     truth = (CELLS > 0).astype(np.uint8) + (CELLS > 100)
-    found = truth.copy()
-    found[120:128] = 0
+    labels = truth.copy()
+    labels[120:128] = 0
     table, pictures = run(
-        tmp_path, {"yeast": (found, truth)}, task="semantic", classes=("background", "mother", "daughter")
+        tmp_path, {"yeast": (labels, truth)}, task="semantic", classes=("background", "mother", "daughter")
     )
     row = table.loc["yeast"]
     wrong = row["seam_pixels"] - row["seam_pixels_right"]

@@ -159,8 +159,8 @@ INSTANCES = {
 
 @pytest.mark.parametrize("case", INSTANCES)
 def test_instances_score_as_worked_out_by_hand(case):
-    truth, found, expected = INSTANCES[case]
-    counts = instance_counts(count_overlaps([(line(truth), line(found))]), IOUS)
+    truth, labels, expected = INSTANCES[case]
+    counts = instance_counts(count_overlaps([(line(truth), line(labels))]), IOUS)
     result = counts | instance_scores(counts, IOUS)
     assert {name: result[name] for name in expected} == pytest.approx(expected, nan_ok=True)
 
@@ -178,14 +178,14 @@ def test_low_thresholds_match_as_many_pairs_as_possible():
 
 
 def test_a_threshold_is_reached_by_exactly_that_iou():
-    truth, found = line("1" * 20), line("2" * 11 + "0" * 9)
-    counts = instance_counts(count_overlaps([(truth, found)]), [0.55])
+    truth, labels = line("1" * 20), line("2" * 11 + "0" * 9)
+    counts = instance_counts(count_overlaps([(truth, labels)]), [0.55])
     assert counts["tp_55"] == 1
 
 
 def test_counts_of_frames_add_up_to_those_of_the_movie():
     cases = [INSTANCES[name][:2] for name in ("perfect", "missed", "spurious", "both empty")]
-    counts = [instance_counts(count_overlaps([(line(truth), line(found))]), IOUS) for truth, found in cases]
+    counts = [instance_counts(count_overlaps([(line(truth), line(labels))]), IOUS) for truth, labels in cases]
     scores = instance_scores(add_counts(counts), IOUS)
     # 4 of 5 truth objects, 4 of 5 found ones
     assert scores["ap_50"] == pytest.approx(4 / 6)
@@ -205,13 +205,13 @@ def test_sums_of_no_counts_are_empty():
 
 def test_overlaps_are_those_of_scikit_image_however_they_are_cut_into_blocks():
     random = np.random.default_rng(0)
-    truth, found = random.integers(0, 9, (2, 40, 50))
-    whole = count_overlaps([(truth, found)])
+    truth, labels = random.integers(0, 9, (2, 40, 50))
+    whole = count_overlaps([(truth, labels)])
     blocks = [
-        (truth[y : y + 16, x : x + 16], found[y : y + 16, x : x + 16]) for y in (0, 16, 32) for x in (0, 16, 32, 48)
+        (truth[y : y + 16, x : x + 16], labels[y : y + 16, x : x + 16]) for y in (0, 16, 32) for x in (0, 16, 32, 48)
     ]
     cut = count_overlaps(blocks)
-    expected = contingency_table(truth, found).toarray()
+    expected = contingency_table(truth, labels).toarray()
     table = np.zeros((9, 9), dtype=int)
     table[cut.truth, cut.labels] = cut.pixels
     np.testing.assert_array_equal(table, expected)
@@ -287,8 +287,8 @@ SEMANTIC = {
 
 @pytest.mark.parametrize("case", SEMANTIC)
 def test_classes_score_as_worked_out_by_hand(case):
-    truth, found, expected = SEMANTIC[case]
-    counts = class_counts(count_overlaps([(line(truth), line(found))]), CLASSES)
+    truth, labels, expected = SEMANTIC[case]
+    counts = class_counts(count_overlaps([(line(truth), line(labels))]), CLASSES)
     scores = class_scores(counts, CLASSES)
     assert {name: scores[name] for name in expected} == pytest.approx(expected, nan_ok=True)
 
@@ -310,15 +310,17 @@ def test_an_iou_is_named_by_its_two_digits():
     assert [percent(iou) for iou in (0.05, 0.5, 0.55, 0.95)] == ["05", "50", "55", "95"]
 
 
-def scores_of(truth, found):
-    counts = instance_counts(count_overlaps([(truth, found)]), IOUS)
+def scores_of(truth, labels):
+    counts = instance_counts(count_overlaps([(truth, labels)]), IOUS)
     return counts, instance_scores(counts, IOUS)
 
 
 def test_pixels_that_nobody_annotated_count_nowhere_whatever_is_found_there():
     truth = line("1110002220000000")
     truth[0, 10:] = UNKNOWN
-    alike = [scores_of(truth, line(found))[0] for found in ("5550007770000000", "5550007770444000", "5550007770443388")]
+    alike = [
+        scores_of(truth, line(drawing))[0] for drawing in ("5550007770000000", "5550007770444000", "5550007770443388")
+    ]
     assert alike[0] == alike[1] == alike[2]
     assert [alike[0][name] for name in ("pixels", "pixels_right", "tp_50", "fp_50", "fn_50")] == [10, 10, 2, 0, 0]
 

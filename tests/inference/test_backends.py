@@ -75,8 +75,8 @@ def expected(network, pixels):
 def foreign(model, tmp_path):
     """A model of others: a SavedModel and a model.json that does not say how the network was built."""
     shutil.copytree(model / SAVED_MODEL_FOLDER, tmp_path / "foreign" / SAVED_MODEL_FOLDER)
-    about = {key: value for key, value in ABOUT.items() if key not in ("architecture", "backbone")}
-    (tmp_path / "foreign" / MODEL_JSON).write_text(json.dumps(about))
+    description = {key: value for key, value in ABOUT.items() if key not in ("architecture", "backbone")}
+    (tmp_path / "foreign" / MODEL_JSON).write_text(json.dumps(description))
     return tmp_path / "foreign"
 
 
@@ -85,7 +85,7 @@ def load(engine, folder, **options):
 
 
 @pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
-def test_an_engine_gives_the_rounded_probabilities_of_keras_for_any_number_and_size_of_tiles(
+def test_engine_gives_the_rounded_probabilities_of_keras_for_any_number_and_size_of_tiles(
     engine, model, pixels, expected
 ):
     loaded = load(engine, model)
@@ -122,7 +122,7 @@ def test_bfloat16_is_near_float32(engine, model, pixels, expected):
     assert np.quantile(difference, 0.999) < 64
 
 
-def test_a_converted_model_needs_no_saved_model(model, pixels, expected, tmp_path):
+def test_converted_model_needs_no_saved_model(model, pixels, expected, tmp_path):
     convert(model, tmp_path / "wide.xml")
     bare = tmp_path / "wide"
     bare.mkdir()
@@ -138,7 +138,7 @@ def test_a_converted_model_needs_no_saved_model(model, pixels, expected, tmp_pat
         ({"outputs": ["background", "cell"]}, "model.json has 2 channels and 2 outputs"),
     ],
 )
-def test_a_saved_model_of_other_channels_or_outputs_than_its_model_json_is_refused(foreign, change, message):
+def test_saved_model_with_other_channels_or_outputs_than_its_model_json_is_refused(foreign, change, message):
     (foreign / MODEL_JSON).write_text(json.dumps(ABOUT | change))
     with pytest.raises(InputError, match=rf"{SAVED_MODEL_FOLDER}: has input and output .* {message}"):
         load("openvino", foreign)
@@ -154,7 +154,7 @@ def test_a_saved_model_of_other_channels_or_outputs_than_its_model_json_is_refus
         ),
     ],
 )
-def test_a_model_that_gives_no_probability_for_each_pixel_is_refused(tmp_path, last, message):
+def test_model_without_a_probability_for_each_pixel_is_refused(tmp_path, last, message):
     keras.utils.set_random_seed(0)  # weights drawn otherwise may happen to give probabilities
     image = keras.Input((None, None, 2))
     keras.Model(image, last(keras.layers.Conv2D(4, 3, padding="same", bias_initializer="ones")(image))).export(tmp_path)
@@ -162,7 +162,7 @@ def test_a_model_that_gives_no_probability_for_each_pixel_is_refused(tmp_path, l
         OpenVINOEngine(ABOUT, tmp_path)
 
 
-def test_openvino_runs_a_saved_model_of_others_and_tensorflow_refuses_it(foreign, pixels, expected):
+def test_foreign_saved_model_runs_in_openvino_and_is_refused_by_tensorflow(foreign, pixels, expected):
     answer = load("openvino", foreign).predict(pixels)
     assert np.abs(answer - expected).max() <= 1
     with pytest.raises(InputError, match=r"foreign: has no model\.weights\.h5"):
@@ -175,7 +175,7 @@ def test_weights_without_the_name_of_their_architecture_are_refused(foreign, mod
         load("tensorflow", foreign)
 
 
-def test_a_damaged_model_is_refused_by_name(foreign, tmp_path):
+def test_damaged_model_is_refused_by_name(foreign, tmp_path):
     (foreign / SAVED_MODEL_FOLDER / "saved_model.pb").write_bytes(b"no graph")
     with pytest.raises(InputError, match=r"saved_model: OpenVINO cannot read this model"):
         load("openvino", foreign)
@@ -212,7 +212,7 @@ print("going on")
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of a process")
-def test_openvino_goes_on_after_a_tile_that_memory_did_not_suffice_for(model):
+def test_openvino_continues_after_a_tile_that_needs_too_much_memory(model):
     scripts = REPOSITORY / "workflow" / "scripts"
     run = subprocess.run(
         [sys.executable, "-c", LITTLE_MEMORY, scripts, model], capture_output=True, text=True, check=False
@@ -223,12 +223,12 @@ def test_openvino_goes_on_after_a_tile_that_memory_did_not_suffice_for(model):
     assert last == "going on"
 
 
-def test_a_precision_that_openvino_does_not_have_is_refused(model):
+def test_precision_that_openvino_does_not_have_is_refused(model):
     with pytest.raises(InputError, match="openvino has no float16"):
         load("openvino", model, precision="float16")
 
 
-def test_on_a_cpu_auto_is_openvino_where_it_is_installed(monkeypatch):
+def test_auto_engine_on_a_cpu_is_openvino_if_it_is_installed(monkeypatch):
     assert is_installed("openvino")
     assert choose_engine("auto", "cpu") == ("openvino", "cpu")
     assert choose_engine("openvino", "auto") == ("openvino", "cpu")
@@ -240,7 +240,7 @@ def test_on_a_cpu_auto_is_openvino_where_it_is_installed(monkeypatch):
 
 
 @NO_GPU
-def test_auto_looks_for_a_gpu_where_there_is_a_sign_of_one(monkeypatch):
+def test_auto_engine_uses_the_cpu_if_a_sign_of_a_gpu_is_wrong(monkeypatch):
     monkeypatch.setattr(engines, "_may_have_gpu", lambda: True)
     assert choose_engine("auto", "auto") == ("openvino", "cpu")
     assert choose_engine("tensorflow", "auto") == ("tensorflow", "cpu")
@@ -253,16 +253,16 @@ def test_openvino_is_refused_on_a_gpu():
 
 @NO_GPU
 @pytest.mark.parametrize("engine", ["auto", "tensorflow"])
-def test_a_gpu_that_is_not_there_is_an_error_whatever_the_engine(engine):
+def test_missing_gpu_is_an_error_with_every_engine(engine):
     with pytest.raises(InputError, match="device: is gpu, but TensorFlow finds no GPU"):
         choose_engine(engine, "gpu")
 
 
-def test_tensorflow_is_quicker_in_float16_on_a_gpu_and_in_nothing_on_a_cpu():
+def test_tensorflow_has_float16_on_a_gpu_and_no_reduced_precision_on_a_cpu():
     assert reduced_precision("tensorflow", "gpu") == "float16"
     assert reduced_precision("tensorflow", "cpu") is None
     assert reduced_precision("openvino", "cpu") in ("bfloat16", None)
 
 
-def test_engines_say_what_they_are():
+def test_engines_have_the_names_of_the_setting():
     assert (OpenVINOEngine.name, OpenVINOEngine.device, TensorFlowEngine.name) == ("openvino", "cpu", "tensorflow")

@@ -104,11 +104,11 @@ def test_the_memory_of_an_ensemble_is_the_sum_over_its_engines():
 def models(tmp_path_factory):
     """Two untrained networks; the second keeps no validation patches."""
     random, root = np.random.default_rng(0), tmp_path_factory.mktemp("models")
-    about = {"format": MODEL_FORMAT, "task": "semantic", "architecture": "Linknet", "backbone": "resnet18"}
-    about |= {"normalization": {"method": "percentile"}, **SETTINGS_OF_ALL}
+    description = {"format": MODEL_FORMAT, "task": "semantic", "architecture": "Linknet", "backbone": "resnet18"}
+    description |= {"normalization": {"method": "percentile"}, **SETTINGS_OF_ALL}
     for name in ("one", "two"):
         (root / name).mkdir()
-        (root / name / MODEL_JSON).write_text(json.dumps(about))
+        (root / name / MODEL_JSON).write_text(json.dumps(description))
         keras.utils.set_random_seed(len(name) + ord(name[0]))
         build_network("Linknet", "resnet18", channels=1, outputs=2).save_weights(root / name / WEIGHTS_H5)
     images, targets = random.random((3, 64, 64, 1), dtype=np.float32), random.integers(0, 2, (3, 64, 64), np.uint8)

@@ -24,8 +24,8 @@ def images():
 
 @pytest.mark.parametrize(("reach", "halo"), [(0, 32), (20, 32), (32, 32), (50, 64), (64, 64), (90, 96), (120, 128)])
 def test_the_halo_is_what_the_network_sees_rounded_up_to_its_lattice(images, reach, halo):
-    found, measured = measure_halo(blur(reach), images)
-    assert found == halo
+    halo_px, measured = measure_halo(blur(reach), images)
+    assert halo_px == halo
     assert [row["halo_px"] for row in measured] == list(range(32, halo + 1, 32))
     if reach:
         assert measured[-1]["mean_difference"] == 0
@@ -45,8 +45,8 @@ def test_the_halo_is_the_same_if_the_network_returns_the_same_buffer_each_time(i
 
 
 def test_a_network_that_sees_farther_than_can_be_measured_has_the_largest_halo_that_was(images):
-    found, measured = measure_halo(blur(200), images)
-    assert found == 192
+    halo_px, measured = measure_halo(blur(200), images)
+    assert halo_px == 192
     assert [row["halo_px"] for row in measured] == [32, 64, 96, 128, 160, 192]
 
 
@@ -64,8 +64,8 @@ def test_the_most_probable_output_counts_even_where_probabilities_hardly_change(
         ahead = ndimage.uniform_filter(pixels[..., 0], (0, 81, 81), mode="constant") > 0.58
         return np.stack([127 + ~ahead, 127 + ahead], 1).astype(np.uint8)
 
-    found, measured = measure_halo(predict, images)
-    assert found == 64
+    halo_px, measured = measure_halo(predict, images)
+    assert halo_px == 64
     assert measured[0]["mean_difference"] < 0.002
     assert measured[0]["disagreement"] > 0.001
     assert measured[-1]["disagreement"] == 0

@@ -11,13 +11,13 @@ def answers(classes):
     """A `predict` that finds `classes`, written into the pixels of one channel, out of three."""
 
     def predict(pixels):
-        found = classes(np.rint(pixels[..., 0]).astype(int))
-        return (255 * (np.arange(3)[:, None, None] == found[:, None])).astype(np.uint8)
+        ids = classes(np.rint(pixels[..., 0]).astype(int))
+        return (255 * (np.arange(3)[:, None, None] == ids[:, None])).astype(np.uint8)
 
     return predict
 
 
-right = answers(lambda found: found)
+right = answers(lambda ids: ids)
 
 
 @pytest.fixture
@@ -44,8 +44,8 @@ def test_a_candidate_that_finds_something_else_fails_by_as_much_as_its_worst_cla
     images, targets = patches
     images = images.copy()
     images[0, :4, :32] = 3  # a sixteenth of the first patch, an eighth of class 1, which only the candidate misses
-    candidate = answers(lambda found: np.where(found == 3, 0, found))
-    reference = answers(lambda found: np.where(found == 3, 1, found))
+    candidate = answers(lambda ids: np.where(ids == 3, 0, ids))
+    reference = answers(lambda ids: np.where(ids == 3, 1, ids))
     check = check_precision(reference, candidate, (images, targets), 0.1)
     assert check["iou_change"] == pytest.approx(1 / 8)
     assert check["argmax_equal"] == pytest.approx(1 - 1 / 32)
@@ -67,7 +67,7 @@ def test_unknown_pixels_do_not_count(patches):
     images, targets = patches
     images, targets = images.copy(), targets.copy()
     images[0, :4], targets[0, :4] = 3, IGNORE
-    candidate, reference = (answers(lambda found, to=to: np.where(found == 3, to, found)) for to in (0, 1))
+    candidate, reference = (answers(lambda ids, to=to: np.where(ids == 3, to, ids)) for to in (0, 1))
     check = check_precision(reference, candidate, (images, targets), 0.0)
     assert check["iou_change"] == 0
     assert check["passed"]
@@ -77,7 +77,7 @@ def test_a_class_that_only_the_candidate_finds_does_count_by_what_it_takes_from_
     images, targets = patches
     images = images.copy()
     images[:, :16, :32] = 3  # all of class 1 is found as class 2
-    candidate, reference = (answers(lambda found, to=to: np.where(found == 3, to, found)) for to in (2, 1))
+    candidate, reference = (answers(lambda ids, to=to: np.where(ids == 3, to, ids)) for to in (2, 1))
     check = check_precision(reference, candidate, (images, targets), 0.5)
     assert check["iou_change"] == 1
     assert not check["passed"]

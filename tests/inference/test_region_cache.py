@@ -45,9 +45,9 @@ def kept(make):
 def restored(make, **changes):
     provenance = changes.pop("provenance", "provenance")
     array, cache = make(provenance)
-    found = cache.get(key_of(cache, **changes), REGION)
-    assert np.array_equal(array[REGION], ANSWER if found else 0 * ANSWER)
-    return found
+    cached = cache.get(key_of(cache, **changes), REGION)
+    assert np.array_equal(array[REGION], ANSWER if cached else 0 * ANSWER)
+    return cached
 
 
 def test_a_cached_region_comes_back_after_its_store_was_written_again(make, kept):

@@ -29,7 +29,7 @@ def make_probabilities(shape, foreground=()):
 
 
 @pytest.mark.parametrize("size", [(1000, 1000), (300, 2000), (2000, 130)])
-def test_windows_lie_on_seams_inside_the_plane_and_apart(size):
+def test_windows_lie_on_seams_inside_the_plane_and_do_not_overlap(size):
     array = make_probabilities((2, 3, 2, *size))
     rows, columns = list(range(256, size[0], 256)), list(range(256, size[1], 256))
     origins = choose_seam_windows(array, rows, columns, count=12, side_px=200)
@@ -48,7 +48,7 @@ def test_windows_lie_on_seams_inside_the_plane_and_apart(size):
     assert len({(t, z) for t, z, *_ in origins}) == 4
 
 
-def test_the_same_windows_are_chosen_again():
+def test_windows_are_the_same_in_every_call():
     array = make_probabilities((1, 3, 1, 3000, 3000))
     seams = list(range(256, 3000, 256))
     once, again = (choose_seam_windows(array, seams, seams, count=9, side_px=192) for _ in range(2))
@@ -68,7 +68,7 @@ def test_windows_with_objects_on_the_seam_come_first():
         assert x + 192 > 500
 
 
-def test_windows_are_spread_over_the_frames_and_keep_to_those_that_were_predicted():
+def test_windows_are_spread_over_the_predicted_frames():
     array = make_probabilities((100, 3, 1, 256, 256))
     assert [t for t, *_ in choose_seam_windows(array, [128], [128], count=4, side_px=128)] == [12, 37, 62, 87]
     frames = [3, 50, 51]
@@ -76,7 +76,7 @@ def test_windows_are_spread_over_the_frames_and_keep_to_those_that_were_predicte
     assert choose_seam_windows(array, [128], [], count=9, side_px=128, frames=[]) == []
 
 
-def test_windows_keep_to_the_region_of_interest():
+def test_windows_lie_in_the_region_of_interest():
     array = make_probabilities((1, 3, 1, 1000, 1000))
     seams = list(range(128, 1000, 128))
     roi = (100, 700, 300, 900)
@@ -86,13 +86,13 @@ def test_windows_keep_to_the_region_of_interest():
     assert choose_seam_windows(array, seams, seams, count=5, side_px=512, roi=(90, 190, 300, 350)) == [(0, 0, 90, 300)]
 
 
-def test_without_seams_there_are_no_windows():
+def test_image_without_seams_has_no_windows():
     array = make_probabilities((1, 3, 1, 500, 500))
     assert choose_seam_windows(array, [], [], count=4, side_px=192) == []
     assert choose_seam_windows(array, [256], [], count=0, side_px=192) == []
 
 
-def test_little_is_read_of_a_large_image():
+def test_choice_of_windows_reads_little_of_a_large_image():
     class Counted:
         """An array that counts the pixels that are read."""
 
@@ -111,7 +111,7 @@ def test_little_is_read_of_a_large_image():
 # Keeping
 
 
-def test_windows_read_back_and_the_store_stays_what_it_was(tmp_path):
+def test_windows_are_read_as_written_and_the_store_does_not_change(tmp_path):
     outputs = np.stack([outputs_of(CELLS), outputs_of(CELLS[::-1])])[:, :, None]
     origins = write_predictions(tmp_path / "a", outputs, SEAMS, SEAMS, side_px=SIDE)
     kept = list(read_seam_windows(tmp_path / "a"))
@@ -123,14 +123,14 @@ def test_windows_read_back_and_the_store_stays_what_it_was(tmp_path):
     assert read_metadata(tmp_path / "a").channels == ["0", "1", "2"]
 
 
-def test_a_store_without_seams_holds_no_windows(tmp_path):
+def test_store_without_seams_contains_no_windows(tmp_path):
     assert write_predictions(tmp_path / "a", outputs_of(CELLS)[None, :, None], [], [], side_px=SIDE) == []
     assert not (tmp_path / "a" / "seams").exists()
     assert list(read_seam_windows(tmp_path / "a")) == []
 
 
 @pytest.mark.parametrize("harm", ["lost", "cut"])
-def test_a_damaged_window_is_named(tmp_path, harm):
+def test_damaged_window_is_named(tmp_path, harm):
     write_predictions(tmp_path / "a", outputs_of(CELLS)[None, :, None], SEAMS, SEAMS, side_px=SIDE)
     chunk = tmp_path / "a" / "seams" / "probabilities" / "c" / "1" / "0" / "0" / "0"
     if harm == "lost":

@@ -53,21 +53,25 @@ def test_ome_zarr_is_read_with_its_axes_sizes_and_channels(tmp_path, version):
     path = write_zarr(
         tmp_path / "a.zarr", pixels, version=version, scale=[2, 1, 1.5, 500, 250], units=units, omero=omero
     )
-    array, found = ingest_one(tmp_path, path)
+    array, metadata = ingest_one(tmp_path, path)
     assert array.dtype == np.uint16
     assert np.array_equal(array[:], pixels)
-    assert (found.pixel_size_um, found.frame_interval_s, found.channels) == ((1.5, 0.5, 0.25), 120, ["DAPI", "GFP"])
+    assert (metadata.pixel_size_um, metadata.frame_interval_s, metadata.channels) == (
+        (1.5, 0.5, 0.25),
+        120,
+        ["DAPI", "GFP"],
+    )
 
 
 @pytest.mark.parametrize("axes", ["yx", "tyx", "zyx", "xyt", "cyx"])
 def test_ome_zarr_may_have_fewer_axes_in_any_order(tmp_path, axes):
     pixels = noise(*(40, 50, 6)[: len(axes)]) if axes[0] in "xy" else noise(6, 40, 50)
-    array, found = ingest_one(tmp_path, write_zarr(tmp_path / "a.zarr", pixels, axes))
+    array, metadata = ingest_one(tmp_path, write_zarr(tmp_path / "a.zarr", pixels, axes))
     whole = np.asarray(array)
     expected = {"yx": (1, 1, 1, 40, 50), "tyx": (6, 1, 1, 40, 50), "zyx": (1, 1, 6, 40, 50), "xyt": (6, 1, 1, 50, 40)}
     assert whole.shape == expected.get(axes, (1, 6, 1, 40, 50))
     assert np.array_equal(whole.squeeze(), pixels.transpose(2, 1, 0) if axes == "xyt" else pixels)
-    assert found.pixel_size_um == (None, None, None)
+    assert metadata.pixel_size_um == (None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -103,9 +107,9 @@ def test_ome_zarr_of_other_programs_is_read(tmp_path):
 def test_image_store_of_tessera_is_read_unchanged(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", noise(3, 200, 300), metadata={"axes": "TYX"}, photometric="minisblack")
     first, expected = ingest_one(tmp_path, tmp_path / "a.tif", axes="TYX", pixel_size_um=0.25, frame_interval_s=30.0)
-    again, found = ingest_one(tmp_path / "again", tmp_path / "images" / "a.ome.zarr")
+    again, metadata = ingest_one(tmp_path / "again", tmp_path / "images" / "a.ome.zarr")
     assert np.array_equal(first[:], again[:])
-    assert found == expected
+    assert metadata == expected
 
 
 def test_missing_chunks_cause_a_warning(tmp_path, caplog):

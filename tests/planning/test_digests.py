@@ -123,15 +123,15 @@ def test_small_files_are_read_once_until_they_change(planning, tmp_path):
     old.write_bytes(b"pixels")
     time.sleep(2.1)
     fresh.write_bytes(b"pixels")
-    found, read = planning(old, fresh)
-    assert (found[0] == found[1], read) == (True, [str(old), str(fresh)])
+    digests, read = planning(old, fresh)
+    assert (digests[0] == digests[1], read) == (True, [str(old), str(fresh)])
     # What has just been written may still be written to.
-    assert planning(old, fresh) == [found, [str(fresh)]]
+    assert planning(old, fresh) == [digests, [str(fresh)]]
     times = old.stat()
     old.write_bytes(b"pixelz")
     os.utime(old, ns=(times.st_atime_ns, times.st_mtime_ns))
     again, read = planning(old)
-    assert (again[0] != found[0], read) == (True, [str(old)])
+    assert (again[0] != digests[0], read) == (True, [str(old)])
 
 
 def test_what_was_remembered_is_read_again_where_the_memory_is_damaged(planning, tmp_path):

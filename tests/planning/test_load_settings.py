@@ -316,9 +316,9 @@ def test_problem_names_the_setting_and_what_would_be_right(config, path, text):
     ],
 )
 def test_similar_names_are_suggested(settings, path, text):
-    (found,) = refusal(settings).items()
-    assert found[0] == path
-    assert re.search(text.replace("?", r"\?"), found[1])
+    (problem,) = refusal(settings).items()
+    assert problem[0] == path
+    assert re.search(text.replace("?", r"\?"), problem[1])
 
 
 def test_duplicate_keys_are_refused_with_both_lines(tmp_path):
@@ -428,9 +428,9 @@ def test_offered_transforms_are_accepted():
     ],
 )
 def test_training_settings_without_effect_are_refused(train, setting, text):
-    found = refusal({"train": train})
-    assert list(found) == [f"train.{setting}"]
-    assert text in found[f"train.{setting}"]
+    problems = refusal({"train": train})
+    assert list(problems) == [f"train.{setting}"]
+    assert text in problems[f"train.{setting}"]
 
 
 def test_backbones_match_those_of_the_library():

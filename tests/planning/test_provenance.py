@@ -82,7 +82,7 @@ def changed(before, after):
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_a_setting_changes_its_rule_and_those_after_it(tmp_path, rule):
+def test_setting_changes_the_hashes_of_its_rule_and_of_those_after_it(tmp_path, rule):
     before = hashes_of(tmp_path)
     after = hashes_of(tmp_path, **{rule: {"seed": 1, "engine": "auto"}})
     everything_after = {
@@ -93,24 +93,24 @@ def test_a_setting_changes_its_rule_and_those_after_it(tmp_path, rule):
     assert changed(before, after) == everything_after.get(rule, list(RULES[RULES.index(rule) :]))
 
 
-def test_the_policy_for_bad_images_changes_nothing(tmp_path):
+def test_policy_for_bad_images_changes_no_hash(tmp_path):
     before = hashes_of(tmp_path, ingest={"on_bad_image": "fail"})
     assert changed(before, hashes_of(tmp_path, ingest={"on_bad_image": "skip"})) == []
 
 
-def test_pixels_that_do_not_train_do_not_train(tmp_path):
+def test_pixels_of_an_image_without_truth_change_no_training(tmp_path):
     before = hashes_of(tmp_path)
     (tmp_path / "c.tif").write_bytes(b"other pixels")
     assert changed(before, hashes_of(tmp_path)) == ["report"]
 
 
-def test_pixels_of_a_test_image_reach_the_leakage_check_alone(tmp_path):
+def test_pixels_of_a_test_image_change_the_leakage_check_and_no_training(tmp_path):
     before = hashes_of(tmp_path)
     (tmp_path / "b.tif").write_bytes(b"other pixels")
     assert changed(before, hashes_of(tmp_path)) == ["split", "report"]
 
 
-def test_an_image_that_changes_sides_trains_anew(tmp_path):
+def test_image_that_moves_between_subsets_changes_the_training(tmp_path):
     before = hashes_of(tmp_path)
     after = hashes_of(tmp_path, sides={"a": "train", "b": "train", "c": "predict"})
     assert changed(before, after) == [
@@ -127,7 +127,7 @@ def test_an_image_that_changes_sides_trains_anew(tmp_path):
 
 
 @pytest.mark.parametrize("columns", [{"roi": [0, 64, 0, 64]}, {"frames": "0:5"}])
-def test_regions_of_interest_count_for_training_and_prediction(tmp_path, columns):
+def test_region_or_frames_of_interest_change_training_and_prediction(tmp_path, columns):
     before = hashes_of(tmp_path)
     assert changed(before, hashes_of(tmp_path, columns=columns)) == [
         "ingest_truth",
@@ -143,7 +143,7 @@ def test_regions_of_interest_count_for_training_and_prediction(tmp_path, columns
     ]
 
 
-def test_an_existing_model_stands_for_all_training(tmp_path):
+def test_existing_model_replaces_all_training(tmp_path):
     model = tmp_path / "model"
     model.mkdir()
     (model / "model.json").write_text("{}")
@@ -155,7 +155,7 @@ def test_an_existing_model_stands_for_all_training(tmp_path):
     assert changed(before, hashes_of(tmp_path, existing={"model": model})) == applied
 
 
-def test_frames_of_a_glob_count_by_their_names_too(tmp_path):
+def test_names_of_the_frames_of_a_glob_change_the_hash(tmp_path):
     before, after = [], []
     for files, last in ((before, 2), (after, 3)):
         for number in (1, last):
@@ -165,7 +165,7 @@ def test_frames_of_a_glob_count_by_their_names_too(tmp_path):
     assert names[0] == names[2] != names[1]
 
 
-def test_masks_stand_for_all_that_a_network_does(tmp_path):
+def test_given_masks_replace_all_rules_of_networks(tmp_path):
     masks = tmp_path / "masks.tif"
     masks.write_bytes(b"1")
     columns = {"masks": masks.name}
@@ -182,7 +182,7 @@ def test_masks_stand_for_all_that_a_network_does(tmp_path):
 TRAINED = ["train", "select_model", "explain", "predict", "segment", "track", "evaluate", "report"]
 
 
-def test_weights_to_start_from_count_by_their_content_wherever_they_lie(tmp_path):
+def test_initial_weights_count_by_their_content_and_not_by_their_path(tmp_path):
     def provenance(path):
         return hashes_of(tmp_path, train={"encoder_weights": path and str(path)})
 
@@ -197,7 +197,7 @@ def test_weights_to_start_from_count_by_their_content_wherever_they_lie(tmp_path
     assert changed(provenance(None), provenance("imagenet")) == TRAINED
 
 
-def test_an_earlier_model_to_start_from_counts_by_its_weights_and_description_alone(tmp_path):
+def test_initial_model_counts_by_its_weights_and_description_alone(tmp_path):
     def provenance(folder):
         return hashes_of(tmp_path, train={"encoder_weights": str(folder)})
 

@@ -27,10 +27,10 @@ def change_hash(folder, step, key):
 def downstream(planner, changed):
     """The outputs that are made from those that changed, and these."""
     outputs = [(name, key) for name, step in planner.steps.items() for key in step.keys(planner.project) or [None]]
-    found = set(changed)
+    reached = set(changed)
     for _ in planner.steps:
-        found |= {output for output in outputs if set(planner.provenance.upstream(*output)) & found}
-    return found
+        reached |= {output for output in outputs if set(planner.provenance.upstream(*output)) & reached}
+    return reached
 
 
 def test_outputs_that_are_up_to_date_wait_for_nothing(project):
@@ -71,7 +71,7 @@ def test_jobs_that_run_are_those_of_changed_and_deleted_outputs(project, seed):
     assert planned(project) == expected
 
 
-def test_a_first_run_names_the_nearest_jobs_alone(tmp_path, monkeypatch):
+def test_first_run_names_the_nearest_jobs_alone(tmp_path, monkeypatch):
     folder = make_project(tmp_path / "project")
     monkeypatch.chdir(folder)
     planner = planner_of(folder)
@@ -81,7 +81,7 @@ def test_a_first_run_names_the_nearest_jobs_alone(tmp_path, monkeypatch):
     )
 
 
-def test_a_changed_output_waits_for_the_nearest_jobs_that_run(project):
+def test_changed_output_waits_for_the_nearest_jobs_that_run(project):
     for output in (("ingest", "two"), ("predict", "one"), ("segment", "one")):
         change_hash(project, *output)
     planner = planner_of(project)
@@ -107,7 +107,7 @@ def producers(planner, text):
 
 
 @pytest.mark.parametrize("kind", ["trained", "masks", "semantic", "simulated"])
-def test_the_declared_upstream_steps_are_those_that_rules_read(tmp_path, monkeypatch, kind):
+def test_declared_upstream_steps_are_those_that_rules_read(tmp_path, monkeypatch, kind):
     folder = make_project(tmp_path / "project")
     monkeypatch.chdir(folder)
     settings = yaml.safe_load(Path("config/config.yaml").read_text())
@@ -147,12 +147,12 @@ def test_declared_outputs_are_those_of_the_rules():
         assert sorted(re.findall(r'"((?:results|resources)/[^"]+)"', block)) == sorted([*step.outputs, step.record])
 
 
-def test_a_step_for_the_whole_project_has_one_path():
+def test_step_for_the_whole_project_has_one_path():
     step = Step("report", ("results/report.html",))
     assert step.paths(None) == ["results/report.html", "results/provenance/report.json"]
 
 
-def test_a_damaged_record_makes_its_output_outdated(project):
+def test_damaged_record_makes_its_output_outdated(project):
     Path("results/provenance/select_model.json").write_text('{"hash": ')
     assert planner_of(project).is_changed("select_model")
     os.remove("results/provenance/select_model.json")

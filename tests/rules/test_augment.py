@@ -187,8 +187,8 @@ def test_rare_class_is_sampled_as_often_as_others(tmp_path):
     pool = PatchSampler([batch.source(image, "semantic", names) for image in ("common", "rare")])
     rng = np.random.default_rng(0)
     centers = [pool.draw(rng, 1.0) for _ in range(300)]
-    found = [int(source.truth[0, 0, 0, row, column]) for source, _, row, column in centers]
-    assert [found.count(class_) for class_ in range(3)] == pytest.approx([100, 100, 100], abs=25)
+    labels = [int(source.truth[0, 0, 0, row, column]) for source, _, row, column in centers]
+    assert [labels.count(class_) for class_ in range(3)] == pytest.approx([100, 100, 100], abs=25)
     anywhere = [pool.draw(rng, 0.0) for _ in range(300)]
     assert sum(source.truth[0, 0, 0, row, column] == 2 for source, _, row, column in anywhere) < 5
 
@@ -407,8 +407,8 @@ def test_unannotated_pixels_are_not_drawn_measured_or_learned(tmp_path):
     source = batch.source("partly")
     assert source.class_counts.sum() == 150 * 100
     seen = ids[:, :100]
-    found, areas = np.unique(seen[seen > 0], return_counts=True)
-    assert sorted(source.areas) == sorted(areas[~np.isin(found, [seen[0], seen[-1]]) & ~np.isin(found, seen[:, 0])])
+    labels, areas = np.unique(seen[seen > 0], return_counts=True)
+    assert sorted(source.areas) == sorted(areas[~np.isin(labels, [seen[0], seen[-1]]) & ~np.isin(labels, seen[:, 0])])
     rng = np.random.default_rng(0)
     for balance in (0.0, 1.0):
         assert max(PatchSampler([source]).draw(rng, balance)[3] for _ in range(60)) < 100

@@ -106,8 +106,8 @@ def test_tables_with_and_without_truth_have_the_same_columns(tmp_path):
 
 
 def test_frames_that_are_not_annotated_are_not_scored(tmp_path):
-    found = np.stack([CELLS, np.zeros_like(CELLS), TRIO])
-    images, labels, truth = write_batch(tmp_path, {"movie": (found, None)})
+    segmented = np.stack([CELLS, np.zeros_like(CELLS), TRIO])
+    images, labels, truth = write_batch(tmp_path, {"movie": (segmented, None)})
     marked = np.stack([np.zeros_like(CELLS), np.zeros_like(CELLS), CELLS])
     write_labels(truth, "movie", marked, extra={"annotated_t": [2]})
     table, pictures = run(tmp_path, (images, labels, truth), {"movie": "test"})
@@ -132,8 +132,8 @@ def test_worst_frame_is_the_middle_frame_without_a_score():
 
 def test_classes_are_scored_by_name(tmp_path):
     truth = np.where(CELLS > 2, 2, CELLS > 0).astype(np.uint8)
-    found = np.where(truth == 2, 1, truth).astype(np.uint8)
-    folders = write_batch(tmp_path, {"yeast": (found[None], truth[None])}, classes=CLASSES)
+    labels = np.where(truth == 2, 1, truth).astype(np.uint8)
+    folders = write_batch(tmp_path, {"yeast": (labels[None], truth[None])}, classes=CLASSES)
     table, _ = run(tmp_path, folders, {"yeast": "val"}, task="semantic", classes=CLASSES)
     row = table.loc["yeast"]
     assert row[["iou_background", "iou_mother", "iou_daughter", "iou_mean"]].tolist() == [1, 0.5, 0, 0.25]
@@ -178,11 +178,11 @@ def test_missing_ground_truth_is_refused(tmp_path):
 def test_scores_do_not_depend_on_shards(tmp_path):
     random = np.random.default_rng(1)
     truth = place_discs((300, 300), random.integers(0, 300, (60, 2)), 9)
-    found = np.roll(truth, (2, 1), (0, 1))
-    whole = write_batch(tmp_path / "whole", {"a": (found[None], truth[None])})
+    segmented = np.roll(truth, (2, 1), (0, 1))
+    whole = write_batch(tmp_path / "whole", {"a": (segmented[None], truth[None])})
     expected, _ = run(tmp_path / "whole", whole, {"a": "test"})
-    cut = write_batch(tmp_path / "cut", {"a": (found[None], truth[None])})
-    for folder, labels in ((cut[1], found), (cut[2], truth)):
+    cut = write_batch(tmp_path / "cut", {"a": (segmented[None], truth[None])})
+    for folder, labels in ((cut[1], segmented), (cut[2], truth)):
         store = create_store(folder / "a.ome.zarr", (1, 1, 1, 300, 300), np.int32, chunk_px=64, shard_px=128)
         store[0, 0, 0] = labels
         finish_labels(folder / "a.ome.zarr", name="a")
@@ -284,8 +284,8 @@ def test_ground_truth_outside_the_region_of_interest_does_not_count(tmp_path):
 
 
 def test_frames_that_were_not_selected_are_neither_scored_nor_drawn(tmp_path):
-    found = np.stack([CELLS, TRIO, 0 * CELLS, CELLS])
-    folders = write_batch(tmp_path, {"a": (found, np.stack([CELLS] * 4)), "b": (found, None)})
+    labels = np.stack([CELLS, TRIO, 0 * CELLS, CELLS])
+    folders = write_batch(tmp_path, {"a": (labels, np.stack([CELLS] * 4)), "b": (labels, None)})
     regions = {image: {"roi": None, "frames": "0:2"} for image in "ab"}
     table, pictures = run(tmp_path, folders, {"a": "test", "b": "predict"}, annotated=["a"], regions=regions)
     assert table.loc["a", ["frames", "frames_scored", "tp_50", "fn_50"]].tolist() == [2, 2, 7, 1]
@@ -315,8 +315,8 @@ def test_a_damaged_store_is_named(tmp_path, kind):
 
 def test_pixels_without_annotation_are_hatched_and_not_scored(tmp_path):
     marked = np.where(np.arange(64) < 26, CELLS, UNKNOWN)
-    for name, found in (("all", CELLS), ("half", np.where(CELLS % 2, CELLS, 0))):
-        folders = write_batch(tmp_path / name, {"a": (found[None], marked[None])})
+    for name, labels in (("all", CELLS), ("half", np.where(CELLS % 2, CELLS, 0))):
+        folders = write_batch(tmp_path / name, {"a": (labels[None], marked[None])})
         table, pictures = run(tmp_path / name, folders, {"a": "test"})
         row = table.loc["a"]
         assert row[["objects_truth", "tp_50", "fp_50", "fn_50", "pixels"]].tolist() == [2, 2, 0, 0, 64 * 26]

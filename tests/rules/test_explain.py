@@ -75,28 +75,28 @@ def explained(project, *, existing=False, **settings):
 def test_best_and_worst_patches_are_drawn_without_those_that_lack_objects(project):
     (project / ".explanation.part").mkdir()
     (project / ".explanation.part" / "left.png").write_text("of a job that was killed")
-    found = explained(project)
-    assert found["reason_skipped"] is None
-    assert [(image["kind"], image["rank"]) for image in found["images"]] == [
+    explanation = explained(project)
+    assert explanation["reason_skipped"] is None
+    assert [(image["kind"], image["rank"]) for image in explanation["images"]] == [
         ("best", 1), ("best", 2), ("worst", 1), ("worst", 2),
     ]  # fmt: skip
-    best, second, worst, last = (image["iou"] for image in found["images"])
+    best, second, worst, last = (image["iou"] for image in explanation["images"])
     assert best >= second >= last >= worst
-    assert 0 not in [image["patch"] for image in found["images"]]
+    assert 0 not in [image["patch"] for image in explanation["images"]]
     folder = project / "explanation"
-    names = {name for image in found["images"] for name in (image["figure"], image["layers"])}
+    names = {name for image in explanation["images"] for name in (image["figure"], image["layers"])}
     assert {path.name for path in folder.iterdir()} == names | {"explanation.json"}
     for name in names:
         with Image.open(folder / name) as picture:
             assert np.ptp(np.asarray(picture)) > 200
-    assert {layer["stride"] for layer in found["layers"]} == {1, 2, 4}
+    assert {layer["stride"] for layer in explanation["layers"]} == {1, 2, 4}
 
 
 def test_calibration_covers_all_annotated_pixels_of_all_patches(project, network):
-    found = explained(project, n_examples=1)
+    explanation = explained(project, n_examples=1)
     pixels, targets = draw_patches()
     probabilities, known = network.predict(pixels, verbose=0), targets != IGNORE
-    curves = found["calibration"]["outputs"]
+    curves = explanation["calibration"]["outputs"]
     for number, name in enumerate(OUTPUTS):
         said, right = probabilities[known][:, number], targets[known] == number
         shares, means = calibration_curve(right, said, n_bins=10)
@@ -104,22 +104,22 @@ def test_calibration_covers_all_annotated_pixels_of_all_patches(project, network
         assert [mean for mean in curves[name]["probability"] if mean is not None] == pytest.approx(
             means.tolist(), abs=1e-5
         )
-    assert sum(found["calibration"]["top"]["pixels"]) == known.sum()
-    assert found["n_patches"] == found["n_available"] == 6
+    assert sum(explanation["calibration"]["top"]["pixels"]) == known.sum()
+    assert explanation["n_patches"] == explanation["n_available"] == 6
 
 
 def test_layers_are_chosen_by_name_and_unknown_layers_refused(project):
-    found = explained(project, n_examples=1, layers=["encoder_stage1a_relu"])
-    assert [(layer["name"], layer["stride"]) for layer in found["layers"]] == [("encoder_stage1a_relu", 2)]
+    explanation = explained(project, n_examples=1, layers=["encoder_stage1a_relu"])
+    assert [(layer["name"], layer["stride"]) for layer in explanation["layers"]] == [("encoder_stage1a_relu", 2)]
     with pytest.raises(InputError, match=r"explain\.layers: the network has no layer relu_9 with feature maps"):
         explained(project, layers=["relu_9"])
 
 
 def test_an_existing_model_is_explained_with_the_patches_in_its_folder(project):
     write_validation_patches(project / "models" / "fold1", *draw_patches(3))
-    found = explained(project, existing=True, n_examples=1)
-    assert found["n_available"] == 3
-    assert [image["kind"] for image in found["images"]] == ["best", "worst"]
+    explanation = explained(project, existing=True, n_examples=1)
+    assert explanation["n_available"] == 3
+    assert [image["kind"] for image in explanation["images"]] == ["best", "worst"]
 
 
 def test_an_existing_model_without_patches_or_weights_is_skipped_with_a_reason(project):

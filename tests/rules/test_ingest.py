@@ -120,23 +120,23 @@ def test_ome_metadata_are_kept(tmp_path):
     }
     pixels = noise(2, 2, 3, 20, 24)
     tifffile.imwrite(tmp_path / "a.ome.tif", pixels, metadata=metadata)
-    array, found = ingest_one(tmp_path, tmp_path / "a.ome.tif")
+    array, stored = ingest_one(tmp_path, tmp_path / "a.ome.tif")
     assert np.array_equal(array[:], pixels)
-    assert found.pixel_size_um == (2, 0.5, 0.25)
-    assert found.frame_interval_s == 300
-    assert found.channels == ["DAPI", "GFP"]
+    assert stored.pixel_size_um == (2, 0.5, 0.25)
+    assert stored.frame_interval_s == 300
+    assert stored.channels == ["DAPI", "GFP"]
 
 
 def test_imagej_metadata_are_kept_and_the_table_overrides_them(tmp_path):
     pixels = noise(4, 3, 2, 20, 24)
     metadata = {"axes": "TZCYX", "unit": "um", "spacing": 1.5, "finterval": 30.0}
     tifffile.imwrite(tmp_path / "a.tif", pixels, imagej=True, resolution=(4, 2), metadata=metadata)
-    array, found = ingest_one(tmp_path, tmp_path / "a.tif")
+    array, stored = ingest_one(tmp_path, tmp_path / "a.tif")
     assert np.array_equal(array[:], pixels.swapaxes(1, 2))
-    assert (found.pixel_size_um, found.frame_interval_s) == ((1.5, 0.5, 0.25), 30)
+    assert (stored.pixel_size_um, stored.frame_interval_s) == ((1.5, 0.5, 0.25), 30)
     (tmp_path / "second").mkdir()
-    _, found = ingest_one(tmp_path / "second", tmp_path / "a.tif", pixel_size_um=0.1, frame_interval_s=7.0)
-    assert (found.pixel_size_um, found.frame_interval_s) == ((1.5, 0.1, 0.1), 7)
+    _, stored = ingest_one(tmp_path / "second", tmp_path / "a.tif", pixel_size_um=0.1, frame_interval_s=7.0)
+    assert (stored.pixel_size_um, stored.frame_interval_s) == ((1.5, 0.1, 0.1), 7)
 
 
 def test_print_resolution_is_no_pixel_size(tmp_path):
@@ -259,8 +259,11 @@ def test_each_file_of_an_ome_set_gives_its_own_image(tmp_path, caplog):
         path = ingest_rows(folder, *(row(f"p{number}", folder / f"{number}.ome.tif") for number in range(2)))
         for number in range(2):
             assert np.array_equal(open_array(path / f"p{number}.ome.zarr")[:, 0, 0], pixels[number])
-            found = read_metadata(path / f"p{number}.ome.zarr")
-            assert (found.pixel_size_um, found.channels) == ((None, number + 1, number + 1), [f"channel {number}"])
+            metadata = read_metadata(path / f"p{number}.ome.zarr")
+            assert (metadata.pixel_size_um, metadata.channels) == (
+                (None, number + 1, number + 1),
+                [f"channel {number}"],
+            )
     assert "the first is used" not in caplog.text
 
 
@@ -269,9 +272,9 @@ def test_file_of_an_ome_set_is_read_without_the_others(tmp_path, names, size):
     pixels = [noise(3, 20, 24), noise(3, 20, 24) + 100]
     write_set(tmp_path, pixels, names)
     (tmp_path / "0.ome.tif").unlink()
-    array, found = ingest_one(tmp_path, tmp_path / "1.ome.tif")
+    array, metadata = ingest_one(tmp_path, tmp_path / "1.ome.tif")
     assert np.array_equal(array[:, 0, 0], pixels[1])
-    assert found.pixel_size_um == (None, size, size)
+    assert metadata.pixel_size_um == (None, size, size)
 
 
 @pytest.mark.parametrize("compression", [None, "zlib"])

@@ -90,7 +90,9 @@ def write_products(root, images, *, task="instances", classes=("background", "ce
         "predict": {"max_precision_iou_change": 0.01},
     }
     sides = {image: side for image, (_, _, side) in images.items()}
-    scenes = {image: (found[None], None if true is None else true[None]) for image, (found, true, _) in images.items()}
+    scenes = {
+        image: (labels[None], None if true is None else true[None]) for image, (labels, true, _) in images.items()
+    }
     names = classes if task == "semantic" else None
     folders = write_batch(root, scenes, classes=names, skipped=skipped)
     for image, (_, truth, _) in images.items():
@@ -198,12 +200,12 @@ def test_a_truncated_list_of_leaks_says_or_more():
 
 def test_filled_subsets_are_named_in_a_warning():
     split = pd.DataFrame({"split": ["val", "test", "test"], "why": ["filled", "filled", "hash"]})
-    for rows, told in (
+    for rows, text_shown in (
         (split, "the validation set and the test set would have been empty and got one group each."),
         (split[1:], "the test set would have been empty and got one group."),
     ):
         ((text, _),) = split_warnings(rows, pd.DataFrame(), test_is_scored=True, trained=True)
-        assert text == f"There are few groups: {told}"
+        assert text == f"There are few groups: {text_shown}"
 
 
 def test_scores_of_a_subset_come_from_summed_counts(page):
@@ -315,8 +317,8 @@ def test_seams_are_not_judged_without_windows(page):
 
 def test_semantic_scores_are_shown_for_each_class(tmp_path):
     true = np.where(CELLS > 2, 2, CELLS > 0).astype(np.uint8)
-    found = np.where(true == 2, 0, true).astype(np.uint8)
-    arguments = write_products(tmp_path, {"yeast": (found, true, "test")}, task="semantic", classes=CLASSES)
+    labels = np.where(true == 2, 0, true).astype(np.uint8)
+    arguments = write_products(tmp_path, {"yeast": (labels, true, "test")}, task="semantic", classes=CLASSES)
     write_report(**arguments)
     text = arguments["page"].read_text()
     assert "Mean foreground IoU" in text
@@ -420,9 +422,9 @@ def test_equal_image_warnings_are_grouped(tmp_path):
     text = arguments["page"].read_text()
     assert "5000 images have warnings about their files." in text
     listed = text[text.index('<h2 id="image-warnings-title">') :]
-    told = re.findall("<dt>(.*?)</dt><dd>(.*?)</dd>", listed[: listed.index("</section>")])
+    entries = re.findall("<dt>(.*?)</dt><dd>(.*?)</dd>", listed[: listed.index("</section>")])
     first = "image0000, image0001, image0002 and 4\u2009997 more"
-    assert told == [(first, "1–5000 pixels are &lt;odd&gt;"), ("image0007", "truth has a single id")]
+    assert entries == [(first, "1–5000 pixels are &lt;odd&gt;"), ("image0007", "truth has a single id")]
 
 
 def write_tracks(root, image):
@@ -447,11 +449,11 @@ def page_of_movie(root, side, **columns):
 
 
 def test_ground_truth_without_tracks_is_mentioned(tmp_path):
-    told = "the ground truth of film has no tracks"
-    assert told in page_of_movie(tmp_path / "cells", "test")
+    reason = "the ground truth of film has no tracks"
+    assert reason in page_of_movie(tmp_path / "cells", "test")
     # Tracks of which there was nothing to score are tracks.
-    assert told not in page_of_movie(tmp_path / "tracks", "test", divisions_truth=0, tra=np.nan)
-    assert told not in page_of_movie(tmp_path / "none", "predict")
+    assert reason not in page_of_movie(tmp_path / "tracks", "test", divisions_truth=0, tra=np.nan)
+    assert reason not in page_of_movie(tmp_path / "none", "predict")
 
 
 def test_columns_of_movies_are_explained(tmp_path):
@@ -471,8 +473,8 @@ def test_columns_of_movies_are_explained(tmp_path):
 )
 def test_captions_show_frames_and_scores(tmp_path, side, frames, caption):
     text = page_of_movie(tmp_path, side, frames=frames)
-    (told,) = re.findall(r'<p class="name" title="film">film</p>\s*<p>(.*?)</p>\s*<div', text, re.DOTALL)
-    assert " ".join(re.sub("<[^>]*>", "", told).split()) == f"{side} {caption}"
+    (shown,) = re.findall(r'<p class="name" title="film">film</p>\s*<p>(.*?)</p>\s*<div', text, re.DOTALL)
+    assert " ".join(re.sub("<[^>]*>", "", shown).split()) == f"{side} {caption}"
 
 
 @pytest.fixture(scope="module")

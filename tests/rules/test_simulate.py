@@ -59,10 +59,10 @@ def digest(folder):
     return hashlib.sha256(content).hexdigest()
 
 
-def average_precision(truth, found, iou=0.5):
+def average_precision(truth, labels, iou=0.5):
     """TP / (TP + FP + FN) over all frames of two label movies (t, y, x)."""
     hits = misses = 0
-    for true, own in zip(truth, found, strict=True):
+    for true, own in zip(truth, labels, strict=True):
         overlap = contingency_table(true, own).toarray()
         true_area, own_area = overlap.sum(1)[1:, None], overlap.sum(0)[None, 1:]
         shared = overlap[1:, 1:]

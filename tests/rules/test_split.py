@@ -232,9 +232,9 @@ def test_near_duplicates_are_reported_between_folds_only(tmp_path):
     split(
         rows, [tmp_path / "batch"], tmp_path / "split.tsv", tmp_path / "leakage.tsv", settings=SplitSettings(**settings)
     )
-    found = read_table(tmp_path / "leakage.tsv")
-    assert {(pair["split_a"], pair["split_b"]) for pair in found} == {("fold1", "fold2")}
-    assert len(found) == 3 * 3
+    pairs = read_table(tmp_path / "leakage.tsv")
+    assert {(pair["split_a"], pair["split_b"]) for pair in pairs} == {("fold1", "fold2")}
+    assert len(pairs) == 3 * 3
     assert {line["image"]: int(line["fold"]) for line in read_table(tmp_path / "split.tsv")} == folds
 
 
@@ -258,9 +258,9 @@ def test_leaks_equal_those_of_pairwise_comparison(monkeypatch):
     expected = naive_leaks(frames, signatures, 0.5)
     count, pairs = find_leaks(frames, signatures, 0.5)
     assert count == len(expected) == len(pairs) > 20
-    found = {(pair["image_a"], pair["image_b"]): float(pair["similarity"]) for pair in pairs}
-    assert found == pytest.approx(expected, abs=6e-4)
-    assert list(found.values()) == sorted(found.values(), reverse=True)
+    similarities = {(pair["image_a"], pair["image_b"]): float(pair["similarity"]) for pair in pairs}
+    assert similarities == pytest.approx(expected, abs=6e-4)
+    assert list(similarities.values()) == sorted(similarities.values(), reverse=True)
     monkeypatch.setattr("tessera.data.leakage.LEAKS_KEPT", 5)
     assert find_leaks(frames, signatures, 0.5) == (count, pairs[:5])
 
@@ -296,9 +296,9 @@ def test_leak_in_the_split_of_the_yeast_authors_is_reported(yeast, tmp_path):
     folder, sides = yeast
     rows = [row for image, side in sides.items() for row in rows_of(image, split=side)]
     split(rows, [folder], tmp_path / "split.tsv", tmp_path / "leakage.tsv", settings=SplitSettings(**SETTINGS))
-    found = {(line["image_a"], line["image_b"]) for line in read_table(tmp_path / "leakage.tsv")}
-    assert found == {(image, "test-image") for image in sides if image.startswith("0_159350906")}
-    assert len(found) == 4
+    pairs = {(line["image_a"], line["image_b"]) for line in read_table(tmp_path / "leakage.tsv")}
+    assert pairs == {(image, "test-image") for image in sides if image.startswith("0_159350906")}
+    assert len(pairs) == 4
 
 
 @pytest.mark.parametrize("seed", range(5))

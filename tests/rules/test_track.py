@@ -81,10 +81,12 @@ def test_newborn_cell_gets_age_evidence_against_a_division(again, age):
         movie[t][rows[low], columns[low]] = 9
     detections = detect((frame[None], None) for frame in movie)
     model = learn_motion(detections)
-    found = find_divisions(detections, model, link_frames(detections, model))
-    mine = (detections.labels[found.mother] == 7) & (detections.frames[found.daughter_b] == again)
-    mine &= (detections.frames[found.mother] == again - 1) & np.isin(detections.labels[found.daughter_b], [7, 9])
-    assert found.terms[mine, TERM["age"]].tolist() == [age]
+    divisions = find_divisions(detections, model, link_frames(detections, model))
+    mine = (detections.labels[divisions.mother] == 7) & (detections.frames[divisions.daughter_b] == again)
+    mine &= (detections.frames[divisions.mother] == again - 1) & np.isin(
+        detections.labels[divisions.daughter_b], [7, 9]
+    )
+    assert divisions.terms[mine, TERM["age"]].tolist() == [age]
 
 
 @pytest.mark.parametrize(("cell", "t"), [(8, 4), (3, 3)])
@@ -366,8 +368,8 @@ def test_label_store_has_track_ids_and_the_lineage(done):
     labels = open_array(store)[:, 0, 0]
     assert (labels[6][truth[6] == 2] == 0).all()
     assert same_cells(labels, np.where(labels, truth, 0))
-    about = json.loads((store / "zarr.json").read_text())["attributes"]["tessera"]["lineage"]
-    assert len(about) == len(read_lineage(root / "tracks" / "one" / "movie" / "lineage").tracks)
+    lineage = json.loads((store / "zarr.json").read_text())["attributes"]["tessera"]["lineage"]
+    assert len(lineage) == len(read_lineage(root / "tracks" / "one" / "movie" / "lineage").tracks)
 
 
 def test_lineage_figures_are_drawn(done):

@@ -69,23 +69,23 @@ def table_of(labels, channels=(), confidence=None, side=1000, stitched=False, **
 
 def test_properties_of_a_drawing_are_those_computed_by_hand():
     values = np.arange(30, dtype=np.uint16).reshape(5, 6)
-    found = table_of(DRAWING, {"dna": values}, np.where(DRAWING == 3, 51, 204)).to_pandas()
-    assert found["label"].tolist() == [1, 2, 3]
-    assert found["area_px"].tolist() == [4, 4, 1]
-    assert found["centroid_y_px"].tolist() == [0, 2.5, 3]
-    assert found["centroid_x_px"].tolist() == [1.5, 2.5, 5]
-    boxes = np.stack([found[f"bbox_{side}_px"] for side in ("y0", "x0", "y1", "x1")], axis=1)
+    objects = table_of(DRAWING, {"dna": values}, np.where(DRAWING == 3, 51, 204)).to_pandas()
+    assert objects["label"].tolist() == [1, 2, 3]
+    assert objects["area_px"].tolist() == [4, 4, 1]
+    assert objects["centroid_y_px"].tolist() == [0, 2.5, 3]
+    assert objects["centroid_x_px"].tolist() == [1.5, 2.5, 5]
+    boxes = np.stack([objects[f"bbox_{side}_px"] for side in ("y0", "x0", "y1", "x1")], axis=1)
     assert boxes.tolist() == [[0, 0, 1, 4], [2, 2, 4, 4], [3, 5, 4, 6]]
     # The variance of 0, 1, 2, 3 is 1.25; that of 2, 3 is 0.25.
-    np.testing.assert_allclose(found["major_axis_px"], [4 * math.sqrt(1.25), 2, 0])
-    np.testing.assert_allclose(found["minor_axis_px"], [0, 2, 0])
-    np.testing.assert_allclose(found["eccentricity"], [1, 0, 0])
+    np.testing.assert_allclose(objects["major_axis_px"], [4 * math.sqrt(1.25), 2, 0])
+    np.testing.assert_allclose(objects["minor_axis_px"], [0, 2, 0])
+    np.testing.assert_allclose(objects["eccentricity"], [1, 0, 0])
     # A line of four counts 1 for each of its two inner pixels, a square of four 1 for each corner.
-    np.testing.assert_allclose(found["perimeter_px"], [2, 4, 0])
-    assert found["touches_border"].tolist() == [True, False, True]
-    np.testing.assert_allclose(found["confidence"], [0.8, 0.8, 0.2])
-    np.testing.assert_allclose(found["intensity_mean_dna"], [1.5, (14 + 15 + 20 + 21) / 4, 23])
-    assert found[["volume_px", "centroid_z_px", "bbox_z0_px"]].isna().all(axis=None)
+    np.testing.assert_allclose(objects["perimeter_px"], [2, 4, 0])
+    assert objects["touches_border"].tolist() == [True, False, True]
+    np.testing.assert_allclose(objects["confidence"], [0.8, 0.8, 0.2])
+    np.testing.assert_allclose(objects["intensity_mean_dna"], [1.5, (14 + 15 + 20 + 21) / 4, 23])
+    assert objects[["volume_px", "centroid_z_px", "bbox_z0_px"]].isna().all(axis=None)
 
 
 @pytest.mark.parametrize("side", [1000, 64, 33])
@@ -93,7 +93,7 @@ def test_properties_of_a_drawing_are_those_computed_by_hand():
 def test_properties_are_those_of_scikit_image_for_any_size_of_blocks(seed, side):
     labels = random_labels(seed=seed)
     intensity = np.random.default_rng(seed).integers(0, 65535, labels.shape).astype(np.uint16)
-    found = table_of(labels, {"dna": intensity}, side=side).to_pandas().sort_values("label")
+    objects = table_of(labels, {"dna": intensity}, side=side).to_pandas().sort_values("label")
     names = {
         "label": "label",
         "area_px": "area",
@@ -111,9 +111,9 @@ def test_properties_are_those_of_scikit_image_for_any_size_of_blocks(seed, side)
     }
     properties = sorted({name.split("-")[0] for name in names.values()})
     expected = regionprops_table(labels, intensity, properties=properties)
-    assert len(found["label"]) > 20
+    assert len(objects["label"]) > 20
     for ours, theirs in names.items():
-        np.testing.assert_allclose(found[ours], expected[theirs], rtol=1e-6, atol=1e-5, err_msg=ours)
+        np.testing.assert_allclose(objects[ours], expected[theirs], rtol=1e-6, atol=1e-5, err_msg=ours)
 
 
 def test_objects_are_yielded_as_soon_as_they_are_complete():
@@ -126,8 +126,8 @@ def test_objects_are_yielded_as_soon_as_they_are_complete():
 def test_pixels_that_are_not_finite_do_not_count():
     values = np.full(DRAWING.shape, 5.0, np.float32)
     values[0, 0], values[2, 2], values[3, 5] = np.nan, np.inf, np.nan
-    found = table_of(DRAWING, {"dna": values})
-    assert found["intensity_mean_dna"].to_pylist() == [5, 5, None]
+    objects = table_of(DRAWING, {"dna": values})
+    assert objects["intensity_mean_dna"].to_pylist() == [5, 5, None]
 
 
 @pytest.mark.parametrize("value", [2**63 - 1, 2**64 - 1])
@@ -141,18 +141,18 @@ def test_an_object_of_a_stack_is_measured_through_its_planes(side):
     labels = np.zeros((4, 9, 8), int)
     labels[1, 2:4, 2:4], labels[2, 2:4, 2:7] = 1, 1
     labels[3, 6, 6] = 2
-    found = table_of(labels, ["dna"], side=side, stitched=True, pixel_size_um=(2.0, 0.5, 0.25)).to_pandas()
-    assert found["label"].tolist() == [1, 2]
-    assert found["volume_px"].tolist() == [14, 1]
-    assert found["volume_um3"].tolist() == [3.5, 0.25]
-    np.testing.assert_allclose(found["centroid_z_px"], [1 + 10 / 14, 3])
-    np.testing.assert_allclose(found["centroid_z_um"], [2 + 20 / 14, 6])
-    np.testing.assert_allclose(found["centroid_x_px"], [(4 * 2.5 + 10 * 4) / 14, 6])
-    assert found[["bbox_z0_px", "bbox_z1_px"]].to_numpy().tolist() == [[1, 3], [3, 4]]
-    assert found[["bbox_x0_px", "bbox_x1_px"]].to_numpy().tolist() == [[2, 7], [6, 7]]
-    assert found["touches_border"].tolist() == [False, True]
-    assert found["intensity_mean_dna"].tolist() == [10, 20]
-    assert found[["z", "area_px", "area_um2", "perimeter_px", "eccentricity"]].isna().all(axis=None)
+    objects = table_of(labels, ["dna"], side=side, stitched=True, pixel_size_um=(2.0, 0.5, 0.25)).to_pandas()
+    assert objects["label"].tolist() == [1, 2]
+    assert objects["volume_px"].tolist() == [14, 1]
+    assert objects["volume_um3"].tolist() == [3.5, 0.25]
+    np.testing.assert_allclose(objects["centroid_z_px"], [1 + 10 / 14, 3])
+    np.testing.assert_allclose(objects["centroid_z_um"], [2 + 20 / 14, 6])
+    np.testing.assert_allclose(objects["centroid_x_px"], [(4 * 2.5 + 10 * 4) / 14, 6])
+    assert objects[["bbox_z0_px", "bbox_z1_px"]].to_numpy().tolist() == [[1, 3], [3, 4]]
+    assert objects[["bbox_x0_px", "bbox_x1_px"]].to_numpy().tolist() == [[2, 7], [6, 7]]
+    assert objects["touches_border"].tolist() == [False, True]
+    assert objects["intensity_mean_dna"].tolist() == [10, 20]
+    assert objects[["z", "area_px", "area_um2", "perimeter_px", "eccentricity"]].isna().all(axis=None)
 
 
 def test_physical_sizes_are_given_if_the_pixel_size_is_known():

@@ -58,17 +58,17 @@ def test_touching_discs_are_separated():
 
 def test_touching_discs_are_separated_if_probabilities_are_blurred_and_uncertain():
     ids = draw_discs((60, 90), (30, 30, 16), (30, 60, 15))
-    found = segment_plane(paint(ids, certainty=200, blur=1), SETTINGS)
-    assert found.max() == 2
-    overlap = [(found[ids == number] == found[30, x]).mean() for number, x in ((1, 30), (2, 60))]
+    labels = segment_plane(paint(ids, certainty=200, blur=1), SETTINGS)
+    assert labels.max() == 2
+    overlap = [(labels[ids == number] == labels[30, x]).mean() for number, x in ((1, 30), (2, 60))]
     assert min(overlap) > 0.9
 
 
 def test_specks_are_removed_and_ids_stay_dense():
     ids = draw_discs((60, 90), (4, 4, 1.5), (30, 30, 12), (8, 80, 1), (30, 60, 12))
-    found = segment_plane(paint(ids), SETTINGS)
-    assert np.unique(found).tolist() == [0, 1, 2]
-    assert found[4, 4] == found[8, 80] == 0
+    labels = segment_plane(paint(ids), SETTINGS)
+    assert np.unique(labels).tolist() == [0, 1, 2]
+    assert labels[4, 4] == labels[8, 80] == 0
 
 
 def test_a_speck_of_interior_in_the_boundary_takes_nothing_from_its_cell():
@@ -98,8 +98,8 @@ def test_a_cell_too_faint_to_be_seeded_is_kept_beside_one_that_is_not():
 def test_background_alone_gives_no_cell():
     nothing = np.zeros((3, 40, 50), np.uint8)
     nothing[0] = 255
-    found = segment_plane(nothing, SETTINGS)
-    assert (found.dtype, found.shape, found.max()) == (np.int32, (40, 50), 0)
+    labels = segment_plane(nothing, SETTINGS)
+    assert (labels.dtype, labels.shape, labels.max()) == (np.int32, (40, 50), 0)
 
 
 def test_a_plane_full_of_interior_is_one_cell():
@@ -113,11 +113,11 @@ def test_noise_gives_the_same_cells_each_time_and_each_is_connected():
     smooth = ndimage.gaussian_filter(noise, (0, 2, 2))
     probabilities = np.rint(255 * smooth / smooth.sum(0)).astype(np.uint8)
     settings = changed(seed_threshold=0.36, foreground_threshold=0.65)
-    found = segment_plane(probabilities, settings)
-    np.testing.assert_array_equal(found, segment_plane(probabilities.copy(), settings))
-    assert found.max() > 5
-    assert all(ndimage.label(found == number)[1] == 1 for number in range(1, found.max() + 1))
-    assert np.bincount(found.ravel())[1:].min() >= 16
+    labels = segment_plane(probabilities, settings)
+    np.testing.assert_array_equal(labels, segment_plane(probabilities.copy(), settings))
+    assert labels.max() > 5
+    assert all(ndimage.label(labels == number)[1] == 1 for number in range(1, labels.max() + 1))
+    assert np.bincount(labels.ravel())[1:].min() >= 16
 
 
 def test_background_between_cells_at_the_edge_or_around_a_cell_is_no_hole():
@@ -129,8 +129,8 @@ def test_background_between_cells_at_the_edge_or_around_a_cell_is_no_hole():
     ids[2:18, 20:38] = 4
     ids[4:16, 22:36] = 0
     ids[8:11, 26:31] = 5
-    found = segment_plane(paint(ids), changed(min_area_px=8))
-    np.testing.assert_array_equal(found > 0, ids > 0)
+    labels = segment_plane(paint(ids), changed(min_area_px=8))
+    np.testing.assert_array_equal(labels > 0, ids > 0)
 
 
 def test_holes_are_filled_as_scipy_does_for_one_cell():
@@ -138,8 +138,8 @@ def test_holes_are_filled_as_scipy_does_for_one_cell():
     largest = label(smooth > 0.49, connectivity=1)
     largest = largest == np.bincount(largest[largest > 0]).argmax()
     sure = np.where(largest, np.array([0, 255, 0])[:, None, None], np.array([255, 0, 0])[:, None, None])
-    found = segment_plane(sure.astype(np.uint8), SETTINGS)
-    np.testing.assert_array_equal(found > 0, ndimage.binary_fill_holes(largest))
+    labels = segment_plane(sure.astype(np.uint8), SETTINGS)
+    np.testing.assert_array_equal(labels > 0, ndimage.binary_fill_holes(largest))
 
 
 def test_holes_are_filled_with_the_debris_in_them_as_scipy_does_without_it():
@@ -151,11 +151,11 @@ def test_holes_are_filled_with_the_debris_in_them_as_scipy_does_without_it():
     filled = ndimage.binary_fill_holes(pieces == largest)
     assert (filled & mask & (pieces != largest)).any()
     sure = np.where(mask, np.array([0, 255, 0])[:, None, None], np.array([255, 0, 0])[:, None, None]).astype(np.uint8)
-    found = segment_plane(sure, changed(min_area_px=60))
-    np.testing.assert_array_equal(found > 0, filled)
+    labels = segment_plane(sure, changed(min_area_px=60))
+    np.testing.assert_array_equal(labels > 0, filled)
     for side in (16, 37):
         blocks = in_blocks(sure[None, :, None], side, min_area_px=60)[0, 0]
-        np.testing.assert_array_equal(blocks, found)
+        np.testing.assert_array_equal(blocks, labels)
 
 
 def test_background_closed_by_debris_alone_is_no_hole():
@@ -190,21 +190,21 @@ def test_foreground_beyond_the_reach_of_seeds_goes_to_the_cell_of_the_longest_bo
     probabilities[2] = 255
     probabilities[:, :, :10] = probabilities[:, :, 390:] = np.array([0, 255, 0])[:, None, None]
     probabilities[:, :10, 320:340] = np.array([255, 0, 0])[:, None, None]
-    found = segment_plane(probabilities, SETTINGS)
+    labels = segment_plane(probabilities, SETTINGS)
     # The seed on the right comes through a channel of half as many rows.
-    assert (found[10:, : 390 - REACH_PX] == 1).all()
-    assert (found[10:, 390 - REACH_PX :] == 2).all()
-    assert (found[:10, 320:340] == 0).all()
+    assert (labels[10:, : 390 - REACH_PX] == 1).all()
+    assert (labels[10:, 390 - REACH_PX :] == 2).all()
+    assert (labels[:10, 320:340] == 0).all()
 
 
 def test_a_small_cell_goes_to_its_neighbor():
     probabilities = np.zeros((3, 20, 60), np.uint8)
     probabilities[1] = 255
     probabilities[:, :, 20] = probabilities[:, :, 23] = np.array([0, 0, 255])[:, None]
-    found = segment_plane(probabilities, changed(min_area_px=90))
+    labels = segment_plane(probabilities, changed(min_area_px=90))
     # Three columns between two neighbours that touch it alike: the first of these gets it.
-    assert (found[:, :24] == 1).all()
-    assert (found[:, 24:] == 2).all()
+    assert (labels[:, :24] == 1).all()
+    assert (labels[:, 24:] == 2).all()
 
 
 def test_pixels_without_prediction_are_no_cell():
@@ -315,8 +315,8 @@ def test_memory_for_each_plane_of_a_stack_is_small():
 def test_components_of_classes_do_not_depend_on_the_size_of_blocks(field):
     whole = in_blocks(FIELDS[field], 1000, task="semantic", stitch_threshold=0.5)
     for side, workers in ((64, 1), (100, 2)):
-        found = in_blocks(FIELDS[field], side, workers, task="semantic", stitch_threshold=0.5)
-        np.testing.assert_array_equal(found, whole)
+        labels = in_blocks(FIELDS[field], side, workers, task="semantic", stitch_threshold=0.5)
+        np.testing.assert_array_equal(labels, whole)
 
 
 def test_one_snake_through_all_blocks_is_one_cell():
@@ -344,12 +344,12 @@ def test_perfect_probabilities_give_back_nearly_all_real_nuclei(real_data):
     for folder in folders:
         masks = np.stack([np.asarray(Image.open(file).convert("L")) > 0 for file in sorted(folder.glob("masks/*.png"))])
         ids = np.unique((masks * np.arange(1, len(masks) + 1)[:, None, None]).max(0), return_inverse=True)[1]
-        found = segment_plane(paint(ids), SETTINGS)
+        labels = segment_plane(paint(ids), SETTINGS)
         shared = np.histogram2d(
-            ids.ravel(), found.ravel(), bins=(np.arange(ids.max() + 2), np.arange(found.max() + 2))
+            ids.ravel(), labels.ravel(), bins=(np.arange(ids.max() + 2), np.arange(labels.max() + 2))
         )[0]
         unions = shared.sum(1, keepdims=True) + shared.sum(0, keepdims=True) - shared
         matched = int((shared[1:, 1:] > 0.75 * unions[1:, 1:]).sum())
-        hits, misses, extras = hits + matched, misses + ids.max() - matched, extras + found.max() - matched
+        hits, misses, extras = hits + matched, misses + ids.max() - matched, extras + labels.max() - matched
     assert hits > 300
     assert hits / (hits + misses + extras) > 0.97

@@ -59,6 +59,6 @@ def test_two_random_planes_are_stitched_as_by_counting_every_pair(seed):
     areas = np.bincount(planes.ravel(), minlength=31)
     objects = stitch_sections(np.vstack([pairs, pixels]), areas, 0.3)
     expected = brute_force(*planes, 0.3)
-    found = {(a, b) for a in range(1, 16) for b in range(16, 31) if objects[a] == objects[b]}
-    assert found == expected
+    joined = {(a, b) for a in range(1, 16) for b in range(16, 31) if objects[a] == objects[b]}
+    assert joined == expected
     assert expected

@@ -252,7 +252,7 @@ def test_cell_that_keeps_its_shape_is_no_daughter(keeps):
     movie[t] = np.maximum(movie[t], 50 * (place_ellipses([place + 10], [0], 3, 3) > 0) * (movie[t] == 0))
     detections = detect((frame[None], None) for frame in movie)
     model = learn_motion(detections)
-    found = find_divisions(detections, model, link_frames(detections, model))
-    mine = (detections.labels[found.daughter_a] == label) & (detections.labels[found.daughter_b] == 50)
+    divisions = find_divisions(detections, model, link_frames(detections, model))
+    mine = (detections.labels[divisions.daughter_a] == label) & (detections.labels[divisions.daughter_b] == 50)
     assert mine.sum() == 1
-    assert (found.terms[mine, TERM["shape"]][0] < -0.5) == keeps
+    assert (divisions.terms[mine, TERM["shape"]][0] < -0.5) == keeps

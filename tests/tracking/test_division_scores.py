@@ -76,10 +76,10 @@ def rounding(radii, left, lived, rng):
 def count_right(look, seed, **movie):
     """Number of divisions found, of those with true daughters, and of true divisions."""
     truth, parents = colony(look, seed=seed, **movie)
-    labels, found, _ = tracked(shuffled(truth, seed))
+    labels, mothers, _ = tracked(shuffled(truth, seed))
     # The first pixel of a track is in its first frame.
-    daughters = {int(truth[labels[:, 0] == child][0]) for child in found}
-    return len(found) / 2, len(daughters & set(parents)) / 2, len(parents) / 2
+    daughters = {int(truth[labels[:, 0] == child][0]) for child in mothers}
+    return len(mothers) / 2, len(daughters & set(parents)) / 2, len(parents) / 2
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -94,23 +94,23 @@ def count_right(look, seed, **movie):
     ],
 )
 def test_divisions_are_found_in_masks_of_cells_rounding_cells_and_markers(look, movie, share, seed):
-    found, right, true = count_right(look, seed, **movie)
+    n_found, right, true = count_right(look, seed, **movie)
     assert right >= share * true
-    assert found == right
+    assert n_found == right
 
 
 @pytest.mark.parametrize(
-    ("look", "told"), [(whole, 1), (markers, 0), (markers_of_any_size, 0), (markers_of_two_sizes, 0)]
+    ("look", "informativeness"), [(whole, 1), (markers, 0), (markers_of_any_size, 0), (markers_of_two_sizes, 0)]
 )
-def test_size_informativeness_is_high_only_if_sizes_persist(look, told):
+def test_size_informativeness_is_high_only_if_sizes_persist(look, informativeness):
     detections = detect((frame[None], None) for frame in colony(look)[0])
-    assert learn_motion(detections).size_informativeness == pytest.approx(told, abs=0.15)
+    assert learn_motion(detections).size_informativeness == pytest.approx(informativeness, abs=0.15)
 
 
 def test_daughters_of_unequal_marker_sizes_are_found():
     movie, parents = colony(markers_of_two_sizes)
-    _, found, decided = tracked(shuffled(movie))
-    assert len(found) == len(parents)
+    _, mothers, decided = tracked(shuffled(movie))
+    assert len(mothers) == len(parents)
     assert len({division.evidence["prior"] for division in decided.divisions}) == 1
 
 
@@ -124,14 +124,14 @@ def linked(movie):
 def test_daughter_distribution_is_learned_from_likely_divisions(look, spreads):
     movie, parents = colony(look)
     detections, model, chains = linked(movie)
-    found = find_divisions(detections, model, chains)
+    candidates = find_divisions(detections, model, chains)
     mothers = np.array([parents.get(label, 0) for label in detections.labels])
-    true = (mothers[found.daughter_a] == mothers[found.daughter_b]) & (
-        mothers[found.daughter_b] == detections.labels[found.mother]
+    true = (mothers[candidates.daughter_a] == mothers[candidates.daughter_b]) & (
+        mothers[candidates.daughter_b] == detections.labels[candidates.mother]
     )
-    places = DaughterGeometry(detections, model, found, chains.before)
-    assert places.learn(found.daughter_b, np.full(len(true), -20.0)) == DaughterDistribution()
-    learned = places.learn(found.daughter_b, np.where(true, 20.0, -20.0))
+    places = DaughterGeometry(detections, model, candidates, chains.before)
+    assert places.learn(candidates.daughter_b, np.full(len(true), -20.0)) == DaughterDistribution()
+    learned = places.learn(candidates.daughter_b, np.where(true, 20.0, -20.0))
     known = true.sum() / (true.sum() + PRIOR_DIVISIONS)
     assert learned.log_distance_median == pytest.approx(known * np.median(places.log_distance[true]), abs=0.05)
     assert spreads[0] < learned.log_distance_scale < spreads[1]
@@ -144,13 +144,13 @@ def test_daughter_distribution_is_learned_from_likely_divisions(look, spreads):
 
 def test_mergers_are_scored_without_the_learned_daughter_distribution():
     detections, model, chains = linked(colony(markers)[0])
-    found = find_divisions(detections, model, chains, learn=False)
+    divisions = find_divisions(detections, model, chains, learn=False)
     again = find_mergers(detections.reversed(), model, chains.reversed())
-    ours, theirs = (np.stack([each.mother, each.daughter_a, each.daughter_b], 1) for each in (found, again))
+    ours, theirs = (np.stack([each.mother, each.daughter_a, each.daughter_b], 1) for each in (divisions, again))
     assert {*map(tuple, ours)} == {*map(tuple, len(detections) - 1 - theirs)}
-    assert np.sort(found.llr) == pytest.approx(np.sort(again.llr))
-    assert np.sort(found.geometry_llr) == pytest.approx(np.sort(again.geometry_llr))
-    assert not np.allclose(find_divisions(detections, model, chains).llr, found.llr)
+    assert np.sort(divisions.llr) == pytest.approx(np.sort(again.llr))
+    assert np.sort(divisions.geometry_llr) == pytest.approx(np.sort(again.geometry_llr))
+    assert not np.allclose(find_divisions(detections, model, chains).llr, divisions.llr)
 
 
 @pytest.mark.parametrize("side", [-1, 1])
@@ -166,5 +166,5 @@ def test_newborn_cell_of_half_the_size_does_not_divide(side):
     for t in range(born + 1, len(movie)):
         disc = place_discs((SIDE, SIDE), [place], np.sqrt((movie[t] == one).sum() / np.pi)) > 0
         movie[t][disc & (movie[t] == 0)] = 1000
-    _, found, _ = tracked(shuffled(movie))
-    assert len(found) == len(parents)
+    _, mothers, _ = tracked(shuffled(movie))
+    assert len(mothers) == len(parents)

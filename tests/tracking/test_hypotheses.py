@@ -109,15 +109,15 @@ def test_resources_of_links_divisions_and_repairs_are_their_ends_and_starts():
     terms = np.zeros((1, len(EVIDENCE_TERMS)))
     terms[0, :2] = 1.0, 2.0
     division = DivisionCandidates(np.array([0]), np.array([2]), np.array([3]), terms, np.zeros(1))
-    found = division_hypotheses(division, uncertain, 6)
-    assert found.resources.tolist() == [[6, 2, 3]]
-    assert found.scores.tolist() == [3.0 - MIN_DIVISION_LLR]
+    hypotheses = division_hypotheses(division, uncertain, 6)
+    assert hypotheses.resources.tolist() == [[6, 2, 3]]
+    assert hypotheses.scores.tolist() == [3.0 - MIN_DIVISION_LLR]
     split = Repair(before=(0,), chain=[2], second_chain=[3], after=(4,), score=2.0)
     merged = Repair(before=(0, 1), chain=[2], second_chain=[], after=(4, 5), score=1.0)
-    found = repair_hypotheses([split, merged], uncertain, 6)
-    assert [sorted(set(row) - {NO_RESOURCE}) for row in found.resources.tolist()] == [
+    hypotheses = repair_hypotheses([split, merged], uncertain, 6)
+    assert [sorted(set(row) - {NO_RESOURCE}) for row in hypotheses.resources.tolist()] == [
         [2, 3, 4, 6, 8, 9],
         [2, 4, 5, 6, 7, 8],
     ]
-    assert found.scores.tolist() == [2.0, 1.0]
+    assert hypotheses.scores.tolist() == [2.0, 1.0]
     assert repair_hypotheses([], uncertain, 6).resources.shape == (0, 1)

@@ -138,8 +138,8 @@ def test_division_candidates_per_mother_are_limited():
     cells, blob = sheet(8)
     detections = detect((frame[None], None) for frame in (blob, blob, cells, cells))
     model = learn_motion(detections)
-    found = find_divisions(detections, model, link_frames(detections, model))
-    assert 0 < np.bincount(found.mother).max() <= MAX_CANDIDATES_PER_MOTHER
+    divisions = find_divisions(detections, model, link_frames(detections, model))
+    assert 0 < np.bincount(divisions.mother).max() <= MAX_CANDIDATES_PER_MOTHER
 
 
 def wander(frames=8, seed=1, step=4):
@@ -157,10 +157,10 @@ def test_max_distance_px_limits_links_and_gaps(max_distance_px):
     free, held = (
         track_detections(detections, TrackSettings(max_distance_px=limit)) for limit in (None, max_distance_px)
     )
-    for found, kept in ((free, False), (held, True)):
-        rows = np.flatnonzero(found.before >= 0)
-        way = np.linalg.norm(detections.centers[rows] - detections.centers[found.before[rows]], axis=1)
-        frames = detections.frames[rows] - detections.frames[found.before[rows]]
+    for links, kept in ((free, False), (held, True)):
+        rows = np.flatnonzero(links.before >= 0)
+        way = np.linalg.norm(detections.centers[rows] - detections.centers[links.before[rows]], axis=1)
+        frames = detections.frames[rows] - detections.frames[links.before[rows]]
         assert (way / frames <= max_distance_px).all() == kept
 
 
@@ -205,13 +205,13 @@ def test_tracks_of_selected_frames_are_scored_against_those_frames(tmp_path):
     assert (scores["tra"], scores["chota"], scores["complete_tracks"]) == (1, 1, 1)
 
 
-def lineage_of(rows, **about):
+def lineage_of(rows, **attributes):
     """A Lineage without divisions, from nodes (track, t, x)."""
     nodes = pd.DataFrame(rows, columns=["track", "t", "x"]).assign(label=1, z=0.0, y=0.0, pixels=9, kind="found")
     frames = 1 + max(t for _, t, _ in rows)
     empty = {name: make_table(name, []) for name in ("divisions", "gaps", "repairs")}
-    about = {"frames": frames, "tracked": list(range(frames))} | about
-    return Lineage(with_types(nodes, "nodes"), list_tracks(nodes, {}), **empty, **about)
+    attributes = {"frames": frames, "tracked": list(range(frames))} | attributes
+    return Lineage(with_types(nodes, "nodes"), list_tracks(nodes, {}), **empty, **attributes)
 
 
 def test_equal_displacements_can_be_drawn():

@@ -155,14 +155,14 @@ def test_persistence_of_a_daughter_counts_frames_after_a_gap():
     cut_short = link_frames(detections, model)
     whole = close_gaps(cut_short, find_gaps(detections, model, cut_short, max_gap_frames=3))
     is_born = detections.frame_starts[5] + np.flatnonzero(detections.labels[detections.frame_slice(5)] >= 100)
-    found = {}
+    results = {}
     for name, chains in (("cut short", cut_short), ("whole", whole)):
         families = find_divisions(detections, model, chains)
         (place,) = np.flatnonzero(np.isin(families.daughter_a, is_born) & np.isin(families.daughter_b, is_born))
-        found[name] = families.terms[place]
+        results[name] = families.terms[place]
     reason = TERM["persistence"]
-    assert found["cut short"][reason] < 0 < found["whole"][reason]
-    assert np.delete(found["cut short"] - found["whole"], reason) == pytest.approx(0)
+    assert results["cut short"][reason] < 0 < results["whole"][reason]
+    assert np.delete(results["cut short"] - results["whole"], reason) == pytest.approx(0)
 
 
 def test_motion_of_a_band_equals_motion_of_whole_frames(monkeypatch):
@@ -212,8 +212,8 @@ def test_fragments_are_objects_that_separate_and_merge_again():
     model = learn_motion(detections)
     chains = link_frames(detections, model)
     divisions, mergers = (find(detections, model, chains) for find in (find_divisions, find_mergers))
-    found = find_splits(detections, model, divisions, mergers, chains.after)
-    pieces = {tuple(sorted((*each.chain, *each.second_chain))) for each in found}
+    splits = find_splits(detections, model, divisions, mergers, chains.after)
+    pieces = {tuple(sorted((*each.chain, *each.second_chain))) for each in splits}
     rows = detections.frame_starts[2] + np.flatnonzero(np.isin(detections.labels[detections.frame_slice(2)], [1, 2]))
     assert pieces == {tuple(rows.tolist())}
     # Mergers of one of the two with another object give no split.
