@@ -92,8 +92,9 @@ def score_tracks(frames: Frames, true_tracks: TrackRows, found_tracks: TrackRows
     scores: dict[str, Any] = dict.fromkeys(TRACK_SCORES, np.nan) | dict.fromkeys(TRACK_COUNTS, 0)
     if not len(true_table):
         return scores
-    # traccuracy and ctc_metrics compile code on import, which takes seconds: most images have no tracks to score.
-    from traccuracy import TrackingGraph
+    # Importing traccuracy and ctc_metrics takes seconds, and most images have no tracks to score.
+    with _without_compiling():
+        from traccuracy import TrackingGraph
 
     true_graph = TrackingGraph(_build_graph(matches["labels_ref"], true_table))
     found_graph = TrackingGraph(_build_graph(matches["labels_comp"], found_table))
@@ -166,6 +167,22 @@ def _score_graphs(true_graph: Any, found_graph: Any, pairs: list[Any]) -> dict[s
         "divisions_right": divisions["Frame Buffer 0"]["True Positive Divisions"],
         "divisions_right_shifted": divisions["Frame Buffer 1"]["True Positive Divisions"],
     }
+
+
+@contextlib.contextmanager
+def _without_compiling() -> Iterator[None]:
+    """Let numba compile nothing within the block.
+
+    traccuracy compiles the overlap of boxes when it is imported, which takes four seconds. No score here uses it.
+    """
+    import numba
+
+    disabled = numba.config.DISABLE_JIT
+    numba.config.DISABLE_JIT = True
+    try:
+        yield
+    finally:
+        numba.config.DISABLE_JIT = disabled
 
 
 @contextlib.contextmanager

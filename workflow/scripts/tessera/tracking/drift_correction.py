@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import correlate
+from scipy.fft import irfftn, next_fast_len, rfftn
 from scipy.spatial import cKDTree
 
 from tessera.tracking.array_types import Floats, Indices, Labels
@@ -114,11 +114,24 @@ def align_foreground(before: Labels, after: Labels, drift: Floats) -> Floats:
     if MIN_OVERLAP_GAIN * overlap >= min(mask_before.sum(), mask_after.sum()):
         return drift
     # At [i, j]: the overlap when `mask_before` is moved by (i, j) minus its own last index.
-    overlaps = correlate(mask_after, mask_before, method="fft")
+    overlaps = _correlate(mask_after, mask_before)
     best = np.array(np.unravel_index(overlaps.argmax(), overlaps.shape)) - mask_before.shape + 1
     if overlaps.max() < MIN_OVERLAP_GAIN * overlap or not _most_objects_overlap(before, after, factor * best):
         return drift
     return np.append(drift[0], factor * best)
+
+
+def _correlate(first: Floats, second: Floats) -> Floats:
+    """Full cross-correlation of two planes by Fourier transforms.
+
+    This is `scipy.signal.correlate(first, second, method="fft")`. Importing scipy.signal takes longer than tracking a
+    short movie.
+    """
+    shape = [a + b - 1 for a, b in zip(first.shape, second.shape, strict=True)]
+    padded = [next_fast_len(side, real=True) for side in shape]
+    spectrum = rfftn(first, padded) * rfftn(second[::-1, ::-1], padded)
+    result: Floats = irfftn(spectrum, padded)[: shape[0], : shape[1]]
+    return result
 
 
 def _downsample(mask: NDArray[Any], factor: int) -> Floats:
