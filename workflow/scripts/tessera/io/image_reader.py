@@ -15,6 +15,7 @@ from PIL import Image
 from tessera.common.errors import InputError
 from tessera.common.natural_order import natural_sort_key
 from tessera.common.types import Shape5D, StrPath
+from tessera.io.channel_files import refuse_channel_files
 from tessera.io.frame_numbers import describe_missing_numbers
 from tessera.io.lazy_image import (
     COLORS,
@@ -154,6 +155,9 @@ def _detect_format(path: Path) -> str:
 @contextlib.contextmanager
 def _open_frames(files: Sequence[Path], axes: str | None, labels: bool, like: Shape5D | None) -> Iterator[LazyImage]:
     """Open several files as the frames of one movie; only one file is open at a time."""
+    # An annotation of a stack may have a file for each plane.
+    if not (labels and like and like[0] == 1 and like[2] == len(files)):
+        refuse_channel_files(files)
     axes = axes[1:] if axes and axes[0].lower() == "t" else axes
     like = like and (1, *like[1:])
     first: tuple[Path, LazyImage] | None = None
