@@ -1,5 +1,6 @@
 """The images table: what it accepts, the messages of what it refuses, and batches that stay the same."""
 
+import os
 import random
 import time
 from collections import Counter
@@ -87,8 +88,8 @@ def test_row_has_every_column_its_files_and_its_line(folder):
         "frame_interval_s": 300.0,
         "roi": [0, 64, 32, 96],
         "frames": "0,5,9",
-        "files": [folder / "raw" / "a.tif"],
-        "truth_files": [folder / "raw" / "a_truth.tif"],
+        "files": [f"{folder}/raw/a.tif"],
+        "truth_files": [f"{folder}/raw/a_truth.tif"],
         "masks_files": [],
         "line": 2,
     }
@@ -115,10 +116,10 @@ def test_comments_empty_lines_and_spreadsheet_artifacts_are_skipped(folder):
 
 def test_folder_is_one_path_and_glob_gives_frames_in_natural_order(folder):
     rows = load(folder, "a\traw/movie", "b\traw/movie/f_*.tif", "c\traw/mov*/f_?.tif", "d\traw/**/f_1.tif")
-    assert rows[0]["files"] == [folder / "raw" / "movie"]
-    assert [path.name for path in rows[1]["files"]] == [f"f_{t}.tif" for t in range(1, 13)]
-    assert [path.name for path in rows[2]["files"]] == [f"f_{t}.tif" for t in range(1, 10)]
-    assert rows[3]["files"] == [folder / "raw" / "movie" / "f_1.tif"]
+    assert rows[0]["files"] == [f"{folder}/raw/movie"]
+    assert [Path(path).name for path in rows[1]["files"]] == [f"f_{t}.tif" for t in range(1, 13)]
+    assert [Path(path).name for path in rows[2]["files"]] == [f"f_{t}.tif" for t in range(1, 10)]
+    assert rows[3]["files"] == [f"{folder}/raw/movie/f_1.tif"]
 
 
 def test_glob_skips_folders_and_hidden_files(folder):
@@ -134,7 +135,7 @@ def test_glob_gives_the_frame_without_a_number_first(tmp_path, first, others):
     for name in names:
         (tmp_path / name).touch()
     (row,) = load(tmp_path, "a\tf*.tif")
-    assert [path.name for path in row["files"]] == names
+    assert [Path(path).name for path in row["files"]] == names
 
 
 @pytest.mark.parametrize("pattern", ["raw/movie/*.tif", "raw/mov*/f_*.tif"])
@@ -151,7 +152,7 @@ def test_file_whose_name_looks_like_a_glob_is_found(folder):
     (folder / "raw" / "a[1].tif").touch()
     (folder / "raw" / "a1.tif").touch()
     (row,) = load(folder, "a\traw/a[1].tif")
-    assert row["files"] == [folder / "raw" / "a[1].tif"]
+    assert row["files"] == [f"{folder}/raw/a[1].tif"]
 
 
 def test_glob_works_in_a_folder_whose_name_looks_like_a_glob(tmp_path):
@@ -159,25 +160,25 @@ def test_glob_works_in_a_folder_whose_name_looks_like_a_glob(tmp_path):
     odd.mkdir()
     (odd / "f_1.tif").touch()
     (row,) = load(odd, "a\tf_*.tif")
-    assert row["files"] == [odd / "f_1.tif"]
+    assert row["files"] == [f"{odd}/f_1.tif"]
 
 
 def test_paths_are_relative_to_the_table_or_absolute(folder, monkeypatch):
     monkeypatch.chdir("/")
     (folder / "config").mkdir()
     rows = load(folder / "config", "a\t../raw/a.tif", f"b\t{folder}/raw/b.tif", "c\t./../raw/movie/")
-    assert [row["files"] for row in rows] == [[folder / "raw" / name] for name in ("a.tif", "b.tif", "movie")]
+    assert [row["files"] for row in rows] == [[f"{folder}/raw/{name}"] for name in ("a.tif", "b.tif", "movie")]
 
 
 def test_link_keeps_its_own_name(folder):
     (folder / "raw" / "blob").touch()
     (folder / "raw" / "link.tif").symlink_to(folder / "raw" / "blob")
     (row,) = load(folder, "a\traw/link.tif")
-    assert row["files"] == [folder / "raw" / "link.tif"]
+    assert row["files"] == [f"{folder}/raw/link.tif"]
 
 
 def test_simulated_files_need_not_exist(folder):
-    made = [(folder / "made" / name).resolve() for name in ("a.ome.tif", "a_truth")]
+    made = [os.path.realpath(f"{folder}/made/{name}") for name in ("a.ome.tif", "a_truth")]
     header = "image\tpath\ttruth"
     (row,) = load(folder, "a\tmade/a.ome.tif\tmade/a_truth", header=header, simulated=dict.fromkeys(made, "a"))
     assert row["files"] + row["truth_files"] == made
@@ -388,7 +389,7 @@ def test_examples_in_the_shipped_table_have_its_columns():
 def test_demo_table_is_accepted():
     demo = REPOSITORY / "resources" / "demo"
     movies = [f"colony-{letter}" for letter in "abcdef"]
-    made = {demo / f"{movie}{end}" for movie in movies for end in (".ome.tif", "_truth")}
+    made = {f"{demo}/{movie}{end}" for movie in movies for end in (".ome.tif", "_truth")}
     rows = load_table(REPOSITORY / "config" / "demo" / "images.tsv", batch_size=64, simulated=made)
     assert [row["image"] for row in rows] == movies
 

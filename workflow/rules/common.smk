@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import datetime
+import gc
 import re
 import sys
 from functools import cache
@@ -26,6 +27,7 @@ from tessera.planning.acceptance import (
 )
 from tessera.planning.code_hash import REMEMBERED_CODE, script_hash
 from tessera.planning.digests import REMEMBERED_FILES
+from tessera.planning.input_functions import with_signature
 from tessera.planning.orphans import list_orphans
 from tessera.planning.project import load_project
 from tessera.planning.rerun_planner import RerunPlanner
@@ -56,6 +58,9 @@ def check_rerun_triggers():
     print(f"Warning: {problem}", file=sys.stderr, flush=True)
 
 
+# A plan makes many objects that last until its end, so garbage collection would look at them often and find little.
+gc.set_threshold(50_000)
+
 # Only planning, not a job, remembers what it has read.
 REMEMBERED_FILES.connect(".snakemake/tessera/raw_files.json", keep=workflow.is_main_process)
 REMEMBERED_CODE.connect(".snakemake/tessera/code.json", keep=workflow.is_main_process)
@@ -67,6 +72,7 @@ except InputError as error:
 
 PLANNER = RerunPlanner(PROJECT)
 RESOURCES = JobResources(PROJECT)
+gc.freeze()  # no garbage collection looks at the project again
 
 
 def share_machine():
@@ -195,6 +201,7 @@ def ancient_inputs(rule, paths):
             wildcards in braces.
     """
 
+    @with_signature
     def list_paths(wildcards):
         given = paths(wildcards) if callable(paths) else paths
         listed = given if isinstance(given, list) else [given]
@@ -210,6 +217,7 @@ def ancient_inputs(rule, paths):
 def rerun_if(rule):
     """Return an input function for what makes Snakemake run the job of a rule if and only if it is outdated."""
 
+    @with_signature
     def list_paths(wildcards):
         check_rerun_triggers()  # Snakemake knows them only after it has read this file
         return PLANNER.rerun_if(rule, key_of(wildcards))
@@ -219,12 +227,12 @@ def rerun_if(rule):
 
 def provenance_of(rule):
     """Return a function for params: {image: provenance hash} of a batch, or the hash of a single result."""
-    return lambda wildcards: PLANNER.provenance.hashes(rule, key_of(wildcards))
+    return with_signature(lambda wildcards: PLANNER.provenance.hashes(rule, key_of(wildcards)))
 
 
 def record_of(rule):
     """Return a function for params: the record of the outputs (see `tessera.planning.provenance.Provenance.record`)."""
-    return lambda wildcards: record_with_acceptance(PLANNER, rule, key_of(wildcards))
+    return with_signature(lambda wildcards: record_with_acceptance(PLANNER, rule, key_of(wildcards)))
 
 
 def image_folders(images):

@@ -7,7 +7,6 @@ import os
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from tessera.common.errors import InputError
 from tessera.common.natural_order import natural_sort_key
@@ -34,7 +33,7 @@ class FileFinder:
         self._listings: dict[str, list[str]] = {}
         self._hints_left = MAX_HINTS
 
-    def find(self, text: str) -> list[Path]:
+    def find(self, text: str) -> list[str]:
         """Absolute path of the file or folder that `text` names, or else paths of the files that it matches as a glob.
 
         The folder is resolved but not the last part, so a link keeps its own name and suffix. Frames are in natural
@@ -47,17 +46,17 @@ class FileFinder:
         folder, name = os.path.split(whole.rstrip("/"))
         path = os.path.join(self._resolve(folder), name) if name not in ("", ".", "..") else os.path.realpath(whole)
         if path in self._simulated or os.path.isfile(path):
-            return [Path(path)]
+            return [path]
         if os.path.isdir(path):
             if not self._list(path):
                 raise InputError(f"the folder {text} is empty; put files there, or correct the path")
-            return [Path(path)]
+            return [path]
         if not glob.has_magic(text):
             raise InputError(self._absence(text, path))
         paths = sorted(self._match(text, folder, name), key=natural_sort_key)
         if not paths:
             raise InputError(f"no file matches {text}; correct the pattern (it is relative to {self._base})")
-        return [Path(path) for path in paths]
+        return paths
 
     def _match(self, text: str, folder: str, name: str) -> list[str]:
         if glob.has_magic(folder.removeprefix(self._base)):

@@ -24,7 +24,7 @@ MAX_PROBLEMS_SHOWN = 20
 SEPARATORS = {",": "commas", ";": "semicolons", " ": "spaces"}
 
 
-def load_table(path: StrPath, *, batch_size: int, simulated: Iterable[Path] = ()) -> list[Row]:
+def load_table(path: StrPath, *, batch_size: int, simulated: Iterable[str] = ()) -> list[Row]:
     """Read the images table and check all of it.
 
     Args:
@@ -57,7 +57,9 @@ def load_table(path: StrPath, *, batch_size: int, simulated: Iterable[Path] = ()
         problems.append((0, "", "has no images yet; add a line for each, with at least its name and path"))
     _raise_problems(table, problems)
     batches = assign_batches(rows, batch_size)
-    return [row | {"batch": batches[row["image"]]} for row in rows]
+    for row in rows:
+        row["batch"] = batches[row["image"]]
+    return rows
 
 
 def assign_batches(rows: Iterable[Mapping[str, Any]], batch_size: int) -> dict[str, str]:
@@ -129,6 +131,7 @@ def _read_rows(path: Path) -> tuple[list[Row], list[Problem]]:
         InputError: the header is missing or wrong, so the rows cannot be read.
     """
     known = read_schema("images")["properties"]
+    empty: Row = dict.fromkeys(known, "")
     columns: list[str] | None = None
     rows: list[Row] = []
     problems: list[Problem] = []
@@ -136,17 +139,18 @@ def _read_rows(path: Path) -> tuple[list[Row], list[Problem]]:
         if not text.strip() or text.lstrip().startswith("#"):
             continue
         try:
-            cells = [cell.strip() for cell in next(csv.reader([text], delimiter="\t", strict=True))]
+            cells = text.split("\t") if '"' not in text else next(csv.reader([text], delimiter="\t", strict=True))
         except csv.Error:
             problems.append((line, "", "a cell begins with a quote that is not closed at its end; remove the quote"))
             continue
+        cells = [cell.strip() for cell in cells]
         if columns is None:
             columns = _read_header(path, line, cells)
             continue
         if any(cells[len(columns) :]):
             text = f"has {len(cells)} cells, but there are {len(columns)} columns; remove the extra cells"
             problems.append((line, "", text))
-        rows.append(dict.fromkeys(known, "") | dict(zip(columns, cells, strict=False)) | {"line": line})
+        rows.append(empty | dict(zip(columns, cells, strict=False)) | {"line": line})
     if columns is None:
         text = f"has no header; the first line must name the columns ({', '.join(known)}) with a tab between them"
         _raise_problems(path, problems or [(0, "", text)])
@@ -184,15 +188,17 @@ def _check_row(row: Row, finder: FileFinder) -> Iterator[tuple[str, str]]:
     """Convert numbers to floats, find the files, and yield (column, problem)."""
     schema = read_schema("images")
     row["axes"] = row["axes"].upper()
-    row |= {column: re.sub(r"\s", "", row[column]) for column in ("roi", "frames")}
+    for column in ("roi", "frames"):
+        row[column] = "".join(row[column].split())
     for column, rule in schema["properties"].items():
         text = row[column]
-        if rule["type"] == "number":
-            row[column] = _number(text)
         if not text:
+            if rule["type"] == "number":
+                row[column] = None
             if column in schema["required"]:
                 yield column, "is empty; every row needs it"
         elif rule["type"] == "number":
+            row[column] = _number(text)
             if row[column] is None or not rule["exclusiveMinimum"] < row[column] <= rule["maximum"]:
                 yield column, _number_advice(text, rule)
         elif "enum" in rule and text not in rule["enum"]:
@@ -200,15 +206,17 @@ def _check_row(row: Row, finder: FileFinder) -> Iterator[tuple[str, str]]:
             yield column, f"{format_value(text)} is not one of {', '.join(rule['enum'])}{hint}"
         elif "pattern" in rule and not re.search(rule["pattern"], text):
             yield column, ADVICE[column](text) if column in ADVICE else _name_advice(text, column)
-    row |= {"roi": _box(row["roi"]), "frames": row["frames"] or None}
+    row["roi"] = _box(row["roi"]) if row["roi"] else None
+    row["frames"] = row["frames"] or None
     if row["roi"] and not (row["roi"][0] < row["roi"][1] and row["roi"][2] < row["roi"][3]):
         yield "roi", "contains no pixel; give y0:y1,x0:x1 with y0 below y1 and x0 below x1"
     for column, files in (("path", "files"), ("truth", "truth_files"), ("masks", "masks_files")):
         row[files] = []
-        try:
-            row[files] = finder.find(row[column]) if row[column] else []
-        except InputError as error:
-            yield column, str(error)
+        if row[column]:
+            try:
+                row[files] = finder.find(row[column])
+            except InputError as error:
+                yield column, str(error)
     if row["split"] in ("train", "val") and not row["truth"]:
         yield "split", f"{row['split']} needs an annotation in truth; give it, or leave the split empty"
     for column, what in (("truth", "annotation"), ("masks", "masks")):

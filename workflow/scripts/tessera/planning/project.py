@@ -40,7 +40,7 @@ class Project:
     folds: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     movies: Mapping[str, Any] = field(default_factory=dict)
-    simulated: Mapping[Path, str] = field(default_factory=dict)
+    simulated: Mapping[str, str] = field(default_factory=dict)
     existing: Mapping[str, str] = field(default_factory=dict)
     groups: Mapping[str, str] = field(default_factory=dict)
 
@@ -115,7 +115,7 @@ class Project:
         rows = [self.rows[image] for image in self.batches[batch] if self.rows[image][columns[0]]]
         return [
             {
-                column: list(map(os.path.relpath, row[column])) if column.endswith("files") else row[column]
+                column: list(map(_relative_path, row[column])) if column.endswith("files") else row[column]
                 for column in ("image", *columns)
             }
             for row in rows
@@ -123,17 +123,23 @@ class Project:
 
     def raw_paths(self, image: str, column: str) -> dict[str, str]:
         """{file name: path from the working directory} of raw files of an image."""
-        return {Path(file).name: os.path.relpath(file) for file in self.rows[image][column]}
+        return {os.path.basename(file): _relative_path(file) for file in self.rows[image][column]}
 
     def simulated_files(self, batch: str, column: str) -> list[str]:
         """The raw files of a batch that rule simulate makes; `column` is files, truth_files or masks_files."""
         files = (file for image in self.batches[batch] for file in self.rows[image][column])
-        return [os.path.relpath(file) for file in files if file in self.simulated]
+        return [_relative_path(file) for file in files if file in self.simulated]
 
     def simulated_movies(self, batch: str, column: str) -> list[str]:
         """The movies whose files, made by rule simulate, are raw files of a batch."""
         files = (file for image in self.batches[batch] for file in self.rows[image][column])
         return list(dict.fromkeys(self.simulated[file] for file in files if file in self.simulated))
+
+
+def _relative_path(file: str) -> str:
+    """The path from the working directory of a file with an absolute path."""
+    folder = f"{os.getcwd()}/"
+    return file.removeprefix(folder) if file.startswith(folder) else os.path.relpath(file)
 
 
 def load_project(config: dict[str, Any], configfiles: Sequence[Path]) -> Project:
@@ -150,7 +156,7 @@ def load_project(config: dict[str, Any], configfiles: Sequence[Path]) -> Project
     config.update(load_settings(config, source=", ".join(map(str, configfiles)) or "--config"))
     movies = config["simulate"]["movies"]
     simulated = {
-        Path("resources/demo", f"{movie}{end}").resolve(): movie for movie in movies for end in (".ome.tif", "_truth")
+        os.path.realpath(f"resources/demo/{movie}{end}"): movie for movie in movies for end in (".ome.tif", "_truth")
     }
     table = load_table(config["images"], batch_size=config["batch_size"], simulated=simulated)
     masks_given = any(row["masks"] for row in table)

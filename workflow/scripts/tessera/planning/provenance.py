@@ -4,8 +4,9 @@ A hash covers the settings of the step, its code (`tessera.planning.code_hash`),
 files, and the hashes of the results that it is made from. It does not cover times of files, or where the project is.
 """
 
+import os
+from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from tessera.planning.digests import digest, digest_path
@@ -34,16 +35,14 @@ class Provenance:
         self._batch_of = {image: row["batch"] for image, row in project.rows.items()}
         self._code_hash = cache(lambda name: digest(sorted(self.steps[name].code.items())))
         self._shared = cache(self._hash_shared)
-        self._hash = cache(self._hash_result)
+        self._image_hashes = cache(self._hash_images)
+        self._image_parts = cache(self._list_image_parts)
         self.hashes = cache(self._list_hashes)
         self.upstream = cache(self._list_upstream)
 
     def _list_hashes(self, name: str, key: str | None = None) -> Hashes:
         """{image: hash} of a batch of a step that makes one result per image; else the hash of its result for `key`."""
-        step = self.steps[name]
-        if step.is_per_image:
-            return {image: self._hash(name, image) for image in step.images(self._project, str(key))}
-        return self._hash(name, key)
+        return self._image_hashes(name, str(key)) if self.steps[name].is_per_image else self._shared(name, key)
 
     def _list_upstream(self, name: str, key: str | None = None) -> tuple[Output, ...]:
         """The outputs that the outputs of a step for `key` are made from, which are those of active steps."""
@@ -82,7 +81,7 @@ class Provenance:
         if step.members:
             record["members"] = dict(step.members(self._project, key))
         if step.columns or step.raw_files:
-            record["images"] = {image: self._image_parts(step, image) for image in step.images(self._project, str(key))}
+            record["images"] = self._image_parts(name, str(key))
         return record
 
     def settings(self, step: Step, key: str | None) -> dict[str, Any]:
@@ -97,20 +96,16 @@ class Provenance:
             settings |= {name: self._project.settings[name] for name in ("task", "classes")}
         return settings | dict(step.extra(self._project, key) if step.extra else {})
 
-    def _hash_result(self, name: str, item: str | None) -> str:
-        """The hash of one result: of an image, or of a key."""
-        step = self.steps[name]
-        if not step.is_per_image:
-            return self._shared(name, item)
-        upstream = [
-            self._hash(other.name, item)
-            for other in self._before[step.name]
-            if other.is_per_image and self._has(other, str(item))
-        ]
-        parts = [self._shared(name, None), *upstream]
-        if step.columns or step.raw_files:
-            parts.append(self._image_digest(step, str(item)))
-        return digest(*parts)
+    def _hash_images(self, name: str, batch: str) -> dict[str, str]:
+        """{image: hash} of a batch of a step that makes one result per image."""
+        shared = self._shared(name, None)
+        upstream = [self._image_hashes(other.name, batch) for other in self._before[name] if other.is_per_image]
+        hashes = {}
+        for image, parts in self._image_parts(name, batch).items():
+            read = [image_hashes[image] for image_hashes in upstream if image in image_hashes]
+            # The order of the files counts, which a digest of a dict does not cover.
+            hashes[image] = digest(shared, read, parts["row"], list(parts.get("raw", {}).items()))
+        return hashes
 
     def _hash_shared(self, name: str, key: str | None) -> str:
         """The hash of all parts but those of single images of a step that makes one result per image."""
@@ -118,11 +113,12 @@ class Provenance:
         upstream: list[Any] = []
         for other in self._before[step.name]:
             if not step.is_per_image and other.is_per_image:
-                upstream += [(image, self._hash(other.name, image)) for image in self._members(step, key, other)]
+                for image in self._members(step, key, other):
+                    upstream.append((image, self._image_hashes(other.name, self._batch_of[image])[image]))
             elif other.key is None:
-                upstream.append(self._hash(other.name, None))
+                upstream.append(self._shared(other.name, None))
             elif not other.is_per_image and other.key != "movie":
-                upstream += [(each, self._hash(other.name, each)) for each in self._keys_read(step, key, other)]
+                upstream += [(each, self._shared(other.name, each)) for each in self._keys_read(step, key, other)]
         members = sorted(step.members(self._project, key).items()) if step.members else None
         return digest(key, sorted(self.settings(step, key).items()), self._code_hash(step.name), members, upstream)
 
@@ -138,30 +134,28 @@ class Provenance:
         images = list(self._project.rows) if step.gathers_batches else sorted(members)
         return self._project.with_truth(images) if other.raw_files == "truth_files" else images
 
-    def _has(self, step: Step, image: str) -> bool:
-        """Whether a step makes a result for an image."""
-        return step.raw_files != "truth_files" or bool(self._project.rows[image]["truth"])
-
-    def _image_digest(self, step: Step, image: str) -> str:
-        row = [self._project.cell(image, column) for column in step.columns]
-        return digest(row, self._raw_digests(step, image))
-
-    def _image_parts(self, step: Step, image: str) -> dict[str, Any]:
-        row = {column: self._project.cell(image, column) for column in step.columns}
-        parts: dict[str, Any] = {"row": row}
-        if step.raw_files:
-            files = self._raw_digests(step, image)
-            parts["raw"] = dict(files) if len(files) <= MANY_FILES else {f"{len(files)} files": digest(files)}
+    def _list_image_parts(self, name: str, batch: str) -> dict[str, dict[str, Any]]:
+        """{image: {"row": {column: cell}, "raw": {file: digest}}} of what counts of the images of a batch."""
+        step = self.steps[name]
+        parts: dict[str, dict[str, Any]] = {}
+        for image in step.images(self._project, batch):
+            parts[image] = {"row": {column: self._project.cell(image, column) for column in step.columns}}
+            if step.raw_files:
+                parts[image]["raw"] = self._digest_raw_files(self._project.rows[image][step.raw_files])
         return parts
 
-    def _raw_digests(self, step: Step, image: str) -> list[tuple[str, str]]:
-        """(name, digest) of the raw files of an image. A name may say of which frame a file is."""
-        files = self._project.rows[image][step.raw_files] if step.raw_files else []
-        return [(Path(file).name, self._raw_digest(file)) for file in files]
+    def _digest_raw_files(self, files: Sequence[str]) -> dict[str, str]:
+        """{name: digest} of the raw files of an image; one digest for many files, or for files of the same name.
 
-    def _raw_digest(self, file: Path) -> str:
+        A name may say of which frame a file is.
+        """
+        digests = [(os.path.basename(file), self._digest_raw_file(file)) for file in files]
+        by_name = dict(digests)
+        return by_name if len(by_name) == len(files) <= MANY_FILES else {f"{len(files)} files": digest(digests)}
+
+    def _digest_raw_file(self, file: str) -> str:
         movie = self._project.simulated.get(file)
-        return self._hash("simulate", movie) if movie is not None else digest_path(file)
+        return self._shared("simulate", movie) if movie is not None else digest_path(file)
 
     def _upstream_digests(self, step: Step, key: str | None) -> dict[str, str]:
         digests: dict[str, list[Any]] = {}

@@ -3,8 +3,10 @@
 import os
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeAlias
 
+from tessera.planning.input_functions import with_signature
 from tessera.planning.project import Project
 
 LONGEST_MINUTES = 1440
@@ -26,6 +28,7 @@ class JobResources:
     def memory_mb(self, base: int, per_mb: float, most: int = 16_000) -> Resource:
         """Memory that grows with the largest raw file of the batch up to `most`, and with each attempt."""
 
+        @with_signature
         def memory_mb(wildcards: Any, attempt: int) -> int:
             return int(attempt * min(base + per_mb * self.raw_mb(wildcards.batch)[0], most))
 
@@ -38,6 +41,7 @@ class JobResources:
         is over continues at the next attempt.
         """
 
+        @with_signature
         def minutes(wildcards: Any, attempt: int) -> int:
             return min(int(attempt * (base + per_mb * self.raw_mb(wildcards.batch)[1])), LONGEST_MINUTES)
 
@@ -50,12 +54,13 @@ class JobResources:
 
     def _measure_raw_files(self, batch: str) -> tuple[float, float]:
         """Megabytes of the largest raw file of a batch, and of all of them."""
-        simulated = self._project.simulated
-        paths = [path for image in self._project.batches[batch] for path in self._project.rows[image]["files"]]
-        files = [file for path in paths for file in (path, *path.rglob("*"))]
-        sizes = [
-            SIMULATED_MB if file in simulated else os.path.getsize(file) / 1e6
-            for file in files
-            if file in simulated or file.is_file()
-        ]
+        sizes: list[float] = []
+        for image in self._project.batches[batch]:
+            for path in self._project.rows[image]["files"]:
+                if path in self._project.simulated:
+                    sizes.append(SIMULATED_MB)
+                elif os.path.isfile(path):
+                    sizes.append(os.path.getsize(path) / 1e6)
+                else:
+                    sizes += [file.stat().st_size / 1e6 for file in Path(path).rglob("*") if file.is_file()]
         return max(sizes, default=0.0), sum(sizes)
