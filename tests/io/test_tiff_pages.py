@@ -155,8 +155,8 @@ def test_tiles_that_are_too_large_to_be_decoded_are_refused_at_once(tmp_path, si
 def test_more_pixels_than_a_compression_can_hold_are_refused(tmp_path, compression, size):
     path = write_tile(tmp_path / "a.tif", 4000, bytes(size), compression)
     assert refusal(path) == (
-        f"page 0 claims 16000000 bytes of pixels in {size} bytes of the file, so the file is damaged; replace or remove "
-        "it"
+        f"page 0 claims 16000000 bytes of pixels in {size} bytes of the file, so the file is damaged; replace or "
+        "remove it"
     )
 
 

@@ -1,6 +1,7 @@
 """Opens raw image files of any supported format as LazyImages, and several files as the frames of a movie."""
 
 import contextlib
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ from tessera.common.errors import InputError
 from tessera.common.natural_order import natural_sort_key
 from tessera.common.types import Shape5D, StrPath
 from tessera.io.channel_files import refuse_channel_files
+from tessera.io.file_axes import name_axes
 from tessera.io.frame_numbers import describe_missing_numbers
 from tessera.io.lazy_image import (
     COLORS,
@@ -24,7 +26,6 @@ from tessera.io.lazy_image import (
     check_claimed_size,
     drop_transparency,
     make_lazy_image,
-    name_axes,
 )
 from tessera.io.ome_zarr_reader import is_zarr, open_ome_zarr
 from tessera.io.pyramid import AXES
@@ -162,6 +163,7 @@ def _open_frames(files: Sequence[Path], axes: str | None, labels: bool, like: Sh
     like = like and (1, *like[1:])
     first: tuple[Path, LazyImage] | None = None
     types: set[np.dtype[Any]] = set()
+    notes: dict[str, str] = {}
     for file in files:
         with _open_file(file, axes, labels, like) as frame:
             if frame.shape[0] > 1:
@@ -170,6 +172,8 @@ def _open_frames(files: Sequence[Path], axes: str | None, labels: bool, like: Sh
                     "file its own row, state its axes (column axes), or name only one file of an OME-TIFF set"
                 )
             first = first or (file, frame)
+            for text in frame.warnings:  # those that differ only in their numbers count as equal
+                notes.setdefault(re.sub("[0-9.]+", "0", text), text)
             types.add(frame.dtype)
             # Programs choose the bit depth of ids by their number; of intensities it changes the meaning.
             if frame.shape != first[1].shape or (len(types) > 1 and not labels):
@@ -199,7 +203,7 @@ def _open_frames(files: Sequence[Path], axes: str | None, labels: bool, like: Sh
             shape=(len(files), *image.shape[1:]),
             dtype=dtype,
             read=read,
-            warnings=[*image.warnings, *describe_missing_numbers(files)],
+            warnings=[*notes.values(), *describe_missing_numbers(files)],
         )
 
 
@@ -222,7 +226,8 @@ def _open_flat(path: Path, axes: str | None, labels: bool, like: Shape5D | None)
     has_colors = pixels.ndim == 3 and not axes
     channels = list(COLORS[: layout.size("c")]) if has_colors and layout.size("c") >= 3 else None
     lazy = replace(make_lazy_image(path, layout, pixels, labels=labels), channels=channels)
-    yield drop_transparency(lazy, opaque=False) if has_colors and layout.size("c") in (2, 4) else lazy
+    opaque = image.format == "JPEG2000"  # whose fourth component may be any channel
+    yield drop_transparency(lazy, opaque=opaque) if has_colors and layout.size("c") in (2, 4) else lazy
 
 
 def _decode_flat(path: Path, image: Image.Image, labels: bool) -> NDArray[Any]:

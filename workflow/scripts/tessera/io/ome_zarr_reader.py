@@ -15,7 +15,8 @@ import zarr
 from tessera.common.errors import InputError
 from tessera.common.types import Shape5D, VoxelSize
 from tessera.io.chunk_reader import MAX_CHUNK_BYTES, ChunkReader
-from tessera.io.lazy_image import LazyImage, check_claimed_size, make_lazy_image, name_axes
+from tessera.io.file_axes import name_axes
+from tessera.io.lazy_image import LazyImage, check_claimed_size, make_lazy_image
 from tessera.io.pyramid import ZarrArray
 
 METADATA = ("zarr.json", ".zattrs", ".zgroup", ".zarray")

@@ -17,7 +17,7 @@ from tessera.io.calibration import (
     has_unit_of_printing,
     positive,
 )
-from tessera.io.lazy_image import Layout
+from tessera.io.file_axes import Layout
 
 COARSEST_UM = 20  # resolution tags with larger pixels are meant for printers
 PRINTING_DPI: tuple[int, ...] = (

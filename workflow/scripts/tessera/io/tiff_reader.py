@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from tessera.common.errors import InputError
 from tessera.common.types import Shape5D
 from tessera.io.chunk_reader import ChunkReader
+from tessera.io.file_axes import name_axes
 from tessera.io.lazy_image import (
     COLORS,
     ArrayLike,
     LazyImage,
     drop_transparency,
     make_lazy_image,
-    name_axes,
 )
 from tessera.io.ome_xml import check_ome_set, looks_like_ome, parse_ome
 from tessera.io.tiff_calibration import read_tiff_calibration
