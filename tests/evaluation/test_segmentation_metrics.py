@@ -122,7 +122,16 @@ INSTANCES = {
     "all spurious": (
         "0000000000",
         "0111100000",
-        {"tp_50": 0, "fp_50": 1, "fn_50": 0, "ap_50": 0, "panoptic_quality": 0, "seg": np.nan},
+        {
+            "tp_50": 0,
+            "fp_50": 1,
+            "fn_50": 0,
+            "ap_50": 0,
+            "ap_mean": 0,
+            "panoptic_quality": 0,
+            "seg": np.nan,
+            "foreground_iou": 0,
+        },
     ),
     "both empty": (
         "0000000000",
@@ -131,11 +140,11 @@ INSTANCES = {
             "tp_50": 0,
             "fp_50": 0,
             "fn_50": 0,
-            "ap_50": np.nan,
-            "ap_mean": np.nan,
-            "panoptic_quality": np.nan,
+            "ap_50": 1,
+            "ap_mean": 1,
+            "panoptic_quality": 1,
             "seg": np.nan,
-            "foreground_iou": np.nan,
+            "foreground_iou": 1,
             "pixel_accuracy": 1,
         },
     ),
@@ -281,7 +290,7 @@ SEMANTIC = {
         "0022110000",
         {"iou_mother": 0, "iou_daughter": 0, "iou_mean": 0, "iou_background": 1, "pixel_accuracy": 0.6},
     ),
-    "empty": ("0000", "0000", {"iou_mean": np.nan, "iou_background": 1, "pixel_accuracy": 1}),
+    "empty": ("0000", "0000", {"iou_mean": 1, "iou_mother": np.nan, "iou_background": 1, "pixel_accuracy": 1}),
 }
 
 
@@ -345,3 +354,19 @@ def test_truth_that_is_unknown_throughout_gives_no_score():
     counts, scores = scores_of(np.full((1, 6), UNKNOWN), line("011220"))
     assert set(counts.values()) == {0}
     assert np.isnan([*scores.values()]).all()
+
+
+def test_empty_images_add_nothing_to_the_scores_of_several_images():
+    cells, _ = scores_of(line("0111022200"), line("0111000000"))
+    nothing, _ = scores_of(line("0000000000"), line("0000000000"))
+    spurious, _ = scores_of(line("0000000000"), line("0330000000"))
+    alone = instance_scores(cells, IOUS)
+    together = instance_scores(add_counts([cells, nothing]), IOUS)
+    assert {name for name in alone if alone[name] != together[name]} == {"pixel_accuracy"}
+    assert instance_scores(add_counts([cells, spurious]), IOUS)["ap_50"] == 1 / 3
+
+
+@pytest.mark.parametrize("found", ["0000", "1122"])
+def test_unknown_truth_gives_no_score_of_classes(found):
+    counts = class_counts(count_overlaps([(np.full((1, 4), 255), line(found))]), CLASSES)
+    assert np.isnan([*class_scores(counts, CLASSES).values()]).all()

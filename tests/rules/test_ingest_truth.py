@@ -369,7 +369,6 @@ def test_pixels_outside_the_analyzed_region_are_unannotated(tmp_path, task, mark
 @pytest.mark.parametrize(
     ("pixels", "what"),
     [
-        (np.zeros((60, 80), np.uint8), "has only background; annotate objects, or clear the column truth of a"),
         (cells() * np.float32(0.5), "has fractional values"),
         (
             np.where(cells(), cells(), np.float32(np.nan)),
@@ -389,7 +388,6 @@ def test_pixels_outside_the_analyzed_region_are_unannotated(tmp_path, task, mark
         (np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8), "has colors, not ids"),
     ],
     ids=[
-        "empty",
         "fraction",
         "nan",
         "infinite",
@@ -405,6 +403,35 @@ def test_pixels_outside_the_analyzed_region_are_unannotated(tmp_path, task, mark
 def test_images_without_ids_are_refused_with_the_reason(tmp_path, pixels, what):
     with pytest.raises(InputError, match=rf"a\.tif: {what}"):
         annotate_one(tmp_path, save(tmp_path / "a.tif", pixels))
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.png", "frames", "objects", "challenge"])
+@pytest.mark.parametrize("task", ["instances", "semantic"])
+def test_annotation_without_objects_is_accepted_with_a_warning(tmp_path, name, task, caplog):
+    nothing = np.zeros((60, 80), np.uint8)
+    frames = 3 if name in ("frames", "challenge") else 1
+    shape, files = (frames, 1, 1, 60, 80), [tmp_path / "raw" / name]
+    if name in ("frames", "objects"):
+        files = [save(tmp_path / "raw" / f"{number}.png", nothing) for number in range(3)]
+    elif name == "challenge":
+        for t in range(3):
+            save(files[0] / f"man_track{t:03}.tif", nothing)
+        (files[0] / "man_track.txt").write_text("")
+    else:
+        save(files[0], nothing)
+    array, metadata = annotate_one(tmp_path, *files, shape=shape, task=task, classes=["background", "cell"])
+    assert array.shape == shape
+    assert not np.asarray(array).any()
+    assert metadata.extra.get("lineage") == ([] if name == "challenge" else None)
+    what = "background and no object" if task == "instances" else "background"
+    expected = f"truth has only {what}, so the image counts as empty; if it shows cells, annotate them"
+    assert expected in read_warnings([tmp_path / "truth"])["a"]
+
+
+def test_components_of_an_annotation_without_objects_are_not_split(tmp_path):
+    nothing = save(tmp_path / "a.tif", np.zeros((60, 80), np.uint8))
+    array, _ = annotate_one(tmp_path, nothing, disconnected_labels="split")
+    assert not np.asarray(array).any()
 
 
 def test_classes_that_do_not_exist_are_refused(tmp_path):

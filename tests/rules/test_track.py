@@ -415,6 +415,19 @@ def test_perfect_tracks_score_one_and_a_missed_division_costs():
     assert missed["divisions_truth"] == 1
 
 
+def test_tracks_found_in_an_empty_movie_have_no_score_but_their_divisions_are_wrong():
+    found, parents = dividing()
+    scores = score_tracks([(0 * frame[None], frame[None]) for frame in found], [], lines_of(found, parents))
+    assert {name for name, score in scores.items() if not np.isnan(score)} == {
+        "divisions_truth", "divisions_found", "divisions_right", "divisions_right_shifted", "division_f1",
+        "division_f1_shifted",
+    }  # fmt: skip
+    assert (scores["divisions_truth"], scores["divisions_found"], scores["division_f1"]) == (0, 1, 0)
+    nothing = score_tracks([(0 * frame[None], 0 * frame[None]) for frame in found], [], [])
+    assert nothing["divisions_found"] == 0
+    assert np.isnan([nothing[name] for name in ("tra", "det", "lnk", "chota", "bio", "te", "division_f1")]).all()
+
+
 def test_truth_without_tracks_gives_no_tracking_scores(done, tmp_path):
     root, truth, _ = done
     folder = root / "tracks" / "one" / "movie"

@@ -26,6 +26,7 @@ from tessera.data.annotated_images import (
     grid_positions,
     measure_class_statistics,
     open_annotated_images,
+    warn_of_empty_validation,
 )
 from tessera.data.augmentation import check_transforms
 from tessera.data.augmentation_check import describe_label_damage, measure_label_damage
@@ -84,6 +85,7 @@ def augment(
     with ThreadPoolExecutor(workers) as threads:
         list(threads.map(partial(measure_class_statistics, task=task, classes=classes), both))
     check_class_statistics(sources["train"], classes)
+    warn_of_empty_validation(sources["val"])
     patch_size_px, transforms, configured = resolve_auto_settings(both, settings)
     renderer = PatchRenderer(
         task, patch_size_px, settings.boundary_px, transforms, settings.class_balanced_fraction, settings.seed

@@ -182,6 +182,19 @@ def check_class_statistics(sources: Sequence[AnnotatedImage], classes: Sequence[
         logger.warning("No image of the training set shows %s, so the network cannot find them", ", ".join(missing))
 
 
+def warn_of_empty_validation(sources: Sequence[AnnotatedImage]) -> None:
+    """Log a warning if no validation image shows an object or a class other than the background.
+
+    Args:
+        sources: validation images after `measure_class_statistics`.
+    """
+    if not any(source.class_counts[..., 1:].any() for source in sources):
+        logger.warning(
+            "No image of the validation set shows an object, so the best epoch is chosen by the background alone; put "
+            "an image with objects into this set (column split)"
+        )
+
+
 class PatchSampler:
     """Draws the positions of patches in annotated images.
 

@@ -319,17 +319,23 @@ def instance_scores(counts: Mapping[str, Any], ious: Sequence[float]) -> Scores:
     matches above 0.5 over TP + FP / 2 + FN / 2 (Kirillov et al. 2019, https://arxiv.org/abs/1801.00868). SEG is the
     mean over true objects of their Jaccard index with the labeled object that covers more than half of them, or 0
     (Ulman et al. 2017, https://doi.org/10.1038/nmeth.4473).
+
+    Without true and labeled objects, AP, panoptic quality and the IoU of the foreground are 0 / 0. They are 1 then,
+    since an empty result is right for an empty image, as in Metrics Reloaded (Maier-Hein et al. 2024,
+    https://doi.org/10.1038/s41592-023-02151-z). If anything is found in an empty image, they are 0. SEG is a mean over
+    true objects, so it is NaN without any.
     """
     n_truth, n_labels = counts["tp_50"] + counts["fn_50"], counts["tp_50"] + counts["fp_50"]
+    empty = 1.0 if counts["pixels"] else np.nan  # the score of an empty result for an empty image
     scores = {
         "pixel_accuracy": _ratio(counts["pixels_right"], counts["pixels"]),
-        "foreground_iou": _ratio(counts["foreground_both"], counts["foreground_either"]),
+        "foreground_iou": _ratio(counts["foreground_both"], counts["foreground_either"], empty),
     }
     for iou in sorted({0.5, *ious}):
         matched = counts[f"tp_{percent(iou)}"]
-        scores[f"ap_{percent(iou)}"] = _ratio(matched, n_truth + n_labels - matched)
+        scores[f"ap_{percent(iou)}"] = _ratio(matched, n_truth + n_labels - matched, empty)
     scores["ap_mean"] = float(np.mean([scores[f"ap_{percent(iou)}"] for iou in ious]))
-    scores["panoptic_quality"] = _ratio(2 * counts["iou_sum"], n_truth + n_labels)
+    scores["panoptic_quality"] = _ratio(2 * counts["iou_sum"], n_truth + n_labels, empty)
     scores["seg"] = _ratio(counts["seg_sum"], n_truth)
     return scores
 
@@ -363,8 +369,11 @@ def class_counts(overlaps: Overlaps, classes: Sequence[str]) -> Counts:
 def class_scores(counts: Mapping[str, Any], classes: Sequence[str]) -> Scores:
     """Scores of classes from (sums of) `class_counts`; NaN for a class that is in neither the truth nor the labels.
 
-    `iou_mean` is the mean over the classes that occur, without the first class, the background.
+    `iou_mean` is the mean over the classes that occur, without the first class, the background. If none of them occurs
+    in the truth or in the labels, it is 1, as for instances. Precision of a class that was not found, and recall of a
+    class that is not there, are 0 if the class occurs in the other one, as in scikit-learn.
     """
+    empty = 1.0 if counts["pixels"] else np.nan
     scores = {"pixel_accuracy": _ratio(counts["pixels_right"], counts["pixels"])}
     for name in classes:
         tp, fp, fn = (counts[f"{kind}_{name}"] for kind in ("tp", "fp", "fn"))
@@ -374,7 +383,7 @@ def class_scores(counts: Mapping[str, Any], classes: Sequence[str]) -> Scores:
         scores[f"iou_{name}"] = _ratio(tp, tp + fp + fn)
         scores[f"dice_{name}"] = _ratio(2 * tp, 2 * tp + fp + fn)
     present = [scores[f"iou_{name}"] for name in classes[1:] if not np.isnan(scores[f"iou_{name}"])]
-    scores["iou_mean"] = float(np.mean(present)) if present else np.nan
+    scores["iou_mean"] = float(np.mean(present)) if present else empty
     return scores
 
 
@@ -413,5 +422,5 @@ def _count_matches(truth_ids: NDArray[np.int64], label_ids: NDArray[np.int64]) -
     return (maximum_bipartite_matching(graph) >= 0).sum()
 
 
-def _ratio(part: float, whole: float) -> float:
-    return part / whole if whole else np.nan
+def _ratio(part: float, whole: float, undefined: float = np.nan) -> float:
+    return part / whole if whole else undefined

@@ -55,7 +55,7 @@ def score_movie(folder: Path, truth: Path | None, *, roi: tuple[int, int, int, i
     if truth is None or not challenge.is_dir():
         return {}
     tracks = read_metadata(truth).extra.get("lineage")
-    if not tracks:
+    if tracks is None:
         return {}
     lineage = read_lineage(folder / "lineage")
     reference, masks = open_array(truth), sorted(challenge.glob("mask*.tif"))
@@ -84,14 +84,18 @@ def score_tracks(frames: Frames, true_tracks: TrackRows, found_tracks: TrackRows
         found_tracks: the same for the tracks to score.
 
     Returns:
-        {name: number} of TRACK_SCORES and TRACK_COUNTS; NaN where there is nothing to score.
+        {name: number} of TRACK_SCORES and TRACK_COUNTS; NaN where there is nothing to score. Without true tracks, all
+        scores but the F1 of divisions are NaN: TRA, DET and LNK compare the corrections that the tracks need with the
+        cost of making the true tracks from nothing, which is 0, and the others are shares of the true tracks.
     """
     matches, pairs = _match_frames(frames)
     true_table = _clip_tracks(true_tracks, matches["labels_ref"])
     found_table = _clip_tracks(found_tracks, matches["labels_comp"])
     scores: dict[str, Any] = dict.fromkeys(TRACK_SCORES, np.nan) | dict.fromkeys(TRACK_COUNTS, 0)
     if not len(true_table):
-        return scores
+        _, children = np.unique(found_table[found_table[:, 3] > 0, 3], return_counts=True)
+        scores["divisions_found"] = int((children > 1).sum())
+        return scores | division_scores(scores)
     # Importing traccuracy and ctc_metrics takes seconds, and most images have no tracks to score.
     with _without_compiling():
         from traccuracy import TrackingGraph

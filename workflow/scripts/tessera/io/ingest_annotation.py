@@ -85,11 +85,16 @@ def ingest_annotation(
         instances = not (kind.semantic or annotation.one_object_per_mask)
         ids = copy_labels(source, store, truth, to_ids=to_ids, marks=marks, instances=instances)
         warnings = list(source.warnings)
-    if not ids - {0, kind.unknown}:
-        content = "only background" if 0 in ids else f"only {ignore_label}, which is ingest_truth.ignore_label"
-        raise InputError(f"{truth}: has {content}; annotate objects, or clear the column truth of {name}")
     objects = ids - {0, kind.unknown}
-    if separate:
+    if not objects and 0 not in ids:
+        raise InputError(
+            f"{truth}: has only {ignore_label}, which is ingest_truth.ignore_label; annotate objects or background, or "
+            f"clear the column truth of {name}"
+        )
+    if not objects:
+        what = "background" if kind.semantic else "background and no object"
+        warnings.append(f"has only {what}, so the image counts as empty; if it shows cells, annotate them")
+    elif separate:
         added = split_disconnected_labels(store, max(objects), truth)
         warnings += [f"has disconnected labels; {added} of their components got new ids"] if added else []
     elif not kind.semantic and len(objects) == 1 and not annotation.one_object_per_mask:
