@@ -11,7 +11,7 @@ from tessera.common.constants import HISTORY_CSV, MODEL_FORMAT, MODEL_JSON, SAVE
 from tessera.common.errors import InputError
 from tessera.data.normalization import normalize
 from tessera.io.ome_zarr_store import create_store, finish_image, read_metadata
-from tessera.io.pyramid import iterate_shards
+from tessera.io.shards import iterate_shards
 from tessera.networks.model_folder import write_validation_patches
 from tessera.training.history import write_history
 

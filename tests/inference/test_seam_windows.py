@@ -132,7 +132,7 @@ def test_store_without_seams_contains_no_windows(tmp_path):
 @pytest.mark.parametrize("harm", ["lost", "cut"])
 def test_damaged_window_is_named(tmp_path, harm):
     write_predictions(tmp_path / "a", outputs_of(CELLS)[None, :, None], SEAMS, SEAMS, side_px=SIDE)
-    chunk = tmp_path / "a" / "seams" / "probabilities" / "c" / "1" / "0" / "0" / "0"
+    chunk = tmp_path / "a" / "seams" / "probabilities" / "c" / "0" / "0" / "0" / "0"
     if harm == "lost":
         chunk.unlink()
     else:

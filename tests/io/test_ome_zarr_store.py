@@ -20,7 +20,7 @@ from tessera.io.ome_zarr_store import (
     open_array,
     read_metadata,
 )
-from tessera.io.pyramid import iterate_shards
+from tessera.io.shards import iterate_shards
 
 
 def make_image(path, pixels, *, chunk_px=512, shard_px=2048, **settings):

@@ -131,7 +131,7 @@ def test_every_plane_of_a_movie_of_stacks_is_predicted_on_its_own(tmp_path):
 def test_shards_are_written_by_several_threads_as_by_one(tmp_path):
     source = write_image(tmp_path / "a.ome.zarr", random_pixels(1, 1, 1, 300, 411), shard_px=128)
     one, four = (run(source, tmp_path / str(n) / "p.ome.zarr", workers=n, batch_px=1) for n in (1, 4))
-    assert one.shards == (1, 1, 1, 128, 128)
+    assert one.shards == (1, 2, 1, 128, 128)
     np.testing.assert_array_equal(one[:], four[:])
 
 
@@ -219,6 +219,44 @@ def test_a_job_that_was_stopped_continues_with_the_next_region(tmp_path):
     expected = run(source, tmp_path / "whole" / "p.ome.zarr", whole, batch_px=1)
     np.testing.assert_array_equal(run(source, tmp_path / "p.ome.zarr", rest, batch_px=1)[:], expected[:])
     assert rest.seen < whole.seen
+
+
+def test_a_job_that_was_stopped_within_a_shard_continues_with_the_next_frame(tmp_path):
+    source = write_image(tmp_path / "a.ome.zarr", random_pixels(8, 1, 1, 40, 50))
+
+    class Stopped(Threshold):
+        def predict(self, tiles):
+            if self.seen > 4 * 128**2:
+                raise KeyboardInterrupt
+            return super().predict(tiles)
+
+    stopped, whole, rest = Stopped(), Threshold(), Threshold()
+    with pytest.raises(KeyboardInterrupt):
+        run(source, tmp_path / "p.ome.zarr", stopped, batch_px=1, workers=1)
+    expected = run(source, tmp_path / "whole" / "p.ome.zarr", whole, batch_px=1)
+    assert expected.shards[0] == 8
+    np.testing.assert_array_equal(run(source, tmp_path / "p.ome.zarr", rest, batch_px=1)[:], expected[:])
+    assert (stopped.seen, rest.seen) == (5 * 128**2, 3 * 128**2)
+    assert whole.seen == stopped.seen + rest.seen
+
+
+def test_a_frame_that_is_added_to_a_movie_is_the_only_one_that_is_predicted(tmp_path):
+    pixels = random_pixels(8, 1, 1, 40, 50)
+    limits = [(0, 4000)]
+    source = write_image(tmp_path / "a.ome.zarr", pixels[1:], channels=["0"], contrast_limits=limits)
+    run(source, tmp_path / "p.ome.zarr")
+    write_image(source, pixels, channels=["0"], contrast_limits=limits)
+    again = Threshold()
+    made = run(source, tmp_path / "p.ome.zarr", again)
+    assert again.seen == 128**2
+    np.testing.assert_array_equal(made[:], run(source, tmp_path / "whole" / "p.ome.zarr")[:])
+
+
+def test_predictions_and_caches_of_a_movie_have_few_files(tmp_path):
+    source = write_image(tmp_path / "a.ome.zarr", random_pixels(30, 1, 2, 20, 30))
+    run(source, tmp_path / "p.ome.zarr")
+    for folder in tmp_path.iterdir():
+        assert sum(path.is_file() for path in folder.rglob("*")) == 3, folder
 
 
 def test_too_little_memory_makes_tiles_smaller_and_is_logged(tmp_path, caplog):

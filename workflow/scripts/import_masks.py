@@ -58,7 +58,7 @@ def import_mask(
         row["masks_files"], pixels.shape, row["axes"], ignore_label, frames=frames, image_files=row.get("files", ())
     ) as annotation:
         source = replace(annotation.source, read=mask_outside_roi(annotation.source.read, set(frames), roi))
-        labels = create_store(path, source.shape, np.int32, **chunk_layout(pixels))
+        labels = create_store(path, source.shape, np.int32, **chunk_layout(pixels), by_rows=not source.tiled)
         marks = {} if annotation.one_object_per_mask or ignore_label is None else {ignore_label: 0}
         instances = not annotation.one_object_per_mask
         ids = copy_labels(source, labels, masks, to_ids=as_instances, marks=marks, instances=instances) - {0}

@@ -5,7 +5,6 @@ one per image, or a folder or glob of frames. Writes one store per image, (t, c,
 (64-bit floats become 32-bit, bits become bytes), with a mean pyramid, physical sizes and contrast limits.
 """
 
-import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from tessera.common.user_warnings import warn_user
 from tessera.io.image_reader import open_image
 from tessera.io.lazy_image import LazyImage
 from tessera.io.ome_zarr_store import create_store, finish_image, read_metadata
-from tessera.io.pyramid import ZarrArray
+from tessera.io.shards import ShardWriter, ZarrArray, iterate_parts
 from tessera.settings.sections import IngestSettings
 
 logger = logging.getLogger(__name__)
@@ -55,7 +54,8 @@ def ingest_image(row: Mapping[str, Any], path: Path, settings: IngestSettings) -
     """Write the store of one row of the table to `path`."""
     name = row["image"]
     with open_image(row["files"], row["axes"]) as image:
-        store = create_store(path, image.shape, image.dtype, chunk_px=settings.chunk_px, shard_px=settings.shard_px)
+        layout = {"chunk_px": settings.chunk_px, "shard_px": settings.shard_px}
+        store = create_store(path, image.shape, image.dtype, **layout, by_rows=not image.tiled)
         logger.info("%s: %s", name, _describe(image))
         not_finite = copy_pixels(image, store, name)
         size = row["pixel_size_um"]
@@ -85,30 +85,27 @@ def _describe(image: LazyImage) -> str:
 
 
 def copy_pixels(image: LazyImage, store: ZarrArray, name: str) -> int:
-    """Copy all pixels of an image into the full-size level of a store, whole shards at a time.
+    """Copy all pixels of an image into the full-size level of a store, with one shard in memory at a time.
 
     Args:
         image: the image.
-        store: array (t, c, z, y, x) of the same shape.
+        store: array (t, c, z, y, x) of the same shape; its layout is by rows unless the image is tiled.
         name: name of the image, for progress.
 
     Returns:
         The number of pixels that are not finite.
     """
-    frames, channels, depth, height, width = image.shape
-    high, wide = (store.shards or store.chunks)[-2:]
-    wide = wide if image.tiled else width
-    blocks = list(itertools.product(range(frames), range(depth), range(0, height, high), range(0, width, wide)))
-    progress = Progress(len(blocks), "blocks", name)
+    parts = list(iterate_parts(store, by_rows=not image.tiled))
+    progress = Progress(len(parts), "blocks", name)
     not_finite = 0
-    for t, z, top, left in blocks:
-        rows, columns = slice(top, min(top + high, height)), slice(left, min(left + wide, width))
-        pixels = image.read(t, z, rows, columns)
-        for channel in range(channels):
-            store[t, channel, z, rows, columns] = pixels[channel]
-        if image.dtype.kind == "f":
-            not_finite += pixels.size - int(np.count_nonzero(np.isfinite(pixels)))
-        progress.advance()
+    with ShardWriter(store) as writer:
+        for part in parts:
+            t, _, z, rows, columns = part
+            pixels = image.read(t.start, z.start, rows, columns)
+            writer.write(part, pixels[None, :, None])
+            if image.dtype.kind == "f":
+                not_finite += pixels.size - int(np.count_nonzero(np.isfinite(pixels)))
+            progress.advance()
     return not_finite
 
 

@@ -16,6 +16,7 @@ from tessera.common.types import StrPath
 from tessera.data.patch_reader import has_annotation
 from tessera.io.chunk_cache import CachedArray, ChunkCache
 from tessera.io.ome_zarr_store import Metadata, open_array, read_metadata
+from tessera.io.shards import CHUNK_PX
 
 CACHE_BYTES = 2**28  # recently read chunks of images and ground truth
 logger = logging.getLogger(__name__)
@@ -66,8 +67,9 @@ class AnnotatedImage:
 
     @property
     def block_px(self) -> tuple[int, int]:
-        """Height and width of the blocks of `class_counts`: the chunks of the ground truth."""
-        return self.truth.chunks[-2], self.truth.chunks[-1]
+        """Height and width of the blocks of `class_counts`."""
+        height, width = self.truth.shape[-2:]
+        return min(CHUNK_PX, height), min(CHUNK_PX, width)
 
 
 PatchPosition: TypeAlias = tuple[AnnotatedImage, tuple[int, int], int, int]

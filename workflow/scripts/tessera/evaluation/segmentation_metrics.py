@@ -24,8 +24,8 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 from tessera.common.constants import IGNORE, UNKNOWN
 from tessera.common.errors import InputError
 from tessera.io.ome_zarr_store import open_array, read_block, read_metadata
-from tessera.io.pyramid import iterate_shards
 from tessera.io.region_of_interest import clip_to_roi, select_frames
+from tessera.io.shards import iterate_blocks
 
 MIN_SPLIT_FRACTION = 0.1  # of an object's area: a smaller piece does not make it a split
 
@@ -224,12 +224,12 @@ def count_overlaps(blocks: Iterable[tuple[NDArray[Any], NDArray[Any]]]) -> Overl
 def overlaps_by_frame(
     labels: Any, truth: Any = None, *, roi: Roi | None = None, frames: Collection[int] | None = None
 ) -> Iterator[tuple[int, Overlaps]]:
-    """Yield (t, overlaps) of each frame of two arrays (t, 1, z, y, x), with one shard of each in memory at a time.
+    """Yield (t, overlaps) of each frame of two arrays (t, 1, z, y, x), with one block of each in memory at a time.
 
     The planes of a z-stack count together, since objects extend through them. Without ground truth, all of it counts as
     background. With a region of interest (y0, y1, x0, x1) or frames, nothing else counts.
     """
-    for t, regions in itertools.groupby(iterate_shards(labels), key=lambda region: region[0].start):
+    for t, regions in itertools.groupby(iterate_blocks(labels), key=lambda region: region[0].start):
         if frames is not None and t not in frames:
             continue
         blocks = ((region, read_block(labels, region)) for region in _clip_regions(regions, roi))

@@ -1,14 +1,15 @@
 """Probabilities of one image, written region by region to a store.
 
-A region is one shard of each output. Regions are predicted in groups of as many as the network gets at once. Three
-groups are in progress in dask's threads: one is read, one is in the network, one is written. Regions outside of the
-region of interest and of the chosen frames, and empty ones, become background.
+A region is a part of a plane, at most REGION_PX high and wide, in one shard with all outputs. Regions are predicted in
+groups of as many as the network gets at once. Three groups are in progress in dask's threads: one is read, one is in
+the network, one is written. The threads take the groups in the order of the shards, so that memory holds few shards.
+Regions outside of the region of interest and of the chosen frames, and empty ones, become background.
 """
 
 import json
 import logging
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,11 +32,11 @@ from tessera.inference.seam_windows import choose_seam_windows, seam_window_shap
 from tessera.inference.tile_predictor import NetworkView, TilePredictor
 from tessera.inference.tiling import Region, Tile
 from tessera.io.ome_zarr_store import chunk_layout, create_store, finish_image, open_array, read_metadata
-from tessera.io.pyramid import iterate_shards
 from tessera.io.region_of_interest import check_roi, clip_to_roi, select_frames
+from tessera.io.shards import Span, iterate_blocks, iterate_shards, largest_block_px
 
 GROUPS_IN_PROGRESS = 3
-GROUPS_PER_DASK_GRAPH = 1024
+REGION_PX = 2048
 SEAM_WINDOW_PX = 512
 SEAM_HALO_PX = 256  # the reference for a seam must itself be right up to its border
 UNLIMITED_CORE_PX = 2**31
@@ -48,7 +49,7 @@ class PlaneRegion(NamedTuple):
     Attributes:
         t: time point.
         z: plane of the stack.
-        region: slices (y, x) of a shard.
+        region: slices (y, x) of the plane.
         part: slices (y, x) of the part of it that is in the region of interest.
     """
 
@@ -137,15 +138,15 @@ class ImagePredictor:
         regions, n_skipped = self._list_regions(predictions)
         tiling = {"scale": self._view.scale, "core_px": plan.tiles.core_px, "halo_px": plan.tiles.halo_px}
         dependencies = [plan.provenance, self._view.ranges, self._view.order, outputs, tiling]
-        cache = RegionCache(cache_folder, predictions, json.dumps(dependencies))
+        background = [255] + [0] * (len(outputs) - 1)
+        cache = RegionCache(cache_folder, predictions, json.dumps(dependencies), background)
+        cache.plan(_place_of(region, len(outputs)) for region in regions)
         progress = TileProgress(self._name, self._tiles, regions)
-        writer = RegionWriter(self._tiles, predictions, cache, progress)
-        groups = _group_regions(regions, self._tiles)
+        writer = RegionWriter(self._tiles, len(outputs), cache, progress)
+        groups = _Queue(_group_regions(regions, self._tiles))
         workers = max(1, min(plan.workers or GROUPS_IN_PROGRESS, GROUPS_IN_PROGRESS))
-        for first in range(0, len(groups), GROUPS_PER_DASK_GRAPH):
-            some = groups[first : first + GROUPS_PER_DASK_GRAPH]
-            tasks = [dask.delayed(writer.write, pure=False)(group) for group in some]
-            dask.compute(*tasks, scheduler="threads", num_workers=workers)
+        tasks = [dask.delayed(writer.write_all, pure=False)(groups) for _ in range(workers)]
+        dask.compute(*tasks, scheduler="threads", num_workers=workers)
         cache.prune()
         self._predict_seams(path, predictions)
         description = plan.description | {
@@ -169,15 +170,14 @@ class ImagePredictor:
         progress.log_summary(n_skipped)
 
     def _list_regions(self, predictions: Any) -> tuple[list[PlaneRegion], int]:
-        """List the regions to predict; write background to the others, and count these."""
+        """List the regions to predict in the order of the shards, and count the others."""
         contrast = self._plan.settings.empty_contrast_threshold
         empty_filter = EmptyRegionFilter(self._source, self._view.ranges, self._view.order, contrast)
         regions, n_skipped, frames = [], 0, set(self._frames)
-        for t, c, z, rows, columns in iterate_shards(predictions):
-            if c.start == 0:
+        for shard in iterate_shards(predictions):
+            for t, _, z, rows, columns in iterate_blocks(predictions, shard, REGION_PX):
                 part = clip_to_roi(self._roi, (rows, columns)) if t.start in frames else None
                 if part is None or empty_filter.is_empty(t.start, z.start, *part):
-                    predictions[t, 0, z, rows, columns] = 255
                     n_skipped += 1
                 else:
                     regions.append(PlaneRegion(t.start, z.start, (rows, columns), part))
@@ -185,7 +185,8 @@ class ImagePredictor:
 
     def _predict_seams(self, path: Path, predictions: Any) -> None:
         """Predict windows on seams again, each as one tile centered on the seam, and keep them in the store."""
-        rows, columns = self._tiles.find_seams(predictions.shards[-2:], self._roi)
+        region_px = largest_block_px(predictions, REGION_PX)
+        rows, columns = self._tiles.find_seams((region_px, region_px), self._roi)
         origins = choose_seam_windows(
             predictions, rows, columns,
             count=self._plan.settings.seam_check_windows, side_px=SEAM_WINDOW_PX, frames=self._frames, roi=self._roi,
@@ -246,50 +247,91 @@ class RegionWriter:
 
     Attributes:
         tiles: predicts the tiles.
-        predictions: zarr array uint8 (t, outputs, z, y, x).
-        cache: finished regions.
+        n_outputs: number of outputs of the networks.
+        cache: writes finished regions to the store, and keeps them.
         progress: counts tiles.
     """
 
     tiles: TilePredictor
-    predictions: Any
+    n_outputs: int
     cache: RegionCache
     progress: TileProgress
 
+    def write_all(self, groups: "_Queue") -> None:
+        """Predict and write groups until there are none left."""
+        with groups:
+            for group in groups:
+                self.write(group)
+
     def write(self, group: Sequence[PlaneRegion]) -> None:
         """Predict and write the regions of a group that are not in the cache."""
-        while not self._try_write(group):
-            pass
+        while group:
+            group = self._try_write(group)
 
-    def _try_write(self, group: Sequence[PlaneRegion]) -> bool:
-        """Write a group; return False, with smaller tiles for the next try, if memory was exhausted."""
-        pending, core_px = [], self.tiles.core_px
-        for t, z, region, part in group:
+    def _try_write(self, group: Sequence[PlaneRegion]) -> list[PlaneRegion]:
+        """Write a group; return the regions that remain, for smaller tiles, if memory was exhausted."""
+        remaining, pending, core_px = [], [], self.tiles.core_px
+        for plane_region in group:
+            t, z, region, part = plane_region
             tiles = self.tiles.split(part, core_px)
             pixels = [self.tiles.read(t, z, tile) for tile in tiles]
-            place = (slice(t, t + 1), slice(0, self.predictions.shape[1]), slice(z, z + 1), *region)
+            place = _place_of(plane_region, self.n_outputs)
             key = self.cache.key(pixels, f"{region} {part}")
             if self.cache.get(key, place):
                 self.progress.add_cached(tiles)
             else:
+                remaining.append(plane_region)
                 pending.append((place, key, tiles, pixels))
         pairs = [pair for *_, tiles, pixels in pending for pair in zip(tiles, pixels, strict=True)]
         try:
             cores = iter(self.tiles.predict_tiles(pairs))
         except MemoryError as error:
             self.tiles.shrink(error, core_px)
-            return False
+            return remaining
         for place, key, tiles, _ in pending:
             rows, columns = place[-2:]
-            shape = (self.predictions.shape[1], rows.stop - rows.start, columns.stop - columns.start)
+            shape = (self.n_outputs, rows.stop - rows.start, columns.stop - columns.start)
             block = np.zeros(shape, np.uint8)
             block[0] = 255
             for tile in tiles:
                 block[:, *_slices_within(tile.core, (rows, columns))] = next(cores)
-            self.predictions[place] = block[None, :, None]
-            self.cache.put(key, place)
+            self.cache.put(key, place, block[None, :, None])
             self.progress.add(tiles)
-        return True
+        return []
+
+
+class _Queue:
+    """Groups of regions that several threads take in order. A thread that fails takes the rest away.
+
+    Args:
+        groups: the groups.
+    """
+
+    def __init__(self, groups: Iterable[list[PlaneRegion]]) -> None:
+        self._groups = iter(groups)
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            with self._lock:
+                self._groups = iter(())
+
+    def __iter__(self) -> Iterator[list[PlaneRegion]]:
+        while True:
+            with self._lock:
+                group = next(self._groups, None)
+            if group is None:
+                return
+            yield group
+
+
+def _place_of(region: PlaneRegion, n_outputs: int) -> Span:
+    """Slices (t, c, z, y, x) of a region of the probabilities."""
+    t, z = region.t, region.z
+    return (slice(t, t + 1), slice(0, n_outputs), slice(z, z + 1), *region.region)
 
 
 def _group_regions(regions: Iterable[PlaneRegion], tiles: TilePredictor) -> list[list[PlaneRegion]]:

@@ -21,6 +21,7 @@ from tessera.common.errors import InputError
 from tessera.common.types import StrPath
 
 GROUP = "seams"
+WINDOWS_PER_SHARD = 64
 CANDIDATES_PER_WINDOW = 4
 MIN_FOREGROUND = 0.01  # fraction of foreground on a seam below which there are no objects to cut
 
@@ -97,7 +98,12 @@ def write_seam_windows(
     group = zarr.open_group(store, mode="r+").create_group(GROUP, overwrite=True)
     chunks = (1, *stacked.shape[1:])
     array = group.create_array(
-        "probabilities", shape=stacked.shape, dtype=np.uint8, chunks=chunks, compressors=ZstdCodec(level=3)
+        "probabilities",
+        shape=stacked.shape,
+        dtype=np.uint8,
+        chunks=chunks,
+        shards=(min(len(stacked), WINDOWS_PER_SHARD), *stacked.shape[1:]),
+        compressors=ZstdCodec(level=3),
     )
     array[...] = stacked
     group.create_array("origins", data=np.array(origins, dtype=np.int64))

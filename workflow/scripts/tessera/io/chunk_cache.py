@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tessera.io.ome_zarr_store import read_block
-from tessera.io.pyramid import ZarrArray
+from tessera.io.shards import ZarrArray
 
 
 class ChunkCache:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from tessera.io.pyramid import ZarrArray
+from tessera.io.shards import ZarrArray
 
 MAX_CHUNK_BYTES = 2**30  # larger chunks are refused
 KEPT_BYTES = 2**28  # chunks up to this size are kept together

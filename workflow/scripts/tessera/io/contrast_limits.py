@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tessera.io.pyramid import ZarrArray, iterate_shards
+from tessera.io.shards import CHUNK_PX, ZarrArray, iterate_blocks
 
 PERCENTILES = (1, 99.8)
 SAMPLED_CHUNKS = 256
@@ -42,28 +42,30 @@ def estimate_contrast_limits(array: ZarrArray, channel: int) -> dict[str, float]
 
 
 def _extremes(array: ZarrArray, channel: int) -> tuple[Any, Any]:
-    """Return the smallest and largest finite pixel of a channel, read shard by shard; zeros if there is none."""
+    """Return the smallest and largest finite pixel of a channel, read block by block; zeros if there is none."""
     least, most = [], []
-    for t, c, z, y, x in iterate_shards(array):
-        if c.start <= channel < c.stop:
-            values = np.asarray(array[t, channel, z, y, x])
-            values = values[np.isfinite(values)]
-            if values.size:
-                least.append(values.min())
-                most.append(values.max())
+    for t, _, z, y, x in iterate_blocks(array):
+        values = np.asarray(array[t, channel, z, y, x])
+        values = values[np.isfinite(values)]
+        if values.size:
+            least.append(values.min())
+            most.append(values.max())
     return (min(least), max(most)) if least else (0, 0)
 
 
 def _sample(array: ZarrArray, channel: int) -> NDArray[Any]:
-    """Return all pixels of a channel of a small image, else a grid of pixels from chunks drawn with a fixed seed."""
+    """Return all pixels of a channel of a small image, else a grid of pixels from squares drawn with a fixed seed.
+
+    A square has the default size of a chunk, so that the limits do not depend on the layout of the store.
+    """
     frames, _, depth, height, width = array.shape
-    rows, columns = array.chunks[-2:]
-    stride = 1
+    if frames * depth * height * width <= SAMPLED_PX:
+        return np.asarray(array[:, channel]).ravel()
+    rows, columns = min(CHUNK_PX, height), min(CHUNK_PX, width)
     corners = list(itertools.product(range(frames), range(depth), range(0, height, rows), range(0, width, columns)))
-    if frames * depth * height * width > SAMPLED_PX:
-        stride = math.ceil(math.sqrt(rows * columns * SAMPLED_CHUNKS / SAMPLED_PX))
-        drawn = np.random.default_rng(0).permutation(len(corners))[:SAMPLED_CHUNKS]
-        corners = [corners[number] for number in sorted(drawn)]
+    stride = math.ceil(math.sqrt(rows * columns * SAMPLED_CHUNKS / SAMPLED_PX))
+    drawn = np.random.default_rng(0).permutation(len(corners))[:SAMPLED_CHUNKS]
+    corners = [corners[number] for number in sorted(drawn)]
     return np.concatenate(
         [
             np.asarray(array[t, channel, z, y : y + rows, x : x + columns])[::stride, ::stride].ravel()

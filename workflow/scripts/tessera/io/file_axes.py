@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tessera.common.errors import InputError
 from tessera.common.types import Shape5D
-from tessera.io.pyramid import AXES
+from tessera.io.shards import AXES
 
 _FILE_AXES = {axis.upper(): axis for axis in AXES} | {"S": "c"}  # {axis in a file: axis of Tessera}
 _PAGES = "IQ"  # axes in a file whose meaning the file does not know

@@ -28,7 +28,7 @@ from tessera.io.lazy_image import (
     make_lazy_image,
 )
 from tessera.io.ome_zarr_reader import is_zarr, open_ome_zarr
-from tessera.io.pyramid import AXES
+from tessera.io.shards import AXES
 from tessera.io.tiff_reader import open_tiff
 from tessera.io.tiff_structure import MAGIC_NUMBERS
 

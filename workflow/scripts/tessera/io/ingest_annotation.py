@@ -77,7 +77,8 @@ def ingest_annotation(
         source = annotation.source
         if roi or frames:
             source = replace(source, read=mask_outside_roi(source.read, set(selected), roi, OUTSIDE))
-        store = create_store(path, source.shape, np.uint8 if kind.semantic else np.int32, **chunk_layout(array))
+        dtype = np.uint8 if kind.semantic else np.int32
+        store = create_store(path, source.shape, dtype, **chunk_layout(array), by_rows=not source.tiled)
         to_ids = class_converter(kind.classes, annotation.one_object_per_mask) if kind.semantic else as_instances
         marks = {OUTSIDE: kind.unknown}
         if ignore_label is not None and not annotation.one_object_per_mask:

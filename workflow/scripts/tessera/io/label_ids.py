@@ -1,6 +1,5 @@
 """Ids of objects and classes: checking them, copying them into a store, and splitting disconnected labels."""
 
-import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from tessera.common.constants import UNKNOWN
 from tessera.common.errors import InputError
 from tessera.io.lazy_image import LazyImage
 from tessera.io.lossy_masks import RingCheck
-from tessera.io.pyramid import ZarrArray
+from tessera.io.shards import ShardWriter, ZarrArray, iterate_parts
 
 LARGEST_ID = np.iinfo(np.int32).max
 LEAST_ALIKE = 0.7  # share of neighboring pixels with the same id: below 0.5 in photographs, above 0.95 in masks
@@ -87,11 +86,11 @@ def copy_labels(
     marks: Mapping[int, int],
     instances: bool = True,
 ) -> set[int]:
-    """Check ids and copy them into a store, one shard at a time.
+    """Check ids and copy them into a store, a part of a shard at a time.
 
     Args:
         source: ids (t, 1, z, y, x).
-        store: the array to fill.
+        store: the array to fill; its layout is by rows unless the source is tiled.
         name: name of the annotation, for messages.
         to_ids: to_ids(pixels, name) checks pixels and converts them to ids.
         marks: {value of pixels: value to store instead} of pixels that are not ids.
@@ -103,30 +102,26 @@ def copy_labels(
     Raises:
         InputError: the pixels are not ids.
     """
-    frames, _, depth, height, width = source.shape
-    high, wide = (store.shards or store.chunks)[-2:]
-    wide = wide if source.tiled else width
     ids: set[int] = set()
     alike = pairs = 0
     rings: dict[tuple[int, int], RingCheck] = {}
-    for t, z, top, left in itertools.product(
-        range(frames), range(depth), range(0, height, high), range(0, width, wide)
-    ):
-        rows, columns = slice(top, min(top + high, height)), slice(left, min(left + wide, width))
-        where = f"{name}: frame {t}" if frames > 1 else name
-        values = source.read(t, z, rows, columns)[0]
-        marked = [(mark, values == value) for value, mark in marks.items()]
-        values = np.where(np.any([pixels for _, pixels in marked], axis=0), 0, values) if marked else values
-        pixels = to_ids(as_whole_numbers(values, where), where)
-        both = (pixels[:, 1:] > 0) & (pixels[:, :-1] > 0)
-        alike += int(np.count_nonzero(both & (pixels[:, 1:] == pixels[:, :-1])))
-        pairs += int(np.count_nonzero(both))
-        if instances:
-            rings.setdefault((t, z), RingCheck()).add(pixels)
-        for mark, selected in marked:
-            pixels[selected] = mark
-        store[t, 0, z, rows, columns] = pixels
-        ids.update(np.unique(pixels).tolist())
+    with ShardWriter(store) as writer:
+        for part in iterate_parts(store, by_rows=not source.tiled):
+            t, _, z, rows, columns = part
+            where = f"{name}: frame {t.start}" if store.shape[0] > 1 else name
+            values = source.read(t.start, z.start, rows, columns)[0]
+            marked = [(mark, values == value) for value, mark in marks.items()]
+            values = np.where(np.any([pixels for _, pixels in marked], axis=0), 0, values) if marked else values
+            pixels = to_ids(as_whole_numbers(values, where), where)
+            both = (pixels[:, 1:] > 0) & (pixels[:, :-1] > 0)
+            alike += int(np.count_nonzero(both & (pixels[:, 1:] == pixels[:, :-1])))
+            pairs += int(np.count_nonzero(both))
+            if instances:
+                rings.setdefault((t.start, z.start), RingCheck()).add(pixels)
+            for mark, selected in marked:
+                pixels[selected] = mark
+            writer.write(part, pixels[None, None, None])
+            ids.update(np.unique(pixels).tolist())
     if alike < LEAST_ALIKE * pairs:
         share = f"only {100 * alike // pairs} % of neighboring pixels are alike"
         raise InputError(f"{name}: looks like a photograph, not like ids: {share}; correct its path in the table")
@@ -156,24 +151,26 @@ def split_disconnected_labels(store: ZarrArray, largest: int, name: str) -> int:
         InputError: there are more components than ids.
     """
     first = largest
-    for t in range(store.shape[0]):
-        ids = np.asarray(store[t, 0])
-        unknown = ids == UNKNOWN
-        ids[unknown] = 0
-        components = label(ids, background=0)
-        areas = np.bincount(components.ravel())
-        _, where = np.unique(components, return_index=True)
-        owners = ids.ravel()[where]
-        renamed = owners.copy()
-        kept = set()
-        for number in sorted(range(1, len(areas)), key=lambda number: (-areas[number], number)):
-            if owners[number] in kept:
-                if largest >= LARGEST_ID:
-                    raise InputError(
-                        f"{name}: splitting disconnected labels needs ids above {LARGEST_ID}; renumber its objects"
-                    )
-                largest += 1
-                renamed[number] = largest
-            kept.add(owners[number])
-        store[t, 0] = np.where(unknown, UNKNOWN, renamed[components])
+    with ShardWriter(store) as writer:
+        for t in range(store.shape[0]):
+            ids = np.asarray(store[t, 0])
+            unknown = ids == UNKNOWN
+            ids[unknown] = 0
+            components = label(ids, background=0)
+            areas = np.bincount(components.ravel())
+            _, where = np.unique(components, return_index=True)
+            owners = ids.ravel()[where]
+            renamed = owners.copy()
+            kept = set()
+            for number in sorted(range(1, len(areas)), key=lambda number: (-areas[number], number)):
+                if owners[number] in kept:
+                    if largest >= LARGEST_ID:
+                        raise InputError(
+                            f"{name}: splitting disconnected labels needs ids above {LARGEST_ID}; renumber its objects"
+                        )
+                    largest += 1
+                    renamed[number] = largest
+                kept.add(owners[number])
+            frame = (slice(t, t + 1), *(slice(0, size) for size in store.shape[1:]))
+            writer.write(frame, np.where(unknown, UNKNOWN, renamed[components])[None, None])
     return largest - first

@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from tessera.common.errors import InputError, SystemInputError
 from tessera.common.types import Shape5D, VoxelSize
 from tessera.io.file_axes import Layout
-from tessera.io.pyramid import AXES
+from tessera.io.shards import AXES
 
 PLANE_BYTES = 2**28  # planes up to this size are decoded at once, larger ones block by block
 MAX_EXPANSION = 2000  # a file that claims more than this many times its size (and more than PLANE_BYTES) is refused

@@ -17,7 +17,7 @@ from tessera.common.types import Shape5D, VoxelSize
 from tessera.io.chunk_reader import MAX_CHUNK_BYTES, ChunkReader
 from tessera.io.file_axes import name_axes
 from tessera.io.lazy_image import LazyImage, check_claimed_size, make_lazy_image
-from tessera.io.pyramid import ZarrArray
+from tessera.io.shards import ZarrArray
 
 METADATA = ("zarr.json", ".zattrs", ".zgroup", ".zarray")
 MAX_METADATA_BYTES = 2**24

@@ -2,7 +2,6 @@
 
 import colorsys
 import json
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,15 +15,8 @@ from numpy.typing import DTypeLike, NDArray
 from tessera.common.errors import SystemInputError
 from tessera.common.types import StrPath, VoxelSize
 from tessera.io.contrast_limits import estimate_contrast_limits
-from tessera.io.pyramid import (
-    AXES,
-    ZarrArray,
-    build_pyramid,
-    create_level,
-    level_transformations,
-    mean_2x2,
-    nearest_2x2,
-)
+from tessera.io.pyramid import build_pyramid, create_level, level_transformations, mean_2x2, nearest_2x2
+from tessera.io.shards import AXES, CHUNK_PX, SHARD_PX, Layout, ZarrArray, layout_of
 
 _LABEL_COLORS = 255
 _UNKNOWN_COLOR = [128, 128, 128, 128]
@@ -33,7 +25,7 @@ _NAMED_COLORS = {"red": "FF0000", "green": "00FF00", "blue": "0000FF"}
 
 
 class ChunkLayout(TypedDict):
-    """Sides of chunks and shards in y and x, as keyword arguments of `create_store`."""
+    """Sizes of chunks and shards of an image, as keyword arguments of `create_store`."""
 
     chunk_px: int
     shard_px: int
@@ -60,32 +52,36 @@ class Metadata:
 
 
 def create_store(
-    path: StrPath, shape: Sequence[int], dtype: DTypeLike, *, chunk_px: int = 512, shard_px: int = 2048
+    path: StrPath,
+    shape: Sequence[int],
+    dtype: DTypeLike,
+    *,
+    chunk_px: int = CHUNK_PX,
+    shard_px: int = SHARD_PX,
+    by_rows: bool = False,
 ) -> ZarrArray:
     """Create an empty store at `path`, replace any previous one, and return its full-size level for writing.
 
-    Write whole shards (`array.shards`): it is fast, and safe for concurrent writers. The store is incomplete until
-    `finish_image` or `finish_labels` is called.
+    Write whole shards (`array.shards`, `tessera.io.shards.ShardWriter`): it is fast, and safe for concurrent writers.
+    The store is incomplete until `finish_image` or `finish_labels` is called.
 
     Args:
         path: folder of the store.
         shape: (t, c, z, y, x).
         dtype: type of the pixels.
-        chunk_px: side of a chunk in y and x, smaller where the image is smaller.
-        shard_px: side of a shard in y and x, a multiple of `chunk_px`, smaller where the image is smaller.
+        chunk_px, shard_px, by_rows: see `tessera.io.shards.Layout`.
 
     Returns:
         Array (t, c, z, y, x).
     """
     zarr.create_group(path, zarr_format=3, overwrite=True)
-    chunks = [min(chunk_px, size) for size in shape[-2:]]
-    shards = [chunk * math.ceil(min(shard_px, size) / chunk) for chunk, size in zip(chunks, shape[-2:], strict=True)]
-    return create_level(path, 0, shape, dtype, (1, 1, 1, *chunks), (1, 1, 1, *shards))
+    return create_level(path, 0, shape, dtype, Layout(chunk_px, shard_px, by_rows))
 
 
 def chunk_layout(array: ZarrArray) -> ChunkLayout:
-    """Return the sides of chunks and shards of an array, for `create_store`."""
-    return {"chunk_px": max(array.chunks[-2:]), "shard_px": max((array.shards or array.chunks)[-2:])}
+    """Return the layout of an array, for `create_store` of another array that belongs to the same image."""
+    layout = layout_of(array)
+    return {"chunk_px": layout.chunk_px, "shard_px": layout.shard_px}
 
 
 def finish_image(

@@ -2,9 +2,9 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import zarr
@@ -12,29 +12,22 @@ from numpy.typing import DTypeLike, NDArray
 from zarr.codecs import ZstdCodec
 
 from tessera.common.types import StrPath
+from tessera.io.shards import AXES, Layout, ZarrArray, iterate_shards, layout_of
 
-ZarrArray: TypeAlias = "zarr.Array[Any]"
-
-AXES = ("t", "c", "z", "y", "x")
 SMALLEST_PX = 512  # the longer side of the last level is below this
+PART_PX = 2**22  # pixels of a level that are computed at once, unless one row of chunks has more
 
 
-def create_level(
-    path: StrPath,
-    level: int,
-    shape: Sequence[int],
-    dtype: DTypeLike,
-    chunks: tuple[int, ...],
-    shards: tuple[int, ...] | None,
-) -> ZarrArray:
+def create_level(path: StrPath, level: int, shape: Sequence[int], dtype: DTypeLike, layout: Layout) -> ZarrArray:
     """Create the empty array (t, c, z, y, x) of one level of the store at `path`, and replace any previous one."""
     return zarr.create_array(
         Path(path) / str(level),
         shape=tuple(shape),
         dtype=np.dtype(dtype),
-        chunks=chunks,
-        shards=shards,
+        chunks=layout.chunks(shape),
+        shards=layout.shards(shape, np.dtype(dtype).itemsize),
         compressors=ZstdCodec(level=3, checksum=True),
+        attributes=layout.attributes(),
         dimension_names=AXES,
         zarr_format=3,
         overwrite=True,
@@ -57,19 +50,40 @@ def build_pyramid(path: StrPath, reduce: Callable[[NDArray[Any]], NDArray[Any]],
     while (max(array.shape[-2:]) >= SMALLEST_PX) if levels is None else (count < levels):
         *outer, height, width = array.shape
         shape = (*outer, math.ceil(height / 2), math.ceil(width / 2))
-        coarse = create_level(path, count, shape, array.dtype, array.chunks, array.shards)
+        coarse = create_level(path, count, shape, array.dtype, layout_of(array))
         for region in iterate_shards(coarse):
-            *planes, rows, columns = region
             reduced = np.empty([part.stop - part.start for part in region], coarse.dtype)
-            # One row of chunks at a time, because its source is four times as large.
-            for top in range(rows.start, rows.stop, coarse.chunks[-2]):
-                part = slice(top, min(top + coarse.chunks[-2], rows.stop))
-                fine = (*planes, slice(2 * part.start, 2 * part.stop), slice(2 * columns.start, 2 * columns.stop))
-                reduced[..., part.start - rows.start : part.stop - rows.start, :] = reduce(np.asarray(array[fine]))
+            # A few planes or one row of chunks at a time, because their source is four times as large.
+            for part in _split_shard(reduced.shape, coarse.chunks[-2]):
+                frames, planes, rows = (
+                    slice(span.start + region[axis].start, span.stop + region[axis].start)
+                    for axis, span in zip((0, 2, 3), part, strict=True)
+                )
+                fine = (slice(2 * span.start, 2 * span.stop) for span in (rows, region[4]))
+                source = np.asarray(array[(frames, slice(None), planes, *fine)])
+                reduced[part[0], :, part[1], part[2]] = reduce(source)
             coarse[region] = reduced
         array = coarse
         count += 1
     return count
+
+
+def _split_shard(shape: Sequence[int], chunk_rows: int) -> list[tuple[slice, slice, slice]]:
+    """Split a shard (t, c, z, y, x) into slices (t, z, y): rows of chunks, or as many planes as have PART_PX pixels."""
+    frames, channels, depth, height, width = shape
+    rows = min(chunk_rows, height)
+    strip_px = channels * rows * width
+    planes = min(depth, max(1, PART_PX // strip_px)) if rows == height else 1
+    times = max(1, PART_PX // (strip_px * depth)) if rows == height and planes == depth else 1
+    starts = itertools.product(range(0, frames, times), range(0, depth, planes), range(0, height, rows))
+    return [
+        (
+            slice(t, min(t + times, frames)),
+            slice(z, min(z + planes, depth)),
+            slice(y, min(y + rows, height)),
+        )
+        for t, z, y in starts
+    ]
 
 
 def mean_2x2(pixels: NDArray[Any]) -> NDArray[Any]:
@@ -102,13 +116,3 @@ def level_transformations(scale: Sequence[float], level: int, method: str) -> li
         shift = [0.0, 0.0, 0.0, scale[3] * (factor - 1) / 2, scale[4] * (factor - 1) / 2]
         transformations.append({"type": "translation", "translation": shift})
     return transformations
-
-
-def iterate_shards(array: ZarrArray) -> Iterator[tuple[slice, ...]]:
-    """Yield the region of each shard of `array` (t, c, z, y, x), as slices that end at the border of the array."""
-    steps = array.shards or array.chunks
-    starts = (range(0, size, step) for size, step in zip(array.shape, steps, strict=True))
-    for start in itertools.product(*starts):
-        yield tuple(
-            slice(first, min(first + step, size)) for first, step, size in zip(start, steps, array.shape, strict=True)
-        )

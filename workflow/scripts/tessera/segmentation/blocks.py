@@ -39,6 +39,11 @@ class Block(NamedTuple):
         return (self.t, 0, self.z, self.rows, self.columns)
 
     @property
+    def slices(self) -> tuple[slice, ...]:
+        """As `region`, but all axes are slices."""
+        return (slice(self.t, self.t + 1), slice(0, 1), slice(self.z, self.z + 1), self.rows, self.columns)
+
+    @property
     def position(self) -> tuple[int, int, int, int]:
         """(t, z, row, column): the key of the block in `Components.ids` and `ObjectMap.ids`."""
         return (self.t, self.z, self.row, self.column)
@@ -91,28 +96,20 @@ def split_planes(frames: Iterable[int], depth: int, plane_shape: Sequence[int], 
     ]
 
 
-def choose_block_px(chunk_px: int, shard_px: int, max_px: int) -> int:
-    """Return the largest size of blocks of whole chunks that divides a shard evenly and is at most `max_px`.
-
-    A chunk that is larger than `max_px` is one block.
-    """
-    sizes = range(chunk_px, shard_px + 1, chunk_px)
-    return max(size for size in sizes if shard_px % size == 0 and size <= max(max_px, chunk_px))
-
-
-def group_blocks(blocks: Iterable[Block], n: int) -> list[tuple[Block, list[Block]]]:
-    """Group `n` x `n` neighboring blocks of a plane, such as the blocks of a shard.
+def group_blocks(blocks: Iterable[Block], counts: tuple[int, int]) -> list[tuple[Block, list[Block]]]:
+    """Group neighboring blocks of a plane, such as the blocks of a shard.
 
     Args:
         blocks: from `split_planes`.
-        n: number of blocks along y and x.
+        counts: number of blocks of a group along y and x.
 
     Returns:
         A list of (block that covers the group, blocks of the group) in the order t, z, y, x.
     """
+    high, wide = counts
     groups: dict[tuple[int, int, int, int], list[Block]] = {}
     for block in blocks:
-        groups.setdefault((block.t, block.z, block.row // n, block.column // n), []).append(block)
+        groups.setdefault((block.t, block.z, block.row // high, block.column // wide), []).append(block)
     return [
         (
             Block(
@@ -124,15 +121,6 @@ def group_blocks(blocks: Iterable[Block], n: int) -> list[tuple[Block, list[Bloc
         )
         for position, group in groups.items()
     ]
-
-
-def slices_within(block: Block, outer: Block) -> tuple[slice, slice]:
-    """Index (rows, columns) of a block in an array of the pixels of `outer`, a block that contains it."""
-    rows, columns = (
-        slice(inner_span.start - outer_span.start, inner_span.stop - outer_span.start)
-        for inner_span, outer_span in ((block.rows, outer.rows), (block.columns, outer.columns))
-    )
-    return rows, columns
 
 
 def add_margin(

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
-from tessera.io.ome_zarr_store import chunk_layout, read_block
-from tessera.io.pyramid import ZarrArray
-from tessera.segmentation.blocks import add_margin, choose_block_px, split_planes
+from tessera.io.ome_zarr_store import read_block
+from tessera.io.shards import ZarrArray, largest_block_px
+from tessera.segmentation.blocks import add_margin, split_planes
 from tessera.segmentation.blockwise_segmentation import PERIMETER_PX
 from tessera.segmentation.object_table import MeasuredImage, tabulate
 from tessera.segmentation.region_properties import measure_block, merge_sums
@@ -28,7 +28,7 @@ def measure_masks(
         class_: class name of the objects.
     """
     depth, *plane = image.shape
-    side = choose_block_px(**chunk_layout(labels), max_px=BLOCK_PX)
+    side = largest_block_px(labels, BLOCK_PX)
     own = np.s_[PERIMETER_PX:-PERIMETER_PX, PERIMETER_PX:-PERIMETER_PX]
     for t in frames:
         sums = []

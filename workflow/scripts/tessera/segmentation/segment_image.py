@@ -1,6 +1,8 @@
 """Labels and objects of one image, written block by block."""
 
+import contextlib
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,11 +14,13 @@ import numpy as np
 import pyarrow as pa
 import zarr
 from numpy.typing import NDArray
+from zarr.storage import ZipStore
 
 from tessera.common.errors import InputError
 from tessera.common.types import StrPath
 from tessera.io.ome_zarr_store import chunk_layout, create_store, finish_labels, open_array, read_block, read_metadata
-from tessera.segmentation.blocks import Block, choose_block_px, group_blocks, map_blocks, slices_within
+from tessera.io.shards import ShardWriter, ZarrArray, largest_block_px
+from tessera.segmentation.blocks import Block, group_blocks, map_blocks
 from tessera.segmentation.blockwise_segmentation import (
     PERIMETER_PX,
     Method,
@@ -114,10 +118,9 @@ class ImageSegmenter:
         """
         dtype = choose_label_dtype(self._plan.task, self._shape, self._method.rules.min_area_px)
         labels = create_store(path, self._shape, dtype, **chunk_layout(self._pixels))
-        block_px = choose_block_px(**chunk_layout(labels), max_px=self._plan.block_px)
-        with TemporaryDirectory(dir=path.parent, prefix=".") as folder:
-            layout = chunk_layout(self._pixels) | {"shard_px": block_px}
-            scratch = create_store(folder, self._shape, np.int32, **layout)
+        block_px = largest_block_px(labels, self._plan.block_px)
+        with TemporaryDirectory(dir=path.parent, prefix=".") as folder, _scratch_store(Path(folder)) as store:
+            scratch = zarr.create_array(store, shape=self._shape, dtype=np.int32, chunks=labels.chunks)
             write_tables(table, self._image.schema, self._iter_tables(labels, scratch, block_px))
         finish_labels(
             path,
@@ -130,55 +133,87 @@ class ImageSegmenter:
     def _iter_tables(self, labels: "zarr.Array[Any]", scratch: "zarr.Array[Any]", block_px: int) -> Iterator[pa.Table]:
         """Find, write and measure the objects of some frames at a time; yield the rows of finished objects."""
         first_label = 0
-        blocks_per_shard = chunk_layout(labels)["shard_px"] // block_px
-        for blocks in iter_frame_groups(self._shape, block_px, BLOCKS_PER_GROUP):
-            objects = find_objects(self._probabilities, scratch, blocks, self._method)
-            write_shard = partial(self._write_shard, labels, scratch, objects, first_label)
-            shards = group_blocks(blocks, blocks_per_shard)
-            label = f"{self._name}: writing {objects.n_objects} objects"
-            measured = map_blocks(write_shard, shards, self._plan.workers, label)
-            for t, sums in iter_finished(measured, self._image.stitched, self._shape[3:]):
-                classes = [self._plan.classes[kind] for kind in objects.kinds[sums["label"]]]
-                yield tabulate(sums, self._image, t=t, classes=classes, first_label=first_label)
-            first_label += objects.n_objects
+        with ShardWriter(labels) as writer:
+            for blocks in iter_frame_groups(self._shape, block_px, BLOCKS_PER_GROUP):
+                objects = find_objects(self._probabilities, scratch, blocks, self._method)
+                found = _FoundObjects(scratch, objects, first_label, labels.dtype)
+                measured = self._write_shards(writer, found, group_blocks(blocks, _blocks_per_shard(labels, block_px)))
+                for t, sums in iter_finished(measured, self._image.stitched, self._shape[3:]):
+                    classes = [self._plan.classes[kind] for kind in objects.kinds[sums["label"]]]
+                    yield tabulate(sums, self._image, t=t, classes=classes, first_label=first_label)
+                first_label += objects.n_objects
         logger.info("%s: %d objects", self._name, first_label)
 
-    def _write_shard(
-        self,
-        labels: "zarr.Array[Any]",
-        scratch: "zarr.Array[Any]",
-        objects: ObjectMap,
-        first_label: int,
-        shard_and_blocks: tuple[Block, list[Block]],
-    ) -> tuple[Block, Sums]:
-        """Write one shard of the labels, and sum over the pixels of its objects."""
-        shard, blocks = shard_and_blocks
-        written = np.empty(shard.shape, labels.dtype)
-        sums = []
-        for block in blocks:
-            window = read_object_ids(scratch, objects, block, PERIMETER_PX)
-            inner = np.s_[PERIMETER_PX:-PERIMETER_PX, PERIMETER_PX:-PERIMETER_PX]
-            channels = (block.t, slice(None), *block.region[2:])
-            probabilities = read_block(self._probabilities, channels)
-            written[slices_within(block, shard)] = self._labels_of(window[inner], probabilities, first_label, labels)
-            confidence = self._confidence_of(probabilities)
-            sums.append(measure_block(window, inner, confidence, read_block(self._pixels, channels), block))
-        labels[shard.region] = written
-        return shard, merge_sums(sums)
+    def _write_shards(
+        self, writer: ShardWriter, found: "_FoundObjects", shards: Sequence[tuple[Block, list[Block]]]
+    ) -> Iterator[tuple[Block, Sums]]:
+        """Write the labels of some planes; yield (part of a plane in one shard, sums over the pixels of its objects).
+
+        Several threads work on the blocks of a shard, so that only one shard is in memory.
+        """
+        blocks = [block for _, group in shards for block in group]
+        label = f"{self._name}: writing {found.objects.n_objects} objects"
+        results = map_blocks(partial(self._measure, found), blocks, self._plan.workers, label)
+        for shard, group in shards:
+            sums = []
+            for block, (labels, sums_of_block) in zip(group, results, strict=False):
+                writer.write(block.slices, labels[None, None, None])
+                sums.append(sums_of_block)
+            yield shard, merge_sums(sums)
+
+    def _measure(self, found: "_FoundObjects", block: Block) -> tuple[NDArray[np.integer], Sums]:
+        """Labels (y, x) of a block, and sums over the pixels of its objects."""
+        window = read_object_ids(found.scratch, found.objects, block, PERIMETER_PX)
+        inner = np.s_[PERIMETER_PX:-PERIMETER_PX, PERIMETER_PX:-PERIMETER_PX]
+        channels = (block.t, slice(None), *block.region[2:])
+        probabilities = read_block(self._probabilities, channels)
+        sums = measure_block(
+            window, inner, self._confidence_of(probabilities), read_block(self._pixels, channels), block
+        )
+        return self._labels_of(window[inner], probabilities, found), sums
 
     def _labels_of(
-        self,
-        ids: NDArray[np.int32],
-        probabilities: NDArray[np.uint8],
-        first_label: int,
-        labels: "zarr.Array[Any]",
+        self, ids: NDArray[np.int32], probabilities: NDArray[np.uint8], found: "_FoundObjects"
     ) -> NDArray[np.integer]:
         """Labels (y, x) of a block: ids that are unique in the image, or classes."""
         if self._plan.task == "semantic":
             return argmax_classes(probabilities)
-        return np.where(ids, ids + labels.dtype.type(first_label), 0)
+        return np.where(ids, ids + found.dtype.type(found.first_label), 0)
 
     def _confidence_of(self, probabilities: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Probability (y, x), 255 = 1, of the foreground or of the most probable class."""
         highest: NDArray[np.uint8] = probabilities.max(0)
         return 255 - probabilities[BACKGROUND] if self._plan.task == "instances" else highest
+
+
+@dataclass(frozen=True)
+class _FoundObjects:
+    """The objects of some frames.
+
+    Attributes:
+        scratch: array (t, 1, z, y, x) as `find_objects` leaves it.
+        objects: its result.
+        first_label: number of objects in earlier frames.
+        dtype: of the labels.
+    """
+
+    scratch: ZarrArray
+    objects: ObjectMap
+    first_label: int
+    dtype: np.dtype[Any]
+
+
+@contextlib.contextmanager
+def _scratch_store(folder: Path) -> Iterator[ZipStore]:
+    """A store in one file for an array of which each chunk is written once, by any thread."""
+    store = ZipStore(folder / "scratch.zip", mode="w")
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _blocks_per_shard(array: ZarrArray, block_px: int) -> tuple[int, int]:
+    """Number of blocks of a shard along y and x."""
+    high, wide = (math.ceil(side / block_px) for side in (array.shards or array.chunks)[-2:])
+    return high, wide

@@ -132,10 +132,11 @@ class IngestSettings(Section):
         Field(
             ge=16,
             le=65536,
-            description="Side of a Zarr shard, the unit of writing; a multiple of chunk_px. Use 4096 or 8192 for "
-            "images of more than 20,000 pixels a side, to get fewer files.",
+            description="Size of a Zarr shard, a file and the unit of writing: it holds at most shard_px x shard_px "
+            "pixels of each channel, of one plane or of several small planes and frames. A multiple of chunk_px. "
+            "Memory grows with its square.",
         ),
-    ] = 2048
+    ] = 4096
 
 
 class IngestTruthSettings(Section):

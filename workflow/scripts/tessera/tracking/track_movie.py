@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tessera.common.progress import Progress
 from tessera.io.ome_zarr_store import chunk_layout, create_store, finish_labels, open_array, read_block, read_metadata
+from tessera.io.shards import ShardWriter
 from tessera.settings.sections import TrackSettings
 from tessera.tracking.array_types import Labels
 from tessera.tracking.detections import Detections, detect, measure_frame
@@ -80,12 +81,14 @@ def track_movie(
     track_labels = TrackLabels(detections, graph, tracks, reader, interpolate_gaps=settings.interpolate_gaps)
     nodes = []
     progress = Progress(len(times), "frames written", name)
-    for number, t in enumerate(times):
-        frame = track_labels.frame(number, read_block(source, (t, 0)), np.int32)
-        store[t, 0] = frame
-        challenge.add(number, frame)
-        nodes.append(list_nodes(t, frame))
-        progress.advance()
+    with ShardWriter(store) as writer:
+        for number, t in enumerate(times):
+            frame = track_labels.frame(number, read_block(source, (t, 0)), np.int32)
+            region = (slice(t, t + 1), *(slice(0, size) for size in store.shape[1:]))
+            writer.write(region, frame[None, None])
+            challenge.add(number, frame)
+            nodes.append(list_nodes(t, frame))
+            progress.advance()
     lineage = build_lineage(
         detections,
         graph,
