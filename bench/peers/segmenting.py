@@ -30,7 +30,9 @@ def label(folder, workers):
     started = time.monotonic()
     probabilities = open_array(folder / "classes" / "cells.ome.zarr")
     shape = (1, 1, 1, *probabilities.shape[3:])
-    scratch, ids = (create_store(folder / "pieces" / name, shape, np.int32) for name in ("scratch", "ids"))
+    scratch, ids = (
+        create_store(folder / "pieces" / name, shape, np.int32, shard_px=2048) for name in ("scratch", "ids")
+    )
     blocks = split_planes([0], 1, shape[3:], max(ids.shards[-2:]))
     rules = make_rules("cells", (None, None, None), SETTINGS.model_copy(update={"min_area_px": 0}))
     objects = find_objects(probabilities, scratch, blocks, Method("semantic", rules, workers=workers, name="cells"))

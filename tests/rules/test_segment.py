@@ -298,7 +298,7 @@ def test_a_second_run_gives_the_same_labels_and_objects(tmp_path):
 @pytest.mark.parametrize("kind", ["predictions", "images"])
 def test_a_damaged_store_is_named_and_other_images_are_kept(tmp_path, caplog, kind):
     write_batch(tmp_path, draw_frames(), images=["a", "b"])
-    damage(tmp_path / kind / "a.ome.zarr" / "0" / "c" / "1" / "0" / "0" / "0" / "0")
+    damage(tmp_path / kind / "a.ome.zarr" / "0" / "c" / "0" / "0" / "0" / "0" / "0")
     with pytest.raises(InputError, match=rf"{kind}/a\.ome\.zarr: the store is damaged, pixels at .* cannot be read"):
         run(tmp_path, {"a": "1", "b": "1"}, INSTANCES)
     assert "b: 9 objects" in caplog.text
