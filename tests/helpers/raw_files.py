@@ -55,7 +55,7 @@ def noise(*shape: int, dtype: DTypeLike = np.uint16) -> NDArray[Any]:
 def peak_of_copying(path: Path, output: Path) -> int:
     """Largest number of bytes in use while the pixels of the raw file `path` are copied into a new store `output`."""
     with open_image([path]) as source:
-        store = create_store(output, source.shape, source.dtype)
+        store = create_store(output, source.shape, source.dtype, shard_px=512, by_rows=not source.tiled)
         tracemalloc.start()
         copy_pixels(source, store, "a")
         peak = tracemalloc.get_traced_memory()[1]

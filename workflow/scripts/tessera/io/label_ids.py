@@ -125,9 +125,9 @@ def copy_labels(
     if alike < LEAST_ALIKE * pairs:
         share = f"only {100 * alike // pairs} % of neighboring pixels are alike"
         raise InputError(f"{name}: looks like a photograph, not like ids: {share}; correct its path in the table")
-    for (t, _), check in sorted(rings.items()):
+    for (frame, _), check in sorted(rings.items()):
         if share_ringed := check.ringed_share():
-            where = f"{name}: frame {t}" if frames > 1 else name
+            where = f"{name}: frame {frame}" if store.shape[0] > 1 else name
             raise InputError(
                 f"{where}: its ids were interpolated or compressed with loss: rings of other ids touch "
                 f"{share_ringed:.0%} of the outlines of its objects; export the ids again without JPEG, and resize or "
