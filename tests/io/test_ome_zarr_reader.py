@@ -14,6 +14,7 @@ from ome_zarr.writer import write_image
 
 from helpers.raw_files import ingest_one, noise, peak_of_copying
 from tessera.common.errors import InputError
+from tessera.io.image_reader import open_image
 
 
 def write_zarr(path, pixels, axes="tczyx", *, version="0.5", scale=None, units=None, omero=None, name="0", **options):
@@ -263,3 +264,16 @@ def test_memory_stays_flat_as_an_ome_zarr_movie_grows(tmp_path):
         path = write_zarr(tmp_path / f"{frames}.zarr", noise(frames, 1, 1, 400, 500), chunks=(2, 1, 1, 200, 250))
         peaks.append(peak_of_copying(path, tmp_path / f"{frames}.ome.zarr"))
     assert peaks[1] < peaks[0] + 1e6  # the longer movie has 11e6 bytes more
+
+
+def test_units_outside_the_specification_are_understood_or_named(tmp_path):
+    pixels = np.zeros((2, 1, 2, 20, 24), np.uint16)
+    units = {"t": "hr", "z": "um", "y": "decimeter", "x": "furlong"}
+    write_zarr(tmp_path / "a.zarr", pixels, scale=[2, 1, 1.5, 5e-6, 1], units=units)
+    with open_image([tmp_path / "a.zarr"]) as image:
+        assert image.pixel_size_um == (1.5, pytest.approx(0.5), None)
+        assert image.frame_interval_s == 7200
+        assert (
+            "states its pixel size in 'furlong', a unit that is not understood; give it in the column pixel_size_um"
+            in image.warnings
+        )

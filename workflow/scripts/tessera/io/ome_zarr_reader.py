@@ -13,7 +13,8 @@ from typing import Any, cast
 import zarr
 
 from tessera.common.errors import InputError
-from tessera.common.types import Shape5D, VoxelSize
+from tessera.common.types import Shape5D
+from tessera.io.calibration import Calibration, convert_interval, convert_sizes
 from tessera.io.chunk_reader import MAX_CHUNK_BYTES, ChunkReader
 from tessera.io.file_axes import name_axes
 from tessera.io.lazy_image import LazyImage, check_claimed_size, make_lazy_image
@@ -27,8 +28,6 @@ MAX_EXPANSION = 100_000  # chunks of labels are mostly background, and empty one
 _CODECS = {"bytes", "transpose", "gzip", "zstd", "blosc", "crc32c", "sharding_indexed"}
 _CODECS |= {"zlib", "lz4", "bz2", "lzma", "shuffle", "delta"}
 _NUMBERS = re.compile(r"[<>|]?[biuf][1248]|bool|u?int(8|16|32|64)|float(16|32|64)")
-_UM = {"angstrom": 1e-4, "nanometer": 1e-3, "micrometer": 1, "millimeter": 1e3, "centimeter": 1e4, "meter": 1e6}
-_SECONDS = {"millisecond": 1e-3, "second": 1, "minute": 60, "hour": 3600}
 _KINDS = {"time": "T", "channel": "C"}
 _TRANSFORMATIONS = "coordinateTransformations"
 
@@ -66,7 +65,9 @@ def open_ome_zarr(path: Path, axes: str | None, labels: bool, like: Shape5D | No
     if len(file_axes) != array.ndim:
         raise InputError(f"{path}: names {len(file_axes)} axes, but its pixels have {array.ndim}; save it again")
     layout = name_axes(path, file_axes, array.shape, axes, like)
-    image = make_lazy_image(path, layout, ChunkReader(array), labels=labels, tiled=True)
+    channel_chunks = math.ceil(layout.size("c") / array.chunks[layout.axes.index("c")]) if "c" in layout.axes else 1
+    pixels = ChunkReader(array, max(1, min(channel_chunks, MAX_CHUNK_BYTES // max(chunk_bytes, 1))))
+    image = make_lazy_image(path, layout, pixels, labels=labels, tiled=True)
     warnings = []
     if len(described["multiscales"]) > 1:
         warnings.append(f"has {len(described['multiscales'])} images; the first is used")
@@ -74,15 +75,15 @@ def open_ome_zarr(path: Path, axes: str | None, labels: bool, like: Shape5D | No
     if not labels and len(files) < expected:
         warnings.append(f"has {len(files)} of {expected} chunks; the pixels of missing chunks are {array.fill_value}")
     transformations = [*level.get(_TRANSFORMATIONS, []), *multiscale.get(_TRANSFORMATIONS, [])]
-    pixel_size_um, frame_interval_s = _read_sizes(file_axes.lower(), stated_axes, transformations)
+    calibration = _read_calibration(file_axes.lower(), stated_axes, transformations)
     channels = [channel.get("label") for channel in described.get("omero", {}).get("channels", [])]
     named = len(channels) == layout.size("c") and all(isinstance(channel, str) for channel in channels)
     yield replace(
         image,
-        pixel_size_um=pixel_size_um,
-        frame_interval_s=frame_interval_s,
+        pixel_size_um=calibration.pixel_size_um,
+        frame_interval_s=calibration.frame_interval_s,
         channels=channels if named else None,
-        warnings=warnings,
+        warnings=warnings + ([] if labels else list(calibration.warnings)),
     )
 
 
@@ -180,10 +181,10 @@ def _list_codecs(packed: Iterable[Any]) -> list[str]:
     return names
 
 
-def _read_sizes(
+def _read_calibration(
     letters: str, axes: Sequence[Mapping[str, Any]], transformations: Iterable[Mapping[str, Any]]
-) -> tuple[VoxelSize, float | None]:
-    """Return the voxel size (z, y, x) in micrometers and the seconds between frames, None where unknown.
+) -> Calibration:
+    """Return the voxel size and the time between frames. An axis without a unit has neither.
 
     Args:
         letters: the letter of each axis.
@@ -194,8 +195,7 @@ def _read_sizes(
     for transformation in transformations:
         if transformation.get("type") == "scale":
             scales = [a * float(b) for a, b in zip(scales, transformation["scale"], strict=True)]
-    sizes: dict[str, float | None] = {}
-    for letter, axis, scale in zip(letters, axes, scales, strict=True):
-        factor = (_SECONDS if letter == "t" else _UM).get(str(axis.get("unit")))
-        sizes[letter] = scale * factor if factor and 0 < scale < math.inf else None
-    return (sizes.get("z"), sizes.get("y"), sizes.get("x")), sizes.get("t")
+    stated = {letter: (scale, axis.get("unit")) for letter, axis, scale in zip(letters, axes, scales, strict=True)}
+    spatial = [stated.get(letter, (None, None)) for letter in "zyx"]
+    sizes = convert_sizes([scale for scale, _ in spatial], [unit for _, unit in spatial])
+    return sizes.complete_with(convert_interval(*stated.get("t", (None, None))))

@@ -149,7 +149,7 @@ def _choose_series(path: Path, tiff: Any, warnings: list[str]) -> Any:
 def _has_guessed_colors(series: Any) -> bool:
     """Return whether the colors of a series are a guess of tifffile, which wrote an array of three or four planes.
 
-    It stores an array (4, y, x) as the colors and the transparency of one page unless it is told what the planes are.
+    It stores an array (4, y, x) as the colors and the transparency of one page unless its caller states the axes.
     """
     page = series.keyframe
     return bool(
