@@ -267,7 +267,7 @@ def test_memory_stays_flat_as_an_ome_zarr_movie_grows(tmp_path):
 
 
 def test_units_outside_the_specification_are_understood_or_named(tmp_path):
-    pixels = np.zeros((2, 1, 2, 20, 24), np.uint16)
+    pixels = noise(2, 1, 2, 20, 24)
     units = {"t": "hr", "z": "um", "y": "decimeter", "x": "furlong"}
     write_zarr(tmp_path / "a.zarr", pixels, scale=[2, 1, 1.5, 5e-6, 1], units=units)
     with open_image([tmp_path / "a.zarr"]) as image:
