@@ -50,10 +50,10 @@ demo: $(READY)
 	@echo "Open results/report.html in a browser."
 
 test: $(DEV_READY)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --durations 20
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations 20
 
 test-quick: $(DEV_READY)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not slow"
 
 lint: $(DEV_READY)
 	$(BIN)/ruff check .

@@ -1,7 +1,9 @@
-"""Dry runs of Snakemake in processes that have it imported already: most of a small plan's time goes into imports."""
+"""Snakemake in processes that have it imported already: most of a small plan's time goes into imports."""
 
+import atexit
 import multiprocessing
 import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -14,22 +16,27 @@ _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(PRELOADED)
 
 
+def run_forked(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `snakemake` with `arguments` in `folder`, and return the finished process. `stdout` has all of its output."""
+    with tempfile.NamedTemporaryFile("r") as output:
+        process = _server.Process(target=_run, args=(str(folder), output.name, arguments))
+        process.start()
+        process.join()
+        return subprocess.CompletedProcess(arguments, process.exitcode, output.read())
+
+
 def dry_run(folder: Path, *arguments: str) -> str:
     """Run `snakemake --dry-run` with `arguments` in `folder`, and return what it prints.
 
     Raises:
         AssertionError: it failed. The message is its output.
     """
-    with tempfile.NamedTemporaryFile("r") as output:
-        process = _server.Process(target=_run, args=(str(folder), output.name, ["--dry-run", *arguments]))
-        process.start()
-        process.join()
-        printed = output.read()
-    assert process.exitcode == 0, printed
-    return printed
+    done = run_forked(folder, "--dry-run", *arguments)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
 
 
-def _run(folder: str, output: str, arguments: list[str]) -> None:
+def _run(folder: str, output: str, arguments: tuple[str, ...]) -> None:
     """Run Snakemake in this process, with its output in the file `output`."""
     with open(output, "w") as file:
         for descriptor in (1, 2):
@@ -42,4 +49,8 @@ def _run(folder: str, output: str, arguments: list[str]) -> None:
     sys.argv[:] = ["snakemake", *arguments]
     from snakemake.cli import main
 
-    main()
+    try:
+        main()
+    finally:
+        atexit._run_exitfuncs()  # which the processes of multiprocessing do not do
+        sys.stdout.flush()

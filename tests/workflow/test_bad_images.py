@@ -1,17 +1,21 @@
 """A run with a bad image stops and names the file, or skips the image. Finished images are kept either way."""
 
+import shutil
+
 import pytest
 
-from helpers.small_project import TABLE, make_project, planned, snakemake
+from helpers.small_project import TABLE, planned, snakemake
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    """A project in which the file of the image "spare" is truncated."""
+@pytest.fixture
+def project(finished, tmp_path):
+    """A finished project without its images, to which the test image "spare" is added, whose file is truncated."""
+    folder = shutil.copytree(finished, tmp_path / "project", symlinks=True)
+    shutil.rmtree(folder / "results" / "images")
     table = TABLE + "spare\t../raw/spare.ome.tif\t../raw/spare_truth\ttest\ttwo\n"
-    folder = make_project(tmp_path_factory.mktemp("bad") / "project", table=table)
+    (folder / "config" / "images.tsv").write_text(table)
     path = folder / "raw" / "spare.ome.tif"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     return folder

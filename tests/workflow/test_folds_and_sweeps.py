@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from helpers.expected_jobs import predicting
 from helpers.small_project import planned, snakemake
 from tessera.io.ome_zarr_store import open_array
 
@@ -68,7 +69,7 @@ def test_changed_sweep_trains_only_the_new_variant_and_lists_the_removed_one(swe
     kept = {name: (project / "results" / "models" / name / "model.json").stat().st_mtime_ns for name in MODELS}
     config = project / "config" / "config.yaml"
     config.write_text(config.read_text().replace("- 0.01\n  - 0.03\n", "- 0.03\n  - 0.02\n"))
-    output = snakemake(project, "--cores", "2", "--max-threads", "1").stdout
+    output = snakemake(project, "--cores", "2", "--max-threads", "1", "results/selected.json").stdout
     left = next(line for line in output.splitlines() if "Left over from models" in line)
     assert " results/models/learning_rate~0.01_fold2" in left
     assert "0.03" not in left
@@ -76,4 +77,4 @@ def test_changed_sweep_trains_only_the_new_variant_and_lists_the_removed_one(swe
         assert (project / "results" / "models" / name / "model.json").stat().st_mtime_ns == kept[name]
     variants = read_json(project / "results" / "selected.json")["variants"]
     assert sorted(variants) == ["learning_rate~0.02", "learning_rate~0.03"]
-    assert planned(project) == {}
+    assert planned(project) == {"explain": 1} | predicting(1)

@@ -1,6 +1,7 @@
 """A run that was killed can be finished with the same command, and gives the same results."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,12 +12,31 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.small_project import make_project, planned, snakemake, start_holder
+from helpers.small_project import planned, snakemake, start_holder
 from tessera.io.ome_zarr_store import open_array
 
 pytestmark = pytest.mark.slow
 
 COMMAND = ["--cores", "2", "--max-threads", "2"]
+# The results from the images to the metrics. A run makes them again if all are missing.
+MADE_AGAIN = [
+    "images",
+    "models",
+    "selected.json",
+    "converted",
+    "predictions",
+    "labels",
+    "objects",
+    "metrics",
+    "pictures",
+    "metrics.tsv",
+]
+
+
+@pytest.fixture
+def project(finished, tmp_path):
+    """A copy of the finished project."""
+    return shutil.copytree(finished, tmp_path / "project", symlinks=True)
 
 
 def kill_when(folder, log, text, *, with_jobs=True):
@@ -45,11 +65,12 @@ def kill_when(folder, log, text, *, with_jobs=True):
     process.wait()
 
 
-def test_killed_run_gives_the_results_of_an_uninterrupted_one(finished, tmp_path):
-    project = make_project(tmp_path / "project")
+def test_killed_run_gives_the_results_of_an_uninterrupted_one(finished, project):
+    for path in (project / "results" / name for name in MADE_AGAIN):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     kill_when(project, "logs/ingest/two.log", "[1/2]")
-    kill_when(project, "logs/train/fold1.log", "epoch 2/8")
-    kill_when(project, "logs/train/fold1.log", "epoch 5/8", with_jobs=False)
+    kill_when(project, "logs/train/fold1.log", "epoch 2/6")
+    kill_when(project, "logs/train/fold1.log", "epoch 4/6", with_jobs=False)
     snakemake(project, *COMMAND)
     assert planned(project) == {}
     labels = sorted(path.relative_to(finished) for path in finished.glob("results/labels/*/*.ome.zarr"))
@@ -61,10 +82,10 @@ def test_killed_run_gives_the_results_of_an_uninterrupted_one(finished, tmp_path
     assert metrics[0]["ap_50"].min() > 0.3, "the network found cells, so that there is something to compare"
 
 
-def test_second_run_at_the_same_time_is_refused(finished):
-    with start_holder(finished / ".snakemake" / "tessera" / "results.lock", 60) as process:
+def test_second_run_at_the_same_time_is_refused(project):
+    with start_holder(project / ".snakemake" / "tessera" / "results.lock", 60) as process:
         try:
-            output = snakemake(finished, *COMMAND, "--forcerun", "select_model", check=False)
+            output = snakemake(project, *COMMAND, "--forcerun", "select_model", check=False)
         finally:
             process.kill()
     assert output.returncode == 1

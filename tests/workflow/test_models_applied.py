@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from helpers.expected_jobs import APPLYING, predicting
 from helpers.small_project import SETTINGS, make_project, planned, set_settings, snakemake
 from tessera.io.ome_zarr_store import open_array
 
@@ -17,7 +18,6 @@ image\tpath\tbatch\troi\tframes
 spare\t../raw/spare.ome.tif\tone\t0:64,32:96\t1
 plain\t../raw/plain.ome.tif\ttwo\t\t
 """
-APPLYING = {"select_model": 1, "explain": 1, "predict": 2, "segment": 2, "track": 2, "evaluate": 2, "report": 1}
 
 
 @pytest.fixture(scope="module")
@@ -76,24 +76,22 @@ def test_edited_model_reruns_all_predictions(project):
 def test_changed_region_reruns_only_its_batch(project):
     table = project / "config" / "images.tsv"
     table.write_text(TABLE.replace("0:64,32:96", "0:96,32:96"))
-    assert planned(project) == {"predict": 1, "segment": 1, "track": 1, "evaluate": 1, "report": 1}
+    assert planned(project) == predicting(1)
 
 
-def test_images_with_ground_truth_are_test_images_whatever_their_split(project):
-    rows = "plain\t../raw/plain.ome.tif\t../raw/plain_truth\ttrain\ttwo\nspare\t../raw/spare.ome.tif\t\t\tone\n"
-    (project / "config" / "images.tsv").write_text(f"image\tpath\ttruth\tsplit\tbatch\n{rows}")
-    snakemake(project, "--cores", "2", "--max-threads", "2")
-    table = pd.read_csv(project / "results" / "metrics.tsv", sep="\t", index_col="image")
-    assert table["split"].to_dict() == {"plain": "test", "spare": "predict"}
-    assert table["frames_scored"].to_dict() == {"plain": 2, "spare": 0}
-
-
-def test_ground_truth_outside_the_region_of_interest_is_not_scored(project):
-    rows = "plain\t../raw/plain.ome.tif\t../raw/plain_truth\ttwo\t0:48,0:96\t0"
-    (project / "config" / "images.tsv").write_text(f"image\tpath\ttruth\tbatch\troi\tframes\n{rows}\n")
-    snakemake(project, "--cores", "2", "--max-threads", "2")
-    table = pd.read_csv(project / "results" / "metrics.tsv", sep="\t", index_col="image")
-    assert table.loc["plain", ["frames_scored", "pixels"]].tolist() == [1, 48 * 96]
+def test_ground_truth_makes_test_images_and_is_scored_in_the_region_of_interest_alone(project):
+    table = """\
+image\tpath\ttruth\tsplit\tbatch\troi\tframes
+plain\t../raw/plain.ome.tif\t../raw/plain_truth\ttrain\ttwo\t\t
+part\t../raw/plain.ome.tif\t../raw/plain_truth\t\ttwo\t0:48,0:96\t0
+spare\t../raw/spare.ome.tif\t\t\ttwo\t\t
+"""
+    (project / "config" / "images.tsv").write_text(table)
+    snakemake(project, "--cores", "2", "--max-threads", "2", "results/metrics/two.tsv")
+    scores = pd.read_csv(project / "results" / "metrics" / "two.tsv", sep="\t", index_col="image")
+    assert scores["split"].to_dict() == {"plain": "test", "part": "test", "spare": "predict"}
+    assert scores["frames_scored"].to_dict() == {"plain": 2, "part": 1, "spare": 0}
+    assert scores.loc["part", "pixels"] == 48 * 96
 
 
 def test_project_can_apply_its_own_model_without_retraining(finished, tmp_path):

@@ -42,26 +42,26 @@ def outer(tmp_path_factory):
     return folder
 
 
-def test_a_profile_with_other_triggers_is_refused_with_the_line_to_add(project):
+def test_profile_with_other_triggers_is_refused_with_the_line_to_add(project):
     finished = snakemake(project, "--dry-run", "--workflow-profile", "other", check=False)
     assert finished.returncode != 0
     assert "    rerun-triggers: [mtime]" in finished.stdout
     assert "params" in finished.stdout
 
 
-def test_the_trigger_may_be_given_on_the_command_line(project):
+def test_trigger_may_be_given_on_the_command_line(project):
     output = snakemake(project, "--dry-run", "--workflow-profile", "other", "--rerun-triggers", "mtime").stdout
     assert "rerun-triggers: [mtime]" not in output
 
 
-def test_a_workflow_that_imports_tessera_keeps_its_triggers_and_is_warned(outer):
+def test_workflow_that_imports_tessera_keeps_its_triggers_and_is_warned(outer):
     output = snakemake(outer, "--dry-run", "--cores", "1").stdout
     assert output.count("    rerun-triggers: [mtime]") == 1
     assert "Warning: Snakemake's rerun triggers are code, input, mtime, params, software-env" in output
     assert "segment" in output
 
 
-def test_a_workflow_that_imports_tessera_plans_all_of_its_jobs(outer):
+def test_workflow_that_imports_tessera_plans_all_of_its_jobs(outer):
     output = snakemake(outer, "--dry-run", "--cores", "1", "--rerun-triggers", "mtime").stdout
     assert "Warning: Snakemake's rerun triggers" not in output
     for rule in ("ingest", "train", "predict", "report"):
