@@ -1,5 +1,7 @@
 """Sizes, frame intervals and channel names in the metadata of many programs."""
 
+import struct
+
 import numpy as np
 import pytest
 import tifffile
@@ -194,3 +196,49 @@ def test_sizes_of_electron_microscopes_are_read(tmp_path, code, text, sizes):
     tag = (code, 2, len(text.encode("cp1252")) + 1, text.encode("cp1252") + b"\0", True)
     tifffile.imwrite(tmp_path / "a.tif", STACK[0], extratags=[tag], metadata=None, resolution=(96, 96))
     assert stated(tmp_path / "a.tif") == (pytest.approx(sizes), None, None, [])
+
+
+def test_size_of_metaseries_files_is_read(tmp_path):
+    values = {"spatial-calibration-state": ("bool", "on"), "spatial-calibration-units": ("string", "um")}
+    values |= {"spatial-calibration-x": ("float", "0.25"), "spatial-calibration-y": ("float", "0.5")}
+    entries = "".join(f'<prop id="{name}" type="{kind}" value="{value}"/>' for name, (kind, value) in values.items())
+    description = f"<MetaData><PlaneInfo>{entries}</PlaneInfo></MetaData>"
+    tifffile.imwrite(tmp_path / "a.tif", STACK[0], description=description, software="MetaSeries", metadata=None)
+    assert stated(tmp_path / "a.tif")[0] == (None, 0.5, 0.25)
+
+
+def test_sizes_of_fluoview_files_are_read(tmp_path):
+    header = np.zeros(1, np.dtype(tifffile.TIFF.MM_HEADER).newbyteorder("<"))
+    for place, dimension in enumerate(
+        [("X", 24, 0, 0.25, "um"), ("Y", 20, 0, 0.5, "um"), ("Z", 5, 0, 1500, "nm"), ("T", 1, 0, 0, "s")]
+    ):
+        header["Dimensions"][0, place] = tuple(
+            value.encode() if isinstance(value, str) else value for value in dimension
+        )
+    tags = [(34361, 1, header.nbytes, header.tobytes(), True), (34362, 12, 8, (0.0,) * 8, True)]
+    options = {"photometric": "minisblack", "metadata": None}
+    with tifffile.TiffWriter(tmp_path / "a.tif", byteorder="<") as writer:
+        for number, page in enumerate(STACK):
+            writer.write(page, contiguous=False, extratags=tags if number == 0 else [], **options)
+    with open_tiff(tmp_path / "a.tif", None, labels=False) as image:
+        assert (image.shape, image.pixel_size_um) == ((1, 1, 5, 20, 24), (1.5, 0.5, 0.25))
+
+
+def test_sizes_of_micro_manager_files_are_read(tmp_path):
+    summary = b'{"PixelSize_um": 0.5, "z-step_um": 2.0, "Interval_ms": 3000, "Frames": 1}'
+    head = struct.pack("<8I", 54773648, 0, 0, 0, 0, 0, 2355492, len(summary))
+    pixels_at = 8 + len(head) + len(summary)
+    tags = [(256, 4), (257, 4), (258, 8), (259, 1), (262, 1), (273, pixels_at), (277, 1), (278, 4), (279, 16)]
+    page = struct.pack("<H", len(tags) + 1) + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    page += struct.pack("<HHIII", 51123, 2, len(summary), 8 + len(head), 0)
+    content = struct.pack("<2sHI", b"II", 42, pixels_at + 16) + head + summary + bytes(range(16)) + page
+    (tmp_path / "a.tif").write_bytes(content)
+    assert stated(tmp_path / "a.tif")[0] == (None, 0.5, 0.5)
+
+
+def test_vendor_metadata_that_cannot_be_read_cause_a_warning(tmp_path):
+    description = '<MetaData><prop id="PlaneInfo" value="lost"/></MetaData>'
+    tifffile.imwrite(tmp_path / "a.tif", STACK[0], description=description, software="MetaSeries", metadata=None)
+    assert stated(tmp_path / "a.tif")[3] == [
+        "has metaseries metadata that cannot be read (AttributeError); its sizes may be missing"
+    ]

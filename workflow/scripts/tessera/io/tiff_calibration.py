@@ -1,7 +1,6 @@
 """The voxel size, the frame interval and the channel names that the metadata of a TIFF file state."""
 
 from collections.abc import Callable, Mapping
-from functools import reduce
 from typing import Any
 from xml.etree import ElementTree
 
@@ -69,15 +68,14 @@ def read_tiff_calibration(tiff: Any, series: Any, layout: Layout) -> Calibration
         "fluoview": _read_fluoview,
         "micromanager": _read_micromanager,
     }
-    stated = []
+    calibration = Calibration()
     for kind, read in readers.items():
-        if getattr(tiff, f"is_{kind}"):
+        if getattr(tiff, f"is_{kind}") and not any(calibration.pixel_size_um[1:]):
             try:
-                stated.append(read(tiff, series, layout))
+                calibration = calibration.complete_with(read(tiff, series, layout))
             except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
                 warning = f"has {kind} metadata that cannot be read ({type(error).__name__}); its sizes may be missing"
-                stated.append(Calibration(warnings=(warning,)))
-    calibration = reduce(Calibration.complete_with, stated, Calibration())
+                calibration = calibration.complete_with(Calibration(warnings=(warning,)))
     if tiff.is_imagej or any(calibration.pixel_size_um[1:]):
         return calibration
     return calibration.complete_with(_read_resolution(series))
