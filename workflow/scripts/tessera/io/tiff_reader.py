@@ -153,7 +153,7 @@ def _has_guessed_colors(series: Any) -> bool:
     """
     page = series.keyframe
     return bool(
-        series.kind == "shaped"
+        (series.kind == "shaped" or str(page.software).startswith("tifffile"))
         and page.photometric == tifffile.PHOTOMETRIC.RGB
         and page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
         and '"axes"' not in (page.shaped_description or "")
