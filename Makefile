@@ -11,10 +11,11 @@ DEV_READY := .venv/ready-dev
 COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --universal --fork-strategy fewest \
            --python-version 3.11 --no-header --no-annotate
 
-.PHONY: help setup demo test test-quick lint format lock docs settings
+.PHONY: help setup demo check-gpu test test-quick lint format lock docs settings
 
 help:
 	@echo "make demo   simulate movies, run the whole pipeline on them, write results/report.html"
+	@echo "make check-gpu GPU=1  show whether TensorFlow sees the GPUs, and how fast they are"
 	@echo "make test   run the tests (make test-quick leaves out the slow ones)"
 	@echo "make lint   check style, rules, types, imports and docs;  make format fixes the style"
 	@echo "make docs   show the documentation in a browser while you edit it"
@@ -48,6 +49,10 @@ lock: $(READY)
 demo: $(READY)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo/config.yaml
 	@echo "Open results/report.html in a browser."
+
+# Two minutes: whether TensorFlow sees the GPUs, and how fast they are beside the CPU.
+check-gpu: $(READY)
+	PYTHONPATH=workflow/scripts $(BIN)/python -m tessera.training.device_check
 
 test: $(DEV_READY)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations 20

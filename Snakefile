@@ -48,6 +48,7 @@ else:
 
     include: "workflow/rules/split.smk"
     include: "workflow/rules/augment.smk"
+    include: "workflow/rules/download_weights.smk"
     include: "workflow/rules/train.smk"
     include: "workflow/rules/select_model.smk"
     include: "workflow/rules/explain.smk"

@@ -101,12 +101,12 @@ def producers(planner, text):
         for pattern in planner.steps[name].outputs
     }
     rules = {}
-    for rule, inputs in re.findall(r"^rule (\w+):\n    input: (.*)$", text, re.M):
+    for rule, inputs in re.findall(r"^(?:local)?rule (\w+):\n    input: (.*)$", text, re.M):
         rules.setdefault(rule, set()).update(made[path] for path in inputs.split(", ") if path in made)
     return rules
 
 
-@pytest.mark.parametrize("kind", ["trained", "masks", "semantic", "simulated"])
+@pytest.mark.parametrize("kind", ["trained", "pretrained", "masks", "semantic", "simulated"])
 def test_declared_upstream_steps_are_those_that_rules_read(tmp_path, monkeypatch, kind):
     folder = make_project(tmp_path / "project")
     monkeypatch.chdir(folder)
@@ -115,6 +115,8 @@ def test_declared_upstream_steps_are_those_that_rules_read(tmp_path, monkeypatch
         Path("config/images.tsv").write_text(
             "image\tpath\tmasks\ttruth\na\t../raw/val.ome.tif\t../raw/val_truth\t../raw/val_truth\n"
         )
+    if kind == "pretrained":
+        settings["train"] = {"encoder_weights": "imagenet"}
     if kind == "semantic":
         settings |= {"task": "semantic", "classes": ["background", "cell"]}
     if kind == "simulated":

@@ -245,9 +245,15 @@ def truth_folders(images):
     return sorted({f"results/truth/{PROJECT.rows[image]['batch']}" for image in PROJECT.with_truth(images)})
 
 
+def weights_folders(model):
+    """Return the folder of the ImageNet weights that a model starts from, in a list that may be empty."""
+    return [f"resources/weights/{backbone}" for backbone in PROJECT.pretrained_backbone(model)]
+
+
 wildcard_constraints:
     batch="[^/]+",
     # An existing model may be in the folder of a model of this workflow; the workflow must not train it.
+    backbone="|".join(PROJECT.pretrained_backbones) or "(?!)",
     fold="|".join(PROJECT.folds) or "(?!)",
     model="|".join(map(re.escape, PROJECT.models)) or "(?!)",
     movie="[^/]+",

@@ -2,6 +2,7 @@ rule train:
     """Train the model {wildcards.model}."""
     input:
         patches=ancient_inputs("train", lambda wildcards: f"results/patches/{PROJECT.models[wildcards.model]['fold']}"),
+        weights=ancient_inputs("train", lambda wildcards: weights_folders(wildcards.model)),
         rerun_if=rerun_if("train"),
     output:
         model=directory("results/models/{model}"),

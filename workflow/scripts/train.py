@@ -7,6 +7,7 @@ hidden folder beside `output`, see `tessera.training.checkpoint`; a training wit
 
 import json
 import logging
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -132,6 +133,8 @@ def print_summary(
 
 if __name__ == "__main__":
     with running(snakemake):
+        if snakemake.input.get("weights"):
+            os.environ["KERAS_HOME"] = str(snakemake.input.weights)  # no download on a compute node
         train(
             snakemake.input.patches,
             settings=TrainSettings.model_validate(snakemake.config["train"] | snakemake.params.settings),

@@ -5,6 +5,7 @@ same layers whatever weights it starts from.
 """
 
 import os
+import tempfile
 import types
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from tessera.common.errors import InputError
 from tessera.common.types import StrPath
 from tessera.networks.architectures import create_backbone
 from tessera.networks.tensorflow_setup import keras, sm
+
+MIRROR = "TESSERA_WEIGHTS_MIRROR"  # environment variable: a web address to download the weights from instead
 
 
 def load_pretrained_encoder(weights: str, backbone: str) -> Any:
@@ -31,7 +34,7 @@ def load_pretrained_encoder(weights: str, backbone: str) -> Any:
     Raises:
         InputError: the weights cannot be downloaded or read, or do not fit.
     """
-    encoder = _download_encoder(backbone) if weights == "imagenet" else _read_encoder(Path(weights), backbone)
+    encoder = _imagenet_encoder(backbone)[0] if weights == "imagenet" else _read_encoder(Path(weights), backbone)
     if encoder.input_shape[-1] == 3:
         _fold_preprocessing(encoder, backbone)
     return encoder
@@ -58,25 +61,56 @@ def check_weights_file(path: StrPath) -> None:
         raise InputError(f"{path}: {fault}, so Keras did not write it; write it again with save_weights of Keras")
 
 
-def _download_encoder(backbone: str) -> Any:
-    """Return an encoder with ImageNet weights."""
-    utils = types.SimpleNamespace(**vars(keras.utils) | {"get_file": _download})
-    return create_backbone(backbone, 3, "imagenet", utils=utils)
+def download_encoder_weights(backbone: str) -> Path:
+    """Return the path of the ImageNet weights of a backbone. They are downloaded unless they are there already.
+
+    Raises:
+        InputError: the weights cannot be downloaded, or the file is not the right one.
+    """
+    return _imagenet_encoder(backbone)[1]
 
 
-def _download(name: str, url: str, **options: Any) -> str:
-    """Return the path of a file that is downloaded at first use, below KERAS_HOME, which Keras's `get_file` ignores."""
+def _imagenet_encoder(backbone: str) -> tuple[Any, Path]:
+    """Return an encoder with ImageNet weights, and the path of their file."""
+    files: list[Path] = []
+
+    def get_file(name: str, url: str, **options: Any) -> str:
+        files.append(_download(name, url, **options))
+        return str(files[-1])
+
+    utils = types.SimpleNamespace(**vars(keras.utils) | {"get_file": get_file})
+    return create_backbone(backbone, 3, "imagenet", utils=utils), files[-1]
+
+
+def _download(name: str, url: str, **options: Any) -> Path:
+    """Return the path of a file that is downloaded at first use, below KERAS_HOME, which Keras's `get_file` ignores.
+
+    Keras checks the file if `options` has its checksum. Otherwise a download that was killed must not look complete,
+    so the file gets its name when it is whole.
+    """
     home = Path(os.environ.get("KERAS_HOME") or Path("~/.keras").expanduser())
     path = home / "models" / name
+    if mirror := os.environ.get(MIRROR):
+        url = f"{mirror.rstrip('/')}/{name}"
+    has_checksum = bool(options.get("file_hash") or options.get("md5_hash"))
     state = "the file there is another one, and it" if path.is_file() else "it"
     try:
         home.mkdir(parents=True, exist_ok=True)  # otherwise Keras uses a temporary folder
-        return keras.utils.get_file(name, url, cache_dir=str(home), **options)
+        if has_checksum or path.is_file():
+            keras.utils.get_file(name, url, cache_dir=str(home), **options)
+        else:
+            with tempfile.TemporaryDirectory(dir=home) as folder:
+                downloaded = keras.utils.get_file(name, url, cache_dir=folder, **options)
+                check_weights_file(downloaded)
+                path.parent.mkdir(exist_ok=True)
+                Path(downloaded).replace(path)
+        check_weights_file(path)
     except Exception as error:  # Keras raises a plain Exception when a download fails
         raise InputError(
             f"train.encoder_weights: the ImageNet weights are not in {path.parent}: {state} could not be downloaded "
             f"({error}); download {url} and save it there as {name}, or set train.encoder_weights to null"
         ) from error
+    return path
 
 
 def _read_encoder(path: Path, backbone: str) -> Any:

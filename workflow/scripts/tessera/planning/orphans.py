@@ -22,7 +22,7 @@ def list_orphans(results: Path, project: Project) -> list[str]:
     orphans: dict[tuple[str, str], set[Path]] = {}
     for step in STEPS.values():
         is_training = step.key in ("fold", "model")
-        if step.key in (None, "movie") or (is_training and not project.folds):
+        if step.key in (None, "movie", "backbone") or (is_training and not project.folds):
             continue
         kind = "truth" if step.raw_files == "truth_files" else {"batch": "batches"}.get(str(step.key), f"{step.key}s")
         owner = "settings" if is_training else "table"

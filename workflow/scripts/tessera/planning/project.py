@@ -78,11 +78,21 @@ class Project:
         return dict(self.existing) or {model: f"results/models/{model}" for model in self.models}
 
     @cached_property
+    def pretrained_backbones(self) -> list[str]:
+        """The backbones that start from ImageNet weights."""
+        return sorted({backbone for model in self.models for backbone in self.pretrained_backbone(model)})
+
+    @cached_property
     def model_fingerprints(self) -> dict[str, str]:
         """{model: digest of its files} of existing models, else {model: variant}."""
         if self.existing:
             return {model: digest_path(Path(folder)) for model, folder in sorted(self.existing.items())}
         return {model: parts["variant"] for model, parts in sorted(self.models.items())}
+
+    def pretrained_backbone(self, model: str) -> list[str]:
+        """The backbone of a model that starts from ImageNet weights; an empty list for any other model."""
+        settings = self.models[model]["train"]
+        return [settings["backbone"]] if settings.get("encoder_weights") == "imagenet" else []
 
     @property
     def label_step(self) -> str:

@@ -123,9 +123,11 @@ class Provenance:
         return digest(key, sorted(self.settings(step, key).items()), self._code_hash(step.name), members, upstream)
 
     def _keys_read(self, step: Step, key: str | None, other: Step) -> list[str]:
-        """Keys of `other` whose outputs a step reads: a model learns from its own fold."""
+        """Keys of `other` whose outputs a step reads: a model has its own fold and backbone."""
         if step.key == "model" and other.key == "fold":
             return [self._project.models[str(key)]["fold"]]
+        if step.key == "model" and other.key == "backbone":
+            return self._project.pretrained_backbone(str(key))
         return other.keys(self._project)
 
     def _members(self, step: Step, key: str | None, other: Step) -> list[str]:

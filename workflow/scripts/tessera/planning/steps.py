@@ -132,6 +132,8 @@ class Step:
                 return list(project.folds)
             case "model":
                 return list(project.models)
+            case "backbone":
+                return project.pretrained_backbones
             case "movie":
                 return list(project.movies)
         return []
@@ -207,10 +209,16 @@ STEPS = {
             active=_learns,
         ),
         Step(
+            "download_weights",
+            ("resources/weights/{backbone}",),
+            key="backbone",
+            active=lambda project: bool(project.pretrained_backbones),
+        ),
+        Step(
             "train",
             ("results/models/{model}",),
             key="model",
-            upstream=("augment",),
+            upstream=("augment", "download_weights"),
             extra=_training_settings,
             active=_learns,
         ),

@@ -355,7 +355,7 @@ class TrainSettings(Section):
         Name | None,
         Field(
             description="Initial weights: imagenet, a file, or an earlier model's folder; null: random. `imagenet` "
-            "is downloaded at first use and helps with few images, above all with color images. The folder of an "
+            "is downloaded before training and helps with few images, above all with color images. The folder of an "
             "earlier model, such as a copy of results/models/fold1, continues from it: channels and classes may "
             "differ. Paths are relative to the working directory."
         ),
