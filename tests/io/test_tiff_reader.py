@@ -158,6 +158,13 @@ def test_planes_without_stated_axes_are_channels_with_a_warning(tmp_path, pixels
         ]
 
 
+def test_colors_that_ome_xml_states_are_named(tmp_path):
+    options = {"photometric": "rgb", "planarconfig": "separate", "ome": True, "metadata": {"axes": "SYX"}}
+    tifffile.imwrite(tmp_path / "a.tif", PLANES[:3].astype(np.uint8), **options)
+    with open_tiff(tmp_path / "a.tif", None, False) as image:
+        assert (image.channels, image.warnings) == (["red", "green", "blue"], [])
+
+
 @pytest.mark.parametrize("like", [(4, 1, 1, 20, 24), (1, 1, 4, 20, 24), (4, 2, 1, 20, 24)])
 @pytest.mark.parametrize("pixels", [PLANES, PLANES * 0], ids=["varied", "empty"])
 def test_masks_of_four_planes_have_the_axes_of_their_image(tmp_path, pixels, like):

@@ -152,8 +152,9 @@ def _has_guessed_colors(series: Any) -> bool:
     It stores an array (4, y, x) as the colors and the transparency of one page unless its caller states the axes.
     """
     page = series.keyframe
+    by_tifffile = series.kind in ("uniform", "generic") and str(page.software).startswith("tifffile")
     return bool(
-        (series.kind == "shaped" or str(page.software).startswith("tifffile"))
+        (series.kind == "shaped" or by_tifffile)
         and page.photometric == tifffile.PHOTOMETRIC.RGB
         and page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
         and '"axes"' not in (page.shaped_description or "")
