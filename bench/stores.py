@@ -67,7 +67,8 @@ def main():
     parser.add_argument("--only", nargs="*", default=["real", "long", "plane"])
     arguments = parser.parse_args()
     WORK.mkdir(parents=True, exist_ok=True)
-    make_movies(arguments.data, WORK)
+    if not (WORK / "plane_raw.tif").exists():
+        make_movies(arguments.data, WORK)
     figures = Figures("make bench-stores")
     movie = (*STEPS, "import_masks", "track", "read", "edit", "predict after an edit of one frame")
     plane = (*STEPS, "read", "edit", "predict after an edit of one pixel")

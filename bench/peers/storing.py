@@ -55,7 +55,7 @@ def import_masks(work, raw, masks, **_):
     from import_masks import import_mask
     from tessera.settings.sections import IngestTruthSettings
 
-    row = {"image": "a", "files": [Path(raw)], "masks_files": [Path(masks)], "axes": None}
+    row = {"image": "a", "files": [raw], "masks_files": [masks], "axes": None}
     import_mask(
         row, work / "image.ome.zarr", work / "masks.ome.zarr", work / "masks.parquet",
         class_="cell", settings=IngestTruthSettings(), region={},
