@@ -53,6 +53,11 @@ else:
     include: "workflow/rules/select_model.smk"
     include: "workflow/rules/explain.smk"
     include: "workflow/rules/predict.smk"
+
+    if "estimate_scale" in PLANNER.steps:
+
+        include: "workflow/rules/estimate_scale.smk"
+
     include: "workflow/rules/segment.smk"
 
 

@@ -24,7 +24,8 @@ SETTINGS = {
         "architecture": "PlainUnet", "backbone": None, "width": 8, "depth": 2, "epochs": 6, "batch_size": 4,
         "learning_rate": 0.01, "device": "cpu", "log_images_every": 0,
     },
-    "predict": {"tile_px": 128, "halo_px": 32},
+    # Without `auto`, images do not depend on each other.
+    "predict": {"tile_px": 128, "halo_px": 32, "object_diameter_px": None},
 }  # fmt: skip
 
 TABLE = """\

@@ -1,6 +1,7 @@
 """The size of the objects in an image is found from the image itself, at whatever magnification it was taken."""
 
 import json
+import math
 
 import cv2
 import numpy as np
@@ -10,11 +11,17 @@ from scipy.ndimage import binary_erosion
 from tessera.common.constants import INSTANCE_OUTPUTS
 from tessera.data.dataset_fingerprint import compute_fingerprint
 from tessera.data.normalization import normalize
-from tessera.inference.diameter_estimation import estimate_diameter
+from tessera.inference.diameter_estimation import (
+    DiameterEstimate,
+    SampledImage,
+    contradicts,
+    estimate_diameter,
+    round_diameter,
+)
 from tessera.inference.ensemble import Ensemble
+from tessera.inference.network_view import NetworkView
 from tessera.inference.predict_image import ImagePredictor
 from tessera.inference.prediction_plan import PredictionPlan
-from tessera.inference.tile_predictor import NetworkView
 from tessera.inference.tiling import TilePlan
 from tessera.io.ome_zarr_store import create_store, finish_image, read_metadata
 from tessera.settings.sections import PredictSettings
@@ -64,13 +71,19 @@ class Sees:
         return 255 * np.stack([~cells, inside, cells & ~inside], axis=1).astype(np.uint8)
 
 
-def found(tmp_path, zoom, engine, **settings):
-    plane = discs(7, zoom)
-    path = tmp_path / f"{zoom}.ome.zarr"
+VIEW = NetworkView([0], [(1000, 9000)])
+
+
+def write_plane(path, plane):
     store = create_store(path, (1, 1, 1, *plane.shape), plane.dtype)
     store[0, 0, 0] = plane
     finish_image(path, name="a")
-    return estimate_diameter(path, Ensemble([engine]), NetworkView([0], [(1000, 9000)]), **settings)
+    return SampledImage(path, VIEW)
+
+
+def found(tmp_path, zoom, engine):
+    image = write_plane(tmp_path / f"{zoom}.ome.zarr", discs(7, zoom))
+    return estimate_diameter([image], Ensemble([engine])).diameter_px
 
 
 @pytest.mark.parametrize("zoom", [0.4, 0.7, 1.0, 1.7, 3.5])
@@ -119,5 +132,36 @@ def test_an_empty_image_has_no_diameter(tmp_path):
     path = tmp_path / "empty.ome.zarr"
     create_store(path, (1, 1, 1, 200, 200), np.uint16)
     finish_image(path, name="empty")
-    ensemble = Ensemble([Sees()])
-    assert estimate_diameter(path, ensemble, NetworkView([0], [(0, 1)])) is None
+    image = SampledImage(path, NetworkView([0], [(0, 1)]))
+    assert estimate_diameter([image], Ensemble([Sees()])) == DiameterEstimate()
+
+
+def test_a_diameter_is_rounded_to_steps_of_ten_percent():
+    assert round_diameter(1.1) == 1.1
+    assert round_diameter(20) == round_diameter(19) == 19.19  # 1.1**31 = 19.19, 1.1**32 = 21.11
+    assert round_diameter(100) / round_diameter(90) == pytest.approx(1.1, rel=1e-3)
+
+
+def test_images_of_one_microscope_have_one_diameter_though_one_of_them_misleads(tmp_path):
+    """In one of three images, blurred discs of twice the diameter hide the others."""
+    images = [write_plane(tmp_path / f"{seed}.ome.zarr", discs(seed, 2.0)) for seed in (7, 8)]
+    images.append(write_plane(tmp_path / "blurred.ome.zarr", discs(9, 4.0)[:1024, :1024]))
+    together = estimate_diameter(images, Ensemble([Sees()]))
+    assert together.diameter_px == pytest.approx(2 * DIAMETER_PX, rel=0.15)
+    assert estimate_diameter(images[::-1], Ensemble([Sees()])) == together
+
+
+def probabilities_of(diameter_px, count=16):
+    """What a network answers for discs in a square grid: (outputs, y, x)."""
+    side = math.isqrt(count)
+    plane = np.zeros((side * 2 * diameter_px,) * 2, np.uint8)
+    for y, x in np.ndindex(side, side):
+        cv2.circle(plane, (diameter_px * (2 * x + 1), diameter_px * (2 * y + 1)), diameter_px // 2, 1, -1)
+    inside = binary_erosion(plane, iterations=2)
+    return 255 * np.stack([plane == 0, inside, (plane > 0) & ~inside]).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("expected_px", "count", "is_evidence"), [(20, 16, False), (32, 16, False), (45, 16, True),
+                                                                   (8, 16, True), (45, 4, False)])  # fmt: skip
+def test_objects_of_another_size_are_evidence_if_they_are_many(expected_px, count, is_evidence):
+    assert contradicts(probabilities_of(20, count), expected_px) == is_evidence

@@ -117,7 +117,7 @@ def test_probabilities_keep_the_sizes_of_the_image_and_name_their_outputs(tmp_pa
     run(source, tmp_path / "p.ome.zarr")
     metadata = read_metadata(tmp_path / "p.ome.zarr")
     assert (metadata.pixel_size_um, metadata.frame_interval_s, metadata.channels) == ((2.0, 0.5, 0.25), 60.0, OUTPUTS)
-    assert metadata.extra["prediction"]["overlap_cost"] == pytest.approx(128 * 128 / 2000)
+    assert metadata.extra["prediction"]["overlap_cost"] == pytest.approx(64 * 64 / 2000)
     assert sorted(path.name for path in (tmp_path / "p.ome.zarr").iterdir()) == ["0", "zarr.json"]
 
 
@@ -182,7 +182,7 @@ def test_empty_regions_are_background_and_never_reach_the_network(tmp_path):
     source = write_image(tmp_path / "a.ome.zarr", pixels, shard_px=128)
     engine = Threshold()
     made = run(source, tmp_path / "p.ome.zarr", engine, core_px=128, empty_contrast_threshold=0.1)
-    assert engine.seen == (128 + 64) ** 2
+    assert engine.seen == (128 + 32) ** 2
     np.testing.assert_array_equal(made[:], run(source, tmp_path / "q.ome.zarr", core_px=128)[:])
     extra = read_metadata(tmp_path / "p.ome.zarr").extra
     assert extra["prediction"]["regions_skipped"] == 15

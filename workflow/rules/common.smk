@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import datetime
 import gc
+import os
 import re
 import sys
 from functools import cache
@@ -146,7 +147,9 @@ def start_run():
     """Before the first job, lock the results and print why jobs run; with --touch, accept the results instead."""
     lock_results()
     if workflow.touch:
-        for line in accept_results(PLANNER, outputs_that_run(), datetime.date.today()):
+        # Results are accepted as made from the values of the last run.
+        planner = RerunPlanner(PROJECT, PLANNER.provenance.recorded_values())
+        for line in accept_results(planner, outputs_that_run(), datetime.date.today()):
             print(line, file=sys.stderr, flush=True)
         if Path("results/report.html").is_file():
             insert_accepted_results(Path("results/report.html"), list_accepted(PLANNER))
@@ -176,6 +179,30 @@ def print_skipped():
     print(f"{text}; results/report.html says why", file=sys.stderr)
     if len(skipped) == len(PROJECT.rows):
         raise WorkflowError("All images were skipped")
+
+
+def _time_of_values():
+    """When the values that other jobs depend on were estimated; None if they are not there."""
+    paths = [PLANNER.record_path(name) for name, step in PLANNER.steps.items() if step.values]
+    return tuple(os.stat(path).st_mtime_ns if os.path.exists(path) else None for path in paths)
+
+
+@cache
+def planner_since(time):
+    """Return a planner that knows the values that were estimated at `time`, during this run."""
+    return RerunPlanner(PROJECT, PLANNER.provenance.known_values())
+
+
+def planner_of_job():
+    """Return the planner that says what a job that starts now makes its results from.
+
+    Snakemake evaluates the params of a job when the jobs before it are done.
+    """
+    time = _time_of_values()
+    return PLANNER if time == TIME_OF_VALUES else planner_since(time)
+
+
+TIME_OF_VALUES = _time_of_values()
 
 
 def key_of(wildcards):
@@ -227,12 +254,12 @@ def rerun_if(rule):
 
 def provenance_of(rule):
     """Return a function for params: {image: provenance hash} of a batch, or the hash of a single result."""
-    return with_signature(lambda wildcards: PLANNER.provenance.hashes(rule, key_of(wildcards)))
+    return with_signature(lambda wildcards: planner_of_job().provenance.hashes(rule, key_of(wildcards)))
 
 
 def record_of(rule):
     """Return a function for params: the record of the outputs (see `tessera.planning.provenance.Provenance.record`)."""
-    return with_signature(lambda wildcards: record_with_acceptance(PLANNER, rule, key_of(wildcards)))
+    return with_signature(lambda wildcards: record_with_acceptance(planner_of_job(), rule, key_of(wildcards)))
 
 
 def image_folders(images):

@@ -5,6 +5,7 @@ rule predict:
         selected=ancient_inputs("predict", "results/selected.json"),
         converted=ancient_inputs("predict", "results/converted"),
         models=ancient_inputs("predict", list(PROJECT.model_folders.values())),
+        scales=ancient_inputs("predict", "results/scales.json" if "estimate_scale" in PLANNER.steps else []),
         rerun_if=rerun_if("predict"),
     output:
         predictions=directory("results/predictions/{batch}"),

@@ -12,9 +12,11 @@ from typing import Any
 from tessera.common.batch_outputs import find_stores, make_stores
 from tessera.common.job import running
 from tessera.common.types import StrPath
+from tessera.inference.common_diameters import read_common_diameters
 from tessera.inference.predict_image import ImagePredictor
 from tessera.inference.prediction_plan import Models, PredictionPlan, plan_prediction
 from tessera.inference.region_cache import remove_orphans
+from tessera.inference.shared_calls import UpcomingImages
 from tessera.settings.sections import PredictSettings
 
 
@@ -25,6 +27,7 @@ def predict(
     plan: PredictionPlan,
     *,
     regions: dict[str, dict[str, Any]] | None = None,
+    diameters: StrPath | None = None,
     skip_bad_images: bool = False,
 ) -> None:
     """Write the probabilities of a batch of images to the folder `output`.
@@ -35,6 +38,7 @@ def predict(
         output: folder of the batch of probabilities.
         plan: how the images are predicted.
         regions: {image: {"roi": (y0, y1, x0, x1) or None, "frames": text or None}}.
+        diameters: the file of rule `estimate_scale`; None: each image is estimated alone.
         skip_bad_images: skip images that do not fit the model, instead of failing.
 
     Raises:
@@ -42,13 +46,21 @@ def predict(
     """
     stores = find_stores([images], provenance)
     caches = Path(output).with_name(f".{Path(output).name}.regions")
+    common = read_common_diameters(diameters) if diameters else {}
+
+    def open_image(image: str) -> ImagePredictor:
+        region = (regions or {}).get(image, {})
+        return ImagePredictor(stores[image], image, plan, region.get("roi"), region.get("frames"), common.get(image))
+
+    upcoming = UpcomingImages(open_image, plan.ensemble, alone={image for image in stores if (caches / image).exists()})
 
     def make(image: str, path: Path) -> None:
-        region = (regions or {}).get(image, {})
-        predictor = ImagePredictor(stores[image], image, plan, region.get("roi"), region.get("frames"))
-        predictor.write(path, caches / image)
+        upcoming.take(image).write(path, caches / image)
 
-    make_stores({image: provenance[image] for image in stores}, make, output=output, skip_bad_images=skip_bad_images)
+    make_stores(
+        {image: provenance[image] for image in stores}, make,
+        output=output, skip_bad_images=skip_bad_images, announce=upcoming.announce,
+    )  # fmt: skip
     remove_orphans(caches, stores)
 
 
@@ -66,5 +78,6 @@ if __name__ == "__main__":
                 memory_mb=snakemake.resources.mem_mb,
             ),
             regions=snakemake.params.regions,
+            diameters=snakemake.input.scales or None,
             skip_bad_images=snakemake.config["ingest"]["on_bad_image"] == "skip",
         )

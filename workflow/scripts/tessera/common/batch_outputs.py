@@ -34,6 +34,7 @@ def make_stores(
     skip_bad_images: bool = False,
     skipped_before: Mapping[str, str] | None = None,
     finish: Callable[[Path], None] | None = None,
+    announce: Callable[[list[str]], None] | None = None,
     suffix: str = ".ome.zarr",
 ) -> None:
     """Make one store per image in a hidden folder beside `output`, then rename the folder to `output`.
@@ -48,6 +49,7 @@ def make_stores(
             reason}; and `warnings.json`, {image: [warning, ...]}, if there are any (`tessera.common.user_warnings`).
         skip_bad_images: whether to skip bad images rather than fail.
         skipped_before: {image: reason} of the images that an earlier step skipped; `skipped.json` lists them as well.
+        announce: announce(images) gets the images that will be made, in their order, before the first one.
         finish: finish(folder) makes other outputs from the whole batch before the folder gets its final name.
         suffix: end of the names of stores; "" if the store of an image is a plain folder.
 
@@ -59,6 +61,8 @@ def make_stores(
     skipped: dict[str, str] = {}
     errors: list[str] = []
     started = time.monotonic()
+    if announce:
+        announce([image for image in provenance if image in builder.pending])
     for number, image in enumerate(provenance, start=1):
         position = f"[{number}/{len(provenance)}] {image}"
         if image in builder.pending:

@@ -1,9 +1,10 @@
 """Tiles: a plane of any size is predicted by a network of limited size, without seams.
 
-A region of the plane is split into cores. The network sees a halo around each core, mirrored at the edges of the plane,
-and only its output for the core is kept (cropping). So one tile decides on each pixel, and that pixel is well inside
-the tile. Cropping left fewer wrong labels than blending of overlapping tiles. Tiles start on a lattice of SIZE_DIVISOR
-pixels, because the output of a network depends on the position of the pixels on its coarsest grid.
+A region of the plane is split into cores. The network sees a halo around each core, and only its output for the core is
+kept (cropping). So one tile decides on each pixel, and that pixel is well inside the tile. Cropping left fewer wrong
+labels than blending of overlapping tiles. The halo ends at the edges of the plane, so an image that is one tile costs
+no pixels of a halo. Tiles start on a lattice of SIZE_DIVISOR pixels, because the output of a network depends on the
+position of the pixels on its coarsest grid. Beyond the edges, pixels are mirrored to fill up this lattice.
 
 `plan_tiles` decides on the size of tiles, and `TilePlan.halved` on the next smaller one.
 """
@@ -27,7 +28,6 @@ Region: TypeAlias = tuple[slice, slice]
 Reader: TypeAlias = Callable[[slice, slice], NDArray[Any]]
 """reader(rows, columns) returns pixels (y, x, c) of slices inside the plane."""
 
-EDGE_PX = 32  # width of the mirrored margin beyond the edge of the plane
 MAX_CORE_PX = 2048  # size of cores if memory allows
 MIN_AUTO_CORE_PX = 4 * SIZE_DIVISOR  # smallest core that is planned; see also MIN_CORE_PX
 MIN_CORE_PX = 128  # smallest core after memory was exhausted
@@ -189,7 +189,7 @@ def split_into_tiles(
         region: slices (y, x) of the plane.
         plane: (y, x), size of the plane in pixels.
         core_px: largest size of a core along y and x in pixels of the network; a multiple of SIZE_DIVISOR.
-        halo_px: margin that the network sees around a core inside the plane; beyond its edge EDGE_PX.
+        halo_px: margin that the network sees around a core inside the plane.
         scale: pixels of the network per pixel of the plane.
     """
     axes = [
@@ -237,8 +237,8 @@ def _split_span(span: slice, core_px: int, scale: float) -> list[slice]:
 
 def _add_halo(core: slice, size: int, halo_px: int, scale: float) -> tuple[slice, int, int]:
     """(core, start, stop) of the tile around a core along one axis, in pixels of the network."""
-    low = core.start * scale - (halo_px if core.start else min(halo_px, EDGE_PX))
-    high = core.stop * scale + (halo_px if core.stop < size else min(halo_px, EDGE_PX))
+    low = max(core.start * scale - halo_px, 0)
+    high = min(core.stop * scale + halo_px, size * scale)
     return core, math.floor(low / SIZE_DIVISOR) * SIZE_DIVISOR, math.ceil(high / SIZE_DIVISOR) * SIZE_DIVISOR
 
 

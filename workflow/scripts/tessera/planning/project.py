@@ -1,6 +1,7 @@
 """The project: the settings, the image table, and what follows from the two before any job runs."""
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -66,6 +67,23 @@ class Project:
     def scored_batches(self) -> set[str]:
         """The batches that have an image with ground truth."""
         return {self.rows[image]["batch"] for image in self.annotated}
+
+    @cached_property
+    def scale_groups(self) -> dict[str, tuple[str, Any, Any]]:
+        """{image: (group, roi, frames)} of images that may have the scale of others: their group has several images.
+
+        Images without a group belong together.
+        """
+        groups = {image: self.rows[image]["group"] or self.groups.get(image, "") for image in self.rows}
+        groups = {
+            image: "" if group == image and not self.rows[image]["group"] else group for image, group in groups.items()
+        }
+        counts = Counter(groups.values())
+        return {
+            image: (group, self.rows[image]["roi"], self.rows[image]["frames"])
+            for image, group in groups.items()
+            if counts[group] > 1
+        }
 
     @cached_property
     def training_images(self) -> list[str]:

@@ -5,12 +5,14 @@ files, and the hashes of the results that it is made from. It does not cover tim
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, TypeAlias
 
 from tessera.planning.digests import digest, digest_path
+from tessera.planning.image_values import UNKNOWN, find_certain, read_values
 from tessera.planning.project import Project
+from tessera.planning.records import read_record
 from tessera.planning.steps import Step, active_steps, result_settings
 
 Hashes: TypeAlias = str | dict[str, str]
@@ -23,10 +25,13 @@ class Provenance:
 
     Args:
         project: the settings and the table.
+        known: {image: value} of values that this run does not change, see `tessera.planning.image_values`; None: those
+            that are certain.
     """
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, known: Mapping[str, Any] | None = None) -> None:
         self._project = project
+        self._known = known or {}
         self.steps = active_steps(project)
         self._before = {
             step.name: [self.steps[name] for name in step.upstream if name in self.steps]
@@ -37,6 +42,7 @@ class Provenance:
         self._shared = cache(self._hash_shared)
         self._image_hashes = cache(self._hash_images)
         self._image_parts = cache(self._list_image_parts)
+        self._certain = cache(self._find_certain)
         self.hashes = cache(self._list_hashes)
         self.upstream = cache(self._list_upstream)
 
@@ -80,6 +86,8 @@ class Provenance:
         }
         if step.members:
             record["members"] = dict(step.members(self._project, key))
+        if step.values:
+            record |= self._made_from(step)
         if step.columns or step.raw_files:
             record["images"] = self._image_parts(name, str(key))
         return record
@@ -112,6 +120,8 @@ class Provenance:
         step = self.steps[name]
         upstream: list[Any] = []
         for other in self._before[step.name]:
+            if other.values:
+                continue
             if not step.is_per_image and other.is_per_image:
                 for image in self._members(step, key, other):
                     upstream.append((image, self._image_hashes(other.name, self._batch_of[image])[image]))
@@ -136,12 +146,55 @@ class Provenance:
         images = list(self._project.rows) if step.gathers_batches else sorted(members)
         return self._project.with_truth(images) if other.raw_files == "truth_files" else images
 
+    def known_values(self) -> dict[str, Any]:
+        """{image: value} of all values that are certain."""
+        values = dict(self._known)
+        for name, step in self.steps.items():
+            values |= self._certain(name) if step.values else {}
+        return values
+
+    def recorded_values(self) -> dict[str, Any]:
+        """{image: value} of all values that are certain, and of those of the last run."""
+        values: dict[str, Any] = {}
+        for step in self.steps.values():
+            if step.values and step.members and os.path.exists(step.values):
+                recorded = read_values(step.values)[1]
+                values |= {image: recorded.get(image) for image in step.members(self._project, None)}
+        return values | self.known_values()
+
+    def _values(self, step: Step, image: str) -> dict[str, Any]:
+        """{name of a step: its value for an image} of the steps whose values a step reads."""
+        return {
+            other.name: self._known[image] if image in self._known else self._certain(other.name).get(image, UNKNOWN)
+            for other in self._before[step.name]
+            if other.values and image in (other.members(self._project, None) if other.members else {})
+        }
+
+    def _find_certain(self, name: str) -> dict[str, Any]:
+        step = self.steps[name]
+        return find_certain(str(step.values), read_record(step.record), self.record(name))
+
+    def _made_from(self, step: Step) -> dict[str, Any]:
+        """Parts of the record of a step that estimates values: what each image, and what all images depend on."""
+        per_image = [other.name for other in self._before[step.name] if other.is_per_image]
+        models = [self._shared(other.name, None) for other in self._before[step.name] if other.key is None]
+        images = step.members(self._project, None) if step.members else {}
+        inputs = {
+            image: digest([self._image_hashes(name, self._batch_of[image])[image] for name in per_image])
+            for image in images
+        }
+        return {"models": models, "inputs": inputs}
+
     def _list_image_parts(self, name: str, batch: str) -> dict[str, dict[str, Any]]:
-        """{image: {"row": {column: cell}, "raw": {file: digest}}} of what counts of the images of a batch."""
+        """{image: {"row": {column: cell}, "raw": {file: digest}}} of what counts of the images of a batch.
+
+        Values that another step estimates count as cells of the row.
+        """
         step = self.steps[name]
         parts: dict[str, dict[str, Any]] = {}
         for image in step.images(self._project, batch):
-            parts[image] = {"row": {column: self._project.cell(image, column) for column in step.columns}}
+            row = {column: self._project.cell(image, column) for column in step.columns}
+            parts[image] = {"row": row | self._values(step, image)}
             if step.raw_files:
                 parts[image]["raw"] = self._digest_raw_files(self._project.rows[image][step.raw_files])
         return parts

@@ -9,15 +9,15 @@ changed, and the records of the nearest jobs before it that will run. Jobs farth
 nearest ones wait for them in turn. An output that is up to date gets no plain input, and stays as it is.
 """
 
-import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from tessera.planning.project import Project
 from tessera.planning.provenance import Hashes, Output, Provenance
+from tessera.planning.records import read_record
 
 PLURALS = {"batch": "batches"}
 NEWER_THAN_ALL = Path(".snakemake/tessera/now")
@@ -28,11 +28,12 @@ class RerunPlanner:
 
     Args:
         project: the settings and the table.
+        known: see `tessera.planning.provenance.Provenance`.
     """
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, known: Mapping[str, Any] | None = None) -> None:
         self.project = project
-        self.provenance = Provenance(project)
+        self.provenance = Provenance(project, known)
         self.steps = self.provenance.steps
         self.is_outdated = cache(self._is_outdated)
         self.is_changed = cache(self._is_changed)
@@ -103,13 +104,15 @@ class RerunPlanner:
             [(folder, {image: hash of what it was made from}, {image: hash of what it is to be made from})].
         """
         batches = []
+        # A value that this run estimates may turn out to be the same.
+        hashes = Provenance(self.project, self.provenance.recorded_values()).hashes
         for step in self.steps.values():
             if step.stores and step.keeps_unchanged:
                 for batch in step.keys(self.project):
                     made = self.made_from(step.name, batch)
                     if made and self.is_outdated(step.name, batch):
                         folder = step.path(step.stores, batch)
-                        batches.append((folder, made, self.provenance.hashes(step.name, batch)))
+                        batches.append((folder, made, hashes(step.name, batch)))
         return batches
 
     def _is_outdated(self, name: str, key: str | None = None) -> bool:
@@ -139,15 +142,6 @@ def count(number: int, noun: str) -> str:
     if number != 1:
         word = PLURALS.get(word, f"{word}s")
     return f"{number:,} {word}{space}{rest}"
-
-
-def read_record(path: str) -> dict[str, Any] | None:
-    """A record; None if it does not exist or is damaged, for example because the disk was full."""
-    try:
-        record = json.loads(Path(path).read_text())
-    except (OSError, ValueError):
-        return None
-    return record if isinstance(record, dict) and isinstance(record.get("hash"), (dict, str)) else None
 
 
 def _write_time() -> str:

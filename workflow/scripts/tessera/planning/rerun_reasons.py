@@ -160,7 +160,7 @@ def _compare_members(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) 
         ]
         moved = [Cause(f"{{items}} moved from {old[image]} to {new[image]}", (image,)) for image in changed]
         return causes + moved
-    noun = {"select_model": "model", "split": "annotated image"}.get(name, "batch")
+    noun = {"select_model": "model", "split": "annotated image", "estimate_scale": "image"}.get(name, "batch")
     changes = [("added", added), ("removed", removed), ("changed", changed if noun != "batch" else [])]
     return [cause for verb, members in changes for cause in _count_cause(noun, verb, members)]
 

@@ -31,6 +31,12 @@ def _predicts(project: Project) -> bool:
     return not project.masks_given
 
 
+def _estimates_scale(project: Project) -> bool:
+    settings = project.settings.get("predict", {})
+    is_auto = settings.get("object_diameter_px") == "auto" and settings.get("rescale")
+    return bool(_predicts(project) and is_auto and project.settings["task"] == "instances" and project.scale_groups)
+
+
 def result_settings(settings: Mapping[str, Any], section: str) -> dict[str, Any]:
     """The settings of a section that results depend on, without those that decide how a job runs."""
     runtime = runtime_settings(section)
@@ -72,6 +78,8 @@ class Step:
         is_deliverable: whether its outputs are of use to users. Other outputs are intermediate results.
         stores: the pattern among `outputs` of a folder with one store per image and a list of skipped images.
         keeps_unchanged: whether unchanged images in `stores` are kept when their batch is made again.
+        values: the path among `outputs` of a file with a value for each image. Later steps depend on these values, and
+            not on what they are made from (`tessera.planning.image_values`).
         record_of: the rule whose record it writes, if not its own: two rules that may make the same outputs share one.
     """
 
@@ -91,6 +99,7 @@ class Step:
     is_deliverable: bool = False
     stores: str | None = None
     keeps_unchanged: bool = True
+    values: str | None = None
     record_of: str | None = None
 
     @property
@@ -238,15 +247,23 @@ STEPS = {
             active=_predicts,
         ),
         Step(
+            "estimate_scale",
+            ("results/scales.json",),
+            upstream=("ingest", "select_model"),
+            settings=("predict.rescale", "predict.object_diameter_px", "predict.test_time_augmentation"),
+            members=lambda project, _: project.scale_groups,
+            active=_estimates_scale,
+            values="results/scales.json",
+        ),
+        Step(
             "predict",
             ("results/predictions/{batch}",),
             key="batch",
-            upstream=("ingest", "select_model"),
+            upstream=("ingest", "select_model", "estimate_scale"),
             settings=("predict",),
             columns=("roi", "frames"),
             active=_predicts,
             stores="results/predictions/{batch}",
-            keeps_unchanged=False,  # its regions are kept, one by one
         ),
         Step(
             "segment",

@@ -614,9 +614,9 @@ class PredictSettings(Section):
         PX,
         Field(
             description="Diameter of the objects in the images. Images are rescaled to the objects of the training. "
-            "`auto` measures it for each image if the model was trained with rescale_by: object_diameter, or if the "
-            "image only looks like the training images at another scale. A number holds for all images of the table. "
-            "null rescales by pixel size only."
+            "`auto` measures it, for all images of a group together, if the model was trained with rescale_by: "
+            "object_diameter, or if the images only look like the training images at another scale. A number holds for "
+            "all images of the table. null rescales by pixel size only."
         ),
     ] = "auto"
     empty_contrast_threshold: Annotated[
