@@ -146,7 +146,7 @@ class EstimateMemory:
         self._used[self._key(images)] = [estimate.diameter_px, estimate.other_px]
 
     def save(self) -> None:
-        """Write the file, without the estimates that were not asked for."""
+        """Write the file, without the estimates that were not requested."""
         write_json(self._path, self._used)
 
     def _key(self, images: Sequence[GroupedImage]) -> str:
