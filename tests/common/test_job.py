@@ -1,5 +1,6 @@
 """The job wrapper: its log, its provenance record, its errors, and jobs that a killed run left behind."""
 
+import errno
 import json
 import logging
 import sys
@@ -10,7 +11,7 @@ import pytest
 from helpers.small_project import start_holder
 from tessera.common.errors import InputError
 from tessera.common.file_lock import FOLDER, hold_lock
-from tessera.common.job import running
+from tessera.common.job import find_full_disk, running
 
 
 class Params(dict):
@@ -111,3 +112,15 @@ def test_lock_is_held_by_a_process_until_it_is_killed(tmp_path):
             hold_lock("results", "another run is at work")
         process.kill()
     hold_lock("results", "another run is at work")
+
+
+def test_full_disk_is_named_even_if_another_error_followed():
+    full = OSError(errno.ENOSPC, "No space left on device", "results/a.zarr")
+    other = ValueError("later")
+    other.__context__ = full
+    sentence = (
+        "the disk of results/a.zarr is full (No space left on device); free space, and run the same command again"
+    )
+    assert find_full_disk(full) == find_full_disk(other) == sentence
+    assert find_full_disk(OSError(errno.EIO, "broken", "a")) is None
+    assert find_full_disk(ValueError()) is None

@@ -3,6 +3,7 @@
 import os
 import random
 import time
+import unicodedata
 from collections import Counter
 from pathlib import Path
 
@@ -161,6 +162,40 @@ def test_glob_works_in_a_folder_whose_name_looks_like_a_glob(tmp_path):
     (odd / "f_1.tif").touch()
     (row,) = load(odd, "a\tf_*.tif")
     assert row["files"] == [f"{odd}/f_1.tif"]
+
+
+@pytest.mark.parametrize("pattern", ["{}/t*.tif", "{}/*.tif"])
+@pytest.mark.parametrize("name", ["pos [1]", "a[12]", "[x]/[y]"])
+def test_folder_in_a_pattern_is_taken_by_its_name(tmp_path, name, pattern):
+    (tmp_path / name).mkdir(parents=True)
+    for t in (1, 2):
+        (tmp_path / name / f"t{t}.tif").touch()
+    (row,) = load(tmp_path, f"a\t{pattern.format(name)}")
+    assert row["files"] == [f"{tmp_path}/{name}/t{t}.tif" for t in (1, 2)]
+
+
+@pytest.mark.parametrize(("written", "stored"), [("NFC", "NFD"), ("NFD", "NFC")])
+@pytest.mark.parametrize("name", ["Zürich.tif", "Zürich/a.tif", "Zürich/é.tif"])
+def test_accents_may_be_composed_in_another_way(tmp_path, name, written, stored):
+    path = tmp_path / unicodedata.normalize(stored, name)
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    (row,) = load(tmp_path, f"a\t{unicodedata.normalize(written, name)}")
+    assert row["files"] == [str(path)]
+
+
+def test_spaces_that_do_not_break_are_spaces(tmp_path):
+    (tmp_path / "a\u00a0b.tif").touch()
+    (row,) = load(tmp_path, "a\ta b.tif")
+    assert row["files"] == [f"{tmp_path}/a\u00a0b.tif"]
+
+
+def test_link_to_a_missing_file_is_named(tmp_path):
+    (tmp_path / "broken.tif").symlink_to("/nowhere/x.tif")
+    assert refusal(write(tmp_path, "a\tbroken.tif")) == [
+        "line 2: path: broken.tif is a link to /nowhere/x.tif, which does not exist; restore that file or folder, or "
+        "correct the path"
+    ]
 
 
 def test_paths_are_relative_to_the_table_or_absolute(folder, monkeypatch):

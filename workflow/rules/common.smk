@@ -6,6 +6,7 @@ import datetime
 import gc
 import os
 import re
+import shutil
 import sys
 from functools import cache
 from pathlib import Path
@@ -61,6 +62,19 @@ def check_rerun_triggers():
 
 # A plan makes many objects that last until its end, so garbage collection would look at them often and find little.
 gc.set_threshold(50_000)
+
+def check_temporary_folder():
+    """Refuse a full disk of temporary files, with which Snakemake's scheduler fails without saying why."""
+    # The scheduler takes TMPDIR as it is, while Python falls back to other folders.
+    folder = os.environ.get("TMPDIR") or "/tmp"
+    if not Path(folder).is_dir():
+        return
+    if shutil.disk_usage(folder).free < 2**20:
+        raise WorkflowError(f"{folder}: the disk of temporary files is full; free space, or set TMPDIR to another folder")
+
+
+if workflow.is_main_process:
+    check_temporary_folder()
 
 # Only planning, not a job, remembers what it has read.
 REMEMBERED_FILES.connect(".snakemake/tessera/raw_files.json", keep=workflow.is_main_process)
@@ -172,11 +186,15 @@ def print_orphans():
 
 def print_skipped():
     """Print the images that were skipped. A run that skipped all images fails."""
-    skipped = sorted(read_skipped(PLANNER.store_folders()).keys() & PROJECT.rows.keys())
+    reasons = read_skipped(PLANNER.store_folders())
+    skipped = sorted(reasons.keys() & PROJECT.rows.keys())
     if not skipped:
         return
     text = f"Skipped: {', '.join(skipped[:5])}{f' and {len(skipped) - 5} more' if len(skipped) > 5 else ''}"
-    print(f"{text}; results/report.html says why", file=sys.stderr)
+    if Path("results/report.html").is_file():
+        print(f"{text}; results/report.html says why", file=sys.stderr)
+    else:
+        print(f"{text}, because:", *(f"    {image}: {reasons[image]}" for image in skipped[:5]), sep="\n", file=sys.stderr)
     if len(skipped) == len(PROJECT.rows):
         raise WorkflowError("All images were skipped")
 

@@ -1,6 +1,7 @@
 """The frame of every job: it writes the log, shows errors to users, and records the provenance at the end."""
 
 import contextlib
+import errno
 import logging
 import sys
 import traceback
@@ -13,6 +14,26 @@ from tessera.common.errors import InputError
 from tessera.common.file_lock import wait_for_lock
 
 
+@contextlib.contextmanager
+def _ignore_full_disk() -> Iterator[None]:
+    """Lose what cannot be written to a log on a full disk, so that the other streams still get it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+
+
+@contextlib.contextmanager
+def _open_log(path: Path) -> Iterator[TextIO]:
+    log = open(path, "w", buffering=1)  # noqa: SIM115, because closing writes too
+    try:
+        yield log
+    finally:
+        with _ignore_full_disk():
+            log.close()
+
+
 class _Tee:
     """A text stream that writes to several streams."""
 
@@ -21,12 +42,14 @@ class _Tee:
 
     def write(self, text: str) -> int:
         for stream in self._streams:
-            stream.write(text)
+            with _ignore_full_disk():
+                stream.write(text)
         return len(text)
 
     def flush(self) -> None:
         for stream in self._streams:
-            stream.flush()
+            with _ignore_full_disk():
+                stream.flush()
 
     def isatty(self) -> bool:
         return False
@@ -71,7 +94,7 @@ def running(snakemake: Any) -> Iterator[None]:
     notice = f"{path}: the same job of an earlier run is still running; waiting until it ends"
     with (
         wait_for_lock(str(path), notice),
-        open(path, "w", buffering=1) as log,
+        _open_log(path) as log,
         contextlib.redirect_stdout(_Tee(sys.stdout, log)),
         contextlib.redirect_stderr(_Tee(sys.stderr, log)),
         _show_messages(),
@@ -82,9 +105,24 @@ def running(snakemake: Any) -> Iterator[None]:
         except InputError as error:
             print(f"Error: {error}", file=sys.stderr)
             raise SystemExit(1) from None
-        except Exception:
-            traceback.print_exc()
+        except Exception as error:
+            if full := find_full_disk(error):
+                print(f"Error: {full}", file=sys.stderr)
+            else:
+                traceback.print_exc()
             raise SystemExit(1) from None
+
+
+def find_full_disk(error: BaseException | None) -> str | None:
+    """Return a sentence for the user if a full disk caused an exception, or the exception that led to it, else None."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            where = error.filename2 or error.filename or Path.cwd()
+            return f"the disk of {where} is full ({error.strerror}); free space, and run the same command again"
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _write_record(snakemake: Any) -> None:

@@ -54,6 +54,35 @@ _MAGIC_NUMBERS = {
     "tiff": MAGIC_NUMBERS,
     "flat": (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"),
 }
+_OTHER_FORMATS = {
+    "GIF": (b"GIF8",),
+    "BMP": (b"BM",),
+    "WebP or AVI": (b"RIFF",),
+    "HEIF or MP4": tuple(bytes((0, 0, 0, size)) + b"ftyp" for size in range(8, 64)),
+    "Photoshop": (b"8BPS",),
+    "JPEG XL": (b"\xff\x0a", b"\0\0\0\x0cJXL "),
+    "JPEG XR": (b"II\xbc",),
+    "HDF5": (b"\x89HDF",),
+    "FITS": (b"SIMPLE",),
+    "NumPy": (b"\x93NUMPY",),
+    "ZIP": (b"PK\x03\x04",),
+    "gzip": (b"\x1f\x8b",),
+    "PDF": (b"%PDF",),
+    "CZI": (b"ZISRAWFILE",),
+    "ND2": (b"\xda\xce\xbe\x0a",),
+    "LIF": (b"\x70\0\0\0",),
+    "Imaris or OIB": (b"\xd0\xcf\x11\xe0",),
+    "NRRD": (b"NRRD",),
+    "netPBM": (b"P2\n", b"P3\n", b"P5\n", b"P6\n"),
+}
+_ADVICE = {
+    "ZIP": "unpack it, and name the images in it",
+    "gzip": "unpack it, and name the images in it",
+    "PDF": "ask for the original image",
+    "NumPy": "save the array as TIFF (tifffile.imwrite)",
+}
+# The frame header of a JPEG file: marker, length, bits
+_JPEG_FRAME = re.compile(rb"\xff[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf]..(.)", re.DOTALL)
 
 
 @contextlib.contextmanager
@@ -148,8 +177,13 @@ def _detect_format(path: Path) -> str:
             return format_
     if path.suffix.lower() in _UNSUPPORTED:
         raise InputError(f"{path}: {path.suffix} files are not supported; convert it to OME-TIFF (Bio-Formats, Fiji)")
+    for name, beginnings in _OTHER_FORMATS.items():
+        if head.startswith(beginnings):
+            advice = _ADVICE.get(name, "convert it to OME-TIFF (Bio-Formats, Fiji)")
+            raise InputError(f"{path}: is a file of the format {name}, which is not supported; {advice}")
     raise InputError(
-        f"{path}: is not a TIFF, PNG, JPEG or JPEG 2000 file, it begins with {head[:4]!r}; replace or remove it"
+        f"{path}: is not a TIFF, PNG, JPEG or JPEG 2000 file, it begins with {head[:4]!r}; if it is an image of "
+        "another format, convert it to OME-TIFF (Bio-Formats, Fiji)"
     )
 
 
@@ -215,6 +249,7 @@ def _describe(image: LazyImage) -> str:
 @contextlib.contextmanager
 def _open_flat(path: Path, axes: str | None, labels: bool, like: Shape5D | None) -> Iterator[LazyImage]:
     """Open a PNG, JPEG or JPEG 2000 file, which is decoded at once; Pillow refuses to decode very large ones."""
+    _refuse_deep_jpeg(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         with Image.open(path, formats=("PNG", "JPEG", "JPEG2000")) as image:
@@ -228,6 +263,17 @@ def _open_flat(path: Path, axes: str | None, labels: bool, like: Shape5D | None)
     lazy = replace(make_lazy_image(path, layout, pixels, labels=labels), channels=channels)
     opaque = image.format == "JPEG2000"  # whose fourth component may be any channel
     yield drop_transparency(lazy, opaque=opaque) if has_colors and layout.size("c") in (2, 4) else lazy
+
+
+def _refuse_deep_jpeg(path: Path) -> None:
+    """Refuse JPEG files with more than 8 bits per channel, which Pillow takes for damaged ones."""
+    with open(path, "rb") as file:
+        head = file.read(65536)
+    frame = _JPEG_FRAME.search(head) if head.startswith(b"\xff\xd8\xff") else None
+    if frame and frame[1][0] > 8:
+        raise InputError(
+            f"{path}: is a JPEG file of {frame[1][0]} bits, which is not supported; convert it to a TIFF of 16 bits"
+        )
 
 
 def _decode_flat(path: Path, image: Image.Image, labels: bool) -> NDArray[Any]:

@@ -5,6 +5,7 @@ import fnmatch
 import glob
 import os
 import re
+import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
@@ -12,6 +13,7 @@ from tessera.common.errors import InputError
 from tessera.common.natural_order import natural_sort_key
 from tessera.common.types import StrPath
 
+_SPACES = str.maketrans(dict.fromkeys("\u00a0\u2007\u202f", " "))  # no-break spaces look like spaces
 MAX_HINTS = 20  # finding similar names is slow
 
 
@@ -31,6 +33,7 @@ class FileFinder:
         self._simulated = {str(path) for path in simulated}
         self._resolved: dict[str, str] = {}
         self._listings: dict[str, list[str]] = {}
+        self._plain_names: dict[str, dict[str, str]] = {}
         self._hints_left = MAX_HINTS
 
     def find(self, text: str) -> list[str]:
@@ -51,20 +54,45 @@ class FileFinder:
             if not self._list(path):
                 raise InputError(f"the folder {text} is empty; put files there, or correct the path")
             return [path]
+        respelled = self._respell(path)
+        if respelled and (os.path.isfile(respelled) or (os.path.isdir(respelled) and self._list(respelled))):
+            return [respelled]
         if not glob.has_magic(text):
             raise InputError(self._absence(text, path))
         paths = sorted(self._match(text, folder, name), key=natural_sort_key)
         if not paths:
-            raise InputError(f"no file matches {text}; correct the pattern (it is relative to {self._base})")
+            brackets = "; in a pattern, write [[] for a [ in a name" if "[" in text else ""
+            raise InputError(f"no file matches {text}; correct the pattern (it is relative to {self._base}){brackets}")
         return paths
 
+    def _respell(self, path: str) -> str | None:
+        """The existing path that looks like `path` but has accents or spaces of another encoding, or None.
+
+        Macs store the letter ü as u with a combining accent (NFD), most tables have it as one character (NFC).
+        """
+        if os.path.lexists(path):
+            return None
+        folder, name = os.path.split(path)
+        if not name:
+            return None
+        existing = folder if os.path.isdir(folder) else self._respell(folder)
+        if existing is None:
+            return None
+        if existing not in self._plain_names:
+            self._plain_names[existing] = {_plain(other): other for other in self._list(existing)}
+        other = self._plain_names[existing].get(_plain(name))
+        if other is None and existing != folder and os.path.lexists(os.path.join(existing, name)):
+            other = name
+        return None if other is None else os.path.join(existing, other)
+
     def _match(self, text: str, folder: str, name: str) -> list[str]:
-        if glob.has_magic(folder.removeprefix(self._base)):
+        # A folder whose name has brackets is taken by its name, like a file.
+        if glob.has_magic(folder.removeprefix(self._base)) and not os.path.isdir(folder):
             matches = glob.glob(os.path.expanduser(text), root_dir=self._base, recursive=True)
             whole = [os.path.join(self._base, path) for path in matches]
             paths = [os.path.join(self._resolve(os.path.dirname(path)), os.path.basename(path)) for path in whole]
         else:
-            folder = self._resolve(folder)
+            folder = self._resolve(folder if os.path.isdir(folder) else self._respell(folder) or folder)
             paths = [os.path.join(folder, match) for match in _matches(self._list(folder), name)]
         for path in paths:
             if os.path.islink(path) and not os.path.exists(path):
@@ -98,6 +126,12 @@ class FileFinder:
         if "\\" in text:
             return f"there is no {text}; write / where the path has \\"
         folder, name = os.path.split(path)
+        for link in (path, folder):
+            if os.path.islink(link) and not os.path.exists(link):
+                return (
+                    f"{text if link == path else folder} is a link to {os.readlink(link)}, which does not exist; "
+                    "restore that file or folder, or correct the path"
+                )
         if not os.path.isdir(folder):
             return f"there is no {text}, nor its folder {folder}; correct the path{self._relative(text)}"
         if self._hints_left:
@@ -119,4 +153,12 @@ def _matches(names: Sequence[str], pattern: str) -> list[str]:
     """The names that match a glob; `names` is sorted."""
     start = re.split(r"[*?[]", pattern, maxsplit=1)[0]
     candidates = names[bisect_left(names, start) : bisect_left(names, f"{start}\U0010ffff")]
-    return fnmatch.filter(candidates, pattern)
+    matches = fnmatch.filter(candidates, pattern)
+    if matches or pattern.isascii():
+        return matches
+    return [name for name in names if fnmatch.fnmatchcase(_plain(name), _plain(pattern))]
+
+
+def _plain(name: str) -> str:
+    """A name with composed accents and plain spaces."""
+    return unicodedata.normalize("NFC", name).translate(_SPACES)
