@@ -177,8 +177,8 @@ def _detect_format(path: Path) -> str:
             return format_
     if path.suffix.lower() in _UNSUPPORTED:
         raise InputError(f"{path}: {path.suffix} files are not supported; convert it to OME-TIFF (Bio-Formats, Fiji)")
-    for name, beginnings in _OTHER_FORMATS.items():
-        if head.startswith(beginnings):
+    for name, heads in _OTHER_FORMATS.items():
+        if head.startswith(heads):
             advice = _ADVICE.get(name, "convert it to OME-TIFF (Bio-Formats, Fiji)")
             raise InputError(f"{path}: is a file of the format {name}, which is not supported; {advice}")
     raise InputError(
