@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import psutil
+import smart_open
 from snakemake.exceptions import WorkflowError
 
 # The only place that adds the package `tessera` to the path. Scripts find it because they are in the same folder.
@@ -63,6 +64,10 @@ def check_rerun_triggers():
 # A plan makes many objects that last until its end, so garbage collection would look at them often and find little.
 gc.set_threshold(50_000)
 
+# Snakemake parses the paths of the same few scripts again for every job.
+smart_open.parse_uri = cache(smart_open.parse_uri)
+
+
 def check_temporary_folder():
     """Refuse a full disk of temporary files, with which Snakemake's scheduler fails without saying why."""
     # The scheduler takes TMPDIR as it is, while Python falls back to other folders.
@@ -70,7 +75,9 @@ def check_temporary_folder():
     if not Path(folder).is_dir():
         return
     if shutil.disk_usage(folder).free < 2**20:
-        raise WorkflowError(f"{folder}: the disk of temporary files is full; free space, or set TMPDIR to another folder")
+        raise WorkflowError(
+            f"{folder}: the disk of temporary files is full; free space, or set TMPDIR to another folder"
+        )
 
 
 if workflow.is_main_process:
@@ -194,7 +201,9 @@ def print_skipped():
     if Path("results/report.html").is_file():
         print(f"{text}; results/report.html says why", file=sys.stderr)
     else:
-        print(f"{text}, because:", *(f"    {image}: {reasons[image]}" for image in skipped[:5]), sep="\n", file=sys.stderr)
+        print(
+            f"{text}, because:", *(f"    {image}: {reasons[image]}" for image in skipped[:5]), sep="\n", file=sys.stderr
+        )
     if len(skipped) == len(PROJECT.rows):
         raise WorkflowError("All images were skipped")
 
