@@ -442,3 +442,15 @@ def test_subset_without_annotated_pixels_is_refused_by_name(tmp_path):
     batch = Batch(tmp_path).add("full", "train", pixels, ids).add("blank", "val", pixels, partly(ids, 0))
     with pytest.raises(InputError, match="blank: no pixel is annotated; correct the column truth"):
         batch.augment(tmp_path / "fold1", n_patches=2)
+
+
+def test_images_without_objects_give_patches_of_background(tmp_path, caplog):
+    batch = Batch(tmp_path / "stores")
+    for number, side in enumerate(["train", "train", "val"]):
+        ids, pixels = cells(number)
+        batch.add(f"image{number}", side, pixels, 0 * ids if number else ids, channels=["phase"])
+    folder = batch.augment(tmp_path / "patches" / "fold1")
+    target = read(folder, "train", "target")[:]
+    empty = [not np.isin(patch, (1, 2)).any() for patch in target]
+    assert 0 < sum(empty) < len(empty)
+    assert "No image of the validation set shows an object" in caplog.text
