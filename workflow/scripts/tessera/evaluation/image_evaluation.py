@@ -195,14 +195,16 @@ def describe_domain_shift(
     options = {key: prediction[key] for key in ("rescale", "object_diameter_px") if key in prediction}
     # Objects of a z-stack have volumes, but the diameters of the training are those in planes.
     flat = open_array(image.image).shape[2] == 1
-    other = prediction.get("other_diameter_px")
-    ambiguous = [
-        f"{image.name}: objects of {other:.3g} px are almost as likely as those of "
-        f"{prediction['object_diameter_px']:.3g} px, at which it was predicted; if they are wrong, set "
-        "predict.object_diameter_px"
-    ]
+    other_px = prediction.get("other_diameter_px")
+    ambiguous = []
+    if other_px:
+        ambiguous = [
+            f"{image.name}: objects of {other_px:.3g} px are almost as likely as those of "
+            f"{prediction['object_diameter_px']:.3g} px, at which it was predicted; if they are wrong, set "
+            "predict.object_diameter_px"
+        ]
     return [
         *find_domain_shift(image.image, model, roi=image.roi, frames=image.frames, **options),
         *check_object_diameter(image.name, area_px if flat else None, model, prediction.get("scale", 1.0)),
-        *(ambiguous if other else []),
+        *ambiguous,
     ]
