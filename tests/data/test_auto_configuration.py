@@ -7,6 +7,7 @@ from helpers.annotated_batch import Batch, cells
 from tessera.data.augmentation_presets import PRESETS
 from tessera.data.auto_configuration import measure_background_and_color, resolve_auto_settings
 from tessera.data.channels import align_channels
+from tessera.data.normalization import ASINH, PERCENTILE
 from tessera.settings.sections import AugmentSettings
 
 AUTO = {"patch_size_px": "auto", "normalization": "auto", "rescale_by": "auto", "preset": "auto"}
@@ -45,10 +46,17 @@ def test_images_of_several_kinds_get_the_mixed_preset(sources):
     _, transforms, report = resolve_auto_settings(sources, AugmentSettings(**AUTO))
     assert transforms == PRESETS["mixed"]
     assert [one["setting"] for one in report["plan"]] == [
-        f"augment.{name}" for name in ("patch_size_px", "normalization", "rescale_by", "preset")
+        f"augment.{name}" for name in ("patch_size_px", "normalization", "rescale_by", "preset", "signal_variation")
     ]
-    assert report["plan"][-1]["reason"] == "images are of several kinds: 3 like fluorescence, 1 like histology."
-    assert report["normalization"] == {"method": "percentile", "low": 1, "high": 99.8}
+    assert report["plan"][-2]["reason"] == "images are of several kinds: 3 like fluorescence, 1 like histology."
+    assert report["normalization"] == PERCENTILE
+
+
+def test_fluorescence_is_normalized_by_frame(sources):
+    _, transforms, report = resolve_auto_settings(sources[:3], AugmentSettings(**AUTO))
+    assert transforms == PRESETS["fluorescence"]
+    assert (report["normalization"], report["signal_variation"]) == (ASINH, 0.5)
+    assert all(source.ranges.is_compressed for source in sources[:3])
 
 
 def test_auto_settings_do_not_depend_on_the_order_of_images(sources):
@@ -63,4 +71,5 @@ def test_explicit_settings_are_not_changed(sources):
     fixed = AUTO | {"patch_size_px": 128, "rescale_by": "none", "normalization": "percentile", "transforms": own}
     patch_size_px, transforms, report = resolve_auto_settings(sources, AugmentSettings(**fixed))
     assert (patch_size_px, transforms, report["scale"]["method"]) == (128, own, "none")
-    assert {one["reason"] for one in report["plan"]} == {"as set."}
+    assert {one["reason"] for one in report["plan"]} == {"as set.", "the preset of transforms is not fluorescence."}
+    assert report["signal_variation"] == 0

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from tessera.common.errors import InputError
-from tessera.data.auto_rules import choose_normalization, choose_patch_size_px, choose_preset, choose_rescaling
+from tessera.data.auto_rules import (
+    choose_normalization,
+    choose_patch_size_px,
+    choose_preset,
+    choose_rescaling,
+    choose_signal_variation,
+)
 
 NAMES = ["a", "b", "c"]
 NONE = [None, None, None]
@@ -148,8 +154,16 @@ def test_8_bit_images_with_similar_contrast_limits_share_them():
 @pytest.mark.parametrize(
     ("highs", "dtype"), [((200, 210, 240, 210, 210), "u1"), ((210,) * 4, "u1"), ((210,) * 5, "u2")]
 )
-def test_other_images_keep_their_own_contrast_limits(highs, dtype):
-    assert choose_normalization("auto", limits(*highs), [dtype] * len(highs))[0][0] == "percentile"
+def test_other_images_keep_their_own_contrast_limits_and_fluorescence_those_of_frames(highs, dtype):
+    for preset, expected in ((None, "percentile"), ("histology", "percentile"), ("fluorescence", "asinh")):
+        assert choose_normalization("auto", limits(*highs), [dtype] * len(highs), preset)[0][0] == expected
+
+
+def test_signal_varies_only_in_fluorescence_unless_it_is_set():
+    assert choose_signal_variation("auto", "fluorescence")[0] == 0.5
+    for preset in (None, "none", "mixed", "brightfield"):
+        assert choose_signal_variation("auto", preset)[0] == 0
+    assert choose_signal_variation(0.3, None) == (0.3, "as set")
 
 
 def test_explicit_normalization_is_not_changed():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from helpers.store_batches import write_image
+from tessera.data.normalization import IntensityRanges
 from tessera.data.window_sampling import sample_windows
 
 QUADRANTS = np.repeat(np.repeat([[10, 20], [30, 40]], 32, axis=0), 32, axis=1).astype(np.uint8)
@@ -20,7 +21,13 @@ def path(tmp_path):
 
 def sampled(path, *, order=(0,), count=4, scale=1.0, **region):
     return sample_windows(
-        path, order=list(order), ranges=[(0, 100)] * len(order), side_px=32, scale=scale, count=count, **region
+        path,
+        order=list(order),
+        ranges=IntensityRanges([[(0, 100)] * len(order)]),
+        side_px=32,
+        scale=scale,
+        count=count,
+        **region,
     )
 
 

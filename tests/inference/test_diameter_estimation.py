@@ -10,7 +10,7 @@ from scipy.ndimage import binary_erosion
 
 from tessera.common.constants import INSTANCE_OUTPUTS
 from tessera.data.dataset_fingerprint import compute_fingerprint
-from tessera.data.normalization import normalize
+from tessera.data.normalization import IntensityRanges, normalize
 from tessera.inference.diameter_estimation import (
     DiameterEstimate,
     SampledImage,
@@ -71,7 +71,7 @@ class Sees:
         return 255 * np.stack([~cells, inside, cells & ~inside], axis=1).astype(np.uint8)
 
 
-VIEW = NetworkView([0], [(1000, 9000)])
+VIEW = NetworkView([0], IntensityRanges([[(1000, 9000)]]))
 
 
 def write_plane(path, plane):
@@ -132,7 +132,7 @@ def test_an_empty_image_has_no_diameter(tmp_path):
     path = tmp_path / "empty.ome.zarr"
     create_store(path, (1, 1, 1, 200, 200), np.uint16)
     finish_image(path, name="empty")
-    image = SampledImage(path, NetworkView([0], [(0, 1)]))
+    image = SampledImage(path, NetworkView([0], IntensityRanges([[(0, 1)]])))
     assert estimate_diameter([image], Ensemble([Sees()])) == DiameterEstimate()
 
 

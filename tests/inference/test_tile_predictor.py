@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from tessera.common.errors import InputError
-from tessera.inference.tile_predictor import NetworkView, TilePredictor
+from tessera.data.normalization import IntensityRanges
+from tessera.inference.network_view import NetworkView
+from tessera.inference.tile_predictor import TilePredictor
 from tessera.inference.tiling import TilePlan
 from tessera.io.region_of_interest import clip_to_roi
 
@@ -14,7 +16,7 @@ from tessera.io.region_of_interest import clip_to_roi
 @pytest.fixture
 def predictor():
     plane = np.zeros((1, 1, 1, 600, 600), np.uint8)
-    return TilePredictor(plane, None, NetworkView([0], [(0, 1)]), TilePlan(512, 32))
+    return TilePredictor(plane, None, NetworkView([0], IntensityRanges([[(0, 1)]])), TilePlan(512, 32))
 
 
 def test_cores_are_halved_once_when_memory_fails_two_threads(predictor, caplog):
@@ -56,7 +58,7 @@ class Hungry:
 def test_tiles_are_prepared_in_batches_of_the_network():
     hungry = Hungry()
     plane = np.zeros((1, 1, 1, 320, 64), np.uint8)
-    predictor = TilePredictor(plane, hungry, NetworkView([0], [(0, 1)]), TilePlan(64, 0))
+    predictor = TilePredictor(plane, hungry, NetworkView([0], IntensityRanges([[(0, 1)]])), TilePlan(64, 0))
     tiles = predictor.split((slice(0, 320), slice(0, 64)))
     answers = predictor.predict_tiles([(tile, predictor.read(0, 0, tile)) for tile in tiles])
     assert [answer.shape for answer in answers] == [(2, 64, 64)] * 5

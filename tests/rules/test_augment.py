@@ -54,6 +54,7 @@ def test_patches_json_describes_the_patches(patches):
     shares = described.pop("class_share")
     assert shares == pytest.approx([(target == class_).sum() / (target != IGNORE).sum() for class_ in range(3)])
     assert 10 < described.pop("diameter_px") < 22
+    assert set(described.pop("signal")) == {"snr", "contrast"}
     assert described.pop("fingerprint") == compute_fingerprint(read(patches, "train", "image")[:])
     assert described.pop("label_check")["objects"] > 10
     speed = described.pop("speed")
@@ -63,6 +64,7 @@ def test_patches_json_describes_the_patches(patches):
         "augment.patch_size_px",
         "augment.normalization",
         "augment.rescale_by",
+        "augment.signal_variation",
     ]
     assert reasons[0] == {"setting": "augment.patch_size_px", "value": 64, "reason": "as set."}
     assert described == {
@@ -76,6 +78,7 @@ def test_patches_json_describes_the_patches(patches):
         },
         "sources": {"train": ["image0", "image1"], "val": ["image2"]},
         "normalization": {"method": "percentile", "low": 1, "high": 99.8},
+        "signal_variation": 0.0,
         "scale": {"method": "none", "typical": 1.0, "range": [1.0, 1.0]},
         "transforms": GEOMETRIC + OPTICAL,
     }

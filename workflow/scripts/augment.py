@@ -10,14 +10,15 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 
 import cv2
 import numpy as np
-import zarr
 
 from tessera.common.atomic_write import atomic_folder
 from tessera.common.constants import INSTANCE_OUTPUTS
+from tessera.common.even_sampling import evenly_spaced_indices
 from tessera.common.job import running
 from tessera.common.types import StrPath
 from tessera.data.annotated_images import (
@@ -32,7 +33,8 @@ from tessera.data.augmentation import check_transforms
 from tessera.data.augmentation_check import describe_label_damage, measure_label_damage
 from tessera.data.auto_configuration import resolve_auto_settings
 from tessera.data.channels import align_channels
-from tessera.data.dataset_fingerprint import compute_fingerprint, summarize_images
+from tessera.data.dataset_fingerprint import MAX_TEXTURES, compute_fingerprint, summarize_images
+from tessera.data.object_signal import summarize_signal
 from tessera.data.patch_renderer import PatchRenderer
 from tessera.data.patch_writer import write_patches
 from tessera.data.split import check_subsets
@@ -88,11 +90,13 @@ def augment(
     warn_of_empty_validation(sources["val"])
     patch_size_px, transforms, configured = resolve_auto_settings(both, settings)
     renderer = PatchRenderer(
-        task, patch_size_px, settings.boundary_px, transforms, settings.class_balanced_fraction, settings.seed
-    )
+        task, patch_size_px, settings.boundary_px, transforms, settings.class_balanced_fraction, settings.seed,
+        configured["signal_variation"],
+    )  # fmt: skip
     n_patches = settings.n_patches
 
-    render = partial(renderer.transform, PatchSampler(sources["train"]))
+    sampler = PatchSampler(sources["train"])
+    render = partial(renderer.transform, sampler)
     places = grid_positions(sources["val"], patch_size_px, max(n_patches // 2, 1))
     shape = (patch_size_px, patch_size_px, len(channels))
     with atomic_folder(output) as workplace:
@@ -113,7 +117,12 @@ def augment(
             "speed": {"patches_per_s": round(rate, 1), "per_core": round(rate / workers, 1), "workers": workers},
         } | configured
         described |= summarize_images(both, counts[: len(described["outputs"])])
-        described["fingerprint"] = compute_fingerprint(zarr.open_array(workplace / "train.zarr" / "image", mode="r"))
+        described["signal"] = summarize_signal(sources["train"]) if task == "instances" else None
+        # New images are compared with the training images as they are, not with their noisy variations.
+        plain = partial(replace(renderer, signal_variation=0.0).transform, sampler)
+        with ThreadPoolExecutor(workers) as threads:
+            compared = [patch.pixels for patch in threads.map(plain, evenly_spaced_indices(n_patches, MAX_TEXTURES))]
+        described["fingerprint"] = compute_fingerprint(np.stack(compared).astype(np.float16))
         logger.info("Rendered %.1f patches/s, %.1f per core", rate, rate / workers)
         logger.info("%s", describe_label_damage(described["label_check"]))
         (workplace / "patches.json").write_text(json.dumps(described, indent=1))

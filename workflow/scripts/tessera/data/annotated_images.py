@@ -13,6 +13,7 @@ from tessera.common.batch_outputs import find_stores
 from tessera.common.constants import IGNORE, UNKNOWN
 from tessera.common.errors import InputError
 from tessera.common.types import StrPath
+from tessera.data.normalization import PERCENTILE, IntensityRanges, choose_intensity_ranges
 from tessera.data.patch_reader import has_annotation
 from tessera.io.chunk_cache import CachedArray, ChunkCache
 from tessera.io.ome_zarr_store import Metadata, open_array, read_metadata
@@ -38,8 +39,7 @@ class AnnotatedImage:
             `measure_class_statistics`.
         areas: area in pixels of each object in each plane that shows it. Objects that touch the border of the image
             count only in planes where all objects do.
-        ranges: (low, high) intensity of each channel of the patches, which become 0 and 1; None: the image's own
-            contrast limits.
+        ranges: intensities of each channel of the patches that become 0 and 1; None: the image's own contrast limits.
         scale: pixels of patches per pixel of the image, along y and x.
     """
 
@@ -52,13 +52,20 @@ class AnnotatedImage:
     holds_instances: bool = False
     class_counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0, 0, 0), np.int64))
     areas: list[int] = field(default_factory=list)
-    ranges: list[tuple[float, float]] | None = None
+    ranges: IntensityRanges | None = None
     scale: float = 1.0
 
     @property
     def channel_indices(self) -> list[int]:
         """Index of the image's channel for each channel of the patches."""
         return list(range(self.pixels.shape[1])) if self.order is None else self.order
+
+    @property
+    def intensity_ranges(self) -> IntensityRanges:
+        """The `ranges`, or the image's own contrast limits."""
+        return self.ranges or choose_intensity_ranges(
+            self.metadata, self.channel_indices, {"normalization": PERCENTILE}
+        )
 
     @property
     def diameters_px(self) -> NDArray[np.float64]:

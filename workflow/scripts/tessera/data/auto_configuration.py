@@ -12,8 +12,14 @@ import numpy as np
 
 from tessera.data.annotated_images import AnnotatedImage, grid_positions
 from tessera.data.augmentation_presets import preset_transforms
-from tessera.data.auto_rules import choose_normalization, choose_patch_size_px, choose_preset, choose_rescaling
-from tessera.data.normalization import PERCENTILE
+from tessera.data.auto_rules import (
+    choose_normalization,
+    choose_patch_size_px,
+    choose_preset,
+    choose_rescaling,
+    choose_signal_variation,
+)
+from tessera.data.normalization import ASINH, PERCENTILE, IntensityRanges, choose_intensity_ranges
 from tessera.data.patch_reader import read_window
 from tessera.data.rescaling import mean_pixel_size_um
 from tessera.settings.sections import AugmentSettings
@@ -32,8 +38,8 @@ def resolve_auto_settings(
         settings: section `augment`.
 
     Returns:
-        (patch_size_px, transforms, {"normalization", "scale", "plan"} for model.json). "plan" is a list of
-        {"setting", "value", "reason"}.
+        (patch_size_px, transforms, {"normalization", "signal_variation", "scale", "plan"} for patches.json). "plan" is
+        a list of {"setting", "value", "reason"}.
 
     Raises:
         InputError: see `tessera.data.auto_rules.choose_rescaling`.
@@ -50,15 +56,23 @@ def resolve_auto_settings(
         image.scale = factor
     scale = {"method": method, "typical": float(np.median(factors)), "range": [min(factors), max(factors)]}
 
+    channels = len(images[0].channel_indices)
+    preset, preset_reason = None, ""
+    if settings.transforms is None:
+        colors = [measure_background_and_color(image) for image in images] if settings.preset == "auto" else []
+        preset, preset_reason = choose_preset(settings.preset, colors)
+        transforms = preset_transforms(preset, channels)
+    else:
+        transforms = [transform.model_dump(exclude_unset=True) for transform in settings.transforms]
+
     limits = [[image.metadata.contrast_limits[channel] for channel in image.channel_indices] for image in images]
     (normalization_method, median_limits), normalization_reason = choose_normalization(
-        settings.normalization, limits, [image.pixels.dtype for image in images]
+        settings.normalization, limits, [image.pixels.dtype for image in images], preset
     )
-    normalization = PERCENTILE
-    if normalization_method == "fixed":
-        normalization = {"method": "fixed", "contrast_limits": median_limits}
-        for image in images:
-            image.ranges = [(low, high) for low, high in median_limits]
+    fixed = {"method": "fixed", "contrast_limits": median_limits}
+    normalization = {"asinh": ASINH, "percentile": PERCENTILE, "fixed": fixed}[normalization_method]
+    for image in images:
+        image.ranges = choose_intensity_ranges(image.metadata, image.channel_indices, {"normalization": normalization})
 
     scaled_diameters = np.concatenate(
         [image.scale * diameters_px for image, diameters_px in zip(images, diameters, strict=True)]
@@ -71,17 +85,23 @@ def resolve_auto_settings(
         "normalization": (normalization_method, normalization_reason),
         "rescale_by": (method, scale_reason),
     }
-    if settings.transforms is None:
-        colors = [measure_background_and_color(image) for image in images] if settings.preset == "auto" else []
-        reasons["preset"] = preset, _ = choose_preset(settings.preset, colors)
-        transforms = preset_transforms(preset, len(limits[0]))
-    else:
-        transforms = [transform.model_dump(exclude_unset=True) for transform in settings.transforms]
+    if preset:
+        reasons["preset"] = preset, preset_reason
+    signal_variation, _ = reasons["signal_variation"] = choose_signal_variation(settings.signal_variation, preset)
     plan = []
     for name, (value, reason) in reasons.items():
         logger.info("augment.%s: %s (%s)", name, value, reason)
         plan.append({"setting": f"augment.{name}", "value": value, "reason": f"{reason}."})
-    return patch_size_px, transforms, {"normalization": normalization, "scale": scale, "plan": plan}
+    return (
+        patch_size_px,
+        transforms,
+        {
+            "normalization": normalization,
+            "signal_variation": signal_variation,
+            "scale": scale,
+            "plan": plan,
+        },
+    )
 
 
 def measure_background_and_color(source: AnnotatedImage) -> tuple[float, float]:
@@ -96,7 +116,7 @@ def measure_background_and_color(source: AnnotatedImage) -> tuple[float, float]:
         # With contrast limits of their own, all channels would be gray.
         windows = [(min(low for low, _ in windows), max(high for _, high in windows))] * 3
     backgrounds, spreads = [], []
-    for place in grid_positions([replace(source, ranges=windows)], SAMPLED_PX, SAMPLED):
+    for place in grid_positions([replace(source, ranges=IntensityRanges([windows]))], SAMPLED_PX, SAMPLED):
         pixels, ids, inside = read_window(*place, SAMPLED_PX, SAMPLED_PX)
         pixels = np.clip(pixels, 0, 1)
         empty, full = inside & (ids == 0), inside & (ids != 0)

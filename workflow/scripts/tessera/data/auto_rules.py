@@ -23,6 +23,8 @@ MAX_LIMIT_DIFFERENCE = 0.1  # of contrast limits between images that share them,
 MIN_IMAGES_TO_SHARE = 5  # images whose contrast limits have to agree
 DARK, LIGHT, COLORED = 0.2, 0.5, 0.08  # background and color spread, as fractions of the contrast range
 MIN_MIXED_FRACTION = 0.05  # of images unlike the most frequent kind, from which the images count as mixed
+FLUORESCENCE = "fluorescence"
+SIGNAL_VARIATION = 0.5
 AS_SET = "as set"
 
 
@@ -149,14 +151,15 @@ def _shrinkage(scales: NDArray[np.float64], diameters_px: Sequence[NDArray[np.fl
 
 
 def choose_normalization(
-    setting: str, contrast_limits: ArrayLike, dtypes: Sequence[DTypeLike]
+    setting: str, contrast_limits: ArrayLike, dtypes: Sequence[DTypeLike], preset: str | None = None
 ) -> tuple[tuple[str, list[list[float]]], str]:
-    """Choose whether intensities are normalized by the contrast limits of each image or by one pair for all images.
+    """Choose whether intensities are normalized by frame, by image, or by one pair of limits for all images.
 
     Args:
-        setting: "auto" | "percentile" | "fixed".
+        setting: "auto" | "asinh" | "percentile" | "fixed".
         contrast_limits: (images, channels, 2), low and high.
         dtypes: data type of each image.
+        preset: the preset of transforms, which tells the kind of microscopy; None: the user gave transforms.
 
     Returns:
         ((method, median contrast limits [[low, high], ...] of the channels), reason).
@@ -169,12 +172,30 @@ def choose_normalization(
     if setting != "auto":
         return (setting, medians.tolist()), AS_SET
     if any(np.dtype(dtype) != np.uint8 for dtype in dtypes):
-        return ("percentile", medians.tolist()), "intensities of images with more than 8 bits depend on the exposure"
-    if len(limits) < MIN_IMAGES_TO_SHARE:
-        return ("percentile", medians.tolist()), f"{len(limits)} images are too few to show that intensities agree"
-    if difference > MAX_LIMIT_DIFFERENCE:
-        return ("percentile", medians.tolist()), f"{measured}, more than {MAX_LIMIT_DIFFERENCE:.0%}"
-    return ("fixed", medians.tolist()), f"{measured}, no more than {MAX_LIMIT_DIFFERENCE:.0%}"
+        reason = "intensities of images with more than 8 bits depend on the exposure"
+    elif len(limits) < MIN_IMAGES_TO_SHARE:
+        reason = f"{len(limits)} images are too few to show that intensities agree"
+    elif difference > MAX_LIMIT_DIFFERENCE:
+        reason = f"{measured}, more than {MAX_LIMIT_DIFFERENCE:.0%}"
+    else:
+        return ("fixed", medians.tolist()), f"{measured}, no more than {MAX_LIMIT_DIFFERENCE:.0%}"
+    if preset == FLUORESCENCE:
+        return ("asinh", medians.tolist()), f"{reason}, and fluorescence has dim and bright objects"
+    return ("percentile", medians.tolist()), reason
+
+
+def choose_signal_variation(setting: float | str, preset: str | None) -> tuple[float, str]:
+    """Choose the fraction of patches whose objects get another brightness.
+
+    Args:
+        setting: "auto", or the fraction.
+        preset: the preset of transforms; None: the user gave transforms.
+    """
+    if not isinstance(setting, str):
+        return setting, AS_SET
+    if preset != FLUORESCENCE:
+        return 0.0, f"the preset of transforms is not {FLUORESCENCE}"
+    return SIGNAL_VARIATION, "new images may have dimmer objects and more noise than the training images"
 
 
 def choose_preset(setting: str, colors: Sequence[tuple[float, float]]) -> tuple[str, str]:

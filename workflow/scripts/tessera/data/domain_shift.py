@@ -62,7 +62,7 @@ def find_domain_shift(
         windows = sample_windows(
             path,
             order=order,
-            ranges=choose_intensity_ranges(metadata.contrast_limits, order, model),
+            ranges=choose_intensity_ranges(metadata, order, model),
             side_px=fingerprint["patch_size_px"],
             scale=scale,
             count=SAMPLED_WINDOWS,

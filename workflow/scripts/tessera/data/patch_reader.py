@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tessera.common.constants import IGNORE, UNKNOWN
-from tessera.data.normalization import normalize
 from tessera.data.resampling import resample
 
 if TYPE_CHECKING:
@@ -50,8 +49,7 @@ def read_window(
         block = block[order]
     for axis, (low, span) in enumerate(zip(lows, spans, strict=True)):
         block = _take(block, span.read - low, axis + 1)
-    ranges = source.ranges or [source.metadata.contrast_limits[channel] for channel in order]
-    pixels = normalize(np.ascontiguousarray(np.moveaxis(block, 0, -1)), ranges)
+    pixels = source.intensity_ranges.normalize(np.ascontiguousarray(np.moveaxis(block, 0, -1)), t)
     if source.scale != 1:
         for axis, span in enumerate(spans):
             pixels = resample(pixels, span.positions, axis, reach=max(1, 1 / source.scale))

@@ -11,6 +11,7 @@ from tessera.common.constants import IGNORE
 from tessera.data.annotated_images import PatchPosition, PatchSampler
 from tessera.data.augmentation import transform_patch, window_px
 from tessera.data.patch_reader import read_window
+from tessera.data.signal_variation import vary_signal
 from tessera.data.training_targets import instance_targets
 
 
@@ -44,6 +45,7 @@ class PatchRenderer:
         transforms: dicts as in the configuration.
         class_balanced_fraction: fraction of patches that are centered on a randomly drawn class.
         seed: seed of positions and transforms.
+        signal_variation: see `tessera.data.signal_variation.vary_signal`.
     """
 
     task: str
@@ -52,6 +54,7 @@ class PatchRenderer:
     transforms: Sequence[Mapping[str, Any]]
     class_balanced_fraction: float
     seed: int
+    signal_variation: float = 0.0
 
     def transform(self, sampler: PatchSampler, number: int) -> Patch:
         """Render the training patch of this number, at a random position and with random transforms."""
@@ -60,6 +63,15 @@ class PatchRenderer:
         window, ids, inside = read_window(*position, window_px(self.transforms, self.patch_size_px), self.patch_size_px)
         seed = int(rng.integers(2**31))
         pixels, ids, inside, names = transform_patch(window, ids, inside, self.transforms, self.patch_size_px, seed)
+        if self.signal_variation:
+            source, instances = position[0], self.task == "instances"
+            pixels = vary_signal(
+                pixels,
+                ids if instances else None,
+                rng,
+                fraction=self.signal_variation,
+                is_compressed=source.intensity_ranges.is_compressed,
+            )
         return Patch(pixels, ids, self._target(ids, inside), window, names)
 
     def cut(self, position: PatchPosition) -> Patch:

@@ -4,8 +4,8 @@ Domain shift: `augment` stores a fingerprint of the training patches in patches.
 model.json: percentiles of the normalized intensities, and texture features of up to 64 patches with the distance that
 95 % of them have to their nearest neighbor. `tessera.data.domain_shift` takes up to twelve windows of an image, at the
 scale at which the network sees it, and reports a domain shift when their median distance is larger. `predict` prints
-the warnings; `evaluate` also compares the diameter of the objects, and keeps all warnings in the column
-`domain_shift`.
+the warnings; `evaluate` also compares the diameter of the objects, their contrast and their ratio of signal to noise,
+and keeps all warnings in the column `domain_shift`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from tessera.common.batch_outputs import find_stores
+from tessera.data.channels import match_channels
 from tessera.data.domain_shift import check_object_diameter, find_domain_shift
+from tessera.data.normalization import choose_intensity_ranges
+from tessera.data.object_signal import check_signal, measure_found_objects
 from tessera.data.split import PREDICT
 from tessera.evaluation.seam_check import LocatedDifference, check_seams
 from tessera.evaluation.segmentation_metrics import Metrics, score_image, worst_frame
@@ -195,6 +198,7 @@ def describe_domain_shift(
     options = {key: prediction[key] for key in ("rescale", "object_diameter_px") if key in prediction}
     # Objects of a z-stack have volumes, but the diameters of the training are those in planes.
     flat = open_array(image.image).shape[2] == 1
+    scale = prediction.get("scale", 1.0)
     other_px = prediction.get("other_diameter_px")
     ambiguous = []
     if other_px:
@@ -205,6 +209,29 @@ def describe_domain_shift(
         ]
     return [
         *find_domain_shift(image.image, model, roi=image.roi, frames=image.frames, **options),
-        *check_object_diameter(image.name, area_px if flat else None, model, prediction.get("scale", 1.0)),
+        *check_object_diameter(image.name, area_px if flat else None, model, scale),
+        *(describe_weak_signal(image, model, scale) if model.get("signal") else []),
         *ambiguous,
     ]
+
+
+def describe_weak_signal(image: BatchImage, model: Mapping[str, Any], scale: float) -> list[str]:
+    """Warnings if the objects found in an image have much less contrast, or more noise, than those of the training.
+
+    Args:
+        image: the image and its stores.
+        model: content of model.json.
+        scale: pixels of the network per pixel of the image.
+    """
+    metadata = read_metadata(image.image)
+    order = match_channels(image.name, metadata.channels, model["channels"])
+    objects = measure_found_objects(
+        image.image,
+        image.labels,
+        order=order,
+        ranges=choose_intensity_ranges(metadata, order, model),
+        scale=scale,
+        roi=image.roi,
+        frames=image.frames,
+    )
+    return check_signal(image.name, objects, model)

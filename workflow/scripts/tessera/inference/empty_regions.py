@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tessera.data.normalization import normalize
+from tessera.data.normalization import IntensityRanges, expand
 from tessera.io.ome_zarr_store import open_array, read_block
 
 
@@ -16,14 +16,14 @@ class EmptyRegionFilter:
 
     Args:
         path: store of the image.
-        ranges: (low, high) of the channels in `order`, intensities that become 0 and 1.
+        ranges: intensities of the channels in `order` that become 0 and 1.
         order: channels to test.
         contrast: as a fraction of the range; 0: no region is empty.
     """
 
     MAX_STEP = 4  # largest size of a coarse pixel in pixels of the full resolution
 
-    def __init__(self, path: Path, ranges: Sequence[Sequence[float]], order: Sequence[int], contrast: float) -> None:
+    def __init__(self, path: Path, ranges: IntensityRanges, order: Sequence[int], contrast: float) -> None:
         self._ranges, self._order, self._contrast = ranges, order, contrast
         level = 0
         while 2 ** (level + 1) <= self.MAX_STEP and (path / str(level + 1)).is_dir():
@@ -36,5 +36,7 @@ class EmptyRegionFilter:
             return False
         spans = [slice(span.start // self._step, -(-span.stop // self._step)) for span in (rows, columns)]
         pixels = np.moveaxis(read_block(self._pixels, (t, slice(None), z, *spans)), 0, -1)[..., self._order]
-        normalized = normalize(pixels, self._ranges)
+        normalized = self._ranges.normalize(pixels, t)
+        if self._ranges.is_compressed:
+            normalized = expand(normalized)
         return bool((np.ptp(normalized, axis=(0, 1)) <= self._contrast).all())

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tessera.data.channels import match_channels
-from tessera.data.normalization import choose_intensity_ranges
+from tessera.data.normalization import IntensityRanges, choose_intensity_ranges
 from tessera.data.rescaling import choose_scale
 from tessera.io.ome_zarr_store import read_metadata
 
@@ -17,12 +17,12 @@ class NetworkView:
 
     Attributes:
         order: which channel of the image each channel of the network is.
-        ranges: (low, high) of each of these channels, intensities that become 0 and 1.
+        ranges: intensities of these channels that become 0 and 1.
         scale: pixels of the network per pixel of the image.
     """
 
     order: Sequence[int]
-    ranges: Sequence[tuple[float, float]]
+    ranges: IntensityRanges
     scale: float = 1.0
 
 
@@ -50,6 +50,6 @@ def view_image(
     order = match_channels(name, metadata.channels, model["channels"])
     return NetworkView(
         order,
-        choose_intensity_ranges(metadata.contrast_limits, order, model),
+        choose_intensity_ranges(metadata, order, model),
         choose_scale(name, metadata.pixel_size_um, model, rescale=rescale, object_diameter_px=object_diameter_px),
     )

@@ -183,7 +183,7 @@ class ImagePredictor:
         predictions = create_store(path, shape, np.uint8, **chunk_layout(self._pixels))
         regions, n_skipped = self._list_regions(predictions)
         tiling = {"scale": self._view.scale, "core_px": plan.tiles.core_px, "halo_px": plan.tiles.halo_px}
-        dependencies = [plan.provenance, self._view.ranges, self._view.order, outputs, tiling]
+        dependencies = [plan.provenance, self._view.order, outputs, tiling]
         background = [255] + [0] * (len(outputs) - 1)
         cache = RegionCache(cache_folder, predictions, json.dumps(dependencies), background)
         cache.plan(place_of(region, len(outputs)) for region in regions)

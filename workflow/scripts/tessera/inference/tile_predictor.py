@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tessera.common.errors import SystemInputError
-from tessera.data.normalization import normalize
 from tessera.inference.ensemble import Ensemble
 from tessera.inference.network_view import NetworkView
 from tessera.inference.tiling import Region, Tile, TilePlan, split_into_tiles
@@ -114,12 +113,12 @@ class TilePredictor:
         return seams
 
     def read(self, t: int, z: int, tile: Tile) -> NDArray[Any]:
-        """Read the image's pixels (y, x, c) that a tile needs, as they are stored."""
+        """Read the image's pixels (y, x, c) that a tile needs, normalized."""
         return tile.read(lambda rows, columns: self._read_plane(t, z, rows, columns))
 
     def _read_plane(self, t: int, z: int, rows: slice, columns: slice) -> NDArray[Any]:
         pixels = read_block(self._pixels, (t, slice(None), z, rows, columns))
-        return np.moveaxis(pixels, 0, -1)[..., self._view.order]
+        return self._view.ranges.normalize(np.moveaxis(pixels, 0, -1)[..., self._view.order], t)
 
     def predict_tiles(self, tiles: Sequence[tuple[Tile, NDArray[Any]]]) -> list[NDArray[np.uint8]]:
         """Predict the cores of tiles.
@@ -153,7 +152,7 @@ class TilePredictor:
 
     def prepare(self, tile: Tile, pixels: NDArray[Any]) -> NDArray[np.float32]:
         """Return the network's input (y, x, c) for a tile and its pixels from `read`."""
-        return tile.to_network(normalize(pixels, self._view.ranges))
+        return tile.to_network(pixels)
 
     @property
     def is_known(self) -> bool:

@@ -15,9 +15,11 @@ from numpy.typing import DTypeLike, NDArray
 from tessera.common.errors import SystemInputError
 from tessera.common.types import StrPath, VoxelSize
 from tessera.io.contrast_limits import estimate_contrast_limits
+from tessera.io.intensity_statistics import measure_intensity_ranges
 from tessera.io.pyramid import build_pyramid, create_level, level_transformations, mean_2x2, nearest_2x2
 from tessera.io.shards import AXES, CHUNK_PX, SHARD_PX, Layout, ZarrArray, layout_of
 
+FRAME_RANGES = "frame_ranges"  # key in `attributes.tessera`
 _LABEL_COLORS = 255
 _UNKNOWN_COLOR = [128, 128, 128, 128]
 _CHANNEL_COLORS = ("00FF00", "FF00FF", "00FFFF", "FFFF00", "FF0000", "0000FF")
@@ -41,6 +43,8 @@ class Metadata:
         channels: names of the channels; empty for labels.
         contrast_limits: (low, high) of each channel: the 1st and 99.8th percentile, or the smallest and largest pixel
             where those are equal; empty for labels.
+        frame_ranges: for each channel, (low, high) of each frame: its background, and its background plus the contrast
+            of a typical object, see `tessera.io.intensity_statistics`; empty for labels and predictions.
         extra: content of `attributes.tessera`, for which OME-Zarr has no field.
     """
 
@@ -48,6 +52,7 @@ class Metadata:
     frame_interval_s: float | None = None
     channels: list[str] = field(default_factory=list)
     contrast_limits: list[tuple[float, float]] = field(default_factory=list)
+    frame_ranges: list[list[tuple[float, float]]] = field(default_factory=list)
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -105,7 +110,7 @@ def finish_image(
         channels: a name for each channel; None: their numbers.
         extra: content of `attributes.tessera`.
         levels: number of levels of the pyramid, including the full size; None: until the longer side is below 512.
-        contrast_limits: (low, high) of each channel; None: estimated from the pixels.
+        contrast_limits: (low, high) of each channel; None: estimated from the pixels, as are the ranges of frames.
     """
     full = zarr.open_array(Path(path) / "0", mode="r")
     channels = [str(number) for number in range(full.shape[1])] if channels is None else list(channels)
@@ -114,6 +119,8 @@ def finish_image(
     count = build_pyramid(path, mean_2x2, levels)
     if contrast_limits is None:
         windows = [estimate_contrast_limits(full, number) for number in range(len(channels))]
+        ranges = [measure_intensity_ranges(full, number) for number in range(len(channels))]
+        extra = {**(extra or {}), FRAME_RANGES: [channel_ranges.tolist() for channel_ranges in ranges]}
     else:
         windows = [{"min": low, "max": high, "start": low, "end": high} for low, high in contrast_limits]
     described = [
@@ -220,6 +227,7 @@ def read_metadata(path: StrPath) -> Metadata:
         ome = attributes["ome"]
         multiscale = ome["multiscales"][0]
         scale = multiscale["datasets"][0]["coordinateTransformations"][0]["scale"]
+        extra = attributes.get("tessera", {})
         known = [size if "unit" in axis else None for size, axis in zip(scale, multiscale["axes"], strict=True)]
         described = ome.get("omero", {}).get("channels", [])
         return Metadata(
@@ -227,7 +235,8 @@ def read_metadata(path: StrPath) -> Metadata:
             frame_interval_s=known[0],
             channels=[channel["label"] for channel in described],
             contrast_limits=[(channel["window"]["start"], channel["window"]["end"]) for channel in described],
-            extra={key: value for key, value in attributes.get("tessera", {}).items() if key != "stored"},
+            frame_ranges=[[(low, high) for low, high in ranges] for ranges in extra.get(FRAME_RANGES, [])],
+            extra={key: value for key, value in extra.items() if key not in ("stored", FRAME_RANGES)},
         )
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise _damaged(path, f"its metadata lacks {error}") from error

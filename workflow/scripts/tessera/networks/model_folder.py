@@ -61,6 +61,7 @@ class ModelCard(TypedDict):
         class_share: fraction of pixels of each output in the training patches.
         label_check: result of `tessera.data.augmentation_check`.
         fingerprint: result of `tessera.data.dataset_fingerprint`.
+        signal: result of `tessera.data.object_signal.summarize_signal`.
         architecture: name of the architecture.
         backbone: name of the encoder; None for PlainUnet.
         width: filters of PlainUnet at full size.
@@ -95,6 +96,7 @@ class ModelCard(TypedDict):
     class_share: NotRequired[list[float] | None]
     label_check: NotRequired[dict[str, Any] | None]
     fingerprint: NotRequired[dict[str, Any] | None]
+    signal: NotRequired[dict[str, Any] | None]
     architecture: NotRequired[str]
     backbone: NotRequired[str | None]
     width: NotRequired[int | None]

@@ -266,12 +266,24 @@ class AugmentSettings(Section):
         ),
     ] = 2
     normalization: Annotated[
-        Literal["auto", "percentile", "fixed"],
+        Literal["auto", "asinh", "percentile", "fixed"],
         Field(
-            description="Contrast limits that become 0 and 1 for the network. `percentile` takes the 1st and 99.8th "
-            "percentile of each image and channel, so exposure does not matter. `fixed` takes the median of these "
-            "limits over the training images: use it if an intensity means the same in all images. `auto` takes "
-            "`fixed` if five or more 8-bit images have limits that differ by at most a tenth, else `percentile`."
+            description="How intensities become numbers for the network. `asinh` measures background and typical "
+            "contrast in each frame and channel and compresses brighter intensities like a logarithm, so exposure, "
+            "bleaching and a few very bright objects do not matter. `percentile` maps the 1st and 99.8th percentile of "
+            "each image and channel to 0 and 1. `fixed` takes the median of these limits over the training images: use "
+            "it if an intensity means the same in all images. `auto` takes `fixed` if five or more 8-bit images have "
+            "limits that differ by at most a tenth; else `asinh` with the preset fluorescence, and `percentile` with "
+            "others."
+        ),
+    ] = "auto"
+    signal_variation: Annotated[
+        Auto | Fraction,
+        Field(
+            description="Fraction of patches in which objects get another brightness, and fraction in which noise is "
+            "added. Brightness changes up to ten times, and noise is that of down to two photons per pixel. So the "
+            "network finds dim objects in images with more noise than the training images have. `auto` is 0.5 with the "
+            "preset fluorescence, else 0. Set it to 0 if brightness tells objects from others."
         ),
     ] = "auto"
     rescale_by: Annotated[
@@ -623,7 +635,7 @@ class PredictSettings(Section):
         Fraction,
         Field(
             description="Regions with less relative contrast are background; 0: predict all. The contrast is a "
-            "fraction of the contrast limits. Saves time on slides that are mostly empty. Start with 0.1 for "
+            "fraction of the range that becomes 0 to 1. Saves time on slides that are mostly empty. Start with 0.1 for "
             "fluorescence."
         ),
     ] = 0

@@ -65,6 +65,7 @@ def make_model_card(
         "class_share": patch_info.get("class_share"),
         "label_check": patch_info.get("label_check"),
         "fingerprint": patch_info.get("fingerprint"),
+        "signal": patch_info.get("signal"),
         "architecture": settings.architecture,
         "backbone": settings.backbone,
         "width": settings.width,
