@@ -69,3 +69,13 @@ def test_the_smallest_cores_are_not_halved(predictor):
     predictor.plan = TilePlan(128, 32)
     with pytest.raises(InputError, match=r"not enough memory for the smallest tiles \(no room\)"):
         predictor.shrink(MemoryError("no room"), 128)
+
+
+def test_tiles_of_a_movie_are_normalized_by_frame():
+    rng = np.random.default_rng(0)
+    frame = rng.integers(100, 200, (64, 64)).astype(np.float32)
+    movie = np.stack([frame, 0.25 * frame + 30])[:, None, None]
+    ranges = IntensityRanges([[(100, 200)], [(55, 80)]], is_compressed=True)
+    predictor = TilePredictor(movie, None, NetworkView([0], ranges), TilePlan(64, 0))
+    (tile,) = predictor.split((slice(0, 64), slice(0, 64)))
+    assert predictor.read(1, 0, tile) == pytest.approx(predictor.read(0, 0, tile), abs=1e-5)

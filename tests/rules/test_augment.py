@@ -327,6 +327,18 @@ def test_8_bit_images_with_similar_contrast_limits_share_them(tmp_path):
     assert read(folder, "val", "image")[0, ..., 0] == pytest.approx(expected[:64, :64], abs=2e-3)
 
 
+def test_fluorescence_patches_vary_in_signal_and_do_not_depend_on_workers(batch, tmp_path):
+    folders = [
+        batch.augment(tmp_path / str(workers), n_patches=4, transforms=None, preset="fluorescence", workers=workers)
+        for workers in (1, 3)
+    ]
+    first, second = (read(folder, "train", "image")[:] for folder in folders)
+    assert np.array_equal(first, second)
+    described = json.loads((folders[0] / "patches.json").read_text())
+    assert (described["normalization"]["method"], described["signal_variation"]) == ("asinh", 0.5)
+    assert described["fingerprint"] != compute_fingerprint(first)  # it describes the images without noise
+
+
 def test_transform_that_tears_objects_causes_a_warning(batch, tmp_path, caplog):
     caplog.set_level("INFO")
     tears = [{"name": "ElasticTransform", "p": 1.0, "alpha": 400, "sigma": 2}]
