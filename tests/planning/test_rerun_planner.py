@@ -5,6 +5,7 @@ import os
 import random
 import re
 import shutil
+from base64 import urlsafe_b64encode
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,22 @@ def test_declared_upstream_steps_are_those_that_rules_read(tmp_path, monkeypatch
         assert read.get(name, set()) - before == set(), f"{name} reads what its step does not declare"
         if name not in ("report", "ingest_truth"):
             assert declared - read.get(name, set()) == set(), f"{name} does not read what its step declares"
+
+
+@pytest.mark.parametrize("cause", ["interrupted", "forced"])
+def test_job_that_runs_anyway_does_not_hide_missing_results_after_it(project, cause):
+    """Snakemake does not check the jobs after a job that runs, if they read only `ancient` files."""
+    options = []
+    if cause == "interrupted":
+        marker = Path(".snakemake", "incomplete", urlsafe_b64encode(b"results/images/one").decode())
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.write_text("{}")
+    else:
+        options = ["--forcerun", "ingest"]
+    shutil.rmtree("results/labels/one")
+    jobs = planned(project, *options)
+    assert jobs["segment"] == 1
+    assert jobs["ingest"] == (1 if cause == "interrupted" else 2)
 
 
 def test_declared_outputs_are_those_of_the_rules():

@@ -92,7 +92,7 @@ try:
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
-PLANNER = RerunPlanner(PROJECT)
+PLANNER = RerunPlanner(PROJECT, list_forced=lambda: workflow.dag_settings.forcerun)
 RESOURCES = JobResources(PROJECT)
 gc.freeze()  # no garbage collection looks at the project again
 

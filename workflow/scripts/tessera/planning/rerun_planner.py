@@ -10,14 +10,14 @@ nearest ones wait for them in turn. An output that is up to date gets no plain i
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from tessera.planning.project import Project
 from tessera.planning.provenance import Hashes, Output, Provenance
-from tessera.planning.records import read_record
+from tessera.planning.records import read_incomplete, read_record
 
 PLURALS = {"batch": "batches"}
 NEWER_THAN_ALL = Path(".snakemake/tessera/now")
@@ -29,10 +29,18 @@ class RerunPlanner:
     Args:
         project: the settings and the table.
         known: see `tessera.planning.provenance.Provenance`.
+        list_forced: returns the rules and files that the user forces with --forcerun.
     """
 
-    def __init__(self, project: Project, known: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        project: Project,
+        known: Mapping[str, Any] | None = None,
+        list_forced: Callable[[], Collection[str]] = frozenset,
+    ) -> None:
         self.project = project
+        self._list_forced = list_forced
+        self._incomplete = cache(read_incomplete)
         self.provenance = Provenance(project, known)
         self.steps = self.provenance.steps
         self.is_outdated = cache(self._is_outdated)
@@ -116,7 +124,13 @@ class RerunPlanner:
         return batches
 
     def _is_outdated(self, name: str, key: str | None = None) -> bool:
-        return bool(self.missing(name, key)) or self.is_changed(name, key)
+        return bool(self.missing(name, key)) or self.is_changed(name, key) or self._runs_anyway(name, key)
+
+    def _runs_anyway(self, name: str, key: str | None) -> bool:
+        """Whether Snakemake runs the job of an output though its record may be right: interrupted and forced jobs."""
+        forced = self._list_forced()
+        paths = self.steps[name].paths(key) if forced or self._incomplete() else []
+        return name in forced or any(path in forced or path in self._incomplete() for path in paths)
 
     def _is_changed(self, name: str, key: str | None = None) -> bool:
         """Whether the record of an output shows another hash, or is damaged."""
@@ -133,7 +147,9 @@ class RerunPlanner:
 
     def _runs(self, name: str, key: str | None) -> bool:
         """Whether an output is made for itself. An intermediate one that was deleted is made when a job reads it."""
-        return self.is_changed(name, key) or (self.steps[name].is_deliverable and self.is_outdated(name, key))
+        if self.is_changed(name, key) or self._runs_anyway(name, key):
+            return True
+        return self.steps[name].is_deliverable and self.is_outdated(name, key)
 
 
 def count(number: int, noun: str) -> str:
