@@ -57,7 +57,6 @@ else:
     if "estimate_scale" in PLANNER.steps:
 
         include: "workflow/rules/estimate_scale.smk"
-
     include: "workflow/rules/segment.smk"
 
 

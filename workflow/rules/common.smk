@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -71,7 +72,7 @@ smart_open.parse_uri = cache(smart_open.parse_uri)
 def check_temporary_folder():
     """Refuse a full disk of temporary files, with which Snakemake's scheduler fails without saying why."""
     # The scheduler takes TMPDIR as it is, while Python falls back to other folders.
-    folder = os.environ.get("TMPDIR") or "/tmp"
+    folder = os.environ.get("TMPDIR") or tempfile.gettempdir()
     if not Path(folder).is_dir():
         return
     if shutil.disk_usage(folder).free < 2**20:
