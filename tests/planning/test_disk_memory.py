@@ -28,6 +28,10 @@ def remember(path, cwd):
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=True)
 
 
+def files_without_bytecode(folder):
+    return sorted(path for path in folder.rglob("*") if "__pycache__" not in path.parts)
+
+
 def test_memory_is_written_to_the_folder_in_which_it_was_connected(tmp_path):
     remember("inside/memory.json", tmp_path)
     assert json.loads((tmp_path / "inside" / "memory.json").read_text()) == {"a": 1}
@@ -54,8 +58,8 @@ def test_plan_of_another_folder_writes_nothing_to_the_clone(made, tmp_path):
     for name in ("workflow", "profiles", "envs"):
         (project / name).rename(clone / name)
     (project / "Snakefile").rename(clone / "Snakefile")
-    before = sorted(clone.rglob("*"))
+    before = files_without_bytecode(clone)
     # In a process of its own, since the memory is written when the process ends.
     snakemake(clone, "-n", "--configfile", str(project / "config" / "config.yaml"), "--directory", str(project))
-    assert {path for path in clone.rglob("*") if "__pycache__" not in path.parts} == set(before)
+    assert files_without_bytecode(clone) == before
     assert json.loads((project / ".snakemake" / "tessera" / "code.json").read_text())

@@ -226,7 +226,7 @@ def test_a_job_that_was_stopped_within_a_shard_continues_with_the_next_frame(tmp
 
     class Stopped(Threshold):
         def predict(self, tiles):
-            if self.seen > 4 * 128**2:
+            if self.seen > 4 * 64**2:
                 raise KeyboardInterrupt
             return super().predict(tiles)
 
@@ -236,7 +236,7 @@ def test_a_job_that_was_stopped_within_a_shard_continues_with_the_next_frame(tmp
     expected = run(source, tmp_path / "whole" / "p.ome.zarr", whole, batch_px=1)
     assert expected.shards[0] == 8
     np.testing.assert_array_equal(run(source, tmp_path / "p.ome.zarr", rest, batch_px=1)[:], expected[:])
-    assert (stopped.seen, rest.seen) == (5 * 128**2, 3 * 128**2)
+    assert (stopped.seen, rest.seen) == (5 * 64**2, 3 * 64**2)
     assert whole.seen == stopped.seen + rest.seen
 
 
@@ -248,7 +248,7 @@ def test_a_frame_that_is_added_to_a_movie_is_the_only_one_that_is_predicted(tmp_
     write_image(source, pixels, channels=["0"], contrast_limits=limits)
     again = Threshold()
     made = run(source, tmp_path / "p.ome.zarr", again)
-    assert again.seen == 128**2
+    assert again.seen == 64**2
     np.testing.assert_array_equal(made[:], run(source, tmp_path / "whole" / "p.ome.zarr")[:])
 
 
