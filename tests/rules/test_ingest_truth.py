@@ -285,7 +285,7 @@ def test_labels_of_an_ome_zarr_image_are_read_as_annotation(tmp_path):
             annotate_one(tmp_path / "b" / version, path / "labels", shape=(2, 1, 1, 60, 80))
     write_labels(0 * ids, str(path), name="none", axes="tyx", fmt=fmt)
     array, _ = annotate_one(tmp_path / "c", path / "labels" / "none", shape=(2, 1, 1, 60, 80))
-    assert not array.any()
+    assert not array[:].any()
 
 
 @pytest.mark.parametrize("names", [("mask_000.tif", "mask_001.tif"), ("mask_001.tif", "mask_002.tif")])
