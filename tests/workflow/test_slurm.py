@@ -19,7 +19,7 @@ from tessera.io.ome_zarr_store import open_array
 THREADS = ["--max-threads", "2"]
 GPU = ["--set-resources", "train:slurm_partition=gpu", "train:gpu=1"]
 QUICK = ["--slurm-init-seconds-before-status-checks", "1"]
-PATIENCE_S = 600
+PATIENCE_S = 3000
 
 
 def read_profile(name):
