@@ -152,7 +152,7 @@ def test_images_of_one_microscope_have_one_diameter_though_one_of_them_misleads(
 
 
 def probabilities_of(diameter_px, count=16):
-    """What a network answers for discs in a square grid: (outputs, y, x)."""
+    """Return the probabilities (outputs, y, x) of a network for discs in a square grid."""
     side = math.isqrt(count)
     plane = np.zeros((side * 2 * diameter_px,) * 2, np.uint8)
     for y, x in np.ndindex(side, side):

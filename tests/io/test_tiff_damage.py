@@ -17,7 +17,7 @@ MOST_KB = 1e6
 
 
 def read(path):
-    """All that a file gives: shape, sizes, names, warnings and pixels."""
+    """Return the shape, sizes, names, warnings and pixels that are read from a file."""
     with open_image([path]) as image:
         t, _, z, y, x = image.shape
         pixels = [image.read(i, j, slice(0, y), slice(0, x)).tobytes() for i in range(t) for j in range(z)]
@@ -39,7 +39,7 @@ def attempt(path):
 
 
 def is_error_of(path, result):
-    """Whether the result is an error that names the file and skips no other image."""
+    """Return whether the result is an error that names the file and skips no other image."""
     return type(result) is InputError and str(result).startswith(f"{path}: ")
 
 

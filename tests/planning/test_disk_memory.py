@@ -1,4 +1,4 @@
-"""What a plan remembers is kept in the folder of the project, and only if that is possible."""
+"""A plan keeps what it remembers in the folder of the project, if that folder can be written."""
 
 import json
 import os

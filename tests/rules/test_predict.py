@@ -63,6 +63,19 @@ class Threshold:
             self._busy.release()
 
 
+class Stopped(Threshold):
+    """Stops the job when it has seen more than a number of pixels."""
+
+    def __init__(self, most_seen):
+        super().__init__()
+        self.most_seen = most_seen
+
+    def predict(self, tiles):
+        if self.seen > self.most_seen:
+            raise KeyboardInterrupt
+        return super().predict(tiles)
+
+
 def run(source, path, engine=None, *, core_px=64, workers=2, batch_px=40000, roi=None, frames=None, **settings):
     """Predict one image with `Threshold`, in small tiles."""
     plan = PredictionPlan(
@@ -207,13 +220,7 @@ def test_a_region_is_predicted_again_only_if_its_pixels_change(tmp_path):
 def test_a_job_that_was_stopped_continues_with_the_next_region(tmp_path):
     source = write_image(tmp_path / "a.ome.zarr", random_pixels(1, 1, 1, 300, 411), shard_px=128)
 
-    class Stopped(Threshold):
-        def predict(self, tiles):
-            if self.seen > 100_000:
-                raise KeyboardInterrupt
-            return super().predict(tiles)
-
-    stopped, whole, rest = Stopped(), Threshold(), Threshold()
+    stopped, whole, rest = Stopped(100_000), Threshold(), Threshold()
     with pytest.raises(KeyboardInterrupt):
         run(source, tmp_path / "p.ome.zarr", stopped, batch_px=1, workers=1)
     expected = run(source, tmp_path / "whole" / "p.ome.zarr", whole, batch_px=1)
@@ -224,13 +231,7 @@ def test_a_job_that_was_stopped_continues_with_the_next_region(tmp_path):
 def test_a_job_that_was_stopped_within_a_shard_continues_with_the_next_frame(tmp_path):
     source = write_image(tmp_path / "a.ome.zarr", random_pixels(8, 1, 1, 40, 50))
 
-    class Stopped(Threshold):
-        def predict(self, tiles):
-            if self.seen > 4 * 64**2:
-                raise KeyboardInterrupt
-            return super().predict(tiles)
-
-    stopped, whole, rest = Stopped(), Threshold(), Threshold()
+    stopped, whole, rest = Stopped(4 * 64**2), Threshold(), Threshold()
     with pytest.raises(KeyboardInterrupt):
         run(source, tmp_path / "p.ome.zarr", stopped, batch_px=1, workers=1)
     expected = run(source, tmp_path / "whole" / "p.ome.zarr", whole, batch_px=1)

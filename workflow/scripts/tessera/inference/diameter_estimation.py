@@ -208,8 +208,8 @@ def _texture_distance(images: Sequence[SampledImage], fingerprint: dict[str, Any
 
 
 @dataclass(frozen=True)
-class _Found:
-    """What the network finds at a magnification.
+class _RefinedScale:
+    """Objects that the network finds at a magnification.
 
     Attributes:
         scale: the magnification, corrected by the objects that were found.
@@ -221,7 +221,7 @@ class _Found:
     agreement: float
 
 
-def _refine(images: Sequence[SampledImage], ensemble: Ensemble, scale: float) -> _Found:
+def _refine(images: Sequence[SampledImage], ensemble: Ensemble, scale: float) -> _RefinedScale:
     """Correct a magnification by the objects that the network finds, image by image."""
     expected_px, agreement = ensemble.settings["diameter_px"], 0.0
     count = _per_image(N_PREDICTED_WINDOWS, images)
@@ -242,7 +242,7 @@ def _refine(images: Sequence[SampledImage], ensemble: Ensemble, scale: float) ->
             break
         correction = expected_px / (np.median(medians) if medians else np.median(diameters))
         scale *= float(np.clip(correction, 1 / MAX_CORRECTION, MAX_CORRECTION))
-    return _Found(float(np.clip(scale, 2**-OCTAVES, 2**OCTAVES)), agreement)
+    return _RefinedScale(float(np.clip(scale, 2**-OCTAVES, 2**OCTAVES)), agreement)
 
 
 def _predict_windows(windows: Sequence[NDArray[np.float32]], ensemble: Ensemble) -> list[NDArray[np.uint8]]:

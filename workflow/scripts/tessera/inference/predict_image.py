@@ -166,7 +166,7 @@ class ImagePredictor:
         return diameter_px / self._view.scale
 
     def _is_contradicted(self, predictions: Any) -> bool:
-        """Whether the objects in a part of the middle plane are strong evidence against the scale."""
+        """Return whether the objects in a part of the middle plane are strong evidence against the scale."""
         frame, depth = self._frames[len(self._frames) // 2], self._pixels.shape[2] // 2
         y0, y1, x0, x1 = self._roi or (0, self._tiles.plane[0], 0, self._tiles.plane[1])
         side = math.ceil(EVIDENCE_DIAMETERS * self._expected_px)

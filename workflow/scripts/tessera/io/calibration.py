@@ -35,7 +35,7 @@ UNEVEN = 0.1  # share by which intervals between frames may differ from their me
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a file states about its pixels.
+    """Size of voxels, frame interval and channel names that a file states.
 
     Attributes:
         pixel_size_um: size of a voxel along z, y and x in micrometers, None where unknown.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tessera.common.errors import InputError
 
-# What microscopes write before the number of a channel or a plane, such as w1, C01, _ch00, channel000, z01
+# Microscopes write these letters before the number of a channel or a plane, such as w1, C01, _ch00, channel000, z01
 _CHANNEL_WORDS = {"w", "c", "ch", "chan", "channel", "wv", "wavelength", "wave", "filter", "color"}
 _CHANNEL_WORDS |= {"cy", "alexa", "af"}
 _PLANE_WORDS = {"z", "plane", "slice", "zstack", "zslice", "depth", "focus"}
