@@ -15,7 +15,7 @@ from tessera.common.errors import InputError
 from tessera.data.normalization import normalize
 from tessera.inference.ensemble import Ensemble
 from tessera.inference.predict_image import ImagePredictor
-from tessera.inference.prediction_plan import Models, PredictionPlan, choose_tiles, find_members, plan_prediction
+from tessera.inference.prediction_plan import Models, PredictionPlan, plan_prediction
 from tessera.inference.seam_windows import read_seam_windows
 from tessera.inference.tiling import TilePlan
 from tessera.io.ome_zarr_store import create_store, finish_image, open_array, read_metadata
@@ -322,21 +322,6 @@ def test_a_store_that_is_damaged_in_the_middle_is_named_and_the_others_are_kept(
     again = Threshold()
     run(source, tmp_path / "p.ome.zarr", again, batch_px=1)
     assert 0 < again.seen < 2 * 35 * 128**2
-
-
-def test_the_given_tile_size_and_batch_win_over_the_halo_of_the_model(caplog):
-    caplog.set_level("INFO")
-    settings = PredictSettings(tile_px=512, halo_px=64, batch_tiles=2)
-    plan = choose_tiles(Ensemble([Threshold()]), settings, halo_px=96, memory_mb=None)
-    assert plan == TilePlan(384, 64, 2 * 512**2)
-    assert choose_tiles(Ensemble([Threshold()]), PredictSettings(tile_px=512), 96, None) == TilePlan(320, 96)
-    assert "Tiles of 512 px, with a halo of 64 px on each side" in caplog.text
-
-
-def test_a_selected_model_that_does_not_exist_is_named(tmp_path):
-    (tmp_path / "selected.json").write_text(json.dumps({"members": ["fold2"]}))
-    with pytest.raises(InputError, match="names fold2, not among"):
-        find_members(Models(tmp_path / "selected.json", tmp_path, [tmp_path / "fold1"]))
 
 
 def test_the_summary_has_the_number_of_tiles_the_rate_and_the_cost_of_overlap(tmp_path, caplog):

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from helpers.repository import REPOSITORY
-from tessera.settings.generate import MARKER, add_missing_sections, generated_files
+from tessera.settings.generate import MARKER, _range, add_missing_sections, generated_files
 from tessera.settings.sections import SECTIONS, Settings
 
 FILES = generated_files()
@@ -44,3 +44,22 @@ def test_documentation_has_a_table_for_every_section():
     text = "".join((REPOSITORY / "docs" / name).read_text(encoding="utf-8") for name in ("data.md", "settings.md"))
     tables = [match[2] for match in MARKER.finditer(text)]
     assert sorted(tables) == sorted(["columns", "general", *SECTIONS])
+
+
+@pytest.mark.parametrize(
+    ("limits", "text"),
+    [
+        ({"minimum": 0, "maximum": 1}, "0 to 1"),
+        ({"minimum": 2}, "at least 2"),
+        ({"minimum": 0, "exclusiveMaximum": 1}, "0, below 1"),
+        ({"exclusiveMinimum": 0}, "above 0"),
+        ({"exclusiveMinimum": 0, "maximum": 1000}, "above 0, up to 1,000"),
+        ({"exclusiveMinimum": 0, "exclusiveMaximum": 1}, "above 0, below 1"),
+        ({"maximum": 8}, "at most 8"),
+        ({"exclusiveMaximum": 8}, "below 8"),
+        ({}, "any number"),
+    ],
+)
+def test_each_kind_of_limits_has_a_text(limits, text):
+    assert _range(limits) == text
+    assert _range(limits | {"unit": "px", "multipleOf": 32}) == f"{text} px, multiples of 32"

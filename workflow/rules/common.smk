@@ -4,11 +4,8 @@ import atexit
 import contextlib
 import datetime
 import gc
-import os
 import re
-import shutil
 import sys
-import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -34,10 +31,12 @@ from tessera.planning.digests import REMEMBERED_FILES
 from tessera.planning.input_functions import with_signature
 from tessera.planning.orphans import list_orphans
 from tessera.planning.project import load_project
-from tessera.planning.rerun_planner import RerunPlanner
+from tessera.planning.rerun_planner import JobPlanners, RerunPlanner
 from tessera.planning.rerun_reasons import explain_reruns
 from tessera.planning.resources import JobResources
+from tessera.planning.skipped_images import describe_skipped
 from tessera.planning.steps import result_settings
+from tessera.planning.temporary_folder import check_temporary_folder
 from tessera.report.accepted_results import insert_accepted_results
 
 IS_MODULE = not workflow.modifier.is_main_snakefile()
@@ -69,20 +68,11 @@ gc.set_threshold(50_000)
 smart_open.parse_uri = cache(smart_open.parse_uri)
 
 
-def check_temporary_folder():
-    """Refuse a full disk of temporary files, with which Snakemake's scheduler fails without saying why."""
-    # The scheduler takes TMPDIR as it is, while Python falls back to other folders.
-    folder = os.environ.get("TMPDIR") or tempfile.gettempdir()
-    if not Path(folder).is_dir():
-        return
-    if shutil.disk_usage(folder).free < 2**20:
-        raise WorkflowError(
-            f"{folder}: the disk of temporary files is full; free space, or set TMPDIR to another folder"
-        )
-
-
 if workflow.is_main_process:
-    check_temporary_folder()
+    try:
+        check_temporary_folder()
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
 
 # Only planning, not a job, remembers what it has read.
 REMEMBERED_FILES.connect(".snakemake/tessera/raw_files.json", keep=workflow.is_main_process)
@@ -94,6 +84,7 @@ except InputError as error:
     raise WorkflowError(str(error)) from None
 
 PLANNER = RerunPlanner(PROJECT, list_forced=lambda: workflow.dag_settings.forcerun)
+JOB_PLANNERS = JobPlanners(PLANNER)
 RESOURCES = JobResources(PROJECT)
 gc.freeze()  # no garbage collection looks at the project again
 
@@ -195,42 +186,11 @@ def print_orphans():
 def print_skipped():
     """Print the images that were skipped. A run that skipped all images fails."""
     reasons = read_skipped(PLANNER.store_folders())
-    skipped = sorted(reasons.keys() & PROJECT.rows.keys())
-    if not skipped:
-        return
-    text = f"Skipped: {', '.join(skipped[:5])}{f' and {len(skipped) - 5} more' if len(skipped) > 5 else ''}"
-    if Path("results/report.html").is_file():
-        print(f"{text}; results/report.html says why", file=sys.stderr)
-    else:
-        print(
-            f"{text}, because:", *(f"    {image}: {reasons[image]}" for image in skipped[:5]), sep="\n", file=sys.stderr
-        )
+    skipped = {image: reason for image, reason in sorted(reasons.items()) if image in PROJECT.rows}
+    for line in describe_skipped(skipped, Path("results/report.html")):
+        print(line, file=sys.stderr)
     if len(skipped) == len(PROJECT.rows):
         raise WorkflowError("All images were skipped")
-
-
-def _time_of_values():
-    """When the values that other jobs depend on were estimated; None if they are not there."""
-    paths = [PLANNER.record_path(name) for name, step in PLANNER.steps.items() if step.values]
-    return tuple(os.stat(path).st_mtime_ns if os.path.exists(path) else None for path in paths)
-
-
-@cache
-def planner_since(time):
-    """Return a planner that knows the values that were estimated at `time`, during this run."""
-    return RerunPlanner(PROJECT, PLANNER.provenance.known_values())
-
-
-def planner_of_job():
-    """Return the planner that says what a job that starts now makes its results from.
-
-    Snakemake evaluates the params of a job when the jobs before it are done.
-    """
-    time = _time_of_values()
-    return PLANNER if time == TIME_OF_VALUES else planner_since(time)
-
-
-TIME_OF_VALUES = _time_of_values()
 
 
 def key_of(wildcards):
@@ -282,12 +242,12 @@ def rerun_if(rule):
 
 def provenance_of(rule):
     """Return a function for params: {image: provenance hash} of a batch, or the hash of a single result."""
-    return with_signature(lambda wildcards: planner_of_job().provenance.hashes(rule, key_of(wildcards)))
+    return with_signature(lambda wildcards: JOB_PLANNERS.current().provenance.hashes(rule, key_of(wildcards)))
 
 
 def record_of(rule):
     """Return a function for params: the record of the outputs (see `tessera.planning.provenance.Provenance.record`)."""
-    return with_signature(lambda wildcards: record_with_acceptance(planner_of_job(), rule, key_of(wildcards)))
+    return with_signature(lambda wildcards: record_with_acceptance(JOB_PLANNERS.current(), rule, key_of(wildcards)))
 
 
 def image_folders(images):

@@ -9,6 +9,7 @@ changed, and the records of the nearest jobs before it that will run. Jobs farth
 nearest ones wait for them in turn. An output that is up to date gets no plain input, and stays as it is.
 """
 
+import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
@@ -150,6 +151,36 @@ class RerunPlanner:
         if self.is_changed(name, key) or self._runs_anyway(name, key):
             return True
         return self.steps[name].is_deliverable and self.is_outdated(name, key)
+
+
+class JobPlanners:
+    """Planners that say what a job that starts now makes its results from.
+
+    Snakemake evaluates the params of a job when the jobs before it are done. By then this run may have estimated values
+    that were unknown when it was planned.
+
+    Args:
+        planner: the planner of the run.
+    """
+
+    def __init__(self, planner: RerunPlanner) -> None:
+        self._planner = planner
+        self._time_of_plan = self._time_of_values()
+        self._planner_since = cache(self._plan_again)
+
+    def current(self) -> RerunPlanner:
+        """Return a planner that knows the values that exist now."""
+        time_of_values = self._time_of_values()
+        return self._planner if time_of_values == self._time_of_plan else self._planner_since(time_of_values)
+
+    def _time_of_values(self) -> tuple[int | None, ...]:
+        """When the values that other jobs depend on were estimated; None if they are not there."""
+        paths = [self._planner.record_path(name) for name, step in self._planner.steps.items() if step.values]
+        return tuple(os.stat(path).st_mtime_ns if os.path.exists(path) else None for path in paths)
+
+    def _plan_again(self, time_of_values: tuple[int | None, ...]) -> RerunPlanner:
+        """Return a planner that knows the values that were estimated at this time."""
+        return RerunPlanner(self._planner.project, self._planner.provenance.known_values())
 
 
 def count(number: int, noun: str) -> str:

@@ -186,12 +186,25 @@ def _values(setting: Schema) -> str:
 
 
 def _range(setting: Schema) -> str:
-    low = f"{setting['minimum']:,}" if "minimum" in setting else f"above {setting['exclusiveMinimum']:,}"
-    high = f"{setting['maximum']:,}" if "maximum" in setting else f"below {setting['exclusiveMaximum']:,}"
-    joint = " to " if "minimum" in setting and "maximum" in setting else ", up to " if "maximum" in setting else ", "
+    """The numbers that a setting may have, for people."""
+    low, high = _limit(setting, "minimum"), _limit(setting, "maximum")
+    above, below = _limit(setting, "exclusiveMinimum"), _limit(setting, "exclusiveMaximum")
+    if low and high:
+        text = f"{low} to {high}"
+    elif low:
+        text = f"{low}, below {below}" if below else f"at least {low}"
+    elif above:
+        text = f"above {above}" + (f", up to {high}" if high else f", below {below}" if below else "")
+    else:
+        text = f"at most {high}" if high else f"below {below}" if below else "any number"
     unit = setting.get("unit") or ""
     steps = f", multiples of {setting['multipleOf']}" if "multipleOf" in setting else ""
-    return f"{low}{joint}{high}{' ' + unit if unit else ''}{steps}"
+    return f"{text}{' ' + unit if unit else ''}{steps}"
+
+
+def _limit(setting: Schema, name: str) -> str:
+    """A limit as text; "" if the setting does not have it."""
+    return f"{setting[name]:,}" if name in setting else ""
 
 
 if __name__ == "__main__":
