@@ -1,12 +1,14 @@
 # Tessera's commands: `make demo`, `make test`. Everything is installed into .venv and nowhere else.
 PYTHON ?= python3
 GPU ?=
+READERS ?=
 CORES ?= all
 DATA ?=
 
 LOCK := requirements/$(if $(GPU),gpu,cpu).txt
 BIN := .venv/bin
 READY := .venv/ready-$(if $(GPU),gpu,cpu)
+READERS_READY := .venv/ready-readers
 DEV_READY := .venv/ready-dev
 COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --universal --fork-strategy fewest \
            --python-version 3.11 --no-header --no-annotate
@@ -22,9 +24,10 @@ help:
 	@echo "make settings  renew what is made from the settings and steps: schemas, config.yaml, tables of the docs"
 	@echo "make lock   renew the locked requirements and envs/ from requirements/*.in"
 	@echo "make bench-…  measure a claim: see bench/README.md"
-	@echo "Options: PYTHON=python3.12 (3.11 to 3.13; remove .venv to change it), GPU=1 (the CUDA build), CORES=4"
+	@echo "Options: PYTHON=python3.12 (3.11 to 3.13; remove .venv to change it), GPU=1 (the CUDA build), CORES=4,"
+	@echo "READERS=1 (with the readers of further image formats: docs/formats.md)"
 
-setup: $(READY)
+setup: $(READY) $(if $(READERS),$(READERS_READY))
 
 $(READY): $(LOCK) requirements/uv.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
@@ -32,6 +35,11 @@ $(READY): $(LOCK) requirements/uv.txt
 	@$(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r $(LOCK)
+	@touch $@
+
+# Readers of image formats that few people need.
+$(READERS_READY): $(READY) requirements/readers.txt
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements/readers.txt
 	@touch $@
 
 # What tests, linting and the docs site need in addition.
@@ -42,6 +50,7 @@ $(DEV_READY): $(READY) requirements/dev.txt
 lock: $(READY)
 	$(COMPILE) requirements/uv.in -o requirements/uv.txt
 	$(COMPILE) requirements/cpu.in -o requirements/cpu.txt
+	$(COMPILE) requirements/readers.in -c requirements/cpu.txt -o requirements/readers.txt
 	$(COMPILE) requirements/dev.in -c requirements/cpu.txt -o requirements/dev.txt
 	$(COMPILE) requirements/gpu.in -c requirements/cpu.txt -o requirements/gpu.txt
 	$(BIN)/python requirements/environments.py
