@@ -27,7 +27,14 @@ def ingest(work, raw, **_):
     from ingest import ingest_image
     from tessera.settings.sections import IngestSettings
 
-    row = {"image": "a", "files": [Path(raw)], "axes": None, "pixel_size_um": None, "frame_interval_s": None}
+    row = {
+        "image": "a",
+        "files": [Path(raw)],
+        "scene": "",
+        "axes": None,
+        "pixel_size_um": None,
+        "frame_interval_s": None,
+    }
     ingest_image(row, work / "image.ome.zarr", IngestSettings())
 
 

@@ -10,6 +10,7 @@ from packaging.utils import canonicalize_name
 
 from helpers.repository import REPOSITORY
 from requirements.environments import close, environment_texts, read_headings, read_versions
+from tessera.common.image_formats import FORMATS
 
 SCRIPTS = REPOSITORY / "workflow" / "scripts"
 
@@ -55,7 +56,8 @@ def imported(path, package=()):
 
 
 def distributions_of(script):
-    """The distributions that a script imports, directly or through modules of Tessera."""
+    """The distributions that a script imports, directly or through modules of Tessera, without optional readers."""
+    optional = {format_.package for format_ in FORMATS.values()}
     installed = packages_distributions()
     queue, seen, distributions = [script], {script}, set()
     while queue:
@@ -66,7 +68,12 @@ def distributions_of(script):
             if module.is_file() and module not in seen:
                 seen.add(module)
                 queue.append(module)
-            if not (SCRIPTS / top).exists() and not module.is_file() and top not in sys.stdlib_module_names:
+            if (
+                not (SCRIPTS / top).exists()
+                and top not in optional
+                and not module.is_file()
+                and top not in sys.stdlib_module_names
+            ):
                 distributions |= {canonicalize_name(name) for name in installed[top]}
     return distributions
 

@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from ingest import copy_pixels, ingest
 from tessera.io.image_reader import open_image
+from tessera.io.lazy_image import LazyImage
 from tessera.io.ome_zarr_store import Metadata, create_store, open_array, read_metadata
 from tessera.settings.sections import IngestSettings
 
@@ -20,11 +21,13 @@ def row(
     axes: str = "",
     pixel_size_um: float | None = None,
     frame_interval_s: float | None = None,
+    scene: str = "",
 ) -> dict[str, Any]:
     """A row of the table as rule ingest gets it."""
     return {
         "image": image,
         "files": [str(file) for file in files],
+        "scene": scene,
         "axes": axes,
         "pixel_size_um": pixel_size_um,
         "frame_interval_s": frame_interval_s,
@@ -45,6 +48,13 @@ def ingest_one(folder: Path, *files: Path, **columns: Any) -> tuple[zarr.Array, 
     """Ingest one image of these files. `columns` are further columns of its row."""
     path = ingest_rows(folder, row("a", *files, **columns)) / "a.ome.zarr"
     return open_array(path), read_metadata(path)
+
+
+def read_all(image: LazyImage) -> NDArray[Any]:
+    """All pixels (t, c, z, y, x) of an image."""
+    frames, _, depth, _, _ = image.shape
+    whole = slice(None)
+    return np.stack([np.stack([image.read(t, z, whole, whole) for z in range(depth)], 1) for t in range(frames)])
 
 
 def noise(*shape: int, dtype: DTypeLike = np.uint16) -> NDArray[Any]:

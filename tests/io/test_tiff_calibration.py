@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from tessera.io.file_request import FileRequest
 from tessera.io.tiff_reader import open_tiff
 
 STACK = np.arange(5 * 20 * 24, dtype=np.uint16).reshape(5, 20, 24)
@@ -13,7 +14,7 @@ STACK = np.arange(5 * 20 * 24, dtype=np.uint16).reshape(5, 20, 24)
 
 def stated(path):
     """(voxel size, frame interval, channel names, warnings) of a file."""
-    with open_tiff(path, None, labels=False) as image:
+    with open_tiff(path, FileRequest()) as image:
         return image.pixel_size_um, image.frame_interval_s, image.channels, list(image.warnings)
 
 
@@ -220,7 +221,7 @@ def test_sizes_of_fluoview_files_are_read(tmp_path):
     with tifffile.TiffWriter(tmp_path / "a.tif", byteorder="<") as writer:
         for number, page in enumerate(STACK):
             writer.write(page, contiguous=False, extratags=tags if number == 0 else [], **options)
-    with open_tiff(tmp_path / "a.tif", None, labels=False) as image:
+    with open_tiff(tmp_path / "a.tif", FileRequest()) as image:
         assert (image.shape, image.pixel_size_um) == ((1, 1, 5, 20, 24), (1.5, 0.5, 0.25))
 
 

@@ -5,12 +5,14 @@ import random
 import time
 import unicodedata
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
 import pytest
 
 from helpers.repository import REPOSITORY
+from tessera.common import image_formats
 from tessera.common.errors import InputError
 from tessera.planning.image_table import assign_batches, load_table
 from tessera.planning.schema_validation import read_schema
@@ -23,6 +25,7 @@ COLUMNS = [
     "group",
     "split",
     "batch",
+    "scene",
     "axes",
     "pixel_size_um",
     "frame_interval_s",
@@ -73,7 +76,7 @@ def refused_cell(folder, column, text, **others):
 def test_row_has_every_column_its_files_and_its_line(folder):
     (row,) = load(
         folder,
-        "a\traw/a.tif\traw/a_truth.tif\t\tdish1\ttrain\tplate1\tczyx\t0.65\t300\t0:64, 32:96\t0, 5, 9",
+        "a\traw/a.tif\traw/a_truth.tif\t\tdish1\ttrain\tplate1\twell 3\tczyx\t0.65\t300\t0:64, 32:96\t0, 5, 9",
         header="\t".join(COLUMNS),
     )
     assert row == {
@@ -84,6 +87,7 @@ def test_row_has_every_column_its_files_and_its_line(folder):
         "group": "dish1",
         "split": "train",
         "batch": "plate1",
+        "scene": "well 3",
         "axes": "CZYX",
         "pixel_size_um": 0.65,
         "frame_interval_s": 300.0,
@@ -98,7 +102,7 @@ def test_row_has_every_column_its_files_and_its_line(folder):
 
 def test_missing_columns_are_empty(folder):
     (row,) = load(folder, "a\traw/a.tif")
-    assert [row[column] for column in COLUMNS[2:]] == ["", "", "", "", "auto", "", None, None, None, None]
+    assert [row[column] for column in COLUMNS[2:]] == ["", "", "", "", "auto", "", "", None, None, None, None]
     assert row["truth_files"] == []
 
 
@@ -526,3 +530,12 @@ def test_groups_that_only_differ_in_case_are_refused(folder):
     path = write(folder, "a\traw/a.tif\tDish", "b\traw/b.tif\tdish", header="image\tpath\tgroup")
     (line,) = refusal(path)
     assert line == "line 3: group: dish is Dish in line 2, and case does not count; write both alike"
+
+
+def test_missing_reader_is_reported_with_the_command_that_installs_it(folder, monkeypatch):
+    (folder / "raw/a.nd2").touch()
+    load(folder, "a\traw/a.nd2")
+    monkeypatch.setitem(image_formats.FORMATS, "nd2", replace(image_formats.FORMATS["nd2"], package="no_such_package"))
+    assert refusal(write(folder, "a\traw/a.nd2")) == [
+        "line 2: path: raw/a.nd2 is a ND2 file, whose reader no_such_package is not installed; run make setup READERS=1"
+    ]

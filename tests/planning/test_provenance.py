@@ -45,7 +45,7 @@ def hashes_of(folder, *, sides=None, models=None, existing=None, columns=None, *
             path = folder / name
             path.exists() or path.write_bytes(name.encode())
         empty = dict.fromkeys(
-            ("axes", "pixel_size_um", "frame_interval_s", "group", "split", "batch", "roi", "frames", "masks")
+            ("scene", "axes", "pixel_size_um", "frame_interval_s", "group", "split", "batch", "roi", "frames", "masks")
         ) | (columns or {})
         truth_files = [folder / truth] if truth else []
         files = empty.get("files") or [folder / f"{image}.tif"]

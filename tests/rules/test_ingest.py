@@ -214,15 +214,16 @@ def test_axes_that_do_not_fit_are_refused(tmp_path):
         ingest_one(tmp_path, tmp_path / "b.tif", axes="CYXS")
 
 
-def test_pyramidal_tiff_is_read_at_full_size_and_its_other_images_are_named(tmp_path, caplog):
+def test_pyramidal_tiff_is_read_at_full_size_and_its_other_images_are_scenes(tmp_path):
     pixels = noise(200, 220)
     with tifffile.TiffWriter(tmp_path / "a.ome.tif") as writer:
         writer.write(pixels, subifds=1, tile=(64, 64), metadata={"axes": "YX", "Name": "cells"})
         writer.write(pixels[::2, ::2], subfiletype=1, tile=(64, 64))
         writer.write(noise(30, 30), metadata={"axes": "YX", "Name": "overview"})
-    array, _ = ingest_one(tmp_path, tmp_path / "a.ome.tif")
+    array, _ = ingest_one(tmp_path, tmp_path / "a.ome.tif", scene="cells")
     assert np.array_equal(array[0, 0, 0], pixels)
-    assert "has 2 images; the first is used, not overview (30, 30)" in caplog.text
+    with pytest.raises(InputError, match=r"has 2 scenes; choose .*: 0 \(cells\), 1 \(overview\)"):
+        ingest_one(tmp_path / "b", tmp_path / "a.ome.tif")
 
 
 def ome_image(number, file, shape, name):
@@ -589,7 +590,7 @@ def missing_parts(path):
         ("a.tif", lambda path: huge_tiles(path, 30_000, 8_000), "claims tiles of 240 MB, the page itself has 0.00"),
         ("a.ome.tif", missing_parts, "1 of its 2 planes were never written, or are in missing files"),
         ("a.png", bomb, "is too large to be decoded at once|claims 30.0 GB of pixels in a file of"),
-        ("a.czi", lambda path: path.write_bytes(b"ZISRAWFILE" + bytes(9)), r"\.czi files are not supported; convert"),
+        ("a.czi", lambda path: path.write_bytes(b"ZISRAWFILE" + bytes(9)), "is truncated or damaged"),
         ("a.jpg", lambda path: path.write_bytes(b"\xff\xd8\xff\xe0 nonsense"), "cannot be read, because it is damaged"),
         ("lost.tif", lambda path: None, "there is no such file"),
     ],
@@ -701,6 +702,8 @@ REAL = {
     "imagecodecs/gray.f4.tif": ((2, 1, 1, 83, 111), "float32", 0.33542340993881226, 0.9699963331222534),
     "imagecodecs/rgb.tiled.zstd.u1.tif": ((2, 3, 1, 83, 111), "uint8", 71, 247),
     "Pillow/tiff_tiled_planar_lzw.tiff": ((1, 3, 1, 374, 278), "uint8", 0, 255),
+    "aicspylibczi/CD_s_1_t_3_c_2_z_5.czi": ((3, 2, 5, 170, 240), "uint16", 0, 21118),
+    "pims_nd2/cluster.nd2": ((3, 2, 10, 31, 38), "uint16", 0, 3033),
     "Pillow/test-card-lossy-tiled.jp2": ((1, 3, 1, 480, 640), "uint8", 0, 255),
 }
 REFUSED = {
@@ -711,10 +714,8 @@ REFUSED = {
     "imread/error.tif": "is not a TIFF",
     "imread/00r00.tiff": "without images",
     "imread/03w03.lsm": "is not a TIFF",
-    "aicspylibczi/CD_s_1_t_3_c_2_z_5.czi": "files are not supported",
-    "training-resources/xyz__multiple_images.czi": "files are not supported",
-    "pims_nd2/cluster.nd2": "files are not supported",
-    "readlif/LeicaLASX_wavelength-sweep_example.lif": "files are not supported",
+    "training-resources/xyz__multiple_images.czi": "has 2 scenes",
+    "readlif/LeicaLASX_wavelength-sweep_example.lif": "has 3 scenes",
 }
 
 

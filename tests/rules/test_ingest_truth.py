@@ -521,7 +521,14 @@ def test_skipped_images_are_skipped_in_the_ground_truth_too(tmp_path):
 def ingest_and_annotate(folder, files, truths, **settings):
     provenance = dict.fromkeys(files, "provenance")
     rows = [
-        {"image": image, "files": files[image], "axes": "", "pixel_size_um": None, "frame_interval_s": None}
+        {
+            "image": image,
+            "files": files[image],
+            "scene": "",
+            "axes": "",
+            "pixel_size_um": None,
+            "frame_interval_s": None,
+        }
         for image in files
     ]
     ingest(rows, provenance, folder / "images", settings=IngestSettings())

@@ -18,7 +18,9 @@ rule ingest:
     params:
         provenance=provenance_of("ingest"),
         record=record_of("ingest"),
-        rows=lambda wildcards: PROJECT.raw_rows(wildcards.batch, "files", "axes", "pixel_size_um", "frame_interval_s"),
+        rows=lambda wildcards: PROJECT.raw_rows(
+            wildcards.batch, "files", "scene", "axes", "pixel_size_um", "frame_interval_s"
+        ),
         settings=result_settings(config, "ingest"),
     script:
         "../scripts/ingest.py"

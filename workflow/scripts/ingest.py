@@ -1,8 +1,8 @@
 """Convert raw files to OME-Zarr images.
 
-Reads TIFF (plain, ImageJ, OME, BigTIFF, tiled, pyramidal: level 0), PNG, JPEG and JPEG 2000 files and OME-Zarr folders,
-one per image, or a folder or glob of frames. Writes one store per image, (t, c, z, y, x), in the pixel type of the file
-(64-bit floats become 32-bit, bits become bytes), with a mean pyramid, physical sizes and contrast limits.
+Reads files of the formats in `tessera.common.image_formats`, one per image, or a folder or glob of frames. Writes one
+store per image, (t, c, z, y, x), in the pixel type of the file (64-bit floats become 32-bit, bits become bytes), with a
+mean pyramid, physical sizes and contrast limits.
 """
 
 import logging
@@ -32,9 +32,9 @@ def ingest(
     """Write the image stores of a batch.
 
     Args:
-        rows: dicts with `image` (name) and `files` (paths; several are the frames of a movie), and with `axes` (of each
-            file's array, such as "TZYX"), `pixel_size_um` (y and x) and `frame_interval_s`, which override the metadata
-            of the files unless they are empty.
+        rows: dicts with `image` (name), `files` (paths; several are the frames of a movie) and `scene` (of each file,
+            "" if it has one), and with `axes` (of each file's array, such as "TZYX"), `pixel_size_um` (y and x) and
+            `frame_interval_s`, which override the metadata of the files unless they are empty.
         provenance: {image: provenance hash}.
         output: folder for `{image}.ome.zarr`, `skipped.json` and `warnings.json`.
         settings: section `ingest`.
@@ -53,7 +53,7 @@ def ingest(
 def ingest_image(row: Mapping[str, Any], path: Path, settings: IngestSettings) -> None:
     """Write the store of one row of the table to `path`."""
     name = row["image"]
-    with open_image(row["files"], row["axes"]) as image:
+    with open_image(row["files"], row["axes"], scene=row["scene"]) as image:
         layout = {"chunk_px": settings.chunk_px, "shard_px": settings.shard_px}
         store = create_store(path, image.shape, image.dtype, **layout, by_rows=not image.tiled)
         logger.info("%s: %s", name, _describe(image))

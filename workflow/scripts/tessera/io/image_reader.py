@@ -2,58 +2,48 @@
 
 import contextlib
 import re
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from tessera.common.errors import InputError
+from tessera.common.image_formats import (
+    FORMATS,
+    HEAD_BYTES,
+    SUFFIXES,
+    describe_missing_package,
+    detect_format,
+)
 from tessera.common.natural_order import natural_sort_key
 from tessera.common.types import Shape5D, StrPath
 from tessera.io.channel_files import refuse_channel_files
-from tessera.io.file_axes import name_axes
+from tessera.io.czi_reader import open_czi
+from tessera.io.file_request import FileRequest
+from tessera.io.flat_reader import open_flat
 from tessera.io.frame_numbers import describe_missing_numbers
-from tessera.io.lazy_image import (
-    COLORS,
-    LazyImage,
-    as_input_error,
-    check_claimed_size,
-    drop_transparency,
-    make_lazy_image,
-)
+from tessera.io.lazy_image import LazyImage, as_input_error
+from tessera.io.lif_reader import open_lif
+from tessera.io.nd2_reader import open_nd2
 from tessera.io.ome_zarr_reader import is_zarr, open_ome_zarr
 from tessera.io.shards import AXES
 from tessera.io.tiff_reader import open_tiff
-from tessera.io.tiff_structure import MAGIC_NUMBERS
 
-_UNSUPPORTED = (
-    ".czi", ".nd2", ".lif", ".oib", ".oif", ".oir", ".vsi", ".ims", ".dv", ".zarr", ".h5", ".hdf5", ".mrc", ".sld",
-)  # fmt: skip
-_SUFFIXES = (
-    ".tif",
-    ".tiff",
-    ".btf",
-    ".tf8",
-    ".lsm",
-    ".stk",
-    ".svs",
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".jp2",
-    ".j2k",
-    *_UNSUPPORTED,
-)
-_MAGIC_NUMBERS = {
-    "tiff": MAGIC_NUMBERS,
-    "flat": (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"),
+# {key in FORMATS: the function that opens such a file}
+READERS: dict[str, Callable[[Path, FileRequest], AbstractContextManager[LazyImage]]] = {
+    "czi": open_czi,
+    "flat": open_flat,
+    "lif": open_lif,
+    "nd2": open_nd2,
+    "tiff": open_tiff,
+    "zarr": open_ome_zarr,
 }
+_NO_READER = (".oib", ".oif", ".oir", ".vsi", ".ims", ".dv", ".zarr", ".h5", ".hdf5", ".mrc", ".sld")
+_SUFFIXES = (*SUFFIXES, *_NO_READER)
 _OTHER_FORMATS = {
     "GIF": (b"GIF8",),
     "BMP": (b"BM",),
@@ -68,9 +58,6 @@ _OTHER_FORMATS = {
     "ZIP": (b"PK\x03\x04",),
     "gzip": (b"\x1f\x8b",),
     "PDF": (b"%PDF",),
-    "CZI": (b"ZISRAWFILE",),
-    "ND2": (b"\xda\xce\xbe\x0a",),
-    "LIF": (b"\x70\0\0\0",),
     "Imaris or OIB": (b"\xd0\xcf\x11\xe0",),
     "NRRD": (b"NRRD",),
     "netPBM": (b"P2\n", b"P3\n", b"P5\n", b"P6\n"),
@@ -81,13 +68,16 @@ _ADVICE = {
     "PDF": "ask for the original image",
     "NumPy": "save the array as TIFF (tifffile.imwrite)",
 }
-# The frame header of a JPEG file: marker, length, bits
-_JPEG_FRAME = re.compile(rb"\xff[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf]..(.)", re.DOTALL)
 
 
 @contextlib.contextmanager
 def open_image(
-    paths: Sequence[StrPath], axes: str | None = None, *, labels: bool = False, like: Shape5D | None = None
+    paths: Sequence[StrPath],
+    axes: str | None = None,
+    *,
+    labels: bool = False,
+    like: Shape5D | None = None,
+    scene: str = "",
 ) -> Iterator[LazyImage]:
     """Open one file, or several as the frames of a movie, for the block that follows.
 
@@ -97,6 +87,7 @@ def open_image(
             files, a leading t is optional.
         labels: the pixels are ids: palette indices stay as they are, and integers may have 64 bits.
         like: shape (t, c, z, y, x) of the annotated image, to resolve ambiguous axes.
+        scene: name or number of the scene to read, "" if each file has only one.
 
     Yields:
         The LazyImage.
@@ -105,11 +96,12 @@ def open_image(
         InputError: a file is unreadable, of an unknown format, corrupt, or differs from the other frames.
     """
     files = list_files(paths)
+    request = FileRequest(axes, labels, like, scene)
     with contextlib.ExitStack() as stack:
         if len(files) == 1:
-            yield stack.enter_context(_open_file(files[0], axes, labels, like))
+            yield stack.enter_context(_open_file(files[0], request))
         else:
-            yield stack.enter_context(_open_frames(files, axes, labels, like))
+            yield stack.enter_context(_open_frames(files, request))
 
 
 def list_files(paths: Sequence[StrPath]) -> list[Path]:
@@ -151,12 +143,11 @@ def _list_folder(folder: Path) -> list[Path]:
 
 
 @contextlib.contextmanager
-def _open_file(path: Path, axes: str | None, labels: bool, like: Shape5D | None) -> Iterator[LazyImage]:
+def _open_file(path: Path, request: FileRequest) -> Iterator[LazyImage]:
     format_ = _detect_format(path)
     with contextlib.ExitStack() as stack:
         with as_input_error(path):
-            opener = {"tiff": open_tiff, "zarr": open_ome_zarr, "flat": _open_flat}[format_]
-            image = stack.enter_context(opener(path, axes, labels, like))
+            image = stack.enter_context(READERS[format_](path, request))
         yield image
 
 
@@ -164,7 +155,7 @@ def _detect_format(path: Path) -> str:
     if path.is_dir():
         return "zarr"
     with as_input_error(path), open(path, "rb") as file:
-        head = file.read(16)
+        head = file.read(HEAD_BYTES)
     if not head:
         raise InputError(f"{path}: the file is empty; replace or remove it")
     if path.suffix.lower() == ".vsi":  # a TIFF file
@@ -172,10 +163,11 @@ def _detect_format(path: Path) -> str:
             f"{path}: .vsi files hold only a preview, the image is in the folder _{path.stem}_ beside it; convert it "
             "to OME-TIFF (Bio-Formats, Fiji)"
         )
-    for format_, beginnings in _MAGIC_NUMBERS.items():
-        if head.startswith(beginnings):
-            return format_
-    if path.suffix.lower() in _UNSUPPORTED:
+    if format_ := detect_format(path, head):
+        if missing := describe_missing_package(FORMATS[format_]):
+            raise InputError(f"{path}: {missing}")
+        return format_
+    if path.suffix.lower() in _NO_READER:
         raise InputError(f"{path}: {path.suffix} files are not supported; convert it to OME-TIFF (Bio-Formats, Fiji)")
     for name, heads in _OTHER_FORMATS.items():
         if head.startswith(heads):
@@ -188,18 +180,20 @@ def _detect_format(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _open_frames(files: Sequence[Path], axes: str | None, labels: bool, like: Shape5D | None) -> Iterator[LazyImage]:
+def _open_frames(files: Sequence[Path], request: FileRequest) -> Iterator[LazyImage]:
     """Open several files as the frames of one movie; only one file is open at a time."""
     # An annotation of a stack may have a file for each plane.
+    axes, labels, like = request.axes, request.labels, request.like
     if not (labels and like and like[0] == 1 and like[2] == len(files)):
         refuse_channel_files(files)
     axes = axes[1:] if axes and axes[0].lower() == "t" else axes
     like = like and (1, *like[1:])
+    request = replace(request, axes=axes, like=like)
     first: tuple[Path, LazyImage] | None = None
     types: set[np.dtype[Any]] = set()
     notes: dict[str, str] = {}
     for file in files:
-        with _open_file(file, axes, labels, like) as frame:
+        with _open_file(file, request) as frame:
             if frame.shape[0] > 1:
                 raise InputError(
                     f"{file}: has {frame.shape[0]} frames, but is one of {len(files)} files of a movie; give each "
@@ -228,7 +222,7 @@ def _open_frames(files: Sequence[Path], axes: str | None, labels: bool, like: Sh
             if t not in opened:
                 stack.close()
                 opened.clear()
-                opened[t] = stack.enter_context(_open_file(files[t], axes, labels, like))
+                opened[t] = stack.enter_context(_open_file(files[t], request))
             return opened[t].read(0, z, rows, columns).astype(dtype, copy=False)
 
         image = first[1]
@@ -244,49 +238,3 @@ def _open_frames(files: Sequence[Path], axes: str | None, labels: bool, like: Sh
 def _describe(image: LazyImage) -> str:
     sizes = " x ".join(f"{size} {axis}" for axis, size in zip(AXES[1:], image.shape[1:], strict=True) if size > 1)
     return f"{sizes} {image.dtype}"
-
-
-@contextlib.contextmanager
-def _open_flat(path: Path, axes: str | None, labels: bool, like: Shape5D | None) -> Iterator[LazyImage]:
-    """Open a PNG, JPEG or JPEG 2000 file, which is decoded at once; Pillow refuses to decode very large ones."""
-    _refuse_deep_jpeg(path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        with Image.open(path, formats=("PNG", "JPEG", "JPEG2000")) as image:
-            check_claimed_size(path, image.width * image.height * len(image.getbands()), path.stat().st_size)
-            if getattr(image, "n_frames", 1) > 1:
-                raise InputError(f"{path}: is an animation; save its frames as one TIFF or as separate files")
-            pixels = _decode_flat(path, image, labels)
-    layout = name_axes(path, "YXS"[: pixels.ndim], pixels.shape, axes, like)
-    has_colors = pixels.ndim == 3 and not axes
-    channels = list(COLORS[: layout.size("c")]) if has_colors and layout.size("c") >= 3 else None
-    lazy = replace(make_lazy_image(path, layout, pixels, labels=labels), channels=channels)
-    opaque = image.format == "JPEG2000"  # whose fourth component may be any channel
-    yield drop_transparency(lazy, opaque=opaque) if has_colors and layout.size("c") in (2, 4) else lazy
-
-
-def _refuse_deep_jpeg(path: Path) -> None:
-    """Refuse JPEG files with more than 8 bits per channel, which Pillow takes for damaged ones."""
-    with open(path, "rb") as file:
-        head = file.read(65536)
-    frame = _JPEG_FRAME.search(head) if head.startswith(b"\xff\xd8\xff") else None
-    if frame and frame[1][0] > 8:
-        raise InputError(
-            f"{path}: is a JPEG file of {frame[1][0]} bits, which is not supported; convert it to a TIFF of 16 bits"
-        )
-
-
-def _decode_flat(path: Path, image: Image.Image, labels: bool) -> NDArray[Any]:
-    """Return pixels (y, x) or (y, x, c)."""
-    pixels: NDArray[Any]
-    if image.format == "JPEG2000":
-        pixels = imagecodecs.jpeg2k_decode(path.read_bytes())
-    elif image.mode == "P" and not labels:
-        pixels = np.asarray(image.convert("RGBA" if "transparency" in image.info else "RGB"))
-    elif image.mode in ("CMYK", "YCbCr"):
-        pixels = np.asarray(image.convert("RGB"))
-    elif any("16" in str(tile.args) for tile in cast(Any, image).tile) and len(image.getbands()) > 1:
-        pixels = imagecodecs.png_decode(path.read_bytes())  # Pillow would reduce colors of 16 bits to 8
-    else:
-        pixels = np.asarray(image)
-    return pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] == 1 else pixels

@@ -13,10 +13,10 @@ from typing import Any, cast
 import zarr
 
 from tessera.common.errors import InputError
-from tessera.common.types import Shape5D
 from tessera.io.calibration import Calibration, convert_interval, convert_sizes
 from tessera.io.chunk_reader import MAX_CHUNK_BYTES, ChunkReader
 from tessera.io.file_axes import name_axes
+from tessera.io.file_request import FileRequest, choose_scene
 from tessera.io.lazy_image import LazyImage, check_claimed_size, make_lazy_image
 from tessera.io.shards import ZarrArray
 
@@ -38,11 +38,13 @@ def is_zarr(folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def open_ome_zarr(path: Path, axes: str | None, labels: bool, like: Shape5D | None = None) -> Iterator[LazyImage]:
+def open_ome_zarr(path: Path, request: FileRequest) -> Iterator[LazyImage]:
     """Open the full size of the first image in the OME-Zarr folder at `path` for the block that follows.
 
     Arguments, result and errors are those of `tessera.io.tiff_reader.open_tiff`.
     """
+    axes, labels, like = request.axes, request.labels, request.like
+    choose_scene(path, [""], request.scene)
     described = _read_attributes(path)
     multiscale = _find_image(path, described)
     level = multiscale["datasets"][0]

@@ -14,9 +14,9 @@ import zarr
 from numpy.typing import NDArray
 
 from tessera.common.errors import InputError
-from tessera.common.types import Shape5D
 from tessera.io.chunk_reader import ChunkReader
 from tessera.io.file_axes import name_axes
+from tessera.io.file_request import FileRequest, choose_scene
 from tessera.io.lazy_image import (
     COLORS,
     ArrayLike,
@@ -36,14 +36,12 @@ _NO_PAGES = re.compile(r"page offset|circular|corrupted|series|offset to page|ta
 
 
 @contextlib.contextmanager
-def open_tiff(path: Path, axes: str | None, labels: bool, like: Shape5D | None = None) -> Iterator[LazyImage]:
-    """Open the full size of the first image with pixels in the TIFF file at `path` for the block that follows.
+def open_tiff(path: Path, request: FileRequest) -> Iterator[LazyImage]:
+    """Open the full size of an image in the TIFF file at `path` for the block that follows.
 
     Args:
         path: the file.
-        axes: axes of its array, to override its metadata.
-        labels: whether the pixels are ids, which may have 64 bits.
-        like: shape (t, c, z, y, x) of the annotated image; None: unknown.
+        request: what the table says about it. Without a scene, it is the first image with pixels.
 
     Yields:
         The LazyImage.
@@ -51,6 +49,7 @@ def open_tiff(path: Path, axes: str | None, labels: bool, like: Shape5D | None =
     Raises:
         InputError: the file is truncated or corrupt, or refers to missing files.
     """
+    axes, labels, like = request.axes, request.labels, request.like
     offsets = check_tiff_structure(path)
     if not offsets:
         raise InputError(f"{path}: is a TIFF file without images; replace or remove it")
@@ -59,7 +58,7 @@ def open_tiff(path: Path, axes: str | None, labels: bool, like: Shape5D | None =
             # Micro-Manager's own index makes one series of all positions; its OME-XML separates them.
             tiff = stack.enter_context(tifffile.TiffFile(path, is_mmstack=False))
             warnings = _check_description(path, tiff, len(offsets), guessable=bool(axes or like))
-            series = _choose_series(path, tiff, warnings)
+            series = _choose_series(path, tiff, request.scene, warnings)
             _check_colors(path, series.keyframe)
             check_plane_count(path, tiff, series)
             pages = series._pages if is_mappable(tiff, series) else list(series)
@@ -127,8 +126,8 @@ def _check_description(path: Path, tiff: Any, page_count: int, *, guessable: boo
     return [f"has OME-XML that is not well-formed ({root}) and is ignored, with the sizes and names in it"]
 
 
-def _choose_series(path: Path, tiff: Any, warnings: list[str]) -> Any:
-    """Return the first full-size series with pages in the opened file, and append warnings about it."""
+def _choose_series(path: Path, tiff: Any, scene: str, warnings: list[str]) -> Any:
+    """Return the chosen or else the first full-size series with pages in the opened file, and append warnings."""
     if not tiff.series:
         raise InputError(f"{path}: is a TIFF file without images; replace or remove it")
     own = [series for series in tiff.series if any(is_own_page(tiff, page) for page in series._pages)]
@@ -137,6 +136,10 @@ def _choose_series(path: Path, tiff: Any, warnings: list[str]) -> Any:
     own.sort(key=lambda series: bool(series.keyframe.is_reduced))  # stable; thumbnails last
     if own[0].keyframe.is_reduced:
         warnings.append("says that its pixels are a reduced copy, such as a preview, of an image that is not in it")
+    if scene:
+        own = [own[choose_scene(path, [series.name or "" for series in own], scene)]]
+    elif len(own) > 1 and own[0].kind == "ome":
+        choose_scene(path, [series.name or "" for series in own], scene)
     if len(own) > 1:
         others = ", ".join(f"{other.name or 'unnamed'} {other.shape}" for other in own[1:])
         warnings.append(f"has {len(own)} images; the first is used, not {others}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from tessera.common.errors import InputError
+from tessera.common.image_formats import describe_missing_reader
 from tessera.common.types import StrPath
 from tessera.planning.file_finder import FileFinder
 from tessera.planning.messages import format_value, suggestion
@@ -217,6 +218,8 @@ def _check_row(row: Row, finder: FileFinder) -> Iterator[tuple[str, str]]:
                 row[files] = finder.find(row[column])
             except InputError as error:
                 yield column, str(error)
+            if missing := describe_missing_reader(row[files][0] if row[files] else ""):
+                yield column, f"{row[column]} {missing}"
     if row["split"] in ("train", "val") and not row["truth"]:
         yield "split", f"{row['split']} needs an annotation in truth; give it, or leave the split empty"
     for column, what in (("truth", "annotation"), ("masks", "masks")):

@@ -169,7 +169,7 @@ STEPS = {
             upstream=("simulate",),
             settings=("ingest",),
             raw_files="files",
-            columns=("image", "axes", "pixel_size_um", "frame_interval_s"),
+            columns=("image", "scene", "axes", "pixel_size_um", "frame_interval_s"),
             stores="results/images/{batch}",
         ),
         Step(

@@ -35,7 +35,7 @@ class ImageRow(Section):
         Field(
             min_length=1,
             description="File, folder of frames, glob such as `raw/p1_t*.tif`, or folder of an OME-Zarr image. "
-            "Formats: TIFF (OME, ImageJ, BigTIFF, SVS, LSM, STK), PNG, JPEG, JPEG 2000, OME-Zarr 0.4 and 0.5.",
+            "TIFF, PNG, JPEG, JPEG 2000, OME-Zarr, CZI, ND2, LIF and [other formats](formats.md).",
         ),
     ]
     truth: Annotated[
@@ -70,6 +70,13 @@ class ImageRow(Section):
             pattern=BATCH_PATTERN,
             description="Images with the same batch are processed by one job; empty to let `batch_size` decide. "
             "Named like images, but not beginning with `auto`.",
+        ),
+    ] = ""
+    scene: Annotated[
+        str,
+        Field(
+            description="Scene (position, series) of a file with several: its name, or its number from 0. Empty if the "
+            "file has one image; otherwise the message lists the scenes.",
         ),
     ] = ""
     axes: Annotated[
