@@ -38,13 +38,14 @@ def project(finished, tmp_path):
     return shutil.copytree(finished, tmp_path / "project", symlinks=True)
 
 
-def kill_when(folder, log, text):
-    """Start a run in `folder`, and kill it with its jobs as soon as the file `log` contains `text`.
+def kill_when(folder, log, text, *, with_jobs=True):
+    """Start a run in `folder`, and kill it as soon as the file `log` contains `text`.
 
     Args:
         folder: the project.
         log: path of a log, relative to `folder`.
         text: text to wait for.
+        with_jobs: kill its jobs too; else only the main process, and its jobs stop by themselves.
     """
     (folder / log).unlink(missing_ok=True)  # it may be from an earlier run
     process = subprocess.Popen(
@@ -59,14 +60,17 @@ def kill_when(folder, log, text):
         assert process.poll() is None, "the run ended before it was killed"
         assert time.monotonic() < end
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
+    (os.killpg if with_jobs else os.kill)(process.pid, signal.SIGKILL)
     process.wait()
 
 
 def test_killed_run_gives_the_results_of_an_uninterrupted_one(finished, project):
     for path in (project / "results" / name for name in MADE_AGAIN):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    kill_when(project, "logs/train/fold1.log", "epoch 3/6")
+    kill_when(project, "logs/train/fold1.log", "epoch 2/6")
+    kill_when(project, "logs/train/fold1.log", "epoch 4/6", with_jobs=False)
+    shutil.rmtree(project / "results" / "images")
+    kill_when(project, "logs/ingest/two.log", "[1/2]")
     snakemake(project, *COMMAND)
     assert planned(project) == {}
     labels = sorted(path.relative_to(finished) for path in finished.glob("results/labels/*/*.ome.zarr"))
