@@ -1,6 +1,7 @@
 """The pipeline on a SLURM cluster that the tests start gives the same results, and retries a cancelled job."""
 
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from helpers.repository import REPOSITORY
-from helpers.small_project import make_project, snakemake
+from helpers.small_project import snakemake
 from slurm.cluster import missing_packages, running_cluster
 from tessera.io.ome_zarr_store import open_array
 
@@ -20,6 +21,18 @@ THREADS = ["--max-threads", "2"]
 GPU = ["--set-resources", "train:slurm_partition=gpu", "train:gpu=1"]
 QUICK = ["--slurm-init-seconds-before-status-checks", "1"]
 PATIENCE_S = 3000
+# Results that the cluster makes again: with those of the other batch, each step would take its jobs twice as long.
+MADE_AGAIN = [
+    "images/one",
+    "truth/one",
+    "patches/fold1",
+    "models/fold1",
+    "predictions/one",
+    "labels/one",
+    "objects/one.parquet",
+    "metrics/one.tsv",
+    "metrics.tsv",
+]
 
 
 def read_profile(name):
@@ -33,10 +46,13 @@ def test_profiles_share_the_rerun_triggers():
 
 @pytest.fixture(scope="module")
 def projects(tmp_path_factory, finished):
-    """The finished project of a workstation, the same project run on SLURM, and the jobs of the cluster."""
+    """The finished project of a workstation, a copy that SLURM finished again, and the jobs of the cluster."""
     if missing := missing_packages():
         pytest.skip(f"needs a SLURM cluster: apt-get install {' '.join(missing)}")
-    on_slurm = make_project(tmp_path_factory.mktemp("slurm") / "cluster")
+    on_slurm = shutil.copytree(finished, tmp_path_factory.mktemp("slurm") / "cluster", symlinks=True)
+    shutil.rmtree(on_slurm / "logs")
+    for path in (on_slurm / "results" / name for name in MADE_AGAIN):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     with running_cluster() as cluster:
         run_with_a_cancelled_training(on_slurm, cluster)
         return finished, on_slurm, cluster.jobs()
@@ -73,8 +89,8 @@ def rule_of(job):
 @pytest.mark.slow
 def test_labels_equal_those_of_a_workstation(projects):
     local, on_slurm, _ = projects
-    stores = sorted(path.relative_to(local) for path in local.glob("results/labels/*/*.ome.zarr"))
-    assert len(stores) == 4
+    stores = sorted(path.relative_to(local) for path in local.glob("results/labels/one/*.ome.zarr"))
+    assert len(stores) == 2
     for store in stores:
         np.testing.assert_array_equal(open_array(on_slurm / store)[:], open_array(local / store)[:])
 
@@ -82,9 +98,8 @@ def test_labels_equal_those_of_a_workstation(projects):
 @pytest.mark.slow
 def test_objects_and_metrics_equal_those_of_a_workstation(projects):
     local, on_slurm, _ = projects
-    for batch in ("one", "two"):
-        table = f"results/objects/{batch}.parquet"
-        pd.testing.assert_frame_equal(pd.read_parquet(on_slurm / table), pd.read_parquet(local / table))
+    table = "results/objects/one.parquet"
+    pd.testing.assert_frame_equal(pd.read_parquet(on_slurm / table), pd.read_parquet(local / table))
     assert (on_slurm / "results/metrics.tsv").read_text() == (local / "results/metrics.tsv").read_text()
 
 
