@@ -6,17 +6,16 @@ hidden folder beside `output`, see `tessera.training.checkpoint`; a training wit
 """
 
 import json
-import logging
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tessera.common.atomic_write import partial_path, replace_folder
-from tessera.common.constants import LAST_WEIGHTS_H5, RANGE_TEST_PNG
+from tessera.common.constants import LAST_WEIGHTS_H5, RANGE_TEST_PNG, THRESHOLDS_PNG
 from tessera.common.job import running
 from tessera.common.types import StrPath
+from tessera.evaluation.threshold_tuning import plot_threshold_curves, tune_thresholds
 from tessera.networks.architectures import encoder_layers
 from tessera.networks.devices import (
     choose_device,
@@ -29,14 +28,12 @@ from tessera.networks.model_folder import AutoChoice
 from tessera.settings.sections import TrainSettings
 from tessera.training.batch_size import resolve_batch_size
 from tessera.training.checkpoint import TrainingCheckpoint, explain_write_errors
-from tessera.training.data_loader import PatchSet, read_patches
+from tessera.training.data_loader import read_patches
 from tessera.training.learning_rate import plot_range_test
 from tessera.training.loggers import ProgressCallback, make_logger_callback
 from tessera.training.model_export import make_model_card, write_model_folder
 from tessera.training.trainer import Trainer, stopping_rule
-from tessera.training.training_model import build_training_model, copy_in_float32, set_seed
-
-logger = logging.getLogger(__name__)
+from tessera.training.training_model import build_training_model, copy_in_float32, log_summary, set_seed
 
 
 def train(
@@ -80,7 +77,7 @@ def train(
             run_folder, provenance, settings.batch_size, network, train_set.images.shape, device, memory_mb
         )
         resolved = settings.model_copy(update={"precision": precision, "batch_size": batch_size})
-        print_summary(resolved, network, patch_info, train_set, val_set)
+        log_summary(resolved, network, patch_info, train_set, val_set)
         checkpoint = TrainingCheckpoint(network, run_folder, provenance, stopping_rule(settings))
         encoder = encoder_layers(network, settings.architecture, settings.backbone)
         trainer = Trainer(model, encoder, train_set, val_set, checkpoint, resolved)
@@ -104,31 +101,18 @@ def train(
     ]
     card = make_model_card(patch_info, network, checkpoint.rows, settings, choices)
     card |= {"provenance": provenance, "training_data": training_data, "throughput": throughput, "device": device}
+    float32_network = copy_in_float32(network, settings, patch_info)
+    if patch_info["task"] == "instances":
+        card["thresholds"] = tune_thresholds(float32_network.predict_on_batch, *val_set)
     with explain_write_errors(run_folder):
-        float32_network = copy_in_float32(network, settings, patch_info)
         write_model_folder(run_folder / "model", card, float32_network, checkpoint.rows, val_set)
         if learning_rate.curve:
             plot_range_test(learning_rate.curve, learning_rate.rate, run_folder / "model" / RANGE_TEST_PNG)
+        if tuned := card.get("thresholds"):
+            plot_threshold_curves(tuned, run_folder / "model" / THRESHOLDS_PNG)
         (run_folder / LAST_WEIGHTS_H5).rename(run_folder / "model" / LAST_WEIGHTS_H5)
     replace_folder(run_folder / "model", output)
     shutil.rmtree(run_folder)
-
-
-def print_summary(
-    settings: TrainSettings, network: Any, patch_info: Mapping[str, Any], train_set: PatchSet, val_set: PatchSet
-) -> None:
-    """Log what is about to be trained."""
-    design = (settings.architecture, settings.backbone, settings.width, settings.depth)
-    logger.info(
-        "%s: %s parameters, %d channels to %s; %s, minibatches of %d patches",
-        " ".join(str(value) for value in design if value is not None),
-        f"{network.count_params():,}",
-        len(patch_info["channels"]),
-        ", ".join(patch_info["outputs"]),
-        settings.precision,
-        settings.batch_size,
-    )
-    logger.info("Patches: %d for training, %d for validation", train_set.images.shape[0], val_set.images.shape[0])
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from tessera.evaluation.segmentation_metrics import count_overlaps
 from tessera.inference.seam_windows import read_seam_windows
 from tessera.io.ome_zarr_store import open_array, read_block, read_metadata
 from tessera.segmentation.seeded_growth import REACH_PX, segment_plane
+from tessera.segmentation.thresholds import Thresholds, read_thresholds
 from tessera.settings.sections import SegmentSettings
 
 MAX_DIFFERENCES = 100  # kept of an image
@@ -290,12 +291,13 @@ def _read_pairs(
 ) -> Iterator[tuple[tuple[int, int, int, int], Ids, Ids, tuple[int, int]]]:
     """Yield the origin (t, z, y, x) of each window, its reference and its labels (y, x), and the shape of the plane."""
     stored, pixel_size_um = open_array(labels), read_metadata(labels).pixel_size_um
+    tuned = read_thresholds(predictions) if predictions else Thresholds()
     for (t, z, y, x), probabilities in read_seam_windows(predictions) if predictions else ():
         height, width = probabilities.shape[1:]
         found = read_block(stored, np.s_[t, 0, z, y : y + height, x : x + width])
         if task == "instances":
             assert segment is not None, "labels of instances come with the settings of rule segment"
-            plane = segment_plane(probabilities, segment, pixel_size_um=pixel_size_um, name=str(labels))
+            plane = segment_plane(probabilities, segment, tuned=tuned, pixel_size_um=pixel_size_um, name=str(labels))
             reference = _renumber(plane)
             found = _renumber(found)
         else:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from tessera.common.constants import HISTORY_CSV, RANGE_TEST_PNG
+from tessera.common.constants import HISTORY_CSV, RANGE_TEST_PNG, THRESHOLDS_PNG
 from tessera.networks.model_folder import read_model_card
 from tessera.report.image_files import embed_image
 from tessera.report.wording import count_nouns, format_duration, format_integer
@@ -40,6 +40,7 @@ class ModelSummary:
         facts: [(label, text)] to list.
         curves: learning curves; empty without a history.
         learning_rate_trial: figure of the learning rate test as a data URI, or None.
+        threshold_curves: figure of the tuned thresholds as a data URI, or None.
         plan: automatic choices, dictionaries with setting, value and reason.
         versions: {package: version} of the training.
         epochs: number of epochs of the training.
@@ -58,6 +59,7 @@ class ModelSummary:
     facts: list[tuple[str, str]] = field(default_factory=list)
     curves: list[LearningCurve] = field(default_factory=list)
     learning_rate_trial: str | None = None
+    threshold_curves: str | None = None
     plan: list[dict[str, Any]] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
     epochs: int | None = None
@@ -82,13 +84,14 @@ def summarize_model(folder: Path, *, existing: bool) -> ModelSummary:
     folder, model = Path(folder), read_model_card(folder)
     # The history of a model from another run tells how it was trained, and is shown as well.
     curves = learning_curves(pd.read_csv(folder / HISTORY_CSV)) if (folder / HISTORY_CSV).is_file() else []
-    trial = folder / RANGE_TEST_PNG
+    trial, thresholds = folder / RANGE_TEST_PNG, folder / THRESHOLDS_PNG
     return ModelSummary(
         name=folder.name,
         facts=_list_facts(model, folder if existing else None),
         curves=curves,
         learning_rate_trial=embed_image(trial) if trial.is_file() else None,
-        plan=[dict(choice) for choice in model.get("plan") or []],
+        threshold_curves=embed_image(thresholds) if thresholds.is_file() else None,
+        plan=[*(dict(choice) for choice in model.get("plan") or []), *_list_thresholds(model.get("thresholds"))],
         versions=model.get("versions") or {},
         epochs=model.get("epochs"),
         best_epoch=model.get("best_epoch"),
@@ -101,6 +104,20 @@ def summarize_model(folder: Path, *, existing: bool) -> ModelSummary:
         training_images=frozenset(image for images in (model.get("sources") or {}).values() for image in images),
         label_warnings=(model.get("label_check") or {}).get("warnings", []),
     )
+
+
+def _list_thresholds(tuned: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Choices for the thresholds of instances that were tuned on the validation images."""
+    if not tuned or "ap" not in tuned:
+        return []
+    reason = (
+        f"tuned on {tuned['objects']} objects of the validation images: mean AP {tuned['ap']:.3f}, with the defaults "
+        f"{tuned['default_ap']:.3f}"
+    )
+    settings = {"foreground_threshold": "foreground", "seed_threshold": "seed", "min_area_px": "min_area_px"}
+    return [
+        {"setting": f"segment.{setting}", "value": tuned[name], "reason": reason} for setting, name in settings.items()
+    ]
 
 
 def _list_facts(model: Mapping[str, Any], folder: Path | None) -> list[tuple[str, str]]:

@@ -23,11 +23,13 @@ from tessera.segmentation.connected_components import (
     label_mask,
 )
 from tessera.segmentation.fragment_merging import BACKGROUND_REGION, CELL, UNSEEDED, assign_fragments
+from tessera.segmentation.thresholds import Thresholds, resolve_thresholds
 from tessera.settings.sections import SegmentSettings
 
 BACKGROUND, INTERIOR, BOUNDARY = range(3)  # the order of `tessera.common.constants.INSTANCE_OUTPUTS`
 REACH_PX = 64  # largest number of steps that a seed grows
 MAX_SPECK_PX = 64
+DEFAULTS = Thresholds()
 _UP_LEFT_RIGHT_DOWN = ((-1, 0), (0, -1), (0, 1), (1, 0))
 
 
@@ -61,13 +63,16 @@ class CellRules:
         return REACH_PX + self.min_seed_px + 1
 
 
-def make_rules(name: str, pixel_size_um: tuple[float | None, ...], settings: SegmentSettings) -> CellRules:
+def make_rules(
+    name: str, pixel_size_um: tuple[float | None, ...], settings: SegmentSettings, tuned: Thresholds = DEFAULTS
+) -> CellRules:
     """Convert the section `segment` of the settings for one image.
 
     Args:
         name: of the image.
         pixel_size_um: (z, y, x) in micrometers, None where unknown.
         settings: `min_area_um2` replaces `min_area_px` where it is set; `max_hole_um2` limits `fill_holes`.
+        tuned: thresholds for settings that are `auto`.
 
     Raises:
         InputError: an area is set in square micrometers, and the pixel size is unknown.
@@ -83,20 +88,22 @@ def make_rules(name: str, pixel_size_um: tuple[float | None, ...], settings: Seg
             )
         return round(area_um2 / pixel_um2, 6)
 
-    min_area_px, max_hole_px = settings.min_area_px, math.inf
+    thresholds = resolve_thresholds(settings, tuned)
+    min_area_px, max_hole_px = thresholds.min_area_px, math.inf
     if settings.min_area_um2 is not None:
         min_area_px = math.ceil(to_pixels("min_area_um2", settings.min_area_um2))
     if settings.max_hole_um2 is not None:
         max_hole_px = to_pixels("max_hole_um2", settings.max_hole_um2)
     if not settings.fill_holes:
         max_hole_px = 0
-    return CellRules(settings.foreground_threshold, settings.seed_threshold, min_area_px, max_hole_px)
+    return CellRules(thresholds.foreground, thresholds.seed, min_area_px, max_hole_px)
 
 
 def segment_plane(
     probabilities: NDArray[np.uint8],
     settings: SegmentSettings,
     *,
+    tuned: Thresholds = DEFAULTS,
     pixel_size_um: tuple[float | None, ...] = (None, None, None),
     name: str = "the image",
 ) -> NDArray[np.int32]:
@@ -105,6 +112,7 @@ def segment_plane(
     Args:
         probabilities: (3, y, x), 255 = 1: background, interior, boundary.
         settings: section `segment`.
+        tuned: thresholds for settings that are `auto`.
         pixel_size_um: (z, y, x) in micrometers, None where unknown.
         name: of the image, for messages.
 
@@ -115,7 +123,7 @@ def segment_plane(
     Raises:
         InputError: see `make_rules`.
     """
-    rules = make_rules(name, pixel_size_um, settings)
+    rules = make_rules(name, pixel_size_um, settings, tuned)
     height, width = probabilities.shape[1:]
     block = split_planes([0], 1, (height, width), max(height, width))[0]
     ids, components = find_cell_components(probabilities, BlockInPlane(block, (height, width)), rules)

@@ -34,6 +34,7 @@ from tessera.segmentation.object_table import MeasuredImage, tabulate, write_tab
 from tessera.segmentation.region_properties import Sums, iter_finished, measure_block, merge_sums
 from tessera.segmentation.seeded_growth import BACKGROUND, make_rules
 from tessera.segmentation.semantic_components import argmax_classes
+from tessera.segmentation.thresholds import read_thresholds
 from tessera.settings.sections import SegmentSettings
 
 BLOCK_PX = 1024  # largest size of a block along y and x
@@ -85,7 +86,12 @@ class ImageSegmenter:
         self._pixels, self._probabilities = open_array(source), open_array(probabilities)
         self._metadata, self._name, self._plan = read_metadata(source), name, plan
         self._check(probabilities)
-        rules = make_rules(name, self._metadata.pixel_size_um, plan.settings)
+        rules = make_rules(name, self._metadata.pixel_size_um, plan.settings, read_thresholds(probabilities))
+        if plan.task == "instances":
+            logger.info(
+                "%s: foreground above %g, seeds above %g, at least %d px",
+                name, rules.foreground_threshold, rules.seed_threshold, rules.min_area_px,
+            )  # fmt: skip
         stitch_threshold = plan.settings.stitch_threshold
         self._method = Method(plan.task, rules, stitch_threshold, plan.workers, name)
         frames, _, depth, *plane_shape = self._probabilities.shape

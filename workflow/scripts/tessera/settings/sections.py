@@ -659,30 +659,30 @@ class SegmentSettings(Section):
     """Conversion of probabilities to labels. Quick to try: nothing is trained or predicted again."""
 
     foreground_threshold: Annotated[
-        Probability,
+        Auto | Probability,
         Field(
             description="Instances: probability above which a pixel belongs to a cell. Lower it if cells are too "
-            "thin or missing, raise it if background is taken for cells."
+            "thin or missing, raise it if background is taken for cells. `auto` takes the value that was tuned on the "
+            "validation images of the model, and 0.5 for a model that was not tuned."
         ),
-    ] = 0.5
+    ] = "auto"
     seed_threshold: Annotated[
-        Probability,
+        Auto | Probability,
         Field(
             description="Instances: probability of interior above which a cell is seeded. Raise it if touching cells "
-            "are merged, lower it if single cells are split or missing."
+            "are merged, lower it if single cells are split or missing. `auto`: tuned like foreground_threshold, or "
+            "0.8."
         ),
-    ] = 0.8
+    ] = "auto"
     min_area_px: Annotated[
-        int,
+        Auto | Annotated[int, Field(ge=0, le=1_000_000_000)],
         PX,
         Field(
-            ge=0,
-            le=1_000_000_000,
             description="Smallest area of an object. Smaller ones are removed, or merged into the neighbor they "
             "touch most. For task: semantic, they are only left out of the table. In a stack, this is the area of "
-            "each cross-section.",
+            "each cross-section. `auto`: tuned like foreground_threshold, or 16."
         ),
-    ] = 16
+    ] = "auto"
     fill_holes: Annotated[bool, Field(description="Instances: fill holes in cells.")] = True
     min_area_um2: Annotated[
         Area | None,

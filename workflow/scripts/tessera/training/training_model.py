@@ -5,6 +5,7 @@ added to the loss of the full size. The heads are not part of the network and ar
 network that is trained in bfloat16 or float16 is kept as one that computes in float32.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,10 @@ from tessera.networks.architectures import decoder_levels
 from tessera.networks.build import build_network
 from tessera.networks.tensorflow_setup import keras, tf
 from tessera.settings.sections import TrainSettings
+from tessera.training.data_loader import PatchSet
 from tessera.training.losses import Loss, class_weights, weighted_sum
+
+logger = logging.getLogger(__name__)
 
 
 class ClassIoU(keras.metrics.MeanIoU):
@@ -142,6 +146,31 @@ def _build(settings: TrainSettings, patch_info: Mapping[str, Any], encoder_weigh
         width=settings.width,
         depth=settings.depth,
     )
+
+
+def log_summary(
+    settings: TrainSettings, network: Any, patch_info: Mapping[str, Any], train_set: PatchSet, val_set: PatchSet
+) -> None:
+    """Log what is about to be trained.
+
+    Args:
+        settings: section train, with the precision and the batch size that were chosen.
+        network: the network that is kept.
+        patch_info: content of patches.json.
+        train_set: patches to train with.
+        val_set: patches to validate with.
+    """
+    design = (settings.architecture, settings.backbone, settings.width, settings.depth)
+    logger.info(
+        "%s: %s parameters, %d channels to %s; %s, minibatches of %d patches",
+        " ".join(str(value) for value in design if value is not None),
+        f"{network.count_params():,}",
+        len(patch_info["channels"]),
+        ", ".join(patch_info["outputs"]),
+        settings.precision,
+        settings.batch_size,
+    )
+    logger.info("Patches: %d for training, %d for validation", train_set.images.shape[0], val_set.images.shape[0])
 
 
 def set_seed(settings: TrainSettings) -> None:

@@ -1,0 +1,80 @@
+"""Thresholds are tuned on validation patches, and stay at the defaults unless others are better."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from helpers.store_batches import place_discs
+from tessera.common.constants import IGNORE
+from tessera.data.training_targets import instance_targets
+from tessera.evaluation.threshold_tuning import plot_threshold_curves, true_objects, tune_thresholds
+
+PAIRS = [(y + dy, x) for y in (20, 60, 100) for x in (20, 60, 100) for dy in (-8, 8)]
+
+
+def outputs_of(target):
+    """Probabilities (y, x, 3) that equal the classes."""
+    return np.stack([(target == output).astype(np.float32) for output in range(3)], axis=-1)
+
+
+def bridged(target):
+    """As `outputs_of`, but the boundary between touching discs has a probability of interior of 0.85."""
+    outputs = outputs_of(target)
+    between = (target == 2) & (ndimage.uniform_filter((target == 1).astype(float), (7, 1)) > 0.2)
+    outputs[between] = (0.0, 0.85, 0.15)
+    return outputs
+
+
+def tune(predict, patches=4):
+    target = instance_targets(place_discs((128, 128), PAIRS, 8.2), 2)
+    targets = np.stack([target] * patches)
+    # A patch holds the number of its target.
+    images = np.broadcast_to(np.arange(patches, dtype=np.float16)[:, None, None, None], (*targets.shape, 1))
+    return tune_thresholds(lambda patch: predict(targets[int(patch[0, 0, 0, 0])])[None], images, targets)
+
+
+def test_perfect_network_keeps_the_defaults():
+    tuned = tune(outputs_of)
+    assert (tuned["foreground"], tuned["seed"]) == (0.5, 0.8)
+    assert tuned["ap"] == tuned["default_ap"] == 1
+    assert tuned["objects"] == 4 * len(PAIRS)
+    assert tuned["min_area_px"] == pytest.approx(0.05 * np.pi * 8.2**2, abs=1)
+
+
+def test_seed_threshold_rises_until_touching_objects_are_separated():
+    tuned = tune(bridged)
+    assert tuned["seed"] == 0.9
+    assert tuned["ap"] == 1
+    assert tuned["default_ap"] < 0.5
+    assert [value for value, ap in tuned["curves"]["seed"] if ap == 1] == [0.9]
+
+
+def test_foreground_threshold_falls_for_an_unsure_network():
+    tuned = tune(lambda target: np.where(outputs_of(target)[..., :1] == 1, outputs_of(target), (0.55, 0.05, 0.4)))
+    assert tuned["foreground"] == 0.4
+
+
+def test_too_few_objects_tune_nothing():
+    assert tune(outputs_of, patches=1) is None
+
+
+def test_objects_are_recovered_from_their_classes():
+    ids = place_discs((128, 128), PAIRS, 8.2)
+    found = true_objects(instance_targets(ids, 2))
+    assert found.max() == len(PAIRS)
+    assert all(len(np.unique(found[ids == number])) == 1 for number in range(1, len(PAIRS) + 1))
+
+
+def test_pixels_that_nobody_annotated_do_not_count():
+    ids = place_discs((128, 128), PAIRS, 8.2)
+    target = instance_targets(ids, 2)
+    target[:, 80:] = IGNORE
+    outputs = outputs_of(instance_targets(ids, 2))
+    tuned = tune_thresholds(lambda patch: outputs[None], np.zeros((4, 128, 128, 1)), np.stack([target] * 4))
+    assert tuned["ap"] == 1
+    assert tuned["objects"] == 4 * 12
+
+
+def test_curves_are_drawn(tmp_path):
+    plot_threshold_curves(tune(bridged), tmp_path / "thresholds.png")
+    assert (tmp_path / "thresholds.png").read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,67 @@
+"""Thresholds of `task: instances` that a model brings with it, for settings of section `segment` that are `auto`.
+
+The training tunes them on its validation patches (`tessera.evaluation.threshold_tuning`) and keeps them in model.json.
+Rule predict copies them to the store of each prediction, with the scale at which the image was predicted.
+"""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tessera.common.types import StrPath
+from tessera.io.ome_zarr_store import read_metadata
+from tessera.settings.sections import SegmentSettings
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What decides which pixels are cells; the defaults are for models that were not tuned.
+
+    Attributes:
+        foreground: probability above which a pixel belongs to a cell.
+        seed: probability of interior above which a pixel belongs to a seed.
+        min_area_px: smallest area of a cell in pixels.
+    """
+
+    foreground: float = 0.5
+    seed: float = 0.8
+    min_area_px: int = 16
+
+
+def combine_thresholds(members: Sequence[Mapping[str, Any]]) -> dict[str, float] | None:
+    """Return the medians of the thresholds of the models of an ensemble; None if no model was tuned.
+
+    Args:
+        members: model cards, of which some may have no entry `thresholds`.
+    """
+    tuned = [card["thresholds"] for card in members if card.get("thresholds")]
+    if not tuned:
+        return None
+    return {
+        name: statistics.median(thresholds[name] for thresholds in tuned)
+        for name in ("foreground", "seed", "min_area_px")
+    }
+
+
+def read_thresholds(predictions: StrPath) -> Thresholds:
+    """Return the thresholds of the models that made the store `predictions`, for the pixels of this image.
+
+    The smallest area in model.json is in pixels of the training patches. An image that was magnified s times for the
+    network has s² times fewer pixels in an object.
+    """
+    prediction = read_metadata(predictions).extra.get("prediction") or {}
+    tuned = prediction.get("thresholds")
+    if not tuned:
+        return Thresholds()
+    area_px = max(1, round(tuned["min_area_px"] / prediction.get("scale", 1.0) ** 2))
+    return Thresholds(tuned["foreground"], tuned["seed"], area_px)
+
+
+def resolve_thresholds(settings: SegmentSettings, tuned: Thresholds) -> Thresholds:
+    """Return the thresholds of the settings, or those that were tuned where a setting is `auto`."""
+    return Thresholds(
+        tuned.foreground if settings.foreground_threshold == "auto" else settings.foreground_threshold,
+        tuned.seed if settings.seed_threshold == "auto" else settings.seed_threshold,
+        tuned.min_area_px if settings.min_area_px == "auto" else settings.min_area_px,
+    )
