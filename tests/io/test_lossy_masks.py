@@ -9,6 +9,7 @@ from PIL import Image, ImageFilter
 from scipy.spatial import cKDTree
 
 from tessera.common.errors import InputError
+from tessera.io.image_reader import open_image
 from tessera.io.lossy_masks import RingCheck, refuse_jpeg
 
 BILINEAR, BICUBIC, LANCZOS = Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS
@@ -118,14 +119,20 @@ def test_jpeg_is_refused_whatever_its_suffix(tmp_path):
 
 
 @pytest.mark.parametrize(("options", "refused"), [({}, True), ({"lossless": True}, False)])
-def test_tiff_with_lossy_jpeg_is_refused(tmp_path, options, refused):
+def test_tiff_with_lossy_jpeg_is_refused_as_masks(tmp_path, options, refused):
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, discs().astype(np.uint8), compression="jpeg", compressionargs=options)
+    with open_image([path], None, labels=False) as image:
+        assert image.shape == (1, 1, 1, 160, 160)
     if refused:
-        with pytest.raises(InputError, match=r"a\.tif: is compressed as JPEG, which changes ids at the edges"):
-            refuse_jpeg([path])
+        with (
+            pytest.raises(InputError, match=r"a\.tif: is compressed as JPEG, which changes ids at the edges"),
+            open_image([path], None, labels=True),
+        ):
+            pass
     else:
-        refuse_jpeg([path])
+        with open_image([path], None, labels=True) as masks:
+            np.testing.assert_array_equal(masks.read(0, 0, slice(None), slice(None))[0], discs())
 
 
 def test_other_files_are_left_to_their_readers(tmp_path):

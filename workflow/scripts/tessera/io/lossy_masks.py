@@ -16,7 +16,6 @@ from skimage.measure import label
 from tessera.common.errors import InputError
 
 _ADVICE = "export the masks as PNG or TIFF without JPEG"
-_TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
 # JPEG_LOSSY and JPEG_2000_LOSSY are named by DNG and Leica.
 _LOSSY = {tifffile.COMPRESSION[name] for name in ("OJPEG", "JPEG_LOSSY", "JPEG_2000_LOSSY", "JPEG_99", "ALT_JPEG")}
 _LOSSLESS_FRAME = 0xC3  # marker of lossless JPEG
@@ -33,17 +32,34 @@ SPECKLE_PX = 2.5  # with thousands of possible ids, each pixel of a ring has its
 
 
 def refuse_jpeg(files: Sequence[Path]) -> None:
-    """Refuse masks in JPEG files, whatever their suffix, and in TIFF files with lossy JPEG compression.
+    """Refuse masks in JPEG files, whatever their suffix.
 
     Raises:
         InputError: names the first such file.
     """
     for file in files:
-        suffix = file.suffix.lower()
-        if suffix in (".jpg", ".jpeg") or _begins_as_jpeg(file):
+        if file.suffix.lower() in (".jpg", ".jpeg") or _begins_as_jpeg(file):
             raise InputError(f"{file}: JPEG changes ids at the edges of objects; {_ADVICE}")
-        if suffix in _TIFF_SUFFIXES and _has_lossy_page(file):
-            raise InputError(f"{file}: is compressed as JPEG, which changes ids at the edges of objects; {_ADVICE}")
+
+
+def refuse_lossy_page(path: Path, tiff: Any, page: Any) -> None:
+    """Refuse a page of masks in a TIFF file that was compressed with loss.
+
+    Args:
+        path: the file.
+        tiff: the opened file.
+        page: one of its pages.
+
+    Raises:
+        InputError: the page was compressed with loss.
+    """
+    lossy = page.compression in _LOSSY
+    if page.compression == tifffile.COMPRESSION.JPEG and page.dataoffsets:
+        tiff.filehandle.seek(page.dataoffsets[0])
+        frame = _JPEG_FRAME.search(tiff.filehandle.read(min(page.databytecounts[0], 4096)))
+        lossy = frame is None or frame[1][0] != _LOSSLESS_FRAME
+    if lossy:
+        raise InputError(f"{path}: is compressed as JPEG, which changes ids at the edges of objects; {_ADVICE}")
 
 
 def _begins_as_jpeg(file: Path) -> bool:
@@ -51,20 +67,6 @@ def _begins_as_jpeg(file: Path) -> bool:
         return False
     with open(file, "rb") as stream:
         return stream.read(3) == b"\xff\xd8\xff"
-
-
-def _has_lossy_page(file: Path) -> bool:
-    """Return whether the first page of a TIFF file has lossy compression; False if the file cannot be read."""
-    try:
-        with tifffile.TiffFile(file, is_mmstack=False) as tiff:
-            page: Any = tiff.pages[0]
-            if page.compression != tifffile.COMPRESSION.JPEG:
-                return page.compression in _LOSSY
-            tiff.filehandle.seek(page.dataoffsets[0])
-            frame = _JPEG_FRAME.search(tiff.filehandle.read(min(page.databytecounts[0], 4096)))
-            return frame is None or frame[1][0] != _LOSSLESS_FRAME
-    except Exception:  # the reader of the pixels says what is wrong with the file
-        return False
 
 
 class RingCheck:

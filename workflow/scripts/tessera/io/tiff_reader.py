@@ -24,6 +24,7 @@ from tessera.io.lazy_image import (
     drop_transparency,
     make_lazy_image,
 )
+from tessera.io.lossy_masks import refuse_lossy_page
 from tessera.io.ome_xml import check_ome_set, looks_like_ome, parse_ome
 from tessera.io.tiff_calibration import read_tiff_calibration
 from tessera.io.tiff_pages import check_pages, check_plane_count, is_mappable, is_own_page, list_unused_pages
@@ -47,7 +48,7 @@ def open_tiff(path: Path, request: FileRequest) -> Iterator[LazyImage]:
         The LazyImage.
 
     Raises:
-        InputError: the file is truncated or corrupt, or refers to missing files.
+        InputError: the file is truncated or corrupt, refers to missing files, or holds ids compressed with loss.
     """
     axes, labels, like = request.axes, request.labels, request.like
     offsets = check_tiff_structure(path)
@@ -59,6 +60,8 @@ def open_tiff(path: Path, request: FileRequest) -> Iterator[LazyImage]:
             tiff = stack.enter_context(tifffile.TiffFile(path, is_mmstack=False))
             warnings = _check_description(path, tiff, len(offsets), guessable=bool(axes or like))
             series = _choose_series(path, tiff, request.scene, warnings)
+            if labels:
+                refuse_lossy_page(path, tiff, series.keyframe)
             _check_colors(path, series.keyframe)
             check_plane_count(path, tiff, series)
             pages = series._pages if is_mappable(tiff, series) else list(series)
