@@ -539,3 +539,12 @@ def test_missing_reader_is_reported_with_the_command_that_installs_it(folder, mo
     assert refusal(write(folder, "a\traw/a.nd2")) == [
         "line 2: path: raw/a.nd2 is a ND2 file, whose reader no_such_package is not installed; run make setup READERS=1"
     ]
+
+
+def test_dataset_after_the_path_is_the_scene(folder):
+    (folder / "raw/a.h5").touch()
+    (row,) = load(folder, "a\traw/a.h5::/exported_data")
+    assert (row["path"], row["scene"], row["files"]) == ("raw/a.h5", "/exported_data", [f"{folder}/raw/a.h5"])
+    assert refused_cell(folder, "path", "raw/a.h5::/x", scene="y") == (
+        "names the dataset /x, and scene is y; give one of them"
+    )

@@ -39,6 +39,12 @@ FORMATS = {
     "nd2": ImageFormat("ND2", (".nd2",), (b"\xda\xce\xbe\x0a", _JPEG_2000), "nd2"),
     "czi": ImageFormat("CZI", (".czi",), (b"ZISRAWFILE",)),
     "lif": ImageFormat("LIF", (".lif",), (b"\x70\0\0\0",), "liffile"),
+    "hdf5": ImageFormat("HDF5", (".h5", ".hdf5", ".ims", ".ilp"), _HDF5),
+    "nrrd": ImageFormat("NRRD", (".nrrd",), (b"NRRD000",), "nrrd"),
+    "npy": ImageFormat("NumPy", (".npy",), (b"\x93NUMPY",)),
+    "nifti": ImageFormat("NIfTI", (".nii", ".nii.gz"), package="nibabel"),
+    "mrc": ImageFormat("MRC", (".mrc", ".mrcs", ".rec", ".ali"), package="mrcfile"),
+    "dicom": ImageFormat("DICOM", (".dcm", ".dicom"), package="pydicom"),
     "tiff": ImageFormat("TIFF", (".tif", ".tiff", ".btf", ".tf8", ".lsm", ".stk", ".svs"), _TIFF),
     "flat": ImageFormat(
         "PNG, JPEG, JPEG 2000",

@@ -36,6 +36,11 @@ class Layout:
         return "".join(axis for axis, size in zip(self.axes, self.shape, strict=True) if size != 1)
 
 
+def unknown_axes(count: int) -> str:
+    """Return the axes of an array whose file does not name them: the last two are y and x, the others are unknown."""
+    return "?" * (count - 2) + "YX"[-count:]
+
+
 def name_axes(
     path: Path, file_axes: str, shape: Sequence[int], table_axes: str | None, like: Shape5D | None = None
 ) -> Layout:

@@ -23,12 +23,18 @@ from tessera.common.natural_order import natural_sort_key
 from tessera.common.types import Shape5D, StrPath
 from tessera.io.channel_files import refuse_channel_files
 from tessera.io.czi_reader import open_czi
+from tessera.io.dicom_reader import open_dicom
 from tessera.io.file_request import FileRequest
 from tessera.io.flat_reader import open_flat
 from tessera.io.frame_numbers import describe_missing_numbers
+from tessera.io.hdf5_reader import open_hdf5
 from tessera.io.lazy_image import LazyImage, as_input_error
 from tessera.io.lif_reader import open_lif
+from tessera.io.mrc_reader import open_mrc
 from tessera.io.nd2_reader import open_nd2
+from tessera.io.nifti_reader import open_nifti
+from tessera.io.npy_reader import open_npy
+from tessera.io.nrrd_reader import open_nrrd
 from tessera.io.ome_zarr_reader import is_zarr, open_ome_zarr
 from tessera.io.shards import AXES
 from tessera.io.tiff_reader import open_tiff
@@ -36,13 +42,19 @@ from tessera.io.tiff_reader import open_tiff
 # {key in FORMATS: the function that opens such a file}
 READERS: dict[str, Callable[[Path, FileRequest], AbstractContextManager[LazyImage]]] = {
     "czi": open_czi,
+    "dicom": open_dicom,
     "flat": open_flat,
+    "hdf5": open_hdf5,
     "lif": open_lif,
+    "mrc": open_mrc,
     "nd2": open_nd2,
+    "nifti": open_nifti,
+    "npy": open_npy,
+    "nrrd": open_nrrd,
     "tiff": open_tiff,
     "zarr": open_ome_zarr,
 }
-_NO_READER = (".oib", ".oif", ".oir", ".vsi", ".ims", ".dv", ".zarr", ".h5", ".hdf5", ".mrc", ".sld")
+_NO_READER = (".oib", ".oif", ".oir", ".vsi", ".dv", ".zarr", ".sld")
 _SUFFIXES = (*SUFFIXES, *_NO_READER)
 _OTHER_FORMATS = {
     "GIF": (b"GIF8",),
@@ -52,21 +64,17 @@ _OTHER_FORMATS = {
     "Photoshop": (b"8BPS",),
     "JPEG XL": (b"\xff\x0a", b"\0\0\0\x0cJXL "),
     "JPEG XR": (b"II\xbc",),
-    "HDF5": (b"\x89HDF",),
     "FITS": (b"SIMPLE",),
-    "NumPy": (b"\x93NUMPY",),
     "ZIP": (b"PK\x03\x04",),
     "gzip": (b"\x1f\x8b",),
     "PDF": (b"%PDF",),
-    "Imaris or OIB": (b"\xd0\xcf\x11\xe0",),
-    "NRRD": (b"NRRD",),
+    "OIB": (b"\xd0\xcf\x11\xe0",),
     "netPBM": (b"P2\n", b"P3\n", b"P5\n", b"P6\n"),
 }
 _ADVICE = {
     "ZIP": "unpack it, and name the images in it",
     "gzip": "unpack it, and name the images in it",
     "PDF": "ask for the original image",
-    "NumPy": "save the array as TIFF (tifffile.imwrite)",
 }
 
 

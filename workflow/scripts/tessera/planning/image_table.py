@@ -211,6 +211,11 @@ def _check_row(row: Row, finder: FileFinder) -> Iterator[tuple[str, str]]:
     row["frames"] = row["frames"] or None
     if row["roi"] and not (row["roi"][0] < row["roi"][1] and row["roi"][2] < row["roi"][3]):
         yield "roi", "contains no pixel; give y0:y1,x0:x1 with y0 below y1 and x0 below x1"
+    if "::" in row["path"]:
+        path, dataset = row["path"].split("::", 1)
+        if row["scene"]:
+            yield "path", f"names the dataset {dataset}, and scene is {row['scene']}; give one of them"
+        row["path"], row["scene"] = path, dataset
     for column, files in (("path", "files"), ("truth", "truth_files"), ("masks", "masks_files")):
         row[files] = []
         if row[column]:

@@ -35,7 +35,8 @@ class ImageRow(Section):
         Field(
             min_length=1,
             description="File, folder of frames, glob such as `raw/p1_t*.tif`, or folder of an OME-Zarr image. "
-            "TIFF, PNG, JPEG, JPEG 2000, OME-Zarr, CZI, ND2, LIF and [other formats](formats.md).",
+            "TIFF, PNG, JPEG, JPEG 2000, OME-Zarr, CZI, ND2, LIF, HDF5 "
+            "(`a.h5::/dataset`) and [other formats](formats.md).",
         ),
     ]
     truth: Annotated[
