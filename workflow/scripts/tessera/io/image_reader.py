@@ -30,6 +30,7 @@ from tessera.io.frame_numbers import describe_missing_numbers
 from tessera.io.hdf5_reader import open_hdf5
 from tessera.io.lazy_image import LazyImage, as_input_error
 from tessera.io.lif_reader import open_lif
+from tessera.io.movie_reader import open_movie
 from tessera.io.mrc_reader import open_mrc
 from tessera.io.nd2_reader import open_nd2
 from tessera.io.nifti_reader import open_nifti
@@ -44,8 +45,10 @@ READERS: dict[str, Callable[[Path, FileRequest], AbstractContextManager[LazyImag
     "czi": open_czi,
     "dicom": open_dicom,
     "flat": open_flat,
+    "gif": open_movie,
     "hdf5": open_hdf5,
     "lif": open_lif,
+    "movie": open_movie,
     "mrc": open_mrc,
     "nd2": open_nd2,
     "nifti": open_nifti,
@@ -57,7 +60,6 @@ READERS: dict[str, Callable[[Path, FileRequest], AbstractContextManager[LazyImag
 _NO_READER = (".oib", ".oif", ".oir", ".vsi", ".dv", ".zarr", ".sld")
 _SUFFIXES = (*SUFFIXES, *_NO_READER)
 _OTHER_FORMATS = {
-    "GIF": (b"GIF8",),
     "BMP": (b"BM",),
     "WebP or AVI": (b"RIFF",),
     "HEIF or MP4": tuple(bytes((0, 0, 0, size)) + b"ftyp" for size in range(8, 64)),
