@@ -16,6 +16,7 @@ from tessera.common.batch_outputs import find_stores
 from tessera.common.job import running
 from tessera.common.types import StrPath
 from tessera.common.user_warnings import warn_user
+from tessera.io.annotation import NOT_ANNOTATED, LabelKind
 from tessera.io.annotation_reader import open_annotation
 from tessera.io.label_ids import as_instances, copy_labels, split_disconnected_labels
 from tessera.io.ome_zarr_store import chunk_layout, create_store, finish_labels, open_array, read_metadata
@@ -51,17 +52,18 @@ def import_mask(
     """
     name, masks = row["image"], ", ".join(row["masks_files"][:1])
     pixels, metadata = open_array(image), read_metadata(image)
-    roi, ignore_label = region.get("roi"), settings.ignore_label
+    roi, ignore_label, kind = region.get("roi"), settings.ignore_label, LabelKind("instances", ("background", class_))
+    files = row.get("files", ())
     check_roi(name, roi, pixels.shape[-2:])
     frames = select_frames(name, region.get("frames"), pixels.shape[0])
     with open_annotation(
-        row["masks_files"], pixels.shape, row["axes"], ignore_label, frames=frames, image_files=row.get("files", ())
+        row["masks_files"], pixels.shape, row["axes"], ignore_label, frames=frames, image_files=files, kind=kind
     ) as annotation:
         source = replace(annotation.source, read=mask_outside_roi(annotation.source.read, set(frames), roi))
         labels = create_store(path, source.shape, np.int32, **chunk_layout(pixels), by_rows=not source.tiled)
-        marks = {} if annotation.one_object_per_mask or ignore_label is None else {ignore_label: 0}
-        instances = not annotation.one_object_per_mask
-        ids = copy_labels(source, labels, masks, to_ids=as_instances, marks=marks, instances=instances) - {0}
+        certain = annotation.one_object_per_mask or annotation.drawn
+        marks = dict.fromkeys([NOT_ANNOTATED] if certain or ignore_label is None else [NOT_ANNOTATED, ignore_label], 0)
+        ids = copy_labels(source, labels, masks, to_ids=as_instances, marks=marks, instances=not certain) - {0}
         warnings = list(source.warnings)
     if annotation.annotated_t is not None and (empty := set(frames) - set(annotation.annotated_t)):
         warnings.append(f"contain {len(frames) - len(empty)} of {len(frames)} frames; the others are empty")
@@ -70,7 +72,7 @@ def import_mask(
     elif settings.disconnected_labels == "split":
         added = split_disconnected_labels(labels, max(ids), masks)
         warnings += [f"have disconnected labels; {added} of their components got new ids"] if added else []
-    elif len(ids) == 1 and not annotation.one_object_per_mask:
+    elif len(ids) == 1 and not certain:
         warnings.append(
             f"have the single id {min(ids)}; if each connected component is a cell, set "
             "ingest_truth.disconnected_labels to split"

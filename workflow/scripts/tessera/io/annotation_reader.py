@@ -3,7 +3,7 @@
 import contextlib
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from tessera.common.errors import InputError
 from tessera.common.types import Shape5D, StrPath
+from tessera.io.annotation import Annotation, LabelKind
+from tessera.io.drawing_reader import open_drawings
 from tessera.io.frame_numbers import check_frame_pairs, first_shifted_frame
 from tessera.io.image_reader import list_files, open_image
 from tessera.io.lazy_image import LazyImage, ReadFunction
@@ -21,23 +23,7 @@ from tessera.io.mask_channels import read_one_channel
 # Names of masks in the Cell Tracking Challenge: tracking truth, segmentation truth, and results of a tracker
 _CHALLENGE = re.compile(r"(man_track|man_seg|mask)_?(\d+)\.tiff?", re.IGNORECASE)
 _TRACKS = ("man_track.txt", "res_track.txt")
-
-
-@dataclass(frozen=True)
-class Annotation:
-    """An annotation opened for reading.
-
-    Attributes:
-        source: ids (t, 1, z, y, x), of the shape of the image.
-        one_object_per_mask: whether there was one file for each object, so that each id is certainly one object.
-        annotated_t: annotated frames; None: all.
-        lineage: [label, first frame, last frame, parent] of each track; None: unknown.
-    """
-
-    source: LazyImage
-    one_object_per_mask: bool = False
-    annotated_t: list[int] | None = None
-    lineage: list[list[int]] | None = None
+INSTANCES = LabelKind("instances", ("background", "cell"))
 
 
 @contextlib.contextmanager
@@ -49,12 +35,13 @@ def open_annotation(
     *,
     frames: Collection[int] | None = None,
     image_files: Sequence[StrPath] = (),
+    kind: LabelKind = INSTANCES,
 ) -> Iterator[Annotation]:
     """Open an annotation for the block that follows, and detect its format.
 
-    Supported formats: an image or stack of ids; a folder or glob of such frames; a folder with one mask per object; and
-    a Cell Tracking Challenge folder (man_track*.tif and man_track.txt, man_seg*.tif, mask*.tif and res_track.txt, or a
-    folder with SEG or TRA in it).
+    Supported formats: an image or stack of ids; a folder or glob of such frames; a folder with one mask per object; a
+    Cell Tracking Challenge folder (man_track*.tif and man_track.txt, man_seg*.tif, mask*.tif and res_track.txt, or a
+    folder with SEG or TRA in it); and drawings (`tessera.io.drawing_reader`).
 
     Args:
         paths: files or folders.
@@ -64,6 +51,7 @@ def open_annotation(
         frames: frames to analyze, each of which needs a mask if the annotation has tracks; None: all.
         image_files: files or folders of the image. If the image and the annotation have a file for each frame, the
             numbers in their names are compared.
+        kind: what the labels mean, which decides how the classes of drawings are read.
 
     Yields:
         The Annotation.
@@ -77,6 +65,10 @@ def open_annotation(
     count, _, depth, _, _ = shape
     tracks = _find_tracks(folders)
     images = list_files(image_files) if image_files else []
+    drawn = open_drawings(files, shape, kind, images)
+    if drawn:
+        yield drawn
+        return
     numbered = _numbered(files, count, tracks)
     if numbered:
         annotation = _open_challenge(numbered, tracks, shape, ignore_label, range(count) if frames is None else frames)

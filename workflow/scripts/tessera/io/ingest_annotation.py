@@ -1,46 +1,21 @@
 """Converts one annotation to a label store that fits its image."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
-from tessera.common.constants import IGNORE, UNKNOWN
 from tessera.common.errors import InputError
 from tessera.common.types import Shape5D
 from tessera.common.user_warnings import warn_user
-from tessera.io.annotation_reader import Annotation, open_annotation
+from tessera.io.annotation import NOT_ANNOTATED, Annotation, LabelKind
+from tessera.io.annotation_reader import open_annotation
 from tessera.io.label_ids import as_instances, class_converter, copy_labels, split_disconnected_labels
 from tessera.io.ome_zarr_store import chunk_layout, create_store, finish_labels, open_array, read_metadata
 from tessera.io.region_of_interest import Region, check_roi, mask_outside_roi, select_frames
 from tessera.settings.sections import IngestTruthSettings
-
-OUTSIDE = -(2**40)  # no file has this id: pixels that the table does not select
-
-
-@dataclass(frozen=True)
-class LabelKind:
-    """What labels mean: ids of instances, or semantic classes.
-
-    Attributes:
-        task: "instances" or "semantic".
-        classes: names of the classes, background first.
-    """
-
-    task: str
-    classes: tuple[str, ...]
-
-    @property
-    def semantic(self) -> bool:
-        """Whether labels are classes."""
-        return self.task == "semantic"
-
-    @property
-    def unknown(self) -> int:
-        """Label of pixels that nobody annotated."""
-        return IGNORE if self.semantic else UNKNOWN
 
 
 def ingest_annotation(
@@ -67,7 +42,13 @@ def ingest_annotation(
     check_roi(name, roi, shape[-2:])
     selected = select_frames(name, frames, shape[0])
     with open_annotation(
-        row["truth_files"], shape, row["axes"], ignore_label, frames=selected, image_files=row.get("files", ())
+        row["truth_files"],
+        shape,
+        row["axes"],
+        ignore_label,
+        frames=selected,
+        image_files=row.get("files", ()),
+        kind=kind,
     ) as annotation:
         if separate and annotation.lineage is not None:
             raise InputError(
@@ -76,21 +57,22 @@ def ingest_annotation(
             )
         source = annotation.source
         if roi or frames:
-            source = replace(source, read=mask_outside_roi(source.read, set(selected), roi, OUTSIDE))
+            source = replace(source, read=mask_outside_roi(source.read, set(selected), roi, NOT_ANNOTATED))
         dtype = np.uint8 if kind.semantic else np.int32
         store = create_store(path, source.shape, dtype, **chunk_layout(array), by_rows=not source.tiled)
         to_ids = class_converter(kind.classes, annotation.one_object_per_mask) if kind.semantic else as_instances
-        marks = {OUTSIDE: kind.unknown}
-        if ignore_label is not None and not annotation.one_object_per_mask:
+        marks = {NOT_ANNOTATED: kind.unknown}
+        certain = annotation.one_object_per_mask or annotation.drawn
+        if ignore_label is not None and not certain:
             marks[ignore_label] = kind.unknown
-        instances = not (kind.semantic or annotation.one_object_per_mask)
+        instances = not (kind.semantic or certain)
         ids = copy_labels(source, store, truth, to_ids=to_ids, marks=marks, instances=instances)
         warnings = list(source.warnings)
     objects = ids - {0, kind.unknown}
     if not objects and 0 not in ids:
+        only = "regions to be ignored" if certain else f"{ignore_label}, which is ingest_truth.ignore_label"
         raise InputError(
-            f"{truth}: has only {ignore_label}, which is ingest_truth.ignore_label; annotate objects or background, or "
-            f"clear the column truth of {name}"
+            f"{truth}: has only {only}; annotate objects or background, or clear the column truth of {name}"
         )
     if not objects:
         what = "background" if kind.semantic else "background and no object"
@@ -98,7 +80,7 @@ def ingest_annotation(
     elif separate:
         added = split_disconnected_labels(store, max(objects), truth)
         warnings += [f"has disconnected labels; {added} of their components got new ids"] if added else []
-    elif not kind.semantic and len(objects) == 1 and not annotation.one_object_per_mask:
+    elif not kind.semantic and len(objects) == 1 and not certain:
         warnings.append(
             "has a single id; if each connected component is an object, set ingest_truth.disconnected_labels to split"
         )

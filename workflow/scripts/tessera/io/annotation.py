@@ -1,0 +1,52 @@
+"""What an annotation is: labels of an image, and what they mean."""
+
+from dataclasses import dataclass
+
+from tessera.common.constants import IGNORE, UNKNOWN
+from tessera.io.lazy_image import LazyImage
+
+NOT_ANNOTATED = -(2**40)  # no file has this id: pixels that nobody annotated, or that the table does not select
+
+
+@dataclass(frozen=True)
+class LabelKind:
+    """What labels mean: ids of instances, or semantic classes.
+
+    Attributes:
+        task: "instances" or "semantic".
+        classes: names of the classes, background first.
+    """
+
+    task: str
+    classes: tuple[str, ...]
+
+    @property
+    def semantic(self) -> bool:
+        """Whether labels are classes."""
+        return self.task == "semantic"
+
+    @property
+    def unknown(self) -> int:
+        """Label of pixels that nobody annotated."""
+        return IGNORE if self.semantic else UNKNOWN
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """An annotation opened for reading.
+
+    Attributes:
+        source: ids or classes (t, 1, z, y, x), of the shape of the image. NOT_ANNOTATED marks pixels that nobody
+            annotated.
+        one_object_per_mask: whether there was one file for each object, so that each id is certainly one object.
+        drawn: whether the labels were made from outlines or named classes, so that each is certainly one object or an
+            index of `classes`.
+        annotated_t: annotated frames; None: all.
+        lineage: [label, first frame, last frame, parent] of each track; None: unknown.
+    """
+
+    source: LazyImage
+    one_object_per_mask: bool = False
+    drawn: bool = False
+    annotated_t: list[int] | None = None
+    lineage: list[list[int]] | None = None
