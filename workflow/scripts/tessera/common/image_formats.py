@@ -54,6 +54,7 @@ FORMATS = {
         (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", _JPEG_2000, b"\xff\x4f\xff\x51"),
     ),
 }
+ROI = ImageFormat("ImageJ ROI", (".roi", ".zip"), (b"Iout",), "roifile")
 SUFFIXES = tuple(suffix for each in FORMATS.values() for suffix in each.suffixes)
 
 
@@ -74,10 +75,15 @@ def detect_format(path: StrPath, head: bytes) -> str | None:
     return next(iter(own or shared), None)
 
 
-def describe_missing_reader(path: StrPath) -> str | None:
-    """Return what to install to read a file, None if its reader is installed. Only the suffix is looked at."""
+def describe_missing_reader(path: StrPath, *, annotation: bool = False) -> str | None:
+    """Return what to install to read a file, None if its reader is installed. Only the suffix is looked at.
+
+    Args:
+        path: the file.
+        annotation: whether it is an annotation, which has further formats.
+    """
     name = PurePath(path).name.lower()
-    for each in FORMATS.values():
+    for each in (*FORMATS.values(), *([ROI] if annotation else [])):
         if each.package and name.endswith(each.suffixes):
             return describe_missing_package(each)
     return None

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tessera.common.errors import InputError
+from tessera.common.image_formats import ROI
 from tessera.common.types import Shape5D
 from tessera.io.annotation import Annotation, LabelKind
 from tessera.io.coco import read_coco
 from tessera.io.drawn_labels import Drawing, DrawnRegion, draw_labels, join_drawings
 from tessera.io.frame_numbers import check_frame_pairs
 from tessera.io.geojson import read_geojson
-from tessera.io.imagej_rois import MAGIC, is_roi_zip, read_imagej_rois
+from tessera.io.imagej_rois import is_roi_zip, read_imagej_rois
 from tessera.io.json_drawing import json_format
 from tessera.io.labelme import read_labelme
 from tessera.io.lazy_image import as_input_error
@@ -27,7 +28,7 @@ def drawing_format(path: Path) -> str | None:
         return None
     with as_input_error(path), open(path, "rb") as file:
         head = file.read(512)
-    if head.startswith(MAGIC) or (head.startswith(b"PK\x03\x04") and is_roi_zip(path)):
+    if head.startswith(ROI.signatures) or (head.startswith(b"PK\x03\x04") and is_roi_zip(path)):
         return "roi"
     if head.startswith(b"PK") and path.suffix.lower() == ".zip" and not zipfile.is_zipfile(path):
         raise InputError(f"{path}: is a damaged ZIP file; export it again")

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from tessera.common.errors import InputError
+from tessera.common.image_formats import ROI, describe_missing_package
 from tessera.common.types import Shape5D
 from tessera.io.drawn_labels import Drawing, DrawnRegion
 from tessera.io.drawn_shapes import Polygons, Ring, as_ring, ellipse, rectangle
 from tessera.io.lazy_image import as_input_error
 
-MAGIC = b"Iout"
 MOST_ENTRY_BYTES = 2**24
 MOST_BYTES = 2**30  # of all regions in a file, unpacked
 _POLYGON, _RECTANGLE, _OVAL, _FREEHAND, _TRACED = 0, 1, 2, 7, 8
@@ -46,12 +46,9 @@ def read_imagej_rois(path: Path, shape: Shape5D, classes: Sequence[str]) -> Draw
     Raises:
         InputError: the file is damaged, or roifile is not installed.
     """
-    try:
-        roifile: Any = importlib.import_module("roifile")
-    except ImportError:
-        raise InputError(
-            f"{path}: needs the package roifile; run `make setup READERS=1`, or `pip install roifile`"
-        ) from None
+    if missing := describe_missing_package(ROI):
+        raise InputError(f"{path}: {missing}")
+    roifile: Any = importlib.import_module("roifile")
     regions: list[DrawnRegion] = []
     lines = 0
     for entry, data in _entries(path):

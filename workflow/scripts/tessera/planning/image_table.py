@@ -223,7 +223,7 @@ def _check_row(row: Row, finder: FileFinder) -> Iterator[tuple[str, str]]:
                 row[files] = finder.find(row[column])
             except InputError as error:
                 yield column, str(error)
-            if missing := describe_missing_reader(row[files][0] if row[files] else ""):
+            if missing := describe_missing_reader(row[files][0] if row[files] else "", annotation=column != "path"):
                 yield column, f"{row[column]} {missing}"
     if row["split"] in ("train", "val") and not row["truth"]:
         yield "split", f"{row['split']} needs an annotation in truth; give it, or leave the split empty"
