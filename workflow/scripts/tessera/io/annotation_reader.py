@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tessera.common.errors import InputError
 from tessera.common.types import Shape5D, StrPath
 from tessera.io.annotation import Annotation, LabelKind
+from tessera.io.cellpose_masks import is_cellpose, open_cellpose
 from tessera.io.drawing_reader import open_drawings
 from tessera.io.frame_numbers import check_frame_pairs, first_shifted_frame
 from tessera.io.image_reader import list_files, open_image
@@ -41,7 +42,7 @@ def open_annotation(
 
     Supported formats: an image or stack of ids; a folder or glob of such frames; a folder with one mask per object; a
     Cell Tracking Challenge folder (man_track*.tif and man_track.txt, man_seg*.tif, mask*.tif and res_track.txt, or a
-    folder with SEG or TRA in it); and drawings (`tessera.io.drawing_reader`).
+    folder with SEG or TRA in it); `_seg.npy` of Cellpose; and drawings (`tessera.io.drawing_reader`).
 
     Args:
         paths: files or folders.
@@ -68,6 +69,11 @@ def open_annotation(
     drawn = open_drawings(files, shape, kind, images)
     if drawn:
         yield drawn
+        return
+    if is_cellpose(files[0]):
+        if len(files) == len(images) > 1:
+            check_frame_pairs(files, images)
+        yield open_cellpose(files, shape)
         return
     numbered = _numbered(files, count, tracks)
     if numbered:
