@@ -202,7 +202,7 @@ def chunked(*sides):
         (lambda path: os.truncate(path / "zarr.json", 10**9), "is a link or too large for metadata"),
         (
             lambda path: edit_json(path / "zarr.json", lambda node: node.pop("attributes")),
-            "is a Zarr folder without an OME-Zarr image",
+            "name them in the column axes",
         ),
         (
             lambda path: edit_json(path / "zarr.json", lambda node: datasets(node).clear()),

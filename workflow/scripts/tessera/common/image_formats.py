@@ -44,6 +44,7 @@ FORMATS = {
     "npy": ImageFormat("NumPy", (".npy",), (b"\x93NUMPY",)),
     "nifti": ImageFormat("NIfTI", (".nii", ".nii.gz"), package="nibabel"),
     "mrc": ImageFormat("MRC", (".mrc", ".mrcs", ".rec", ".ali"), package="mrcfile"),
+    "zarr zip": ImageFormat("zipped OME-Zarr", (".zarr.zip", ".ozx")),
     "gif": ImageFormat("GIF", (".gif",), (b"GIF8",)),
     "movie": ImageFormat("MP4, MOV, AVI", (".mp4", ".m4v", ".mov", ".avi")),
     "dicom": ImageFormat("DICOM", (".dcm", ".dicom"), package="pydicom"),

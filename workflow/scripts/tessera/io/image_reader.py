@@ -56,6 +56,7 @@ READERS: dict[str, Callable[[Path, FileRequest], AbstractContextManager[LazyImag
     "nrrd": open_nrrd,
     "tiff": open_tiff,
     "zarr": open_ome_zarr,
+    "zarr zip": open_ome_zarr,
 }
 _NO_READER = (".oib", ".oif", ".oir", ".vsi", ".dv", ".zarr", ".sld")
 _SUFFIXES = (*SUFFIXES, *_NO_READER)

@@ -22,7 +22,7 @@ SPARE_FRAMES = 2  # that the header may state beyond those that are there
 _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 _LOSSLESS = {"", "DIB ", "RGBA", "RAW ", "FFV1", "HFYU", "FFVH", "PNG ", "MPNG"}
 # Formats of pixels with 8 bits, as libavcodec names them in raw files
-_EIGHT_BITS = {"I420", "Y42B", "444P", "NV12", "YUY2", "UYVY", "Y800", "GREY", "Y8  ", "BGR\x18", "RGB\x18", "PAL\x08"}
+_EIGHT_BITS = {"I420", "Y42B", "444P", "NV12", "YUY2", "UYVY", "Y800", "Y8  ", "BGR\x18", "RGB\x18", "PAL\x08"}
 _EIGHT_BITS |= {"BGRA", "RGBA", "ARGB", "ABGR", "422P", "GBRP", "G3\0\x08", "YV12", "411P", "PAL8", "BGR\0", "RGB\0"}
 
 

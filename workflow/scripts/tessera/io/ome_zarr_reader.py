@@ -1,27 +1,22 @@
-"""Opens OME-Zarr folders of other programs (0.4 with Zarr v2, 0.5 with Zarr v3) as LazyImages."""
+"""Opens Zarr stores of other programs as LazyImages: OME-Zarr 0.4 (Zarr v2) and 0.5 (Zarr v3), and plain arrays."""
 
 import contextlib
-import json
 import math
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-import zarr
-
 from tessera.common.errors import InputError
 from tessera.io.calibration import Calibration, convert_interval, convert_sizes
 from tessera.io.chunk_reader import MAX_CHUNK_BYTES, ChunkReader
-from tessera.io.file_axes import name_axes
+from tessera.io.file_axes import Layout, name_axes, unknown_axes
 from tessera.io.file_request import FileRequest, choose_scene
 from tessera.io.lazy_image import LazyImage, check_claimed_size, make_lazy_image
 from tessera.io.shards import ZarrArray
+from tessera.io.zarr_tree import METADATA, FolderTree, ZarrTree, ZipTree, describe_array, list_arrays
 
-METADATA = ("zarr.json", ".zattrs", ".zgroup", ".zarray")
-MAX_METADATA_BYTES = 2**24
 SPARE_BYTES = 2**20  # that a file may have besides twice its pixels, such as the index of a shard
 MAX_EXPANSION = 100_000  # chunks of labels are mostly background, and empty ones may be missing
 # Codecs that only compress numbers. Others, such as pickle, may execute code from the file.
@@ -29,6 +24,7 @@ _CODECS = {"bytes", "transpose", "gzip", "zstd", "blosc", "crc32c", "sharding_in
 _CODECS |= {"zlib", "lz4", "bz2", "lzma", "shuffle", "delta"}
 _NUMBERS = re.compile(r"[<>|]?[biuf][1248]|bool|u?int(8|16|32|64)|float(16|32|64)")
 _KINDS = {"time": "T", "channel": "C"}
+_OME_KEYS = {"multiscales", "plate", "well", "labels", "series", "bioformats2raw.layout"}
 _TRANSFORMATIONS = "coordinateTransformations"
 
 
@@ -39,43 +35,40 @@ def is_zarr(folder: Path) -> bool:
 
 @contextlib.contextmanager
 def open_ome_zarr(path: Path, request: FileRequest) -> Iterator[LazyImage]:
-    """Open the full size of the first image in the OME-Zarr folder at `path` for the block that follows.
+    """Open the full size of the first image in the Zarr store at `path` for the block that follows.
 
-    Arguments, result and errors are those of `tessera.io.tiff_reader.open_tiff`.
+    A store without OME-Zarr metadata may be an array, or hold arrays, of which each is a scene.
+
+    Args:
+        path: a folder or a ZIP file.
+        request: what the table says about it.
+
+    Yields:
+        The LazyImage.
+
+    Raises:
+        InputError: the store is damaged, or holds several images and none is chosen.
     """
-    axes, labels, like = request.axes, request.labels, request.like
+    tree: ZarrTree = FolderTree(path) if path.is_dir() else ZipTree(path)
+    described = _read_attributes(tree)
+    if not described.get("multiscales") and (names := _list_plain(tree, described)):
+        name = names[choose_scene(path, names, request.scene)]
+        yield _open_plain(path, tree, name, request)
+        return
     choose_scene(path, [""], request.scene)
-    described = _read_attributes(path)
-    multiscale = _find_image(path, described)
+    multiscale = _find_image(path, tree, described)
     level = multiscale["datasets"][0]
-    folder = _inside(path, level["path"])
-    files = _list_chunks(path, folder)
-    array = _open_array(path, folder)
-    steps = array.shards or array.chunks
-    chunk_bytes, file_bytes = (math.prod(sides) * array.dtype.itemsize for sides in (array.chunks, steps))
-    if chunk_bytes > MAX_CHUNK_BYTES or max(files, default=0) > 2 * file_bytes + SPARE_BYTES:
-        raise InputError(
-            f"{path}: has chunks of above {MAX_CHUNK_BYTES / 1e9:.0f} GB; save it again with smaller chunks"
-        )
-    if not files and not labels:
-        raise InputError(f"{path}: has no chunks of pixels; copy the whole folder")
-    check_claimed_size(path, math.prod(array.shape) * array.dtype.itemsize, sum(files), MAX_EXPANSION)
+    tree.check_folder(level["path"])
+    array, warnings = _open_pixels(path, tree, level["path"], request)
     stated_axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in multiscale.get("axes", "tczyx")]
     file_axes = "".join(
         _KINDS.get(str(axis.get("type"))) or str(axis["name"])[:1].upper() or "?" for axis in stated_axes
     )
     if len(file_axes) != array.ndim:
         raise InputError(f"{path}: names {len(file_axes)} axes, but its pixels have {array.ndim}; save it again")
-    layout = name_axes(path, file_axes, array.shape, axes, like)
-    channel_chunks = math.ceil(layout.size("c") / array.chunks[layout.axes.index("c")]) if "c" in layout.axes else 1
-    pixels = ChunkReader(array, max(1, min(channel_chunks, MAX_CHUNK_BYTES // max(chunk_bytes, 1))))
-    image = make_lazy_image(path, layout, pixels, labels=labels, tiled=True)
-    warnings = []
+    image, layout = _make_image(path, file_axes, array, request)
     if len(described["multiscales"]) > 1:
-        warnings.append(f"has {len(described['multiscales'])} images; the first is used")
-    expected = math.prod(math.ceil(size / step) for size, step in zip(array.shape, steps, strict=True))
-    if not labels and len(files) < expected:
-        warnings.append(f"has {len(files)} of {expected} chunks; the pixels of missing chunks are {array.fill_value}")
+        warnings.insert(0, f"has {len(described['multiscales'])} images; the first is used")
     transformations = [*level.get(_TRANSFORMATIONS, []), *multiscale.get(_TRANSFORMATIONS, [])]
     calibration = _read_calibration(file_axes.lower(), stated_axes, transformations)
     channels = [channel.get("label") for channel in described.get("omero", {}).get("channels", [])]
@@ -85,26 +78,66 @@ def open_ome_zarr(path: Path, request: FileRequest) -> Iterator[LazyImage]:
         pixel_size_um=calibration.pixel_size_um,
         frame_interval_s=calibration.frame_interval_s,
         channels=channels if named else None,
-        warnings=warnings + ([] if labels else list(calibration.warnings)),
+        warnings=warnings + ([] if request.labels else list(calibration.warnings)),
     )
 
 
-def _read_attributes(path: Path) -> dict[str, Any]:
-    """Return the OME-Zarr attributes of a group."""
-    node = _read_json(path / "zarr.json")
-    described = node.get("attributes", {}).get("ome", {}) if node else _read_json(path / ".zattrs")
+def _list_plain(tree: ZarrTree, described: Mapping[str, Any]) -> list[str]:
+    """Return the names of the arrays of a store without OME-Zarr metadata, at its top and in its folders."""
+    everything = [described, *(_read_attributes(tree, f"{name}/") for name in tree.list_folders(""))]
+    return [] if any(_OME_KEYS & set(each) for each in everything) else list_arrays(tree)
+
+
+def _open_plain(path: Path, tree: ZarrTree, name: str, request: FileRequest) -> LazyImage:
+    """Return an array without OME-Zarr metadata. Xarray and others name its axes."""
+    array, warnings = _open_pixels(path, tree, name, request)
+    metadata, _ = describe_array(tree, name)
+    attributes = metadata.get("attributes") or tree.read_json(f"{name}/.zattrs".lstrip("/"))
+    stated = metadata.get("dimension_names") or attributes.get("_ARRAY_DIMENSIONS") or []
+    letters = [str(axis)[:1].upper() for axis in stated]
+    file_axes = "".join(letter if letter in {*"TCZYX"} else "?" for letter in letters)
+    if len(file_axes) != array.ndim:
+        file_axes = unknown_axes(array.ndim)
+    image, _ = _make_image(path, file_axes, array, request)
+    return replace(image, warnings=warnings)
+
+
+def _open_pixels(path: Path, tree: ZarrTree, name: str, request: FileRequest) -> tuple[ZarrArray, list[str]]:
+    """Return an array, and warnings, after checks of what it claims."""
+    files = tree.list_chunks(name)
+    array = _open_array(path, tree, name)
+    steps = array.shards or array.chunks
+    chunk_bytes, file_bytes = (math.prod(sides) * array.dtype.itemsize for sides in (array.chunks, steps))
+    if chunk_bytes > MAX_CHUNK_BYTES or max(files, default=0) > 2 * file_bytes + SPARE_BYTES:
+        raise InputError(
+            f"{path}: has chunks of above {MAX_CHUNK_BYTES / 1e9:.0f} GB; save it again with smaller chunks"
+        )
+    if not files and not request.labels:
+        raise InputError(f"{path}: has no chunks of pixels; copy the whole folder")
+    check_claimed_size(path, math.prod(array.shape) * array.dtype.itemsize, sum(files), MAX_EXPANSION)
+    expected = math.prod(math.ceil(size / step) for size, step in zip(array.shape, steps, strict=True))
+    warnings = []
+    if not request.labels and len(files) < expected:
+        warnings.append(f"has {len(files)} of {expected} chunks; the pixels of missing chunks are {array.fill_value}")
+    return array, warnings
+
+
+def _make_image(path: Path, file_axes: str, array: ZarrArray, request: FileRequest) -> tuple[LazyImage, Layout]:
+    layout = name_axes(path, file_axes, array.shape, request.axes, request.like)
+    chunk_bytes = math.prod(array.chunks) * array.dtype.itemsize
+    channel_chunks = math.ceil(layout.size("c") / array.chunks[layout.axes.index("c")]) if "c" in layout.axes else 1
+    pixels = ChunkReader(array, max(1, min(channel_chunks, MAX_CHUNK_BYTES // max(chunk_bytes, 1))))
+    return make_lazy_image(path, layout, pixels, labels=request.labels, tiled=True), layout
+
+
+def _read_attributes(tree: ZarrTree, folder: str = "") -> dict[str, Any]:
+    """Return the OME-Zarr attributes of a group; its name ends with / unless it is the store."""
+    node = tree.read_json(f"{folder}zarr.json")
+    described = node.get("attributes", {}).get("ome", {}) if node else tree.read_json(f"{folder}.zattrs")
     return described if isinstance(described, dict) else {}
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    if path.is_symlink() or path.stat().st_size > MAX_METADATA_BYTES:
-        raise InputError(f"{path}: is a link or too large for metadata; save it again")
-    return cast(dict[str, Any], json.loads(path.read_bytes()))
-
-
-def _find_image(path: Path, described: Mapping[str, Any]) -> dict[str, Any]:
+def _find_image(path: Path, tree: ZarrTree, described: Mapping[str, Any]) -> dict[str, Any]:
     """Return the first multiscale image."""
     if described.get("multiscales"):
         return cast(dict[str, Any], described["multiscales"][0])
@@ -113,52 +146,17 @@ def _find_image(path: Path, described: Mapping[str, Any]) -> dict[str, Any]:
         inner = f"{plate['wells'][0]['path']}/0"
     elif labels := described.get("labels"):
         inner = str(labels[0])
-    if _read_attributes(path / inner).get("multiscales"):
+    if _read_attributes(tree, f"{inner}/").get("multiscales"):
         raise InputError(f"{path}: is a folder of images; name one of them in the table, such as {path.name}/{inner}")
     raise InputError(
         f"{path}: is a Zarr folder without an OME-Zarr image (multiscales); name the image, or convert it to OME-TIFF"
     )
 
 
-def _inside(path: Path, name: str) -> Path:
-    """Return the folder of a dataset, which must be within the store."""
-    folder = path / name
-    if os.path.isabs(name) or ".." in name.replace("\\", "/").split("/") or not folder.is_dir():
-        raise InputError(
-            f"{path}: its pixels should be in {name[:99]!r}, which is not a folder in it; copy or save it again"
-        )
-    if folder.resolve() != path.resolve() / name:
-        raise InputError(f"{path}: {name} is a link; replace it with a copy of its target")
-    return folder
-
-
-def _list_chunks(path: Path, folder: Path) -> list[int]:
-    """Return the sizes of an array's chunk files. Its folder may contain only files and folders, no links."""
-    sizes: list[int] = []
-    waiting: list[Path | str] = [folder]
-    while waiting:
-        with os.scandir(waiting.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(entry.path)
-                    continue
-                if not entry.is_file(follow_symlinks=False):
-                    raise InputError(
-                        f"{path}: {entry.path} is a link or not a file; replace it with a copy of its target"
-                    )
-                size = entry.stat(follow_symlinks=False).st_size
-                if entry.name in METADATA and size > MAX_METADATA_BYTES:
-                    raise InputError(f"{path}: {entry.path} is too large for metadata; save it again")
-                if not entry.name.startswith(".") and entry.name not in METADATA:
-                    sizes.append(size)
-    return sizes
-
-
-def _open_array(path: Path, folder: Path) -> ZarrArray:
-    """Open the array at `folder` if its elements are numbers and its codecs are known."""
-    newer = (folder / "zarr.json").is_file()
-    described = _read_json(folder / ("zarr.json" if newer else ".zarray"))
-    type_ = described.get("data_type" if newer else "dtype")
+def _open_array(path: Path, tree: ZarrTree, name: str) -> ZarrArray:
+    """Open an array if its elements are numbers and its codecs are known."""
+    described, version = describe_array(tree, name)
+    type_ = described.get("data_type" if version == 3 else "dtype")
     if not isinstance(type_, str) or not _NUMBERS.fullmatch(type_):
         raise InputError(
             f"{path}: its pixels have the type {str(type_)[:60]!r}, which is not supported; save it as 8 or 16 bit"
@@ -169,8 +167,7 @@ def _open_array(path: Path, folder: Path) -> ZarrArray:
         raise InputError(
             f"{path}: is compressed by {', '.join(sorted(unknown))}, which is not supported; save it again with zstd"
         )
-    store = zarr.storage.LocalStore(folder, read_only=True)
-    return zarr.open_array(store, mode="r", zarr_format=3 if newer else 2)
+    return cast(ZarrArray, tree.open(name, version))
 
 
 def _list_codecs(packed: Iterable[Any]) -> list[str]:
