@@ -12,12 +12,21 @@ from scipy.spatial import cKDTree
 ROD_WIDTH_PX, ROD_GROWTH, DIVIDING_ROD_PX = 9.0, 1.09, 26.0
 SMALLEST_PX = 12
 _NAMES = ("frames", "shape", "cells", "radius", "speed", "persistence", "cycle", "apart", "uneven")
+# Of kinds of which only so many cells of a movie divide, by seed; their cells do not grow otherwise.
+RARE_DIVISIONS = {
+    "rare divisions": (1, 2, 3),
+    "rare divisions, large cells": (1, 2, 3),
+    "rare divisions, crowded": (1, 2, 3),
+}
 _NUMBERS = {
     "crawling": (40, (420, 420), 25, 14, 5, 0.5, 1e6, 1.0, 0.25),
     "few and fast": (60, (420, 420), 6, 12, 9, 0.2, 24, 1.1, 0.05),
     "small, rounding up": (40, (420, 420), 110, 6, 1.5, 0.6, 30, 1.3, 0.15),
     "parting far": (30, (520, 520), 40, 12, 2, 0.3, 20, 2.0, 0.1),
     "long interval": (16, (520, 520), 60, 13, 9, 0.3, 8, 1.4, 0.1),
+    "rare divisions": (100, (420, 420), 30, 12, 2, 0.3, 1e6, 1.1, 0.1),
+    "rare divisions, large cells": (100, (420, 420), 8, 24, 4, 0.3, 1e6, 1.1, 0.15),
+    "rare divisions, crowded": (100, (320, 320), 90, 10, 1.5, 0.3, 1e6, 1.1, 0.1),
     "stack": (24, (60, 150, 150), 20, 9, 1.5, 0.3, 12, 1.1, 0.0),
 }
 OTHERS = {kind: dict(zip(_NAMES, numbers, strict=True)) for kind, numbers in _NUMBERS.items()} | {"rods": None}
@@ -26,7 +35,10 @@ OTHERS = {kind: dict(zip(_NAMES, numbers, strict=True)) for kind, numbers in _NU
 def make_other(kind, seed):
     """Masks with track ids: (frames int32 (y, x) or (z, y, x), {daughter: mother})."""
     rng = np.random.default_rng([seed, sum(map(ord, kind))])
-    return name_tracks(*(_make_rods(rng) if OTHERS[kind] is None else _make_blobs(rng, **OTHERS[kind])))
+    if OTHERS[kind] is None:
+        return name_tracks(*_make_rods(rng))
+    n_dividing = RARE_DIVISIONS[kind][seed % 3] if kind in RARE_DIVISIONS else None
+    return name_tracks(*_make_blobs(rng, n_dividing, **OTHERS[kind]))
 
 
 def name_tracks(movie, mothers):
@@ -112,12 +124,16 @@ class _Blob:
         return np.sqrt((offset**2).sum(0)) / np.maximum(self.radius * (1 + uneven), 1)
 
 
-def _make_blobs(rng, frames, shape, cells, **settings):
+def _make_blobs(rng, n_dividing, frames, shape, cells, **settings):
+    """Frames of ids and {daughter: mother}; only `n_dividing` cells divide, once, unless it is None."""
     span = np.array(shape)
     blobs = [
         _Blob(rng, rng.random(len(span)) * span, 1 + number, rng.uniform(0, 0.6) * settings["cycle"], settings)
         for number in range(cells)
     ]
+    # Cells in the middle, so that their divisions are seen.
+    for blob in sorted(blobs, key=lambda blob: np.abs(blob.place - span / 2).max())[: n_dividing or 0]:
+        blob.age, blob.life = 0.0, rng.uniform(0.1, 0.9) * frames
     movie, mothers = [], {}
     for t in range(frames):
         for blob in list(blobs) if t else ():

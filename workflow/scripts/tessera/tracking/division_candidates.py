@@ -33,7 +33,6 @@ MAX_PRIOR_LLR = 2.0
 PRIOR_WEIGHT = 0.7  # below 1, since the prior is learned from the same evidence
 PRIOR_NEWCOMER_RATES = (0.01, 0.05)  # share of objects that appear without a division: inside, at the border
 PRIOR_REPAIR_RATE = 0.002  # share of objects that are merged or split for some frames
-MIN_NEWCOMER_RATE = 0.003
 PRIOR_OBJECTS = 50.0  # number of objects that the prior rates count as
 PRIOR_DIVISION_RATE = 0.005
 
@@ -240,5 +239,6 @@ def _newcomer_rates(counts: Indices, n_unexplained: Indices, n_dividing: Floats)
         n_dividing: float64 (2,), expected number of those that a division explains.
     """
     rest = np.maximum(n_unexplained - n_dividing, 0)
-    shares = (rest + PRIOR_OBJECTS * np.array(PRIOR_NEWCOMER_RATES)) / (counts + PRIOR_OBJECTS)
-    return np.maximum(shares, MIN_NEWCOMER_RATE)
+    # There is no lower limit: if hardly any object appears in a long movie, one that does is likely to be a daughter.
+    shares: Floats = (rest + PRIOR_OBJECTS * np.array(PRIOR_NEWCOMER_RATES)) / (counts + PRIOR_OBJECTS)
+    return shares
