@@ -263,6 +263,11 @@ def test_all_problems_are_reported_at_once():
             "is 1, which means cell; give a value that annotations use for nothing else",
         ),
         (
+            {"ingest_truth": {"colors": {"#ff0000": "tumor"}}},
+            "ingest_truth.colors",
+            "#ff0000 is tumor, which is not one of background, cell, ignore; correct it, or classes",
+        ),
+        (
             {"augment": {"target_pixel_size_um": 1}},
             "augment.target_pixel_size_um",
             "is 1.0, but augment.rescale_by is not pixel_size; give null",

@@ -52,7 +52,8 @@ def import_mask(
     """
     name, masks = row["image"], ", ".join(row["masks_files"][:1])
     pixels, metadata = open_array(image), read_metadata(image)
-    roi, ignore_label, kind = region.get("roi"), settings.ignore_label, LabelKind("instances", ("background", class_))
+    roi, ignore_label = region.get("roi"), settings.ignore_label
+    kind = LabelKind("instances", ("background", class_), settings.colors, settings.outlines)
     files = row.get("files", ())
     check_roi(name, roi, pixels.shape[-2:])
     frames = select_frames(name, region.get("frames"), pixels.shape[0])

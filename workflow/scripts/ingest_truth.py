@@ -1,6 +1,6 @@
 """Convert annotations to OME-Zarr labels that fit their images.
 
-Reads image stores and instance images, class images, one mask per object, frames, or Cell Tracking Challenge folders.
+Reads image stores and annotations in any of the formats of `tessera.io.annotation_reader`.
 Writes one label store per annotated image, (t, 1, z, y, x): int32 ids (instances) or uint8 classes (semantic). Pixels
 that nobody annotated are UNKNOWN or IGNORE.
 """
@@ -49,7 +49,7 @@ def ingest_truth(
     """
     by_image = {row["image"]: row for row in rows}
     reasons = read_skipped([images])
-    kind = LabelKind(task, tuple(classes))
+    kind = LabelKind(task, tuple(classes), settings.colors, settings.outlines)
 
     def make(image: str, path: Path) -> None:
         if image in reasons:

@@ -1,5 +1,6 @@
 """What an annotation is: labels of an image, and what they mean."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tessera.common.constants import IGNORE, UNKNOWN
@@ -15,10 +16,15 @@ class LabelKind:
     Attributes:
         task: "instances" or "semantic".
         classes: names of the classes, background first.
+        colors: {color such as "#ff0000": name of a class, or ignore} of images whose colors are classes; None: pixels
+            are ids or numbers of classes.
+        outlines: whether images show outlines of objects instead of ids.
     """
 
     task: str
     classes: tuple[str, ...]
+    colors: Mapping[str, str] | None = None
+    outlines: bool = False
 
     @property
     def semantic(self) -> bool:

@@ -14,6 +14,7 @@ from tessera.common.errors import InputError
 from tessera.common.types import Shape5D, StrPath
 from tessera.io.annotation import Annotation, LabelKind
 from tessera.io.cellpose_masks import is_cellpose, open_cellpose
+from tessera.io.color_masks import read_colors, read_outlines
 from tessera.io.drawing_reader import open_drawings
 from tessera.io.frame_numbers import check_frame_pairs, first_shifted_frame
 from tessera.io.image_reader import list_files, open_image
@@ -75,6 +76,12 @@ def open_annotation(
             check_frame_pairs(files, images)
         yield open_cellpose(files, shape)
         return
+    if kind.colors or kind.outlines:
+        if len(files) == len(images) > 1:
+            check_frame_pairs(files, images)
+        with _open_painted(files, axes, shape, kind) as annotation:
+            yield annotation
+        return
     numbered = _numbered(files, count, tracks)
     if numbered:
         annotation = _open_challenge(numbered, tracks, shape, ignore_label, range(count) if frames is None else frames)
@@ -88,6 +95,20 @@ def open_annotation(
             check_frame_pairs(files, images)
         with _open_ids(files, axes, shape) as source:
             yield Annotation(_fit(source, shape, files[0], files[0] if len(files) == 1 else files[0].parent))
+
+
+@contextlib.contextmanager
+def _open_painted(files: Sequence[Path], axes: str | None, shape: Shape5D, kind: LabelKind) -> Iterator[Annotation]:
+    """Open images whose colors are classes, or that show outlines."""
+    name = files[0] if len(files) == 1 else files[0].parent
+    if kind.colors:
+        with open_image(files, axes, like=shape) as source:
+            classes = read_colors(source, kind.colors, kind.classes, str(name))
+            yield Annotation(_fit(classes, shape, files[0], name), drawn=kind.semantic)
+    else:
+        with _open_ids(files, axes, shape) as source:
+            ids = read_outlines(_fit(source, shape, files[0], name), str(name))
+            yield Annotation(ids, one_object_per_mask=True)
 
 
 @contextlib.contextmanager

@@ -39,6 +39,15 @@ def _check_ignore_label(ignore_label: int | None, task: str, classes: Sequence[s
     return None
 
 
+def _check_colors(colors: Mapping[str, str] | None, classes: Sequence[str], outlines: bool) -> str | None:
+    if colors and outlines:
+        return "is given, and ingest_truth.outlines is true; give one of them"
+    for color, name in (colors or {}).items():
+        if name not in (*classes, "ignore"):
+            return f"{color} is {name}, which is not one of {', '.join(classes)}, ignore; correct it, or classes"
+    return None
+
+
 def _check_fractions(train: float, val: float, test: float) -> str | None:
     if abs(train + val + test - 1) > 1e-6:
         total = f"{train + val + test:.6g}"
@@ -225,6 +234,7 @@ CROSS_CHECKS: list[tuple[Callable[..., str | None], list[str]]] = [
     (_check_classes, ["classes", "task"]),
     (_check_shard_px, ["ingest.shard_px", "ingest.chunk_px"]),
     (_check_ignore_label, ["ingest_truth.ignore_label", "task", "classes"]),
+    (_check_colors, ["ingest_truth.colors", "classes", "ingest_truth.outlines"]),
     (_check_fractions, ["split.train", "split.val", "split.test"]),
     (_check_group_pattern, ["split.group_pattern"]),
     (

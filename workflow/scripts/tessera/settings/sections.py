@@ -51,6 +51,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0, le=1000)]
 Area = Annotated[float, Field(ge=0, le=1_000_000_000)]
 Name = Annotated[str, Field(min_length=1)]
+Color = Annotated[str, Field(pattern="^#[0-9a-f]{6}$", description="Color: red, green, blue.")]
 ClassName = Annotated[str, Field(pattern=r"^[^\s\x00-\x1f](.{0,98}[^\s\x00-\x1f])?$", description="Name of a class.")]
 ImageName = Annotated[
     str,
@@ -158,6 +159,22 @@ class IngestTruthSettings(Section):
             "object."
         ),
     ] = None
+    colors: Annotated[
+        dict[Color, ClassName] | None,
+        Field(
+            min_length=1,
+            description="Class of each color, such as {'#000000': background, '#ff0000': tumor}, if annotations are "
+            "images whose colors are classes; null: pixels are numbers. The class ignore marks pixels that nobody "
+            "annotated.",
+        ),
+    ] = None
+    outlines: Annotated[
+        bool,
+        Field(
+            description="Whether annotations are images of the outlines of objects: 0 except on the outlines. The "
+            "areas that they enclose are the objects; those at the border of the image are background."
+        ),
+    ] = False
 
 
 class SplitSettings(Section):
