@@ -4,7 +4,7 @@ import czifile
 import numpy as np
 import pytest
 
-from helpers.raw_files import ingest_one, noise, read_all
+from helpers.raw_files import ingest_one, noise, peak_of_copying, read_all
 from helpers.vendor_files import write_czi
 from tessera.common.errors import InputError
 from tessera.io.image_reader import open_image
@@ -91,3 +91,11 @@ def test_tile_that_claims_more_than_it_holds_is_refused(tmp_path):
     (tmp_path / "a.czi").write_bytes(data)
     with pytest.raises(InputError, match="so the file is corrupt"), open_image([tmp_path / "a.czi"]) as image:
         image.read(0, 0, slice(0, 1), slice(0, 1))
+
+
+def test_memory_stays_flat_as_a_czi_movie_grows(tmp_path):
+    peaks = []
+    for frames in (3, 30):
+        write_czi(tmp_path / "a.czi", [({"T": t}, noise(400, 500)) for t in range(frames)], compression=5)
+        peaks.append(peak_of_copying(tmp_path / "a.czi", tmp_path / f"{frames}.zarr"))
+    assert peaks[1] < peaks[0] + 8e6  # the longer movie has 11e6 bytes more, and up to 16 tiles are kept

@@ -20,7 +20,8 @@ from tessera.io.file_request import FileRequest, choose_scene
 from tessera.io.lazy_image import COLORS, LazyImage, check_claimed_size
 from tessera.io.plane_array import make_image
 
-KEPT_TILES = 16  # decoded tiles that the next block may need
+KEPT_TILES = 16  # decoded tiles that the next block may need, fewer if they have more than KEPT_BYTES
+KEPT_BYTES = 2**27
 MAX_EXPANSION = 100_000  # a scene may be sparse
 _AXES = "TCZ"
 _OTHERS = {"R": "rotations", "I": "illuminations", "H": "phases", "V": "views", "B": "blocks"}
@@ -91,7 +92,9 @@ class _Mosaic:
             )
         self._planes = planes
         by_offset = {tile.offset: tile for tile in tiles}
-        self._read_tile = lru_cache(maxsize=KEPT_TILES)(lambda offset: read_tile(path, file, by_offset[offset]))
+        largest = max(tile.size["Y"] * tile.size["X"] for tile in tiles) * samples * self.dtype.itemsize
+        kept = max(1, min(KEPT_TILES, KEPT_BYTES // largest))
+        self._read_tile = lru_cache(maxsize=kept)(lambda offset: read_tile(path, file, by_offset[offset]))
 
     def describe(self) -> list[str]:
         """Return notes about a mosaic."""
