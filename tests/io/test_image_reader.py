@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tessera.common.errors import InputError
-from tessera.io.image_reader import open_image
+from tessera.io.image_reader import list_files, open_image
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,12 @@ def test_jpeg_of_twelve_bits_is_refused_as_such(tmp_path):
     message = "is a JPEG file of 12 bits, which is not supported; convert it to a TIFF of 16 bits"
     with pytest.raises(InputError, match=message), open_image([tmp_path / "a.jpg"]):
         pass
+
+
+def test_arrays_and_previews_beside_frames_are_no_frames(tmp_path):
+    for name in ("1.tif", "2.tif", "1_seg.npy", "preview.gif", "preview.mp4", "notes.txt"):
+        (tmp_path / name).touch()
+    assert [file.name for file in list_files([tmp_path])] == ["1.tif", "2.tif"]
+    for name in ("1.tif", "2.tif", "preview.gif", "preview.mp4"):
+        (tmp_path / name).unlink()
+    assert [file.name for file in list_files([tmp_path])] == ["1_seg.npy"]

@@ -60,6 +60,8 @@ READERS: dict[str, Callable[[Path, FileRequest], AbstractContextManager[LazyImag
 }
 _NO_READER = (".oib", ".oif", ".oir", ".vsi", ".dv", ".zarr", ".sld")
 _SUFFIXES = (*SUFFIXES, *_NO_READER)
+# Files beside the frames of a movie that are rarely frames: results of Cellpose (.npy), previews
+_BESIDE = tuple(suffix for key in ("npy", "gif", "movie") for suffix in FORMATS[key].suffixes)
 _OTHER_FORMATS = {
     "BMP": (b"BM",),
     "WebP or AVI": (b"RIFF",),
@@ -145,7 +147,8 @@ def _list_folder(folder: Path) -> list[Path]:
     entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
     broken = [entry for entry in entries if entry.is_symlink() and not entry.exists()]
     files = [entry for entry in entries if entry.is_file() or entry in broken]
-    files = [file for file in files if file.suffix.lower() in _SUFFIXES] or files
+    images = [file for file in files if file.name.lower().endswith(_SUFFIXES)]
+    files = [file for file in images if not file.name.lower().endswith(_BESIDE)] or images or files
     if lost := sorted(set(broken) & set(files)):
         raise InputError(
             f"{lost[0]}: is a link to {lost[0].readlink()}, which does not exist; restore that file, or remove the link"
