@@ -35,7 +35,7 @@ def tune(predict, patches=4):
 
 def test_perfect_network_keeps_the_defaults():
     tuned = tune(outputs_of)
-    assert (tuned["foreground"], tuned["seed"]) == (0.5, 0.8)
+    assert (tuned["foreground"], tuned["seed"], tuned["seed_depth_px"]) == (0.5, 0.8, 0)
     assert tuned["ap"] == tuned["default_ap"] == 1
     assert tuned["objects"] == 4 * len(PAIRS)
     assert tuned["min_area_px"] == pytest.approx(0.05 * np.pi * 8.2**2, abs=1)
@@ -47,6 +47,22 @@ def test_seed_threshold_rises_until_touching_objects_are_separated():
     assert tuned["ap"] == 1
     assert tuned["default_ap"] < 0.5
     assert [value for value, ap in tuned["curves"]["seed"] if ap == 1] == [0.9]
+
+
+def joined(target):
+    """As `outputs_of`, but a neck of interior, 3 px wide, joins touching discs."""
+    outputs = outputs_of(target)
+    for y, x in PAIRS[::2]:
+        outputs[y : y + 17, x - 1 : x + 2] = (0.0, 1.0, 0.0)
+    return outputs
+
+
+def test_seeds_become_deeper_until_a_neck_joins_no_objects():
+    tuned = tune(joined)
+    assert 2 <= tuned["seed_depth_px"] <= 2.1
+    assert tuned["ap"] == 1
+    assert tuned["default_ap"] < 0.2
+    assert [depth >= 2 for depth, ap in tuned["curves"]["seed_depth_px"] if ap == 1] == [True] * 3
 
 
 def test_foreground_threshold_falls_for_an_unsure_network():

@@ -56,6 +56,29 @@ def test_touching_discs_are_separated():
     assert same_partition(segment_plane(paint(ids), SETTINGS), ids)
 
 
+def test_neck_of_interior_joins_two_cells_unless_seeds_are_deeper_than_half_its_width():
+    ids = draw_discs((60, 90), (30, 30, 14), (30, 60, 14))
+    probabilities = paint(ids)
+    probabilities[:, 27:34, 35:56] = np.reshape([0, 255, 0], (3, 1, 1))  # 7 px wide: its middle is 4 px deep
+    assert segment_plane(probabilities, changed(seed_depth_px=3.9)).max() == 1
+    cells = segment_plane(probabilities, changed(seed_depth_px=4))
+    assert cells.max() == 2
+    assert cells[30, 30] == 1
+    assert cells[30, 60] == 2
+    np.testing.assert_array_equal(cells > 0, probabilities[0] == 0)
+
+
+def test_cell_at_the_edge_of_the_image_is_as_deep_as_if_it_went_on():
+    ids = draw_discs((60, 40), (0, 20, 6), (35, 20, 6))
+    cells = segment_plane(paint(ids), changed(seed_depth_px=3, min_area_px=4))
+    assert same_partition(cells, ids)
+
+
+def test_cell_that_is_not_deep_stays_if_it_is_alone():
+    ids = draw_discs((60, 60), (20, 20, 12), (48, 48, 4))
+    assert same_partition(segment_plane(paint(ids), changed(seed_depth_px=5)), ids)
+
+
 def test_touching_discs_are_separated_if_probabilities_are_blurred_and_uncertain():
     ids = draw_discs((60, 90), (30, 30, 16), (30, 60, 15))
     labels = segment_plane(paint(ids, certainty=200, blur=1), SETTINGS)
@@ -272,7 +295,13 @@ FIELDS = {
 
 @pytest.mark.parametrize("field", FIELDS)
 @pytest.mark.parametrize(
-    "settings", [{}, {"min_area_px": 150, "stitch_threshold": 0.5}, {"min_area_px": 0, "fill_holes": False}]
+    "settings",
+    [
+        {},
+        {"min_area_px": 150, "stitch_threshold": 0.5},
+        {"min_area_px": 0, "fill_holes": False},
+        {"min_area_px": 8, "seed_depth_px": 2.3},
+    ],
 )
 def test_ids_do_not_depend_on_the_size_of_blocks_or_the_number_of_workers(field, settings):
     probabilities = FIELDS[field]

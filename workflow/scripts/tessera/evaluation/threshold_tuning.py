@@ -23,6 +23,7 @@ from tessera.settings.sections import SegmentSettings
 IOUS = (0.5, 0.6, 0.7, 0.8, 0.9)
 FOREGROUND = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 SEED = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+DEPTH_FRACTIONS = (0.0, 0.075, 0.1, 0.125, 0.15, 0.175)  # of the diameter of a disc with this median area
 AREA_FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2)  # of the median area of true objects
 DEFAULT_AREA_FRACTION = 0.05
 TOLERANCE = 0.005
@@ -39,9 +40,9 @@ def tune_thresholds(predict: Callable[[NDArray[np.float32]], Any], images: Any, 
         targets: their true classes (n, y, x), see `tessera.data.training_targets.instance_targets`.
 
     Returns:
-        `foreground`, `seed` and `min_area_px`, as in `Thresholds`; `ap`, the mean AP with them, and `default_ap`, with
-        the defaults; `objects`, the number of true objects; `curves`, {name: [(candidate, mean AP)]}. None if there are
-        too few objects.
+        `foreground`, `seed`, `min_area_px` and `seed_depth_px`, as in `Thresholds`; `ap`, the mean AP with them, and
+        `default_ap`, with the defaults; `objects`, the number of true objects; `curves`,
+        {name: [(candidate, mean AP)]}. None if there are too few objects.
     """
     number = max(MAX_PIXELS // int(np.prod(targets.shape[1:])), LEAST_PATCHES)
     patches = []
@@ -65,16 +66,22 @@ def tune_thresholds(predict: Callable[[NDArray[np.float32]], Any], images: Any, 
     seed, curves["seed"] = _choose(
         SEED, default.seed, lambda value: score(Thresholds(seed=value, min_area_px=default_px))
     )
+    diameter_px = 2 * float(np.sqrt(median_px / np.pi))
+    depths = sorted({round(fraction * diameter_px, 1) for fraction in DEPTH_FRACTIONS})
+    depth_px, curves["seed_depth_px"] = _choose(
+        depths, default.seed_depth_px, lambda value: score(Thresholds(default.foreground, seed, default_px, value))
+    )
     foreground, curves["foreground"] = _choose(
-        FOREGROUND, default.foreground, lambda value: score(Thresholds(value, seed, default_px))
+        FOREGROUND, default.foreground, lambda value: score(Thresholds(value, seed, default_px, depth_px))
     )
     area_px, curves["min_area_px"] = _choose(
-        list(sizes), default_px, lambda value: score(Thresholds(foreground, seed, int(value)))
+        list(sizes), default_px, lambda value: score(Thresholds(foreground, seed, int(value), depth_px))
     )
     return {
         "foreground": foreground,
         "seed": seed,
         "min_area_px": int(area_px),
+        "seed_depth_px": depth_px,
         "ap": dict(curves["min_area_px"])[area_px],
         "default_ap": dict(curves["seed"])[default.seed],
         "objects": len(areas),
@@ -110,9 +117,14 @@ def _choose(
 
 def plot_threshold_curves(tuned: dict[str, Any], path: StrPath) -> None:
     """Plot the curves of `tune_thresholds`, with lines at the values that were taken."""
-    figure = Figure(figsize=(10, 3), layout="constrained")
-    titles = {"foreground": "Foreground threshold", "seed": "Seed threshold", "min_area_px": "Smallest area (px)"}
-    for axes, (name, title) in zip(figure.subplots(1, 3, sharey=True), titles.items(), strict=True):
+    figure = Figure(figsize=(12, 3), layout="constrained")
+    titles = {
+        "seed": "Seed threshold",
+        "seed_depth_px": "Depth of seeds (px)",
+        "foreground": "Foreground threshold",
+        "min_area_px": "Smallest area (px)",
+    }
+    for axes, (name, title) in zip(figure.subplots(1, 4, sharey=True), titles.items(), strict=True):
         axes.plot(*zip(*tuned["curves"][name], strict=True), marker=".")
         axes.axvline(tuned[name], color="0.6", linestyle="--", linewidth=1, label=f"taken: {tuned[name]:g}")
         axes.set(xlabel=title, title=title)

@@ -157,8 +157,8 @@ def read_model_card(folder: StrPath) -> ModelCard:
         raise InputError(f"{path}: its scale {error}; correct it, or set it to null") from error
     if (tuned := card.get("thresholds")) is not None and not _are_thresholds(tuned):
         raise InputError(
-            f"{path}: thresholds must have foreground and seed, from 0 to 1, and min_area_px; correct them, or set "
-            "thresholds to null"
+            f"{path}: thresholds must have foreground and seed, from 0 to 1, and min_area_px, and may have "
+            "seed_depth_px, up to 64; correct them, or set thresholds to null"
         )
     checked: ModelCard = card  # type: ignore[assignment]
     return checked
@@ -169,9 +169,12 @@ def _is_positive_number(value: object) -> bool:
 
 
 def _are_thresholds(tuned: object) -> bool:
-    limits = {"foreground": 1, "seed": 1, "min_area_px": 1_000_000_000}
-    return isinstance(tuned, dict) and all(
-        isinstance(value := tuned.get(name), (int, float)) and not isinstance(value, bool) and 0 <= value <= most
+    limits = {"foreground": 1, "seed": 1, "min_area_px": 1_000_000_000, "seed_depth_px": 64}
+    if not isinstance(tuned, dict):
+        return False
+    given = {"seed_depth_px": 0, **tuned}  # models of earlier versions have no depth
+    return all(
+        isinstance(value := given.get(name), (int, float)) and not isinstance(value, bool) and 0 <= value <= most
         for name, most in limits.items()
     )
 

@@ -114,9 +114,16 @@ def _list_thresholds(tuned: Mapping[str, Any] | None) -> list[dict[str, Any]]:
         f"tuned on {tuned['objects']} objects of the validation images: mean AP {tuned['ap']:.3f}, with the defaults "
         f"{tuned['default_ap']:.3f}"
     )
-    settings = {"foreground_threshold": "foreground", "seed_threshold": "seed", "min_area_px": "min_area_px"}
+    settings = {
+        "foreground_threshold": "foreground",
+        "seed_threshold": "seed",
+        "seed_depth_px": "seed_depth_px",
+        "min_area_px": "min_area_px",
+    }
     return [
-        {"setting": f"segment.{setting}", "value": tuned[name], "reason": reason} for setting, name in settings.items()
+        {"setting": f"segment.{setting}", "value": tuned[name], "reason": reason}
+        for setting, name in settings.items()
+        if name in tuned
     ]
 
 

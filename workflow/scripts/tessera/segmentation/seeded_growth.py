@@ -1,14 +1,17 @@
 """Cells of one block, from the probabilities of background, interior and boundary (`task: instances`).
 
-A connected component of interior is a seed. A cell is a seed and the foreground that is nearer to it than to any other
-seed, counted in steps from pixel to pixel within the foreground. A seed grows by at most REACH_PX steps. So a block
-with a margin of `CellRules.halo_px` gives the same cells as the whole plane; a watershed has no such bound. All other
-decisions depend on whole components and their contacts: see `tessera.segmentation.fragment_merging`.
+A connected component of interior is a seed. With `CellRules.seed_depth_px`, only interior counts that is farther than
+this from its end, so a neck between two cells does not join their seeds. A cell is a seed and the foreground that is
+nearer to it than to any other seed, counted in steps from pixel to pixel within the foreground. A seed grows by at most
+REACH_PX steps. So a block with a margin of `CellRules.halo_px` gives the same cells as the whole plane; a watershed has
+no such bound. All other decisions depend on whole components and their contacts: see
+`tessera.segmentation.fragment_merging`.
 """
 
 import math
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -42,12 +45,14 @@ class CellRules:
         seed_threshold: probability of interior above which a pixel belongs to a seed.
         min_area_px: a smaller cell goes to the neighbor with which it shares the longest border, or is removed.
         max_hole_px: larger holes in a cell stay; 0: all holes stay.
+        seed_depth_px: distance to the nearest pixel that is not interior, above which a pixel belongs to a seed.
     """
 
     foreground_threshold: float
     seed_threshold: float
     min_area_px: int
     max_hole_px: float
+    seed_depth_px: float = 0.0
 
     @property
     def min_seed_px(self) -> int:
@@ -60,7 +65,7 @@ class CellRules:
 
         A seed that the margin cuts is then either large enough to be seen as one, or out of reach of the block.
         """
-        return REACH_PX + self.min_seed_px + 1
+        return REACH_PX + self.min_seed_px + 1 + math.ceil(self.seed_depth_px)
 
 
 def make_rules(
@@ -96,7 +101,7 @@ def make_rules(
         max_hole_px = to_pixels("max_hole_um2", settings.max_hole_um2)
     if not settings.fill_holes:
         max_hole_px = 0
-    return CellRules(thresholds.foreground, thresholds.seed, min_area_px, max_hole_px)
+    return CellRules(thresholds.foreground, thresholds.seed, min_area_px, max_hole_px, thresholds.seed_depth_px)
 
 
 def segment_plane(
@@ -150,7 +155,7 @@ def find_cell_components(
     foreground = 255 - probabilities[BACKGROUND] > math.floor(255 * rules.foreground_threshold)
     foreground &= probabilities.any(0)
     is_interior = probabilities[INTERIOR] > math.floor(255 * rules.seed_threshold)
-    seeds, count = label_mask(foreground & is_interior)
+    seeds, count = label_mask(_deeper_than(rules.seed_depth_px, foreground & is_interior))
     specks = count_pixels(seeds, count) < rules.min_seed_px
     seeds[specks[seeds]] = 0
     window = expand_seeds(seeds, foreground)
@@ -175,6 +180,17 @@ def find_cell_components(
     max_contact_area[[BACKGROUND_REGION, CELL, UNSEEDED]] = rules.max_hole_px, rules.min_area_px - 1, math.inf
     components = describe_components(ids, np.concatenate(kinds), window, inner, place, max_contact_area)
     return ids, _drop_settled_background(ids, components, rules)
+
+
+def _deeper_than(depth_px: float, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Keep the pixels (y, x) that are farther than `depth_px` from all pixels outside the mask.
+
+    What is beyond the array is not outside the mask: cells that the edge of an image cuts keep their seeds.
+    """
+    if depth_px < 1 or mask.all():  # the nearest pixel outside is one pixel away
+        return mask
+    distance = cv2.distanceTransform(mask.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.asarray(distance > depth_px)
 
 
 def _drop_settled_background(ids: NDArray[np.int32], components: BlockComponents, rules: CellRules) -> BlockComponents:

@@ -691,6 +691,15 @@ class SegmentSettings(Section):
             "0.8."
         ),
     ] = "auto"
+    seed_depth_px: Annotated[
+        Auto | Annotated[float, Field(ge=0, le=64)],
+        PX,
+        Field(
+            description="Instances: a pixel of interior that is no farther than this from a pixel that is not interior "
+            "belongs to no seed. Raise it if cells that a neck joins are merged, lower it if thin cells are split or "
+            "merged. `auto`: tuned like foreground_threshold, or 0."
+        ),
+    ] = "auto"
     min_area_px: Annotated[
         Auto | Annotated[int, Field(ge=0, le=1_000_000_000)],
         PX,
