@@ -16,10 +16,11 @@ from tessera.io.imagej_rois import is_roi_zip, read_imagej_rois
 from tessera.io.json_drawing import json_format
 from tessera.io.labelme import read_labelme
 from tessera.io.lazy_image import as_input_error
+from tessera.io.ome_rois import is_ome_xml, read_ome_rois
 
 
 def drawing_format(path: Path) -> str | None:
-    """Return the format of a drawn annotation by its content: roi, coco, geojson or labelme; None if it is an image.
+    """Return the format of a drawing by its content: roi, coco, geojson, labelme or ome; None if it is an image.
 
     Raises:
         InputError: it is a JSON file of another format.
@@ -35,7 +36,7 @@ def drawing_format(path: Path) -> str | None:
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text.startswith((b"{", b"[")):
         return json_format(path)
-    return None
+    return "ome" if is_ome_xml(text) else None
 
 
 def open_drawings(
@@ -83,6 +84,8 @@ def _read(file: Path, format_: str, shape: Shape5D, kind: LabelKind, image_files
         return read_coco(file, shape, image_files)
     if format_ == "geojson":
         return read_geojson(file, semantic=kind.semantic)
+    if format_ == "ome":
+        return read_ome_rois(file, kind.classes)
     return read_labelme(file)
 
 

@@ -1,5 +1,6 @@
 """Labels made from drawn regions: which pixels belong to which object or class, block by block."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -160,6 +161,15 @@ def _plain(name: str) -> str:
 def is_ignored(name: str) -> bool:
     """Return whether a class marks pixels that nobody annotated, such as QuPath's Ignore*."""
     return _plain(name) in _IGNORED
+
+
+def class_in_name(name: str, classes: Sequence[str]) -> str | None:
+    """Return the class that the name of a region says, with or without a number at its end; None if it says none."""
+    known = {text.casefold(): text for text in (*classes, *_IGNORED)}
+    for text in (name, re.sub(r"[-_ ]*\d+$", "", name)):
+        if text.casefold() in known:
+            return known[text.casefold()]
+    return None
 
 
 def _classes(

@@ -4,7 +4,6 @@ The package roifile decodes them (https://imagej.net/ij/developer/source/ij/io/R
 """
 
 import importlib
-import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 from tessera.common.errors import InputError
 from tessera.common.image_formats import ROI, describe_missing_package
 from tessera.common.types import Shape5D
-from tessera.io.drawn_labels import Drawing, DrawnRegion
+from tessera.io.drawn_labels import Drawing, DrawnRegion, class_in_name
 from tessera.io.drawn_shapes import Polygons, Ring, as_ring, ellipse, rectangle
 from tessera.io.lazy_image import as_input_error
 
@@ -59,7 +58,9 @@ def read_imagej_rois(path: Path, shape: Shape5D, classes: Sequence[str]) -> Draw
                 lines += 1
                 continue
             t, z = _position(roi, shape)
-            class_name = _class_name(str(roi.name or Path(entry).stem), int(roi.group), classes)
+            class_name = class_in_name(str(roi.name or Path(entry).stem), classes)
+            if class_name is None and 0 < roi.group < len(classes):
+                class_name = classes[roi.group]
             regions.append(DrawnRegion(Polygons([rings]), len(regions), class_name, t, z))
     notes = [f"{lines} lines, points or texts, which have no area; they are left out"] if lines else []
     return Drawing(regions, notes=notes)
@@ -125,12 +126,3 @@ def _position(roi: Any, shape: Shape5D) -> tuple[int | None, int | None]:
     elif frames == 1 and depth > 1 and t > 1 and z <= 1:
         t, z = 0, t
     return (t - 1 if t else None), (z - 1 if z else None)
-
-
-def _class_name(name: str, group: int, classes: Sequence[str]) -> str | None:
-    """Return the class that the name or the number of the group of a region says."""
-    known = {text.casefold(): text for text in (*classes, "Ignore*", "ignore")}
-    for text in (name, re.sub(r"[-_ ]*\d+$", "", name)):
-        if text.casefold() in known:
-            return known[text.casefold()]
-    return classes[group] if 0 < group < len(classes) else None
