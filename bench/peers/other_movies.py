@@ -1,7 +1,8 @@
 """Movies with ground truth of a second simulator, so that tracking is not tuned to the project's own one.
 
 Rods grow, push each other and divide in the middle. Discs, balls or blobs crawl and round up before mitosis; the
-distance of their daughters is a parameter. Labels are track ids.
+distance of their daughters is a parameter. Equal discs drift in a
+regular array. Labels are track ids.
 """
 
 import math
@@ -29,12 +30,15 @@ _NUMBERS = {
     "rare divisions, crowded": (100, (320, 320), 90, 10, 1.5, 0.3, 1e6, 1.1, 0.1),
     "stack": (24, (60, 150, 150), 20, 9, 1.5, 0.3, 12, 1.1, 0.0),
 }
-OTHERS = {kind: dict(zip(_NAMES, numbers, strict=True)) for kind, numbers in _NUMBERS.items()} | {"rods": None}
+ARRAYS = {f"array, {drift} px a frame": drift for drift in (3, 6, 9, 12)}
+OTHERS = {kind: dict(zip(_NAMES, numbers, strict=True)) for kind, numbers in _NUMBERS.items()} | {"rods": None} | ARRAYS
 
 
 def make_other(kind, seed):
     """Masks with track ids: (frames int32 (y, x) or (z, y, x), {daughter: mother})."""
     rng = np.random.default_rng([seed, sum(map(ord, kind))])
+    if kind in ARRAYS:
+        return name_tracks(_make_array(rng, ARRAYS[kind]), {})
     if OTHERS[kind] is None:
         return name_tracks(*_make_rods(rng))
     n_dividing = RARE_DIVISIONS[kind][seed % 3] if kind in RARE_DIVISIONS else None
@@ -152,6 +156,19 @@ def _make_blobs(rng, n_dividing, frames, shape, cells, **settings):
             blob.place = place
         movie.append(_paint(shape, [(b.cell, b.place, 1.7 * b.radius, b.far_out) for b in blobs]))
     return movie, mothers
+
+
+def _make_array(rng, drift_px, frames=4, side=300, space=30, radius=8):
+    """Frames of equal discs in a square array that drifts to the right."""
+    line = np.arange(-3 * space, side + space, space)
+    places = np.stack(np.meshgrid(line, line, indexing="ij"), -1).reshape(-1, 2)
+    movie = []
+    for t in range(frames):
+        now = places + np.array([0, t * drift_px]) + rng.normal(0, 1, places.shape)
+        seen = np.flatnonzero(((now > -radius) & (now < side + radius)).all(1))
+        discs = [(1 + cell, now[cell], radius, lambda offset: np.sqrt((offset**2).sum(0)) / radius) for cell in seen]
+        movie.append(_paint((side, side), discs))
+    return movie
 
 
 class _Rod:

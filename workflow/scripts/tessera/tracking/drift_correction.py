@@ -22,6 +22,8 @@ MIN_AGREEMENT = 0.4  # share of the voters that must agree on a drift
 MIN_CLEAR_AGREEMENT = 0.2  # the same if hardly any voter agrees on another drift
 CLEAR_FACTOR = 3.0  # times as many votes as any other drift: it is clear
 MIN_GAIN_OVER_NO_DRIFT = 1.4  # times as many votes as no drift
+EQUAL_SHARE = 0.8  # a drift with this share of the votes of the best one explains the frame about as well
+N_SHORT_CELLS = 6  # shortest clusters of votes that may explain the frame as well
 MAX_ALIGNED_OBJECTS = 100  # frames with fewer objects are also aligned by their foreground
 MAX_ALIGNED_PX = 256  # side of the masks that are aligned; larger masks are downsampled
 MIN_OVERLAP_GAIN = 1.2  # times as much overlap that an alignment must reach
@@ -37,6 +39,7 @@ def estimate_drift(
 
     Each object votes for the displacements to all objects of similar size around its position in the next frame. The
     densest cell of a grid of displacements gives the drift, which is then refined to the median of the votes around it.
+    If a shorter drift has almost as many votes, as in a regular array of objects, the shortest one is taken.
 
     Args:
         before, after: centers (objects, 3), z, y, x in pixels of x.
@@ -65,7 +68,7 @@ def estimate_drift(
     if not len(votes):
         return np.zeros(3)
     width = max(0.5 * radius, 1.0)
-    candidates = []
+    candidates, shorter = [], []
     n_still = _count_voters(votes, voter, np.zeros(3), width)
     # Two grids, shifted by half a cell, so that no cluster of votes is divided in both.
     for shift in (0.0, 0.5):
@@ -73,6 +76,8 @@ def estimate_drift(
         for cell in cells[np.argsort(-counts)[:3]]:
             middle = (cell + 0.5 - shift) * width
             candidates.append((_count_voters(votes, voter, middle, width), middle))
+        large = (cells[counts >= 0.5 * counts.max()] + 0.5 - shift) * width
+        shorter += list(large[np.argsort(np.linalg.norm(large, axis=1), kind="stable")[:N_SHORT_CELLS]])
     n_best, best = max(candidates, key=lambda candidate: candidate[0])
     n_other = max((n for n, middle in candidates if np.linalg.norm(middle - best) > 3 * width), default=0)
     min_share = MIN_CLEAR_AGREEMENT if n_best >= CLEAR_FACTOR * n_other else MIN_AGREEMENT
@@ -80,12 +85,26 @@ def estimate_drift(
         best = np.zeros(3)
         if n_still < MIN_AGREEMENT * len(voters):
             return best
+        return _refine(votes, best, width)
+    # In a regular array, drifts that differ by its spacing explain the frame equally well; the shortest is taken.
+    best = _refine(votes, best, width)
+    n_best = _count_voters(votes, voter, best, width)
+    for middle in sorted(shorter, key=lambda vector: float(np.linalg.norm(vector))):
+        other = _refine(votes, middle, width)
+        is_other = np.linalg.norm(best) - np.linalg.norm(other) > width and np.linalg.norm(best - other) > 3 * width
+        if is_other and _count_voters(votes, voter, other, width) >= EQUAL_SHARE * n_best:
+            return other
+    return best
+
+
+def _refine(votes: Floats, middle: Floats, width: float) -> Floats:
+    """Median of the votes (votes, 3) closer than `width` to `middle`, three times."""
     for _ in range(3):
-        close = np.linalg.norm(votes - best, axis=1) < width
+        close = np.linalg.norm(votes - middle, axis=1) < width
         if not close.any():
             break
-        best = np.median(votes[close], axis=0)
-    result: Floats = best
+        middle = np.median(votes[close], axis=0)
+    result: Floats = middle
     return result
 
 
