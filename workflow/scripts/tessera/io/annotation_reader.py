@@ -17,6 +17,7 @@ from tessera.io.cellpose_masks import is_cellpose, open_cellpose
 from tessera.io.color_masks import read_colors, read_outlines
 from tessera.io.drawing_reader import open_drawings
 from tessera.io.frame_numbers import check_frame_pairs, first_shifted_frame
+from tessera.io.ilastik_labels import is_ilastik_project, open_ilastik_labels
 from tessera.io.image_reader import list_files, open_image
 from tessera.io.lazy_image import LazyImage, ReadFunction
 from tessera.io.lossy_masks import refuse_jpeg
@@ -75,6 +76,9 @@ def open_annotation(
         if len(files) == len(images) > 1:
             check_frame_pairs(files, images)
         yield open_cellpose(files, shape)
+        return
+    if is_ilastik_project(files[0]):
+        yield open_ilastik_labels(files[0], shape, kind, images)
         return
     if kind.colors or kind.outlines:
         if len(files) == len(images) > 1:
