@@ -64,7 +64,8 @@ def test_pages_that_the_ome_xml_does_not_describe_are_named(tmp_path, sizes, sha
 def test_pages_of_several_images_are_all_described(tmp_path):
     data = '<TiffData IFD="{}" PlaneCount="{}"/>'
     path = write_ome(tmp_path / "a.tif", ome(t=2, data=data.format(0, 2)), ome(t=3, data=data.format(2, 3), number=1))
-    assert read(path)[1] == ["has 2 images; the first is used, not image 1 (3, 20, 24)"]
+    with open_image([path], scene="image 1") as image:
+        assert (image.shape, image.warnings) == ((3, 1, 1, 20, 24), [])
 
 
 @pytest.mark.parametrize("compression", [None, "zlib"])
