@@ -725,3 +725,22 @@ def test_partial_challenge_masks_are_refused_if_image_numbers_have_a_gap(tmp_pat
         tmp_path / "c" / "TRA", dict.fromkeys(range(5), cells()), tracks="1 0 4 0\n2 0 4 0\n7 0 4 0\n"
     )
     annotate_one(tmp_path / "c", every, shape=(5, 1, 1, 60, 80), image=image)
+
+
+def test_drawn_regions_become_classes_with_pixels_that_are_not_annotated(tmp_path):
+    def box(name, left, top, right, bottom):
+        ring = [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]]
+        properties = {"objectType": "annotation", "classification": {"name": name}}
+        geometry = {"type": "Polygon", "coordinates": [ring]}
+        return {"type": "Feature", "geometry": geometry, "properties": properties}
+
+    features = [box("mother", 0, 0, 40, 60), box("daughter", 10, 10, 20, 20), box("Ignore*", 70, 0, 80, 60)]
+    (tmp_path / "a.geojson").write_text(json.dumps(features))
+    array, _ = annotate_one(tmp_path, tmp_path / "a.geojson", task="semantic")
+    expected = np.zeros((60, 80), int)
+    expected[:, :40] = 1
+    expected[10:20, 10:20] = 2
+    expected[:, 70:] = IGNORE
+    assert np.array_equal(array[0, 0, 0], expected)
+    (text,) = read_warnings([tmp_path / "truth"])["a"]
+    assert text == "truth 100 pixels in which regions overlap; the smaller region covers the larger one"
