@@ -34,7 +34,7 @@ def test_no_reasons_are_given_if_nothing_runs(project):
 def test_setting_is_named_with_both_values(project):
     set_setting("segment", "min_area_px", 20)
     assert reasons(project) == [
-        "segment (2 batches): segment.min_area_px 16 -> 20",
+        "segment (2 batches): segment.min_area_px auto -> 20",
         f"then: {in_words(measuring(2))}",
     ]
 

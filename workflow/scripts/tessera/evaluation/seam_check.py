@@ -6,6 +6,7 @@ therefore unreliable for objects that the border of the window cuts, and for obj
 pixels beyond it may have affected them; see `mask_undecidable`.
 """
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from tessera.evaluation.segmentation_metrics import count_overlaps
 from tessera.inference.seam_windows import read_seam_windows
 from tessera.io.ome_zarr_store import open_array, read_block, read_metadata
 from tessera.segmentation.seeded_growth import REACH_PX, segment_plane
-from tessera.segmentation.thresholds import Thresholds, read_thresholds
+from tessera.segmentation.thresholds import Thresholds, read_thresholds, resolve_thresholds
 from tessera.settings.sections import SegmentSettings
 
 MAX_DIFFERENCES = 100  # kept of an image
@@ -114,10 +115,13 @@ def check_seams(predictions: Path | None, labels: Path, *, task: str, segment: S
         segment: the settings that the labels were made with; None only if there are no predictions.
     """
     counts: dict[str, Any] = dict.fromkeys(SEAM_COUNTS[task], 0)
+    tuned = read_thresholds(predictions) if predictions else Thresholds()
+    # Pixels beyond a window decide how deep a seed is, and seeds decide about pixels within their reach.
+    margin_px = REACH_PX + (math.ceil(resolve_thresholds(segment, tuned).seed_depth_px) if segment else 0)
     n_windows, worst = 0, list[LocatedDifference]()
-    for origin, reference, found, plane in _read_pairs(predictions, labels, task, segment):
+    for origin, reference, found, plane in _read_pairs(predictions, labels, task, segment, tuned):
         added, differences = (
-            _compare_instances(origin, reference, found, plane)
+            _compare_instances(origin, reference, found, plane, margin_px)
             if task == "instances"
             else compare_classes(reference, found)
         )
@@ -287,11 +291,10 @@ def mask_undecidable(
 
 
 def _read_pairs(
-    predictions: Path | None, labels: Path, task: str, segment: SegmentSettings | None
+    predictions: Path | None, labels: Path, task: str, segment: SegmentSettings | None, tuned: Thresholds
 ) -> Iterator[tuple[tuple[int, int, int, int], Ids, Ids, tuple[int, int]]]:
     """Yield the origin (t, z, y, x) of each window, its reference and its labels (y, x), and the shape of the plane."""
     stored, pixel_size_um = open_array(labels), read_metadata(labels).pixel_size_um
-    tuned = read_thresholds(predictions) if predictions else Thresholds()
     for (t, z, y, x), probabilities in read_seam_windows(predictions) if predictions else ():
         height, width = probabilities.shape[1:]
         found = read_block(stored, np.s_[t, 0, z, y : y + height, x : x + width])
@@ -306,13 +309,13 @@ def _read_pairs(
 
 
 def _compare_instances(
-    origin: tuple[int, int, int, int], reference: Ids, labels: Ids, plane: tuple[int, int]
+    origin: tuple[int, int, int, int], reference: Ids, labels: Ids, plane: tuple[int, int], margin_px: int
 ) -> tuple[dict[str, Any], list[SeamDifference]]:
     inner_borders = [
         (first > 0, first + length < whole)
         for first, length, whole in zip(origin[2:], labels.shape, plane, strict=True)
     ]
-    return compare_objects(reference, labels, mask_undecidable(reference, labels, inner_borders))
+    return compare_objects(reference, labels, mask_undecidable(reference, labels, inner_borders, margin_px))
 
 
 def _locate(
