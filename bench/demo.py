@@ -10,8 +10,8 @@ import pandas
 from figures import Figures
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-MAX_MINUTES = 12
-MIN_AP = 0.90
+MAX_MINUTES = 5
+MIN_AP = 0.93
 
 
 def main():
