@@ -12,6 +12,7 @@ from figures import Figures
 REPOSITORY = Path(__file__).resolve().parent.parent
 MAX_MINUTES = 5
 MIN_AP = 0.93
+MIN_DIVISIONS = 20  # of the test movie
 
 
 def main():
@@ -39,6 +40,14 @@ def main():
         holds=minutes <= MAX_MINUTES,
     )
     figures.add("AP at IoU 0.5", f"{score:.3f}", data=data, target=f">= {MIN_AP}", holds=score >= MIN_AP)
+    divisions = int(tested["divisions_truth"].sum())
+    figures.add(
+        "divisions of the test movie",
+        str(divisions),
+        data=data,
+        target=f">= {MIN_DIVISIONS}",
+        holds=divisions >= MIN_DIVISIONS,
+    )
     figures.add(
         "a second make demo", "runs nothing" if idle else "runs jobs", data=data, target="runs nothing", holds=idle
     )
