@@ -59,7 +59,7 @@ def test_run_for_another_folder_explains_its_reruns_and_remembers_digests_there(
     shutil.rmtree(project / ".snakemake")
     set_setting(data, "segment", "min_area_px", 20)
     assert (
-        "segment (2 batches): segment.min_area_px 16 -> 20" in snakemake(project, "-n", "--directory", str(data)).stdout
+        "segment (2 batches): segment.min_area_px auto -> 20" in snakemake(project, "-n", "--directory", str(data)).stdout
     )
     assert (data / ".snakemake" / "tessera" / "raw_files.json").is_file()
     assert not (project / ".snakemake").exists()
