@@ -137,6 +137,19 @@ def test_damaged_files_are_refused(tmp_path):
             read(tmp_path / "a.json")
 
 
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [("images", "id"), ("categories", "id"), ("annotations", "image_id"), ("annotations", "category_id")],
+)
+def test_id_that_is_no_number_is_refused(tmp_path, key, name):
+    path = write(tmp_path / "a.json", [encode(discs()[0], True)])
+    content = json.loads(path.read_text())
+    content[key][0][name] = {}
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=rf"{key} 0: its {name} is no number"):
+        read(path)
+
+
 def test_categories_become_classes(tmp_path):
     kind = LabelKind("semantic", ("background", "debris", "cell"))
     ids, _ = read(write(tmp_path / "a.json", [encode(discs()[0], True)]), kind=kind)

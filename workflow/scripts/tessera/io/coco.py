@@ -31,6 +31,7 @@ def read_coco(path: Path, shape: Shape5D, image_files: Sequence[Path]) -> Drawin
         InputError: the file is damaged, or lists no image of this name, or one of another size.
     """
     content = load_json(path)
+    _check_ids(path, content)
     frames = _find_images(path, entries(path, content, "images"), image_files, shape)
     categories = {entry.get("id"): str(entry.get("name")) for entry in entries(path, content, "categories")}
     by_image: dict[Any, list[int]] = {image.get("id"): [] for image in frames.values()}
@@ -61,6 +62,14 @@ def read_coco(path: Path, shape: Shape5D, image_files: Sequence[Path]) -> Drawin
         names = ", ".join(missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
         notes.append(f"no entry for {len(missing)} of {shape[0]} frames ({names}); they count as not annotated")
     return Drawing(regions, notes=notes, annotated_t=sorted(frames) if shape[0] > 1 else None)
+
+
+def _check_ids(path: Path, content: dict[str, Any]) -> None:
+    for key, names in {"images": ("id",), "categories": ("id",), "annotations": ("image_id", "category_id")}.items():
+        for number, entry in enumerate(entries(path, content, key)):
+            for name in names:
+                if not isinstance(entry.get(name), int | str | None):
+                    raise InputError(f"{path}: {key} {number}: its {name} is no number; export the file again")
 
 
 def _find_images(
