@@ -7,7 +7,7 @@ from scipy import ndimage
 from helpers.store_batches import place_discs
 from tessera.common.constants import IGNORE
 from tessera.data.training_targets import instance_targets
-from tessera.evaluation.threshold_tuning import plot_threshold_curves, true_objects, tune_thresholds
+from tessera.evaluation.threshold_tuning import true_objects, tune_model, tune_thresholds
 
 PAIRS = [(y + dy, x) for y in (20, 60, 100) for x in (20, 60, 100) for dy in (-8, 8)]
 
@@ -25,12 +25,14 @@ def bridged(target):
     return outputs
 
 
+def to_uint8(outputs):
+    """Probabilities (y, x, 3) as networks give them to other steps: (3, y, x), 255 = 1."""
+    return np.rint(255 * np.moveaxis(outputs, -1, 0)).astype(np.uint8)
+
+
 def tune(predict, patches=4):
     target = instance_targets(place_discs((128, 128), PAIRS, 8.2), 2)
-    targets = np.stack([target] * patches)
-    # A patch holds the number of its target.
-    images = np.broadcast_to(np.arange(patches, dtype=np.float16)[:, None, None, None], (*targets.shape, 1))
-    return tune_thresholds(lambda patch: predict(targets[int(patch[0, 0, 0, 0])])[None], images, targets)
+    return tune_thresholds(np.stack([to_uint8(predict(target))] * patches), np.stack([target] * patches))
 
 
 def test_perfect_network_keeps_the_defaults():
@@ -86,11 +88,24 @@ def test_pixels_that_nobody_annotated_do_not_count():
     target = instance_targets(ids, 2)
     target[:, 80:] = IGNORE
     outputs = outputs_of(instance_targets(ids, 2))
-    tuned = tune_thresholds(lambda patch: outputs[None], np.zeros((4, 128, 128, 1)), np.stack([target] * 4))
+    tuned = tune_thresholds(np.stack([to_uint8(outputs)] * 4), np.stack([target] * 4))
     assert tuned["ap"] == 1
     assert tuned["objects"] == 4 * 12
 
 
-def test_curves_are_drawn(tmp_path):
-    plot_threshold_curves(tune(bridged), tmp_path / "thresholds.png")
-    assert (tmp_path / "thresholds.png").read_bytes().startswith(b"\x89PNG")
+def test_models_of_classes_have_no_thresholds():
+    assert tune_model({"task": "semantic"}, lambda patch: patch, np.zeros((4, 8, 8, 1)), np.zeros((4, 8, 8))) is None
+
+
+def test_patches_of_a_model_are_predicted_one_by_one():
+    target = instance_targets(place_discs((128, 128), PAIRS, 8.2), 2)
+    seen = []
+
+    def predict(patches):
+        seen.append(patches.shape)
+        return to_uint8(bridged(target))[None]
+
+    images = np.zeros((4, 128, 128, 1), np.float32)
+    tuned = tune_model({"task": "instances"}, predict, images, np.stack([target] * 4))
+    assert seen == [(1, 128, 128, 1)] * 4
+    assert tuned == tune(bridged)

@@ -6,14 +6,14 @@ import logging
 import numpy as np
 import pytest
 
-from select_model import check_compatible, select_model
+from select_model import select_model
 from tessera.common.constants import MODEL_FORMAT, SAVED_MODEL_FOLDER, WEIGHTS_H5
 from tessera.common.errors import InputError
 from tessera.inference.halo_size import UNMEASURED
 from tessera.networks.model_folder import write_validation_patches
 from tessera.networks.tensorflow_setup import keras
 from tessera.settings.sections import SelectModelSettings
-from tessera.training.model_selection import choose_best, choose_metric, summarize_variants
+from tessera.training.model_selection import check_compatible, choose_best, choose_metric, summarize_variants
 
 CHANNELS, OUTPUTS = ["grey"], ["background", "cell"]
 
@@ -82,6 +82,8 @@ def test_smallest_loss_wins_and_largest_of_any_other_metric(models):
         "note": None,
         "members": ["deep"],
         "halo_px": 32,
+        "thresholds": None,
+        "tuning": {"deep": None},
     }
     assert [row["halo_px"] for row in measured["deep"]] == [32]
     assert sorted(path.name for path in (models[0].parent / "converted").iterdir()) == ["deep.bin", "deep.xml"]

@@ -105,7 +105,6 @@ def test_model_folder_is_complete_and_model_card_describes_the_training(model):
         "model.json",
         "model.weights.h5",
         "saved_model",
-        "thresholds.png",
         "validation.zarr",
     ]
     assert not list(model.parent.glob(".*"))
@@ -127,8 +126,6 @@ def test_model_folder_is_complete_and_model_card_describes_the_training(model):
         "train.learning_rate": 0.01,
     }
     assert card["throughput"]["bound"] in ("input", "compute")
-    assert card["thresholds"]["ap"] >= card["thresholds"]["default_ap"] - 0.005
-    assert card["thresholds"]["objects"] >= 20
     assert set(card["versions"]) == {"python", "tensorflow", "tf-keras", "segmentation-models", "numpy"}
     # The state of the optimizer is not in it; it would make the file three times as large.
     assert (model / "model.weights.h5").stat().st_size < 8 * card["parameters"]

@@ -38,13 +38,6 @@ def test_numbers_in_the_settings_take_precedence():
 
 
 def test_ensemble_takes_the_medians_of_its_members():
-    cards = [{"thresholds": TUNED | {"seed": seed}} for seed in (0.5, 0.6, 0.9)] + [{}, {"thresholds": None}]
-    assert combine_thresholds(cards) == TUNED | {"seed": 0.6}
-    assert combine_thresholds([{}]) is None
-
-
-def test_models_that_were_tuned_without_a_depth_of_seeds_have_none(tmp_path):
-    shallow = {name: value for name, value in TUNED.items() if name != "seed_depth_px"}
-    assert combine_thresholds([{"thresholds": shallow}]) == shallow | {"seed_depth_px": 0}
-    store = write_predictions(tmp_path / "p.ome.zarr", thresholds=shallow, scale=1.0)
-    assert read_thresholds(store) == Thresholds(0.6, 0.7, 25, 0)
+    tuned = [TUNED | {"seed": seed} for seed in (0.5, 0.6, 0.9)]
+    assert combine_thresholds([*tuned, None]) == TUNED | {"seed": 0.6}
+    assert combine_thresholds([None]) is None

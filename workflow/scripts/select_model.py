@@ -7,7 +7,8 @@ Reads model.json, history.csv and the validation patches of each folder in `mode
 - variant: the best variant; variants: {variant: `tessera.training.model_selection.VariantSummary`};
 - note: why another metric than the monitored one was taken, or null;
 - members: the models that predict;
-- halo_px: halo of the tiles, the largest of all members; halo: {member: its measurements}.
+- halo_px: halo of the tiles, the largest of all members; halo: {member: its measurements};
+- thresholds: those of instances that suit the members, or null; tuning: {member: how they were tuned, or null}.
 
 Writes the folder `converted` with each member in OpenVINO's format, if prediction uses OpenVINO.
 """
@@ -23,12 +24,20 @@ from tessera.common.constants import HISTORY_CSV, OPENVINO_SUFFIX
 from tessera.common.errors import InputError
 from tessera.common.job import running
 from tessera.common.types import StrPath
+from tessera.evaluation.threshold_tuning import tune_model
 from tessera.inference.backends import choose_engine, convert, load_engine
 from tessera.inference.halo_size import UNMEASURED, measure_halo
 from tessera.networks.model_folder import ModelCard, read_model_card, read_validation_patches
+from tessera.segmentation.thresholds import combine_thresholds
 from tessera.settings.sections import SelectModelSettings
 from tessera.training.history import read_history
-from tessera.training.model_selection import choose_members, choose_metric, choose_variant, summarize_variants
+from tessera.training.model_selection import (
+    check_compatible,
+    choose_members,
+    choose_metric,
+    choose_variant,
+    summarize_variants,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -71,21 +80,24 @@ def select_model(
     engine, device = choose_engine(engine, device, threads=threads)
     Path(converted).mkdir(parents=True, exist_ok=True)
     halos: dict[str, tuple[int, list[Any]]] = {}
+    tuning: dict[str, dict[str, Any] | None] = {}
     for name in members:
         if engine == "openvino":
             convert(folders[name], Path(converted) / f"{name}{OPENVINO_SUFFIX}")
         patches = read_validation_patches(folders[name])
         if patches is None:
             logger.info("%s: has no validation patches; a halo of %d px is assumed", folders[name], UNMEASURED)
-            halos[name] = UNMEASURED, []
+            halos[name], tuning[name] = (UNMEASURED, []), None
         else:
             predictor = load_engine(engine, device, cards[name], folders[name], converted=converted, threads=threads)
             halos[name] = measure_halo(predictor.predict, patches[0])
+            tuning[name] = tune_model(cards[name], predictor.predict, *patches)
         logger.info("%s: halo of %d px", name, halos[name][0])
     content = {"model": best, "metric": metric, "value": candidates[best], "candidates": candidates}
     content |= {"variant": variant, "variants": summaries, "note": note}
     content |= {"members": members, "halo_px": max(halo_px for halo_px, _ in halos.values())}
     content["halo"] = {name: measurements for name, (_, measurements) in halos.items()}
+    content |= {"thresholds": combine_thresholds(list(tuning.values())), "tuning": tuning}
     Path(output).write_text(json.dumps(content, indent=1))
     if note:
         logger.info("%s", note)
@@ -112,19 +124,6 @@ def read_value(folder: Path, card: ModelCard, metric: str) -> float | None:
     if metric not in row:
         raise InputError(f"select_model.metric: {metric} is not a column of {path}; choose from {', '.join(row)}")
     return row[metric] if math.isfinite(row[metric]) else None
-
-
-def check_compatible(cards: Mapping[str, ModelCard]) -> None:
-    """Refuse an ensemble of models, {name: model card}, that differ in channels, outputs, task or scale.
-
-    Raises:
-        InputError: they differ.
-    """
-    for key in ("task", "channels", "outputs", "normalization", "scale"):
-        values = {json.dumps(card.get(key)): name for name, card in cards.items()}
-        if len(values) > 1:
-            differing = "; ".join(f"{name}: {value}" for value, name in values.items())
-            raise InputError(f"select_model.ensemble: models differ in {key} ({differing}); set it to best")
 
 
 if __name__ == "__main__":

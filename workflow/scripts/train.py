@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from tessera.common.atomic_write import partial_path, replace_folder
-from tessera.common.constants import LAST_WEIGHTS_H5, RANGE_TEST_PNG, THRESHOLDS_PNG
+from tessera.common.constants import LAST_WEIGHTS_H5, RANGE_TEST_PNG
 from tessera.common.job import running
 from tessera.common.types import StrPath
-from tessera.evaluation.threshold_tuning import plot_threshold_curves, tune_thresholds
 from tessera.networks.architectures import encoder_layers
 from tessera.networks.devices import (
     choose_device,
@@ -102,14 +101,10 @@ def train(
     card = make_model_card(patch_info, network, checkpoint.rows, settings, choices)
     card |= {"provenance": provenance, "training_data": training_data, "throughput": throughput, "device": device}
     float32_network = copy_in_float32(network, settings, patch_info)
-    if patch_info["task"] == "instances":
-        card["thresholds"] = tune_thresholds(float32_network.predict_on_batch, *val_set)
     with explain_write_errors(run_folder):
         write_model_folder(run_folder / "model", card, float32_network, checkpoint.rows, val_set)
         if learning_rate.curve:
             plot_range_test(learning_rate.curve, learning_rate.rate, run_folder / "model" / RANGE_TEST_PNG)
-        if tuned := card.get("thresholds"):
-            plot_threshold_curves(tuned, run_folder / "model" / THRESHOLDS_PNG)
         (run_folder / LAST_WEIGHTS_H5).rename(run_folder / "model" / LAST_WEIGHTS_H5)
     replace_folder(run_folder / "model", output)
     shutil.rmtree(run_folder)

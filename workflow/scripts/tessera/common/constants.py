@@ -14,7 +14,6 @@ MODEL_JSON, WEIGHTS_H5, SAVED_MODEL_FOLDER = "model.json", "model.weights.h5", "
 LAST_WEIGHTS_H5 = "last.weights.h5"  # the weights of the last epoch; WEIGHTS_H5 has those of the best one
 HISTORY_CSV, CURVES_PNG = "history.csv", "curves.png"
 RANGE_TEST_PNG = "rates.png"  # plot of the learning rate range test
-THRESHOLDS_PNG = "thresholds.png"  # mean AP by threshold
 VALIDATION_ZARR = "validation.zarr"  # some validation patches, so that users of the model can check its predictions
 
 OPENVINO_SUFFIX = ".xml"  # of a model that was converted for OpenVINO

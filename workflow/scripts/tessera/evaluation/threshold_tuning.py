@@ -5,16 +5,14 @@ threshold is varied at a time, the others kept. Of the candidates that are as go
 the one that is nearest to the default is taken, so that a few objects do not move a threshold far.
 """
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from tessera.common.constants import IGNORE
-from tessera.common.even_sampling import evenly_spaced_indices
-from tessera.common.types import StrPath
 from tessera.evaluation.segmentation_metrics import add_counts, count_overlaps, instance_counts, instance_scores
 from tessera.segmentation.seeded_growth import BACKGROUND, BOUNDARY, INTERIOR, segment_plane
 from tessera.segmentation.thresholds import Thresholds
@@ -28,30 +26,53 @@ AREA_FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2)  # of the median area of tru
 DEFAULT_AREA_FRACTION = 0.05
 TOLERANCE = 0.005
 LEAST_OBJECTS = 20  # with fewer, the defaults stay
-MAX_PIXELS, LEAST_PATCHES = 2**21, 8  # patches to use: some seconds
+logger = logging.getLogger(__name__)
 
 
-def tune_thresholds(predict: Callable[[NDArray[np.float32]], Any], images: Any, targets: Any) -> dict[str, Any] | None:
+def tune_model(
+    card: Mapping[str, Any],
+    predict: Callable[[NDArray[np.float32]], NDArray[np.uint8]],
+    images: NDArray[np.float32],
+    targets: NDArray[np.uint8],
+) -> dict[str, Any] | None:
+    """Tune the thresholds of instances of a model on its validation patches; None for other tasks or too few objects.
+
+    Args:
+        card: model card.
+        predict: returns the probabilities (n, outputs, y, x) of patches (n, y, x, c), 255 = 1.
+        images: patches (n, y, x, c).
+        targets: their true classes (n, y, x).
+    """
+    if card["task"] != "instances":
+        return None
+    outputs = [predict(image[None])[0].copy() for image in images]
+    tuned = tune_thresholds(np.stack(outputs), targets)
+    if tuned:
+        logger.info(
+            "Thresholds: foreground %g, seeds %g at a depth of %g px, at least %d px; mean AP %.3f, by default %.3f",
+            tuned["foreground"], tuned["seed"], tuned["seed_depth_px"], tuned["min_area_px"], tuned["ap"],
+            tuned["default_ap"],
+        )  # fmt: skip
+    return tuned
+
+
+def tune_thresholds(outputs: NDArray[np.uint8], targets: NDArray[np.uint8]) -> dict[str, Any] | None:
     """Tune the thresholds of a network on validation patches.
 
     Args:
-        predict: returns the probabilities (n, y, x, 3) of background, interior and boundary of patches (n, y, x, c).
-        images: patches (n, y, x, c), normalized.
-        targets: their true classes (n, y, x), see `tessera.data.training_targets.instance_targets`.
+        outputs: its probabilities (n, 3, y, x) of background, interior and boundary, 255 = 1.
+        targets: true classes (n, y, x), see `tessera.data.training_targets.instance_targets`.
 
     Returns:
         `foreground`, `seed`, `min_area_px` and `seed_depth_px`, as in `Thresholds`; `ap`, the mean AP with them, and
         `default_ap`, with the defaults; `objects`, the number of true objects; `curves`,
         {name: [(candidate, mean AP)]}. None if there are too few objects.
     """
-    number = max(MAX_PIXELS // int(np.prod(targets.shape[1:])), LEAST_PATCHES)
-    patches = []
-    for index in evenly_spaced_indices(images.shape[0], number):
-        probabilities = np.asarray(predict(np.asarray(images[index], np.float32)[None]))[0]
-        target = np.asarray(targets[index])
-        outputs = np.rint(255 * np.moveaxis(probabilities, -1, 0)).astype(np.uint8)
-        outputs[:, target == IGNORE] = np.array([255, 0, 0], np.uint8)[:, None]
-        patches.append((outputs, true_objects(target)))
+    nothing = np.array([255, 0, 0], np.uint8)[:, None, None]
+    patches = [
+        (np.where(target == IGNORE, nothing, probabilities), true_objects(target))
+        for probabilities, target in zip(outputs, targets, strict=True)
+    ]
     areas = np.concatenate([np.bincount(truth.ravel())[1:] for _, truth in patches])
     if len(areas) < LEAST_OBJECTS:
         return None
@@ -113,22 +134,3 @@ def _choose(
     best = max(value for _, value in curve)
     good = [candidate for candidate, value in curve if value >= best - TOLERANCE]
     return min(good, key=lambda candidate: abs(candidate - default)), curve
-
-
-def plot_threshold_curves(tuned: dict[str, Any], path: StrPath) -> None:
-    """Plot the curves of `tune_thresholds`, with lines at the values that were taken."""
-    figure = Figure(figsize=(12, 3), layout="constrained")
-    titles = {
-        "seed": "Seed threshold",
-        "seed_depth_px": "Depth of seeds (px)",
-        "foreground": "Foreground threshold",
-        "min_area_px": "Smallest area (px)",
-    }
-    for axes, (name, title) in zip(figure.subplots(1, 4, sharey=True), titles.items(), strict=True):
-        axes.plot(*zip(*tuned["curves"][name], strict=True), marker=".")
-        axes.axvline(tuned[name], color="0.6", linestyle="--", linewidth=1, label=f"taken: {tuned[name]:g}")
-        axes.set(xlabel=title, title=title)
-        axes.grid(alpha=0.25)
-        axes.legend(frameon=False)
-    figure.axes[0].set_ylabel("mean AP of the validation patches")
-    figure.savefig(path, dpi=120)

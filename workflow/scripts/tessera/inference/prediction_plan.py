@@ -12,8 +12,7 @@ from tessera.common.memory_budget import memory_limit_mb, resident_mb
 from tessera.common.types import StrPath
 from tessera.inference.ensemble import Ensemble, load_ensemble
 from tessera.inference.tiling import TilePlan, plan_tiles
-from tessera.networks.model_folder import digest_model, read_model_card
-from tessera.segmentation.thresholds import combine_thresholds
+from tessera.networks.model_folder import digest_model
 from tessera.settings.sections import PredictSettings
 
 logger = logging.getLogger(__name__)
@@ -133,7 +132,7 @@ def plan_prediction(
         "test_time_augmentation": settings.test_time_augmentation,
         "core_px": tiles.core_px,
         "halo_px": tiles.halo_px,
-        "thresholds": combine_thresholds([read_model_card(folder) for folder in folders]),
+        "thresholds": content.get("thresholds"),
     }
     provenance = json.dumps([code, digests, settings.test_time_augmentation])
     return PredictionPlan(ensemble, tiles, settings, provenance, description, workers)

@@ -80,8 +80,6 @@ class ModelCard(TypedDict):
         training_data: provenance hash of the patches.
         throughput: result of `tessera.training.throughput`.
         device: "cpu" or "gpu".
-        thresholds: thresholds of instances that were tuned on the validation patches, see
-            `tessera.evaluation.threshold_tuning`; None if they were not.
     """
 
     format: str
@@ -117,7 +115,6 @@ class ModelCard(TypedDict):
     training_data: NotRequired[Any]
     throughput: NotRequired[Any]
     device: NotRequired[str]
-    thresholds: NotRequired[dict[str, Any] | None]
 
 
 def read_model_card(folder: StrPath) -> ModelCard:
@@ -155,28 +152,12 @@ def read_model_card(folder: StrPath) -> ModelCard:
         check_scale(card.get("scale"))
     except ValueError as error:
         raise InputError(f"{path}: its scale {error}; correct it, or set it to null") from error
-    if (tuned := card.get("thresholds")) is not None and not _are_thresholds(tuned):
-        raise InputError(
-            f"{path}: thresholds must have foreground and seed, from 0 to 1, and min_area_px, and may have "
-            "seed_depth_px, up to 64; correct them, or set thresholds to null"
-        )
     checked: ModelCard = card  # type: ignore[assignment]
     return checked
 
 
 def _is_positive_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
-
-
-def _are_thresholds(tuned: object) -> bool:
-    limits = {"foreground": 1, "seed": 1, "min_area_px": 1_000_000_000, "seed_depth_px": 64}
-    if not isinstance(tuned, dict):
-        return False
-    given = {"seed_depth_px": 0, **tuned}  # models of earlier versions have no depth
-    return all(
-        isinstance(value := given.get(name), (int, float)) and not isinstance(value, bool) and 0 <= value <= most
-        for name, most in limits.items()
-    )
 
 
 def digest_model(folder: StrPath) -> str:

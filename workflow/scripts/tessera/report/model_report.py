@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from tessera.common.constants import HISTORY_CSV, RANGE_TEST_PNG, THRESHOLDS_PNG
+from tessera.common.constants import HISTORY_CSV, RANGE_TEST_PNG
 from tessera.networks.model_folder import read_model_card
 from tessera.report.image_files import embed_image
+from tessera.report.threshold_curves import draw_threshold_curves
 from tessera.report.wording import count_nouns, format_duration, format_integer
 
 
@@ -74,24 +75,25 @@ class ModelSummary:
     label_warnings: list[str] = field(default_factory=list)
 
 
-def summarize_model(folder: Path, *, existing: bool) -> ModelSummary:
+def summarize_model(folder: Path, *, existing: bool, tuned: Mapping[str, Any] | None = None) -> ModelSummary:
     """Summary of a model.
 
     Args:
         folder: folder of the model.
         existing: whether the model existed before this run.
+        tuned: its entry `tuning` in selected.json; None if its thresholds were not tuned.
     """
     folder, model = Path(folder), read_model_card(folder)
     # The history of a model from another run tells how it was trained, and is shown as well.
     curves = learning_curves(pd.read_csv(folder / HISTORY_CSV)) if (folder / HISTORY_CSV).is_file() else []
-    trial, thresholds = folder / RANGE_TEST_PNG, folder / THRESHOLDS_PNG
+    trial = folder / RANGE_TEST_PNG
     return ModelSummary(
         name=folder.name,
         facts=_list_facts(model, folder if existing else None),
         curves=curves,
         learning_rate_trial=embed_image(trial) if trial.is_file() else None,
-        threshold_curves=embed_image(thresholds) if thresholds.is_file() else None,
-        plan=[*(dict(choice) for choice in model.get("plan") or []), *_list_thresholds(model.get("thresholds"))],
+        threshold_curves=draw_threshold_curves(tuned) if tuned else None,
+        plan=[*(dict(choice) for choice in model.get("plan") or []), *_list_thresholds(tuned)],
         versions=model.get("versions") or {},
         epochs=model.get("epochs"),
         best_epoch=model.get("best_epoch"),
@@ -108,7 +110,7 @@ def summarize_model(folder: Path, *, existing: bool) -> ModelSummary:
 
 def _list_thresholds(tuned: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     """Choices for the thresholds of instances that were tuned on the validation images."""
-    if not tuned or "ap" not in tuned:
+    if not tuned:
         return []
     reason = (
         f"tuned on {tuned['objects']} objects of the validation images: mean AP {tuned['ap']:.3f}, with the defaults "
@@ -121,9 +123,7 @@ def _list_thresholds(tuned: Mapping[str, Any] | None) -> list[dict[str, Any]]:
         "min_area_px": "min_area_px",
     }
     return [
-        {"setting": f"segment.{setting}", "value": tuned[name], "reason": reason}
-        for setting, name in settings.items()
-        if name in tuned
+        {"setting": f"segment.{setting}", "value": tuned[name], "reason": reason} for setting, name in settings.items()
     ]
 
 

@@ -209,8 +209,11 @@ def build_content(
     scores = summarize_scores(table, task, classes, ious)
     folders = {folder.name: folder for batch in inputs.pictures for folder in Path(batch).iterdir()}
     seams = None if imported else summarize_seams(table, task, folders)
-    models = [summarize_model(folder, existing=existing) for folder in inputs.models]
     selected = json.loads(Path(inputs.selected).read_text()) if inputs.selected else {"members": []}
+    tuning = selected.get("tuning") or {}
+    models = [
+        summarize_model(folder, existing=existing, tuned=tuning.get(Path(folder).name)) for folder in inputs.models
+    ]
     domain_shifts = list_domain_shifts(table)
     skipped = read_skipped([*inputs.images, *inputs.truth, *inputs.labels])
     file_warnings = read_warnings([*inputs.images, *inputs.truth, *inputs.labels])

@@ -1,7 +1,7 @@
-"""Thresholds of `task: instances` that a model brings with it, for settings of section `segment` that are `auto`.
+"""Thresholds of `task: instances` that come with the selected models, for settings that are `auto`.
 
-The training tunes them on its validation patches (`tessera.evaluation.threshold_tuning`) and keeps them in model.json.
-Rule predict copies them to the store of each prediction, with the scale at which the image was predicted.
+Rule select_model tunes them on the validation patches of the models (`tessera.evaluation.threshold_tuning`). Rule
+predict copies them to the store of each prediction, with the scale at which the image was predicted.
 """
 
 import statistics
@@ -33,17 +33,17 @@ class Thresholds:
     seed_depth_px: float = 0.0
 
 
-def combine_thresholds(members: Sequence[Mapping[str, Any]]) -> dict[str, float] | None:
+def combine_thresholds(members: Sequence[Mapping[str, Any] | None]) -> dict[str, float] | None:
     """Return the medians of the thresholds of the models of an ensemble; None if no model was tuned.
 
     Args:
-        members: model cards, of which some may have no entry `thresholds`.
+        members: results of `tessera.evaluation.threshold_tuning`; None for a model that could not be tuned.
     """
-    tuned = [card["thresholds"] for card in members if card.get("thresholds")]
+    tuned = [member for member in members if member]
     if not tuned:
         return None
     return {
-        name: statistics.median(thresholds.get(name, 0) for thresholds in tuned)
+        name: statistics.median(thresholds[name] for thresholds in tuned)
         for name in ("foreground", "seed", "min_area_px", "seed_depth_px")
     }
 
@@ -51,7 +51,7 @@ def combine_thresholds(members: Sequence[Mapping[str, Any]]) -> dict[str, float]
 def read_thresholds(predictions: StrPath) -> Thresholds:
     """Return the thresholds of the models that made the store `predictions`, for the pixels of this image.
 
-    The smallest area and the depth of seeds in model.json are in pixels of the training patches. An image that was
+    The smallest area and the depth of seeds were tuned in pixels of the training patches. An image that was
     magnified s times for the network has s² times fewer pixels in an object, and distances that are s times shorter.
     """
     prediction = read_metadata(predictions).extra.get("prediction") or {}
@@ -60,7 +60,7 @@ def read_thresholds(predictions: StrPath) -> Thresholds:
         return Thresholds()
     scale = prediction.get("scale", 1.0)
     area_px = max(1, round(tuned["min_area_px"] / scale**2))
-    depth_px = min(tuned.get("seed_depth_px", 0) / scale, MAX_SEED_DEPTH_PX)
+    depth_px = min(tuned["seed_depth_px"] / scale, MAX_SEED_DEPTH_PX)
     return Thresholds(tuned["foreground"], tuned["seed"], area_px, depth_px)
 
 

@@ -680,7 +680,7 @@ class SegmentSettings(Section):
         Field(
             description="Instances: probability above which a pixel belongs to a cell. Lower it if cells are too "
             "thin or missing, raise it if background is taken for cells. `auto` takes the value that was tuned on the "
-            "validation images of the model, and 0.5 for a model that was not tuned."
+            "validation patches of the selected models, and 0.5 without such patches."
         ),
     ] = "auto"
     seed_threshold: Annotated[

@@ -6,6 +6,7 @@ mean over the folds counts.
 Planning imports this module, so it needs the standard library only.
 """
 
+import json
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
@@ -112,3 +113,16 @@ def choose_variant(
 def choose_members(ensemble: str, models: list[str], summary: VariantSummary, best: str) -> list[str]:
     """Return the models that predict: all ("all"), those of the best variant ("auto"), or the best one ("best")."""
     return {"all": models, "auto": summary["models"], "best": [best]}[ensemble]
+
+
+def check_compatible(cards: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse an ensemble of models, {name: model card}, that differ in channels, outputs, task or scale.
+
+    Raises:
+        InputError: they differ.
+    """
+    for key in ("task", "channels", "outputs", "normalization", "scale"):
+        values = {json.dumps(card.get(key)): name for name, card in cards.items()}
+        if len(values) > 1:
+            differing = "; ".join(f"{name}: {value}" for value, name in values.items())
+            raise InputError(f"select_model.ensemble: models differ in {key} ({differing}); set it to best")
