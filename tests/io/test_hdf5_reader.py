@@ -20,6 +20,15 @@ def test_axes_of_ilastik_are_read(tmp_path):
         assert np.array_equal(read_all(image), pixels.transpose(0, 3, 1, 2)[:, :, None])
 
 
+def test_last_axis_may_be_a_single_channel(tmp_path):
+    pixels = noise(6, 7, 1)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["exported_data"] = pixels
+        file["exported_data"].attrs["axistags"] = json.dumps({"axes": [{"key": key} for key in "yxc"]})
+    with open_image([tmp_path / "a.h5"]) as image:
+        assert np.array_equal(read_all(image)[0, 0, 0], pixels[..., 0])
+
+
 def test_labels_of_dimensions_and_the_element_size_are_read(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         data = file.create_dataset("a", data=noise(3, 6, 7))

@@ -65,8 +65,8 @@ def list_datasets(path: Path, file: h5py.File) -> list[str]:
         seen += 1
         if seen > MAX_OBJECTS:
             raise InputError(f"{path}: has more than {MAX_OBJECTS} datasets; save the image as a file of its own")
-        is_array = isinstance(each, h5py.Dataset) and each.shape is not None
-        if is_array and 2 <= each.ndim <= MAX_DIMENSIONS and each.dtype.kind in "buif" and min(each.shape[-2:]) > 1:
+        is_array = isinstance(each, h5py.Dataset) and each.shape is not None and each.dtype.kind in "buif"
+        if is_array and each.ndim <= MAX_DIMENSIONS and sum(side > 1 for side in each.shape) > 1:
             names.append(f"/{name}")
 
     file.visititems(visit)
