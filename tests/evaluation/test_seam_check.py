@@ -102,8 +102,7 @@ def test_differing_pixels_of_classes_are_counted():
     ]
 
 
-@pytest.mark.parametrize("apart", [14, 18, 24])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("apart", "seed"), [(14, 0), (14, 1), (18, 2), (24, 0)])
 def test_windows_of_a_seamless_plane_have_the_same_objects_however_they_touch(tmp_path, apart, seed):
     ids = scatter_discs((640, 640), 5000, 10, apart, seed)
     outputs = outputs_of(ids)

@@ -38,23 +38,23 @@ def test_touch_accepts_results_of_changed_code_and_settings(project):
     output = snakemake(project, "--touch").stdout
     assert "Accepted, though made with other code: train fold1: code of train.py" in output
     assert (
-        "Warning: accepted, though settings or inputs differ: segment (2 batches): segment.min_area_px 16 -> 8"
+        "Warning: accepted, though settings or inputs differ: segment (2 batches): segment.min_area_px auto -> 8"
         in output
     )
     assert planned(project) == {}
     record = read_record("segment/one")
     assert record["accepted"]["made_from"] == before
-    assert record["accepted"]["differences"] == ["segment.min_area_px 16 -> 8"]
+    assert record["accepted"]["differences"] == ["segment.min_area_px auto -> 8"]
     assert record["settings"]["segment.min_area_px"] == 8
     page = Path("results/report.html").read_text()
     assert "segment (2 batches)" in page
-    assert "segment.min_area_px 16 -&gt; 8" in page
+    assert "segment.min_area_px auto -&gt; 8" in page
     # The record keeps the original provenance when a result is accepted a second time.
     set_setting("segment", "min_area_px", 9)
     snakemake(project, "--touch")
     accepted = read_record("segment/one")["accepted"]
     assert accepted["made_from"] == before
-    assert accepted["differences"] == ["segment.min_area_px 16 -> 8", "segment.min_area_px 8 -> 9"]
+    assert accepted["differences"] == ["segment.min_area_px auto -> 8", "segment.min_area_px 8 -> 9"]
 
 
 def test_touch_accepts_only_the_targets(project):

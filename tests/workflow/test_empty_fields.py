@@ -20,7 +20,7 @@ SMALL_NETWORK = TrainSettings(
     depth=2,
     learning_rate=0.01,
     batch_size=8,
-    epochs=6,
+    epochs=5,
     device="cpu",
 )
 
@@ -36,7 +36,7 @@ def test_network_trained_with_empty_fields_finds_no_object_in_empty_images(tmp_p
     model, selected, converted = tmp_path / "fold1", tmp_path / "selected.json", tmp_path / "converted"
     subsets = batch.sides.copy()
     batch.sides = {image: side for image, side in subsets.items() if side != "test"}
-    patches = batch.augment(tmp_path / "patches", n_patches=80)
+    patches = batch.augment(tmp_path / "patches", n_patches=64)
     train(patches, settings=SMALL_NETWORK, provenance="digest", output=model, threads=2)
     choice = SelectModelSettings(metric="val_loss", ensemble="best")
     select_model([model], settings=choice, output=selected, converted=converted, engine="openvino", device="cpu")
