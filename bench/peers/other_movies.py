@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 ROD_WIDTH_PX, ROD_GROWTH, DIVIDING_ROD_PX = 9.0, 1.09, 26.0
 SMALLEST_PX = 12
 _NAMES = ("frames", "shape", "cells", "radius", "speed", "persistence", "cycle", "apart", "uneven")
-# Of kinds of which only so many cells of a movie divide, by seed; their cells do not grow otherwise.
+# The number of cells that divide in the movie of each seed. The other cells of these movies do not grow.
 RARE_DIVISIONS = {
     "rare divisions": (1, 2, 3),
     "rare divisions, large cells": (1, 2, 3),

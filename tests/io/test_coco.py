@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from pycocotools import mask as coco_mask
 from skimage.draw import disk
 
 from tessera.common.errors import InputError
@@ -11,7 +12,6 @@ from tessera.io.annotation import NOT_ANNOTATED, LabelKind
 from tessera.io.annotation_reader import open_annotation
 from tessera.io.coco import decode_counts
 
-coco_mask = pytest.importorskip("pycocotools.mask", reason="requirements/dev.txt has it")
 SHAPE = (1, 1, 1, 30, 40)
 PLANE = (slice(0, 30), slice(0, 40))
 

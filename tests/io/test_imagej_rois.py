@@ -4,12 +4,12 @@ import zipfile
 
 import numpy as np
 import pytest
+import roifile
 
 from tessera.common.errors import InputError
 from tessera.io.annotation import NOT_ANNOTATED, LabelKind
 from tessera.io.annotation_reader import open_annotation
 
-roifile = pytest.importorskip("roifile", reason="make setup READERS=1 installs it")
 SQUARE = [(1, 1), (4, 1), (4, 3), (1, 3)]
 PLANE = (slice(0, 6), slice(0, 8))
 TISSUE = LabelKind("semantic", ("background", "Tumor", "Stroma"))

@@ -4,12 +4,12 @@ import zlib
 
 import numpy as np
 import pytest
+from ome_types import model
 
 from tessera.common.errors import InputError
 from tessera.io.annotation import LabelKind
 from tessera.io.annotation_reader import open_annotation
 
-model = pytest.importorskip("ome_types.model", reason="requirements/dev.txt has it")
 MASK = np.array([[1, 0, 1], [1, 1, 0]], bool)
 
 

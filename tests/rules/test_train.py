@@ -7,25 +7,16 @@ import numpy as np
 import pytest
 import zarr
 
+from helpers.small_network import SMALL_NETWORK
 from tessera.common.errors import InputError
 from tessera.networks.build import load_network
 from tessera.networks.model_folder import read_model_card, read_validation_patches
 from tessera.networks.tensorflow_setup import tf
-from tessera.settings.sections import TrainSettings
 from tessera.training import checkpoint
 from tessera.training.history import epoch_summary, read_history
 from train import train
 
-SETTINGS = TrainSettings(
-    architecture="PlainUnet",
-    backbone=None,
-    width=8,
-    depth=2,
-    learning_rate=0.01,
-    batch_size=8,
-    epochs=10,
-    device="cpu",
-)
+SETTINGS = SMALL_NETWORK
 
 
 def discs(number, side, seed):

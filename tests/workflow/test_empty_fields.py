@@ -5,24 +5,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from helpers.annotated_batch import Batch, cells
+from helpers.small_network import SMALL_NETWORK
 from predict import predict
 from segment import segment
 from select_model import select_model
 from tessera.inference.prediction_plan import Models, plan_prediction
 from tessera.segmentation.segment_image import SegmentationPlan
-from tessera.settings.sections import PredictSettings, SegmentSettings, SelectModelSettings, TrainSettings
+from tessera.settings.sections import PredictSettings, SegmentSettings, SelectModelSettings
 from train import train
-
-SMALL_NETWORK = TrainSettings(
-    architecture="PlainUnet",
-    backbone=None,
-    width=8,
-    depth=2,
-    learning_rate=0.01,
-    batch_size=8,
-    epochs=5,
-    device="cpu",
-)
 
 
 @pytest.mark.slow
@@ -37,7 +27,9 @@ def test_network_trained_with_empty_fields_finds_no_object_in_empty_images(tmp_p
     subsets = batch.sides.copy()
     batch.sides = {image: side for image, side in subsets.items() if side != "test"}
     patches = batch.augment(tmp_path / "patches", n_patches=64)
-    train(patches, settings=SMALL_NETWORK, provenance="digest", output=model, threads=2)
+    train(
+        patches, settings=SMALL_NETWORK.model_copy(update={"epochs": 5}), provenance="digest", output=model, threads=2
+    )
     choice = SelectModelSettings(metric="val_loss", ensemble="best")
     select_model([model], settings=choice, output=selected, converted=converted, engine="openvino", device="cpu")
 

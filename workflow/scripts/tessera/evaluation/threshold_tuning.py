@@ -1,8 +1,8 @@
 """Tunes the thresholds of `task: instances` on validation patches, for settings of section `segment` that are `auto`.
 
 Each candidate is judged by the mean AP over IoUs of 0.5 to 0.9 (`tessera.evaluation.segmentation_metrics`). One
-threshold is varied at a time, the others kept. Of the candidates that are as good as the best one but for TOLERANCE,
-the one that is nearest to the default is taken, so that a few objects do not move a threshold far.
+threshold is varied at a time, and the others stay. Several candidates may be within TOLERANCE of the best mean AP. The
+tuning takes the one that is nearest to the default, so that a few objects do not move a threshold far.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""What an annotation is: labels of an image, and what they mean."""
+"""Annotations: the labels of an image, and their meaning."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ NOT_ANNOTATED = -(2**40)  # no file has this id: pixels that nobody annotated, o
 
 @dataclass(frozen=True)
 class LabelKind:
-    """What labels mean: ids of instances, or semantic classes.
+    """The meaning of labels: ids of instances, or semantic classes.
 
     Attributes:
         task: "instances" or "semantic".

@@ -36,7 +36,7 @@ def open_czi(path: Path, request: FileRequest) -> Iterator[LazyImage]:
         request: what the table says about it.
 
     Yields:
-        The LazyImage. Where tiles overlap, the one with the larger number in the mosaic is shown.
+        The LazyImage. The tile with the larger number in the mosaic covers tiles that it overlaps.
 
     Raises:
         InputError: the file is damaged, or has several scenes and none is chosen.

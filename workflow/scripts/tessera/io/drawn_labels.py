@@ -61,7 +61,7 @@ class Drawing:
 def draw_labels(drawing: Drawing, shape: Shape5D, kind: LabelKind, name: str) -> Annotation:
     """Return the labels of regions as an annotation.
 
-    Where regions overlap, the smaller one covers the larger one, and of equal ones the later covers the earlier one.
+    A smaller region covers a larger one. A later region covers an earlier one of the same area.
     Regions to be ignored cover all others.
 
     Args:

@@ -1,4 +1,4 @@
-"""What to read from a file, beyond what the file says itself."""
+"""A request to read a file: the cells of the table that concern it, and the choice of its scene."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ MAX_SHOWN = 20  # scenes in a message
 
 @dataclass(frozen=True)
 class FileRequest:
-    """What the table says about a file.
+    """The cells of the table that decide how a file is read.
 
     Attributes:
         axes: axes of the array in the file, to override its metadata; None: as the file says.

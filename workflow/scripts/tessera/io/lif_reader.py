@@ -16,7 +16,7 @@ from tessera.io.file_request import FileRequest, choose_scene
 from tessera.io.lazy_image import COLORS, ArrayLike, LazyImage
 from tessera.io.plane_array import PlaneArray, make_image
 
-# What liffile calls the wavelengths of emission and excitation, of which each has an image
+# liffile uses these letters for axes of wavelengths. Each wavelength has an image.
 _WAVELENGTHS = {"λ": "emission", "Λ": "excitation"}
 _DIMENSIONS = {"1": "x", "2": "y", "3": "z", "4": "t"}  # DimID in the metadata
 

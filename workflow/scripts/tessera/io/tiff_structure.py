@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tessera.common.errors import InputError
+from tessera.common.image_formats import FORMATS
 
-MAGIC_NUMBERS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 MAX_TAGS = 4096  # of a page, as in tifffile
 MAX_SUBPAGES = 1024  # of a page: levels of a pyramid, or thumbnails
 FIRST_PRIVATE_TAG = 32768
@@ -87,7 +87,7 @@ def check_tiff_structure(path: Path) -> list[int]:
 def is_tiff(path: Path) -> bool:
     """Return whether a file begins like a TIFF file."""
     with open(path, "rb") as file:
-        return file.read(4) in MAGIC_NUMBERS
+        return file.read(4) in FORMATS["tiff"].signatures
 
 
 def _read_header(path: Path, file: BinaryIO) -> tuple[_Format, int]:

@@ -1,4 +1,4 @@
-"""What a run says about the images that it skipped."""
+"""The lines that a run prints about skipped images."""
 
 from collections.abc import Mapping
 from pathlib import Path

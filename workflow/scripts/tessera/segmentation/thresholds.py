@@ -18,7 +18,7 @@ MAX_SEED_DEPTH_PX = 64  # also the limit of the setting; blocks need a margin of
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What decides which pixels are cells; the defaults are for models that were not tuned.
+    """Thresholds that decide which pixels are cells. The defaults are for models that were not tuned.
 
     Attributes:
         foreground: probability above which a pixel belongs to a cell.
